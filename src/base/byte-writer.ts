@@ -1,0 +1,100 @@
+// A growing byte buffer with the number formats of our own encodings: little-endian fixed
+// numbers and LEB128 varints up to 2^53-1. Used for log records, log entries and frames.
+import { assert } from './assert.js';
+import { utf8Length, utf8Write } from './utf8.js';
+
+export class ByteWriter {
+  bytes: Uint8Array;
+  length = 0;
+  #view: DataView;
+
+  constructor(capacity: number = 256) {
+    this.bytes = new Uint8Array(capacity);
+    this.#view = new DataView(this.bytes.buffer);
+  }
+
+  reset(): void {
+    this.length = 0;
+  }
+
+  /** The written bytes as a copy. */
+  finish(): Uint8Array {
+    return this.bytes.slice(0, this.length);
+  }
+
+  /** The written bytes as a view, valid until the next write. */
+  view(): Uint8Array {
+    return this.bytes.subarray(0, this.length);
+  }
+
+  #room(n: number): void {
+    const need = this.length + n;
+    if (need <= this.bytes.length) return;
+    let size = this.bytes.length * 2;
+    while (size < need) size *= 2;
+    const next = new Uint8Array(size);
+    next.set(this.bytes.subarray(0, this.length));
+    this.bytes = next;
+    this.#view = new DataView(next.buffer);
+  }
+
+  u8(v: number): void {
+    this.#room(1);
+    this.bytes[this.length++] = v;
+  }
+
+  u16(v: number): void {
+    this.#room(2);
+    this.#view.setUint16(this.length, v, true);
+    this.length += 2;
+  }
+
+  u32(v: number): void {
+    this.#room(4);
+    this.#view.setUint32(this.length, v, true);
+    this.length += 4;
+  }
+
+  f64(v: number): void {
+    this.#room(8);
+    this.#view.setFloat64(this.length, v, true);
+    this.length += 8;
+  }
+
+  /** Non-negative safe integer, LEB128. */
+  varint(v: number): void {
+    assert(Number.isSafeInteger(v) && v >= 0, 'varint: not a non-negative safe integer');
+    this.#room(8);
+    let x = v;
+    while (x >= 0x80) {
+      this.bytes[this.length++] = (x % 128) | 0x80;
+      x = x < 0x80000000 ? x >>> 7 : Math.floor(x / 128);
+    }
+    this.bytes[this.length++] = x;
+  }
+
+  raw(b: Uint8Array): void {
+    this.#room(b.length);
+    this.bytes.set(b, this.length);
+    this.length += b.length;
+  }
+
+  /** Length as varint, then the bytes. */
+  blob(b: Uint8Array): void {
+    this.varint(b.length);
+    this.raw(b);
+  }
+
+  /** UTF-8 with its length in bytes as varint before it. */
+  string(s: string): void {
+    const n = utf8Length(s);
+    this.varint(n);
+    this.#room(n);
+    this.length = utf8Write(s, this.bytes, this.length);
+  }
+
+  /** Overwrites a u32 written earlier, e.g. a length known only afterwards. */
+  patchU32(at: number, v: number): void {
+    this.#view.setUint32(at, v, true);
+  }
+}
