@@ -1,0 +1,124 @@
+// The seams inside the broker: what the single-node half (sessions, publish, subscribe, deliver)
+// asks of the clustered half (routes, forwarding, retained store, registry), and the other way
+// round. Both halves are tested against these with doubles.
+import type { Message, Qos } from '#session/message.js';
+
+// ---- routes ----
+
+/** effective: every node seen connected and `normal` knows it · committed: it is kept, the wait for the rest ran out. */
+export type RouteOutcome = 'effective' | 'committed' | 'failed';
+
+export interface RemoteTarget {
+  readonly nodeId: string;
+}
+
+export interface Routes {
+  /**
+   * This node has its first subscriber of `topicFilter`. Joins the wait when a change is in flight; answers in the
+   * same turn when the route is effective already. Always answers within `mqtt.suback_timeout` plus the proposal deadline.
+   */
+  add(topicFilter: string, done: (outcome: RouteOutcome) => void): void;
+  /** The last local subscriber of `topicFilter` is gone. Nobody waits. */
+  remove(topicFilter: string): void;
+  /** Other live nodes with at least one filter that matches, each once. The array may be reused by the next call. */
+  match(topicName: string): readonly RemoteTarget[];
+  /** Route rows, for `topics list`. */
+  list(visit: (topicFilter: string, nodeName: string) => boolean): void;
+  readonly count: number;
+}
+
+// ---- forwarding ----
+
+/** accepted: taken by every destination · lost: at least one destination was lost (counted), the rest accepted. */
+export type ForwardOutcome = 'accepted' | 'lost';
+
+export interface Forwarder {
+  /**
+   * Sends one frame per target. QoS 0: `done` is not called, a full or closed window drops and counts. QoS 1/2: `done`
+   * exactly once, at the latest when the forward acknowledgement deadline has passed for every target. `matched`: whether
+   * any destination had a receiver (for reason code 0x10). Copies what it needs of the message before returning.
+   */
+  forward(message: Message, targets: readonly RemoteTarget[], done?: (outcome: ForwardOutcome, matched: boolean) => void): void;
+  /** True while a window is so full that publishers of QoS 1/2 should not be read. `onRelief` listeners run when it falls. */
+  readonly congested: boolean;
+  onRelief(listener: () => void): void;
+  /** Frames of other nodes: the receiver delivers locally and never routes again. Its result: had it any receiver. */
+  onMessage(receive: (message: Message) => boolean): void;
+}
+
+// ---- retained messages ----
+
+export interface RetainedStore {
+  /** Commits the message (empty payload: the deletion) in log order. `until: applied` on this node. */
+  store(message: Message, done: (outcome: 'stored' | 'refused' | 'no-quorum', message: string) => void): void;
+  /** Current retained messages that match, as of now; QoS and properties as stored; `index` is its log position for dedup. */
+  scan(topicFilter: string, visit: (message: Message, index: number) => boolean): void;
+  /** Runs `done` when everything that was committed before the call is readable here (bounded; then anyway, counted). */
+  barrier(done: () => void): void;
+  readonly count: number;
+}
+
+// ---- registry and takeover ----
+
+/** What a session is, for a hand-over between nodes: encoded by the session room, opaque to the registry. */
+export interface SessionTransfer {
+  /** Session state without queue: subscriptions, inflight, QoS 2 ids, expiry. */
+  readonly state: Uint8Array;
+}
+
+export interface TakeoverSource {
+  /**
+   * Phase 1 at the holder: close the connection of `clientId` if one is open (MQTT 5: DISCONNECT 0x8E), keep the session
+   * queueing, and give its state. Undefined: there is no session here (or its epoch is not `epoch`).
+   */
+  begin(clientId: string, epoch: number): Uint8Array | undefined;
+  /** Phase 2: everything queued, as encoded messages; the session ends here and queues no more. */
+  finish(clientId: string, epoch: number): Uint8Array | undefined;
+  /** Clean start elsewhere, or a kick: close the connection with this MQTT 5 reason code and drop the session. */
+  discard(clientId: string, epoch: number, reasonCode: number): void;
+}
+
+export interface RegisterRequest {
+  readonly clientId: string;
+  readonly cleanStart: boolean;
+  /** Seconds; 0xFFFFFFFF never expires. */
+  readonly sessionExpiryInterval: number;
+}
+
+export type RegisterResult =
+  /** `epoch` identifies this connection cluster-wide. */
+  | { readonly kind: 'fresh'; readonly epoch: number }
+  /** A session exists on this node, under `heldEpoch`: continue it. */
+  | { readonly kind: 'local'; readonly epoch: number; readonly heldEpoch: number }
+  /** State fetched from another node; the session must now be built and its routes made effective, then `finishTakeover`. */
+  | { readonly kind: 'remote'; readonly epoch: number; readonly state: Uint8Array }
+  | { readonly kind: 'failed'; readonly reason: 'no-quorum' | 'overtaken' | 'refused' };
+
+export interface Registry {
+  /** One command to the leader, and phase 1 when another node holds the session. Ends within the registration deadline. */
+  register(request: RegisterRequest, done: (result: RegisterResult) => void): void;
+  /**
+   * After 'remote': fetches the rest of the queue (phase 2) and commits `takeoverDone`. `queue` undefined: the holder was
+   * lost, start fresh with Session Present 0.
+   */
+  finishTakeover(clientId: string, epoch: number, done: (outcome: 'done' | 'overtaken' | 'no-quorum', queue: Uint8Array | undefined) => void): void;
+  /** The connection closed; the session stays on this node for its expiry (state.md). No wait. */
+  disconnected(clientId: string, epoch: number): void;
+  /** The session ended on this node (expiry, clean disconnect): its row is deleted if it still has this epoch. No wait. */
+  ended(clientId: string, epoch: number): void;
+  /** Routed here by other nodes, and by this node's own new connections when a session is displaced. */
+  serve(source: TakeoverSource): void;
+  /** Asks the node that owns `clientId` to close it. */
+  kick(clientId: string, done: (found: boolean) => void): void;
+  /** Called when this node has a new incarnation: every live session is asserted again, paced; losers are discarded. */
+  reassert(sessions: Iterable<{ readonly clientId: string; readonly epoch: number }>): void;
+}
+
+/** QoS of a granted subscription and the options of MQTT 5.0, 3.8.3.1. */
+export interface SubscriptionOptions {
+  readonly qos: Qos;
+  readonly noLocal: boolean;
+  readonly retainAsPublished: boolean;
+  readonly retainHandling: 0 | 1 | 2;
+  readonly subscriptionIdentifier: number | undefined;
+}
