@@ -10,6 +10,8 @@ export interface Table {
   readonly id: number;
   readonly name: string;
   readonly shard: string;
+  /** Rows may belong to an incarnation and vanish with it. Default false: then `owner` must not be given. */
+  readonly owned?: boolean;
 }
 
 /** `registry` may stand for several shards of equal schema: then tables are declared per shard. */

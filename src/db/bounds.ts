@@ -1,0 +1,57 @@
+// The database's bounds and waits: every one named, with its default (design: defaults).
+
+export interface DbBounds {
+  /** Wait of a write, until its caller hears of it one way or the other. */
+  readonly proposalDeadlineMs: number;
+  /** Attempts of a transaction whose reads were overtaken. */
+  readonly transactionRetries: number;
+  /** One log entry: transactions and bytes. */
+  readonly batchTransactionsMax: number;
+  readonly batchBytesMax: number;
+  /** Proposals waiting at the leader or on a proposer, per shard. */
+  readonly pendingProposalsMax: number;
+  readonly pendingProposalBytesMax: number;
+  /** Rows of one apply batch. */
+  readonly applyRowsMax: number;
+  /** Recently written keys that the leader checks transactions against. */
+  readonly conflictWindowKeys: number;
+  /** A leader whose applied index trails its commit index by more hands leadership on. */
+  readonly leaderApplyLagMax: number;
+  /** Largest row value. */
+  readonly rowBytesMax: number;
+  /** Log kept for followers and replicants. */
+  readonly logKeepBytes: number;
+  readonly logKeepBytesMax: number;
+  /** Unacknowledged bytes per replicant and shard. */
+  readonly replicaCreditBytes: number;
+  readonly bootstrapChunkBytes: number;
+  /** Outcomes kept per stream: proposals in flight per incarnation and shard. */
+  readonly streamOutcomesMax: number;
+  /** Rows deleted by one sweep entry. */
+  readonly sweepRowsMax: number;
+  /** Pause between attempts to reach a leader. */
+  readonly proposalRetryMs: number;
+  /** One attempt at handing proposals to a leader. */
+  readonly proposalAttemptMs: number;
+}
+
+export const dbBounds: DbBounds = {
+  proposalDeadlineMs: 5_000,
+  transactionRetries: 8,
+  batchTransactionsMax: 1_000,
+  batchBytesMax: 1024 * 1024,
+  pendingProposalsMax: 100_000,
+  pendingProposalBytesMax: 64 * 1024 * 1024,
+  applyRowsMax: 10_000,
+  conflictWindowKeys: 100_000,
+  leaderApplyLagMax: 100_000,
+  rowBytesMax: 1024 * 1024 + 64 * 1024,
+  logKeepBytes: 256 * 1024 * 1024,
+  logKeepBytesMax: 4 * 1024 * 1024 * 1024,
+  replicaCreditBytes: 8 * 1024 * 1024,
+  bootstrapChunkBytes: 1024 * 1024,
+  streamOutcomesMax: 100_000,
+  sweepRowsMax: 5_000,
+  proposalRetryMs: 50,
+  proposalAttemptMs: 2_000,
+};

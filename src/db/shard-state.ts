@@ -1,0 +1,188 @@
+// One node's copy of a shard: the table store of its current generation, the reader, the feeds,
+// and the queue of committed entries on their way into the tables. Cores and replicants use it
+// alike; who hands it entries (Raft or the log stream) is not its business.
+//
+// Invariants: one store batch is under way at a time; `appliedIndex` and the readers' live set
+// move when it is committed, then the feeds hear of it, then `onApplied` runs.
+import { assert, defined } from '#base/assert.js';
+import { Deque } from '#base/deque.js';
+import type { Env } from '#env/env.js';
+import type { TableStore, TablesError } from '#env/tables.js';
+import type { Feed, Row, ShardSchema, Table } from './api.js';
+import { type ApplyBatch, ApplyCursor, type AppliedEntry } from './apply.js';
+import type { DbBounds } from './bounds.js';
+import { LiveSet } from './live-set.js';
+import { ShardReader } from './shard-reader.js';
+import { loadSystem, type Position } from './system-rows.js';
+
+export interface ShardStateOptions {
+  readonly env: Env;
+  readonly schema: ShardSchema;
+  readonly bounds: DbBounds;
+  /** A batch was committed and the feeds have seen it. */
+  readonly onApplied: (index: number) => void;
+  /** The store refused a batch: the node must stop serving this shard. */
+  readonly onFailure: (error: TablesError) => void;
+}
+
+/** An opened generation of a shard's tables. */
+export interface OpenGeneration {
+  readonly number: number;
+  readonly store: TableStore;
+}
+
+export class ShardState {
+  readonly schema: ShardSchema;
+  readonly reader: ShardReader;
+  generation: number;
+  /** What readers see. */
+  appliedIndex: number;
+  /** Transactions applied since this process started. */
+  transactionsSinceStart = 0;
+  /** Rows not yet deleted of incarnations that are invisible. */
+  failed = false;
+  readonly #options: ShardStateOptions;
+  readonly #tables: Map<number, Table> = new Map();
+  readonly #feeds: Set<Feed> = new Set();
+  readonly #queue: Deque<AppliedEntry> = new Deque();
+  #cursor: ApplyCursor;
+  #writing = false;
+  #closed = false;
+  #queuedIndex: number;
+
+  constructor(options: ShardStateOptions, opened: OpenGeneration) {
+    this.#options = options;
+    this.schema = options.schema;
+    for (const t of options.schema.tables) this.#tables.set(t.id, t);
+    const system = loadSystem(opened.store);
+    this.#cursor = new ApplyCursor(system, options.env.hash);
+    this.reader = new ShardReader(opened.store, new LiveSet(system.live), options.schema.tables, options.env.hash);
+    this.generation = opened.number;
+    this.appliedIndex = system.position.appliedIndex;
+    this.#queuedIndex = this.appliedIndex;
+  }
+
+  get store(): TableStore {
+    return this.reader.store;
+  }
+
+  /** The cursor's: ahead of readers while a batch is being committed. */
+  get cursor(): ApplyCursor {
+    return this.#cursor;
+  }
+
+  get position(): Position {
+    return this.#cursor.system.position;
+  }
+
+  /** Last index handed to `enqueue`. */
+  get queuedIndex(): number {
+    return this.#queuedIndex;
+  }
+
+  /** Entries received and not yet in a batch. */
+  get queueLength(): number {
+    return this.#queue.length;
+  }
+
+  get idle(): boolean {
+    return !this.#writing && this.#queue.length === 0;
+  }
+
+  table(id: number): Table | undefined {
+    return this.#tables.get(id);
+  }
+
+  /** Committed entries, contiguous. */
+  enqueue(entries: readonly AppliedEntry[]): void {
+    for (const e of entries) {
+      assert(e.index === this.#queuedIndex + 1, `${this.schema.name}: entry ${e.index} after ${this.#queuedIndex}`);
+      this.#queuedIndex = e.index;
+      this.#queue.push(e);
+    }
+    this.#pump();
+  }
+
+  #pump(): void {
+    if (this.#writing || this.#closed || this.failed || this.#queue.length === 0) return;
+    const batch = this.#cursor.begin();
+    for (;;) {
+      const entry = this.#queue.peek();
+      if (entry === undefined || batch.writes.length >= this.#options.bounds.applyRowsMax) break;
+      if (!this.#cursor.add(batch, entry, this.store)) break;
+      this.#queue.shift();
+    }
+    this.#cursor.finish(batch);
+    this.#writing = true;
+    const store = this.store;
+    store.write(batch.writes, (error) => {
+      if (this.#closed || store !== this.store) return;
+      this.#writing = false;
+      if (error !== undefined) {
+        this.failed = true;
+        this.#options.onFailure(error);
+        return;
+      }
+      this.#committed(batch);
+      this.#pump();
+    });
+  }
+
+  #committed(batch: ApplyBatch): void {
+    for (const id of batch.longTables) this.reader.noteLongKey(id);
+    this.appliedIndex = batch.position.appliedIndex;
+    this.transactionsSinceStart += batch.transactions;
+    for (const op of batch.feed) {
+      if (op.kind === 'admitted') this.reader.live.admit(op.nodeId, op.incarnation);
+      else if (op.kind === 'purged') this.reader.live.purge(op.nodeId, op.incarnation);
+    }
+    for (const feed of this.#feeds) this.#tell(feed, batch);
+    this.#options.onApplied(this.appliedIndex);
+  }
+
+  #tell(feed: Feed, batch: ApplyBatch): void {
+    for (const op of batch.feed) {
+      if (op.kind === 'purged') feed.purged(op.nodeId, op.incarnation);
+      else if (op.kind === 'row') {
+        const table = this.#tables.get(op.tableId);
+        if (table === undefined) continue;
+        const hidden = op.value === undefined || (op.owner !== 0 && !this.reader.live.has(op.owner));
+        const row: Row | undefined = hidden ? undefined : { value: defined(op.value, 'put has a value'), owner: op.owner };
+        feed.change(table, op.key, row);
+      }
+    }
+    feed.applied(this.appliedIndex);
+  }
+
+  subscribe(feed: Feed): () => void {
+    feed.reset(this.generation, this.appliedIndex);
+    this.#feeds.add(feed);
+    return () => this.#feeds.delete(feed);
+  }
+
+  /**
+   * Takes over a generation built aside (already durable and named by CURRENT). What is queued is
+   * dropped: its owner feeds on from the new position. Feeds are reset. Returns the old store, to be closed.
+   */
+  swap(opened: OpenGeneration, cursor: ApplyCursor): TableStore {
+    const old = this.store;
+    this.#queue.clear();
+    this.#writing = false;
+    this.#cursor = cursor;
+    this.reader.store = opened.store;
+    this.reader.live = new LiveSet(cursor.system.live);
+    for (const t of this.schema.tables) this.reader.noteLongKey(t.id);
+    this.generation = opened.number;
+    this.appliedIndex = cursor.system.position.appliedIndex;
+    this.#queuedIndex = this.appliedIndex;
+    for (const feed of this.#feeds) feed.reset(this.generation, this.appliedIndex);
+    this.#options.onApplied(this.appliedIndex);
+    return old;
+  }
+
+  /** No further batch; runs `done` once the one under way is committed and flushed. */
+  close(done: () => void): void {
+    this.#closed = true;
+    this.store.close(done);
+  }
+}

@@ -1,0 +1,119 @@
+// How rows lie in a shard's table store: one ordered keyspace for all tables of the shard.
+//
+//   00 …                     system rows (system-rows.ts)
+//   T  key                   rows of table T (1–126), keys up to `plainKeyBytesMax`
+//   7f incarnation(6) key    owner index: the stored keys that an incarnation may own
+//   80|T prefix hash(16)     rows of table T with longer keys: the full key lies in the value
+//
+// A stored value is: owner as varint, then (long keys only) the full key as blob, then the value.
+import { assert } from '#base/assert.js';
+import { ByteReader } from '#base/byte-reader.js';
+import { compareBytes } from '#base/bytes.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import type { Hash } from '#env/hash.js';
+
+/** Longest table key stored as it is; longer ones go to the side rows. LMDB itself stops at 1,978. */
+export const plainKeyBytesMax = 1024;
+/** Part of a long key that its side row is ordered by. */
+export const longKeyPrefixBytes = 512;
+const hashBytes = 16;
+/** Longest table key at all: two 65,535-byte names and some. */
+export const tableKeyBytesMax: number = 140 * 1024;
+export const ownerIndexByte = 0x7f;
+const sideBit = 0x80;
+
+/** A copy of `key` with its table's byte before it, or its side-row key when it is long. */
+export function storedKey(tableId: number, key: Uint8Array, hash: Hash): Uint8Array {
+  if (key.length <= plainKeyBytesMax) {
+    const out = new Uint8Array(1 + key.length);
+    out[0] = tableId;
+    out.set(key, 1);
+    return out;
+  }
+  const out = new Uint8Array(1 + longKeyPrefixBytes + hashBytes);
+  out[0] = tableId | sideBit;
+  out.set(key.subarray(0, longKeyPrefixBytes), 1);
+  out.set(hash.sha256(key).subarray(0, hashBytes), 1 + longKeyPrefixBytes);
+  return out;
+}
+
+export function isSideKey(stored: Uint8Array): boolean {
+  return ((stored[0] as number) & sideBit) !== 0;
+}
+
+export function tableOfStored(stored: Uint8Array): number {
+  return (stored[0] as number) & ~sideBit;
+}
+
+/** Smallest stored key of the table's side rows whose full key can be at or after `key`. */
+export function sideStart(tableId: number, key: Uint8Array): Uint8Array {
+  const prefix = key.subarray(0, longKeyPrefixBytes);
+  const out = new Uint8Array(1 + prefix.length);
+  out[0] = tableId | sideBit;
+  out.set(prefix, 1);
+  return out;
+}
+
+export function ownerIndexKey(incarnation: number, stored: Uint8Array): Uint8Array {
+  const out = new Uint8Array(7 + stored.length);
+  writeOwner(out, incarnation);
+  out.set(stored, 7);
+  return out;
+}
+
+/** The stored key inside an owner index key. */
+export function storedOfOwnerIndex(indexKey: Uint8Array): Uint8Array {
+  return indexKey.subarray(7);
+}
+
+export function ownerIndexStart(incarnation: number): Uint8Array {
+  const out = new Uint8Array(7);
+  writeOwner(out, incarnation);
+  return out;
+}
+
+function writeOwner(out: Uint8Array, incarnation: number): void {
+  assert(incarnation < 2 ** 48, 'incarnation beyond 48 bits');
+  out[0] = ownerIndexByte;
+  let x = incarnation;
+  for (let i = 6; i >= 1; i--) {
+    out[i] = x % 256;
+    x = Math.floor(x / 256);
+  }
+}
+
+const scratch = new ByteWriter(1024);
+
+export function storedValue(owner: number, key: Uint8Array, value: Uint8Array): Uint8Array {
+  scratch.reset();
+  scratch.varint(owner);
+  if (key.length > plainKeyBytesMax) scratch.blob(key);
+  scratch.raw(value);
+  return scratch.finish();
+}
+
+export interface DecodedRow {
+  owner: number;
+  /** Full key, for side rows; undefined otherwise. */
+  key: Uint8Array | undefined;
+  value: Uint8Array;
+}
+
+/** Views into `stored`. */
+export function decodeStored(stored: Uint8Array, side: boolean): DecodedRow {
+  const first = stored[0] as number;
+  if (!side && first < 0x80) return { owner: first, key: undefined, value: stored.subarray(1) };
+  const r = new ByteReader(stored);
+  const owner = r.varint();
+  const key = side ? r.blob() : undefined;
+  return { owner, key, value: r.raw(r.remaining) };
+}
+
+/** End of a table's plain rows: the next table's first key. */
+export function afterTable(tableId: number): Uint8Array {
+  return Uint8Array.of(tableId + 1);
+}
+
+export function keyInRange(key: Uint8Array, start: Uint8Array, end: Uint8Array | undefined): boolean {
+  return compareBytes(key, start) >= 0 && (end === undefined || compareBytes(key, end) < 0);
+}

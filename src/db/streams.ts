@@ -1,0 +1,112 @@
+// Exactly-once streams: per incarnation, the proposals of a node to a shard are numbered 1, 2, 3 …
+// and every number is consumed by one logged transaction. The outcome of a number is kept until
+// the proposer says that it has received it, so that a retry after a lost reply gets the first
+// outcome. A purge freezes the stream instead of deleting it: the renewed node asks it what became
+// of its pending writes, then releases it.
+import { assert } from '#base/assert.js';
+import { ByteReader } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import { copyBytes } from '#base/bytes.js';
+import type { Status } from './entry-codec.js';
+
+export interface Outcome {
+  readonly status: Status;
+  readonly reply: Uint8Array;
+  readonly index: number;
+}
+
+export interface Stream {
+  readonly nodeId: string;
+  lastSeq: number;
+  receivedUpTo: number;
+  frozen: boolean;
+  /** Outcomes of (receivedUpTo, lastSeq]. */
+  readonly outcomes: Map<number, Outcome>;
+}
+
+export class Streams {
+  readonly #byIncarnation: Map<number, Stream> = new Map();
+
+  clone(): Streams {
+    const copy = new Streams();
+    for (const [incarnation, s] of this.#byIncarnation) copy.#byIncarnation.set(incarnation, { ...s, outcomes: new Map(s.outcomes) });
+    return copy;
+  }
+
+  get(incarnation: number): Stream | undefined {
+    return this.#byIncarnation.get(incarnation);
+  }
+
+  entries(): IterableIterator<[number, Stream]> {
+    return this.#byIncarnation.entries();
+  }
+
+  /** Begins the stream of a newly admitted incarnation; `replaced` is frozen, older frozen ones of the node are dropped. Returns what was dropped. */
+  admit(nodeId: string, incarnation: number, replaced: number): number[] {
+    const dropped: number[] = [];
+    const newest = replaced !== 0 ? replaced : this.#newestOf(nodeId);
+    for (const [other, s] of this.#byIncarnation) if (s.nodeId === nodeId && other !== newest) dropped.push(other);
+    for (const other of dropped) this.#byIncarnation.delete(other);
+    this.freeze(replaced);
+    this.#byIncarnation.set(incarnation, { nodeId, lastSeq: 0, receivedUpTo: 0, frozen: false, outcomes: new Map() });
+    return dropped;
+  }
+
+  #newestOf(nodeId: string): number {
+    let newest = 0;
+    for (const [incarnation, s] of this.#byIncarnation) if (s.nodeId === nodeId && incarnation > newest) newest = incarnation;
+    return newest;
+  }
+
+  freeze(incarnation: number): void {
+    const s = this.#byIncarnation.get(incarnation);
+    if (s !== undefined) s.frozen = true;
+  }
+
+  release(incarnation: number): void {
+    const s = this.#byIncarnation.get(incarnation);
+    if (s?.frozen === true) this.#byIncarnation.delete(incarnation);
+  }
+
+  /** True when the number was the stream's next one: then, and only then, the transaction counts. */
+  record(incarnation: number, seq: number, receivedUpTo: number, outcome: Outcome): boolean {
+    const s = this.#byIncarnation.get(incarnation);
+    if (s === undefined || s.frozen || seq !== s.lastSeq + 1) return false;
+    s.lastSeq = seq;
+    s.outcomes.set(seq, outcome);
+    const upTo = Math.min(receivedUpTo, seq - 1);
+    for (let n = s.receivedUpTo + 1; n <= upTo; n++) s.outcomes.delete(n);
+    if (upTo > s.receivedUpTo) s.receivedUpTo = upTo;
+    return true;
+  }
+
+  load(incarnation: number, bytes: Uint8Array): void {
+    const r = new ByteReader(bytes);
+    const nodeId = r.string();
+    const s: Stream = { nodeId, lastSeq: r.varint(), receivedUpTo: r.varint(), frozen: r.u8() === 1, outcomes: new Map() };
+    for (let n = r.varint(); n > 0; n--) {
+      const seq = r.varint();
+      const status = r.u8() as Status;
+      s.outcomes.set(seq, { status, index: r.varint(), reply: copyBytes(r.blob()) });
+    }
+    this.#byIncarnation.set(incarnation, s);
+  }
+
+  encode(incarnation: number): Uint8Array {
+    const s = this.#byIncarnation.get(incarnation);
+    assert(s !== undefined, 'stream to encode exists');
+    const w = new ByteWriter(64 + s.outcomes.size * 16);
+    w.string(s.nodeId);
+    w.varint(s.lastSeq);
+    w.varint(s.receivedUpTo);
+    w.u8(s.frozen ? 1 : 0);
+    w.varint(s.outcomes.size);
+    for (const [seq, o] of s.outcomes) {
+      w.varint(seq);
+      w.u8(o.status);
+      w.varint(o.index);
+      w.blob(o.reply);
+    }
+    return w.finish();
+  }
+}
