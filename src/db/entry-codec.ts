@@ -10,7 +10,12 @@ import type { ByteWriter } from '#base/byte-writer.js';
 export const entryVersion = 1;
 
 /** Outcome of a numbered proposal, kept with its stream until the proposer has received it. */
-export const status: { readonly done: 0; readonly refused: 1; readonly conflict: 2; readonly void: 3 } = { done: 0, refused: 1, conflict: 2, void: 3 };
+export const status: { readonly done: 0; readonly refused: 1; readonly conflict: 2; readonly void: 3 } = {
+  done: 0,
+  refused: 1,
+  conflict: 2,
+  void: 3,
+};
 export type Status = 0 | 1 | 2 | 3;
 
 /**
@@ -18,7 +23,14 @@ export type Status = 0 | 1 | 2 | 3;
  * applying needs no read to keep the owner index small.
  */
 export type EntryOp =
-  | { readonly kind: 'put'; readonly tableId: number; readonly key: Uint8Array; readonly owner: number; readonly previousOwner: number; readonly value: Uint8Array }
+  | {
+      readonly kind: 'put';
+      readonly tableId: number;
+      readonly key: Uint8Array;
+      readonly owner: number;
+      readonly previousOwner: number;
+      readonly value: Uint8Array;
+    }
   | { readonly kind: 'delete'; readonly tableId: number; readonly key: Uint8Array; readonly previousOwner: number }
   | { readonly kind: 'admit'; readonly nodeId: string; readonly incarnation: number }
   | { readonly kind: 'purge'; readonly nodeId: string; readonly incarnation: number }

@@ -51,7 +51,8 @@ export class ShardReader implements Reader {
     let next = 0;
     let going = true;
     const plainStart = plainKey(table.id, start);
-    const plainEnd = end === undefined ? afterTable(table.id) : end.length > plainKeyBytesMax ? justAfter(plainKey(table.id, end)) : plainKey(table.id, end);
+    const plainEnd =
+      end === undefined ? afterTable(table.id) : end.length > plainKeyBytesMax ? justAfter(plainKey(table.id, end)) : plainKey(table.id, end);
     const clipped = start.length > plainKeyBytesMax || (end !== undefined && end.length > plainKeyBytesMax);
     this.store.range(plainStart, plainEnd, (stored, bytes) => {
       const key = stored.subarray(1);

@@ -9,7 +9,7 @@ import { Deque } from '#base/deque.js';
 import type { Env } from '#env/env.js';
 import type { TableStore, TablesError } from '#env/tables.js';
 import type { Feed, Row, ShardSchema, Table } from './api.js';
-import { type ApplyBatch, ApplyCursor, type AppliedEntry } from './apply.js';
+import { type AppliedEntry, type ApplyBatch, ApplyCursor } from './apply.js';
 import type { DbBounds } from './bounds.js';
 import { LiveSet } from './live-set.js';
 import { ShardReader } from './shard-reader.js';

@@ -8,8 +8,8 @@
 // A stored value is: owner as varint, then (long keys only) the full key as blob, then the value.
 import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
-import { compareBytes } from '#base/bytes.js';
 import { ByteWriter } from '#base/byte-writer.js';
+import { compareBytes } from '#base/bytes.js';
 import type { Hash } from '#env/hash.js';
 
 /** Longest table key stored as it is; longer ones go to the side rows. LMDB itself stops at 1,978. */

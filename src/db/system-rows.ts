@@ -43,7 +43,14 @@ export function encodePosition(p: Position): Uint8Array {
 export function decodePosition(bytes: Uint8Array): Position {
   const r = new ByteReader(bytes);
   r.u8();
-  return { appliedIndex: r.varint(), appliedTerm: r.varint(), config: copyBytes(r.blob()), historyId: r.string(), stampMs: r.f64(), transactions: r.varint() };
+  return {
+    appliedIndex: r.varint(),
+    appliedTerm: r.varint(),
+    config: copyBytes(r.blob()),
+    historyId: r.string(),
+    stampMs: r.f64(),
+    transactions: r.varint(),
+  };
 }
 
 export function nodeKey(nodeId: string): Uint8Array {

@@ -1,0 +1,249 @@
+// The state of a shard after its whole log, as its leader sees it: applied tables, and above them
+// an overlay of everything that is in the log and not applied yet. Commands and transactions are
+// judged here, so that what is logged is resolved rows. Made when a leader has applied the no-op
+// of its own term (then the overlay is empty and true), thrown away with the leadership.
+import { assert } from '#base/assert.js';
+import { ByteReader } from '#base/byte-reader.js';
+import { compareBytes, copyBytes, emptyBytes } from '#base/bytes.js';
+import { utf8Encode } from '#base/utf8.js';
+import { type CommandContext, CommandRefused, type Row, type ShardSchema, type Table } from './api.js';
+import type { DbBounds } from './bounds.js';
+import { ConflictWindow, cellId } from './conflict-window.js';
+import { type EntryOp, type EntryTransaction, type Status, status } from './entry-codec.js';
+import { LiveSet } from './live-set.js';
+import { decodeCommand, decodeTransaction, type Proposal, type ProposedOp, proposalKind, readOps } from './proposal-codec.js';
+import type { ShardState } from './shard-state.js';
+import { keyInRange, tableKeyBytesMax } from './stored-row.js';
+import type { Streams } from './streams.js';
+
+interface Cell {
+  readonly tableId: number;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array | undefined;
+  readonly owner: number;
+  readonly index: number;
+}
+
+/** Transactions of one entry get positions `index * positionsPerEntry + n`. */
+export const positionsPerEntry = 1024;
+
+/** What a judged proposal becomes in the log. */
+export interface Judged {
+  readonly status: Status;
+  readonly reply: Uint8Array;
+  readonly ops: readonly EntryOp[];
+}
+
+export class LeaderHead {
+  readonly live: LiveSet;
+  readonly streams: Streams;
+  readonly #state: ShardState;
+  readonly #schema: ShardSchema;
+  readonly #bounds: DbBounds;
+  readonly #cells: Map<string, Cell> = new Map();
+  readonly #window: ConflictWindow;
+  readonly #owned: (tableId: number) => boolean;
+  stampMs: number;
+
+  constructor(state: ShardState, bounds: DbBounds) {
+    this.#state = state;
+    this.#schema = state.schema;
+    this.#bounds = bounds;
+    const system = state.cursor.system;
+    assert(system.position.appliedIndex === state.appliedIndex, 'head is made from applied tables');
+    this.live = new LiveSet(system.live);
+    this.streams = system.streams.clone();
+    this.stampMs = system.position.stampMs;
+    this.#window = new ConflictWindow(state.appliedIndex, bounds.conflictWindowKeys);
+    this.#owned = (id) => this.#state.table(id)?.owned === true;
+  }
+
+  /** Rows up to `index` are in the tables now. */
+  applied(index: number): void {
+    for (const [id, cell] of this.#cells) {
+      if (cell.index > index) break;
+      this.#cells.delete(id);
+    }
+  }
+
+  get overlaySize(): number {
+    return this.#cells.size;
+  }
+
+  /** Judges one proposal as the n-th transaction of the entry at `index`; its writes count from now on. */
+  judge(proposal: Proposal, incarnation: number, index: number, n: number): Judged {
+    try {
+      switch (proposal.kind) {
+        case proposalKind.void:
+          return { status: status.void, reply: emptyBytes, ops: [] };
+        case proposalKind.ops:
+          return this.#plain(readOps(new ByteReader(proposal.body)), emptyBytes, index);
+        case proposalKind.transaction: {
+          const t = decodeTransaction(proposal.body);
+          if (!this.#window.holds(t.reads, this.#owned)) return { status: status.conflict, reply: emptyBytes, ops: [] };
+          return this.#plain(t.ops, t.reply, index);
+        }
+        case proposalKind.command:
+          return this.#command(proposal.body, incarnation, index, n);
+      }
+    } catch (error) {
+      // Malformed or refused: an outcome without rows. What the command had buffered is dropped with it.
+      return { status: status.refused, reply: utf8Encode(error instanceof Error ? error.message : String(error)), ops: [] };
+    }
+  }
+
+  #plain(ops: readonly ProposedOp[], reply: Uint8Array, index: number): Judged {
+    for (const op of ops) this.#check(op);
+    const resolved: EntryOp[] = [];
+    for (const op of ops) {
+      const table = this.#state.table(op.tableId) as Table;
+      const previousOwner = table.owned === true ? (this.#any(op.tableId, op.key)?.owner ?? 0) : 0;
+      const full: EntryOp = op.kind === 'put' ? { ...op, previousOwner } : { kind: 'delete', tableId: op.tableId, key: op.key, previousOwner };
+      resolved.push(full);
+      this.#note(full, index);
+    }
+    return { status: status.done, reply: copyBytes(reply), ops: resolved };
+  }
+
+  #check(op: ProposedOp): void {
+    const table = this.#state.table(op.tableId);
+    if (table === undefined) throw new CommandRefused(`shard ${this.#schema.name} has no table ${op.tableId}`);
+    if (op.key.length > tableKeyBytesMax) throw new CommandRefused(`a key of ${op.key.length} bytes is longer than ${tableKeyBytesMax}`);
+    if (op.kind === 'delete') return;
+    if (op.value.length > this.#bounds.rowBytesMax)
+      throw new CommandRefused(`a value of ${op.value.length} bytes is longer than ${this.#bounds.rowBytesMax}`);
+    if (op.owner !== 0 && table.owned !== true) throw new CommandRefused(`rows of table ${table.name} cannot be owned`);
+    if (op.owner !== 0 && !this.live.has(op.owner)) throw new CommandRefused(`incarnation ${op.owner} is not live`);
+  }
+
+  #command(bytes: Uint8Array, incarnation: number, index: number, n: number): Judged {
+    const { name, body } = decodeCommand(bytes);
+    const handler = Object.hasOwn(this.#schema.commands, name) ? this.#schema.commands[name] : undefined;
+    if (handler === undefined) throw new CommandRefused(`shard ${this.#schema.name} has no command ${name}`);
+    const ops: EntryOp[] = [];
+    const context = this.#context(ops, incarnation, index, n);
+    this.#touched.clear();
+    let reply: Uint8Array;
+    try {
+      reply = handler(context, body);
+    } catch (error) {
+      this.#rollback(ops);
+      throw error;
+    }
+    return { status: status.done, reply: copyBytes(reply), ops };
+  }
+
+  // A command's writes are seen by its own later reads, so they go into the overlay at once; when
+  // it is refused afterwards the few cells it touched are put back.
+  readonly #touched: Map<string, Cell | undefined> = new Map();
+
+  #rollback(ops: EntryOp[]): void {
+    assert(!ops.some((op) => op.kind === 'admit' || op.kind === 'purge'), 'a command may not be refused after admit or purge');
+    for (const [id, cell] of this.#touched) {
+      if (cell === undefined) this.#cells.delete(id);
+      else this.#cells.set(id, cell);
+    }
+    ops.length = 0;
+  }
+
+  #context(ops: EntryOp[], incarnation: number, index: number, n: number): CommandContext {
+    const write = (op: ProposedOp): void => {
+      this.#check(op);
+      const id = cellId(op.tableId, op.key);
+      if (!this.#touched.has(id)) this.#touched.set(id, this.#cells.get(id));
+      const previousOwner = this.#state.table(op.tableId)?.owned === true ? (this.#any(op.tableId, op.key)?.owner ?? 0) : 0;
+      const full: EntryOp = op.kind === 'put' ? { ...op, previousOwner } : { ...op, previousOwner };
+      ops.push(full);
+      this.#note(full, index);
+    };
+    return {
+      get: (table, key) => this.get(table, key),
+      range: (table, start, end, visit) => this.range(table, start, end, visit),
+      seek: (table, key) => this.seek(table, key),
+      put: (table, key, value, owner = 0) => write({ kind: 'put', tableId: table.id, key: copyBytes(key), value: copyBytes(value), owner }),
+      delete: (table, key) => write({ kind: 'delete', tableId: table.id, key: copyBytes(key) }),
+      admit: (nodeId, inc) => ops.push(...this.admit(nodeId, inc, index)),
+      purge: (nodeId, inc) => ops.push(...this.purge(nodeId, inc, index)),
+      liveIncarnation: (nodeId) => this.live.ofNode(nodeId),
+      isLive: (inc) => this.live.has(inc),
+      position: index * positionsPerEntry + n,
+      stampMs: this.stampMs,
+      incarnation,
+    };
+  }
+
+  /** Records a transaction of the leader's own (no stream), such as a sweep. */
+  admit(nodeId: string, incarnation: number, index: number): EntryOp[] {
+    const { admitted, replaced } = this.live.admit(nodeId, incarnation);
+    if (!admitted) return [];
+    this.streams.admit(nodeId, incarnation, replaced);
+    if (replaced !== 0) this.#window.notePurge(index);
+    return [{ kind: 'admit', nodeId, incarnation }];
+  }
+
+  purge(nodeId: string, incarnation: number, index: number): EntryOp[] {
+    if (!this.live.purge(nodeId, incarnation) && this.live.highest(nodeId) > incarnation) return [];
+    this.streams.freeze(incarnation);
+    this.#window.notePurge(index);
+    return [{ kind: 'purge', nodeId, incarnation }];
+  }
+
+  /** Every numbered transaction that goes into the log. */
+  record(t: EntryTransaction, index: number): void {
+    const next = this.streams.record(t.incarnation, t.seq, t.receivedUpTo, { status: t.status, reply: t.reply, index });
+    assert(next, 'the leader logs only the next number of a stream');
+  }
+
+  #note(op: EntryOp, index: number): void {
+    if (op.kind !== 'put' && op.kind !== 'delete') return;
+    const id = cellId(op.tableId, op.key);
+    const value = op.kind === 'put' ? op.value : undefined;
+    // Re-inserted at the end: the map stays in the order of the indexes, which `applied` relies on.
+    this.#cells.delete(id);
+    this.#cells.set(id, { tableId: op.tableId, key: op.key, value, owner: op.kind === 'put' ? op.owner : 0, index });
+    this.#window.note(index, id, op.tableId, op.key);
+  }
+
+  #any(tableId: number, key: Uint8Array): Row | undefined {
+    const cell = this.#cells.get(cellId(tableId, key));
+    if (cell !== undefined) return cell.value === undefined ? undefined : { value: cell.value, owner: cell.owner };
+    return this.#state.reader.getAny(tableId, key);
+  }
+
+  get(table: Table, key: Uint8Array): Row | undefined {
+    const row = this.#any(table.id, key);
+    return row === undefined || (row.owner !== 0 && !this.live.has(row.owner)) ? undefined : row;
+  }
+
+  range(table: Table, start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, row: Row) => boolean): void {
+    const over: Cell[] = [];
+    for (const c of this.#cells.values()) if (c.tableId === table.id && keyInRange(c.key, start, end)) over.push(c);
+    over.sort((a, b) => compareBytes(a.key, b.key));
+    let next = 0;
+    let going = true;
+    const show = (key: Uint8Array, row: Row): boolean => (row.owner !== 0 && !this.live.has(row.owner) ? true : visit(key, row));
+    const showCell = (c: Cell): boolean => (c.value === undefined ? true : show(c.key, { value: c.value, owner: c.owner }));
+    this.#state.reader.range(table, start, end, (key, row) => {
+      while (next < over.length && compareBytes((over[next] as Cell).key, key) < 0) {
+        going = showCell(over[next++] as Cell);
+        if (!going) return false;
+      }
+      const c = over[next];
+      if (c !== undefined && compareBytes(c.key, key) === 0) {
+        next++;
+        going = showCell(c);
+      } else going = show(key, row);
+      return going;
+    });
+    while (going && next < over.length) going = showCell(over[next++] as Cell);
+  }
+
+  seek(table: Table, key: Uint8Array): { readonly key: Uint8Array; readonly row: Row } | undefined {
+    let found: { readonly key: Uint8Array; readonly row: Row } | undefined;
+    this.range(table, key, undefined, (k, row) => {
+      found = { key: copyBytes(k), row: { value: copyBytes(row.value), owner: row.owner } };
+      return false;
+    });
+    return found;
+  }
+}
