@@ -10,6 +10,7 @@
  * @property {boolean} pure no package, no clock, no randomness, no I/O
  * @property {string[]} types ambient type packages ([] = none: no Node, no timers)
  * @property {string[]} packages npm packages that belong to this room
+ * @property {boolean} dates stores Date values: may name the type and build one from a number, never ask the time
  */
 
 /** @type {Room[]} */
@@ -22,7 +23,7 @@ export const rooms = [
   room('router', 'topic matching, route table, coalescing of route writes', ['base', 'mqtt'], { pure: true }),
   room('store', 'the write-ahead log; generations of tables', ['base', 'env']),
   room('link', 'node-to-node connections: authentication, frames, lanes', ['base', 'env']),
-  room('db', 'the embedded replicated database', ['base', 'env', 'raft', 'store', 'link'], { packages: ['msgpackr'] }),
+  room('db', 'the embedded replicated database', ['base', 'env', 'raft', 'store', 'link'], { packages: ['msgpackr'], dates: true }),
   room('cluster', 'who is in: formation, membership, node down, admission', ['base', 'env', 'link', 'db']),
   room('auth', 'authentication, authorization, banned clients', ['base', 'env', 'mqtt', 'db'], { types: ['node'], packages: ['jose'] }),
   room('broker', 'publish, subscribe, deliver, forward, retained, registry and takeover', [
@@ -53,11 +54,16 @@ export const rooms = [
 
 /** Folders beside `src/` that are compiled too; they may import these rooms, and nothing imports them. */
 export const annexes = [
-  { name: 'sim', mayImport: rooms.map((r) => r.name).filter((n) => n !== 'os'), types: ['node'] },
-  { name: 'test', mayImport: rooms.map((r) => r.name), types: ['node'], annexes: ['sim'] },
-  { name: 'bench', mayImport: rooms.map((r) => r.name), types: ['node'] },
+  {
+    name: 'sim',
+    job: 'the simulator: a whole cluster in one process, faults and checkers',
+    mayImport: rooms.map((r) => r.name).filter((n) => n !== 'os'),
+    types: ['node'],
+  },
+  { name: 'test', job: 'suites that need several rooms or real processes', mayImport: rooms.map((r) => r.name), types: ['node'], annexes: ['sim'] },
+  { name: 'bench', job: 'measurements', mayImport: rooms.map((r) => r.name), types: ['node'] },
 ];
 
 function room(name, job, mayImport, more = {}) {
-  return { name, job, mayImport, pure: false, types: [], packages: [], ...more };
+  return { name, job, mayImport, pure: false, types: [], packages: [], dates: false, ...more };
 }
