@@ -1,0 +1,301 @@
+// Hands this node's writes of one shard to the shard's leader, wherever it is, exactly once:
+// drives the proposer queue over rpc (or a direct call when the leader is here). One redirect is
+// usual, retries are paced, every caller hears by its deadline.
+
+import { MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import { emptyBytes } from '#base/bytes.js';
+import { utf8Decode } from '#base/utf8.js';
+import type { Timer } from '#env/clock.js';
+import type { Env } from '#env/env.js';
+import type { Links } from '#link/api.js';
+import { type Until, type WriteDone, WriteFailure, type WriteOptions, type WriteResult } from './api.js';
+import type { DbBounds } from './bounds.js';
+import { type Answer, answer, decodeAnswers, type ProposalBatch, type ProposalKind, writeProposalBatch } from './proposal-codec.js';
+import { type OutgoingBatch, ProposerQueue } from './proposer-queue.js';
+
+export const proposeMethod = 'db.propose';
+export const outcomesMethod = 'db.outcomes';
+
+/** How a leader on this very node takes proposals, without a link. */
+export type LocalLeader = (batch: ProposalBatch, nodeId: string, done: (answers: readonly Answer[]) => void) => boolean;
+
+export interface ProposerOptions {
+  readonly env: Env;
+  readonly links: Links;
+  readonly bounds: DbBounds;
+  readonly shard: string;
+  readonly nodeId: string;
+  /** Who leads, as far as this node knows; undefined: try any core. */
+  readonly leader: () => string | undefined;
+  /** Cores with a link, to ask when nobody knows the leader. */
+  readonly cores: () => readonly string[];
+  readonly localLeader: LocalLeader | undefined;
+  /** Runs `then` when this node's tables have reached `index`; immediately false when it does not hold the shard. */
+  readonly whenApplied: (index: number, deadlineAt: number, then: (reached: boolean) => void) => void;
+  /** The stream was refused: this incarnation is dead. */
+  readonly onFenced: (incarnation: number) => void;
+}
+
+interface Caller {
+  readonly done: WriteDone;
+  readonly until: Until;
+  readonly deadlineAt: number;
+}
+
+const noResult: WriteResult = { index: 0, reply: emptyBytes };
+
+export class Proposer {
+  readonly #o: ProposerOptions;
+  readonly #queue: ProposerQueue<Caller> = new ProposerQueue();
+  #incarnation = 0;
+  #scheduled = false;
+  #retryTimer: Timer | undefined;
+  #deadlineTimer: Timer | undefined;
+  #deadlineAt = Number.POSITIVE_INFINITY;
+  #hint: string | undefined;
+  #rotate = 0;
+  #attemptsOut = 0;
+  #renewing = false;
+  #closed = false;
+
+  constructor(options: ProposerOptions) {
+    this.#o = options;
+  }
+
+  get pending(): number {
+    return this.#queue.length;
+  }
+
+  submit(kind: ProposalKind, body: Uint8Array, options: WriteOptions, done: WriteDone): void {
+    const { bounds, env } = this.#o;
+    if (this.#closed) return done(new WriteFailure('closed', 'the database is closed'), noResult);
+    if (this.#queue.length >= bounds.pendingProposalsMax || this.#queue.bytes + body.length > bounds.pendingProposalBytesMax) {
+      return done(new WriteFailure('refused', `more than ${bounds.pendingProposalsMax} writes wait for shard ${this.#o.shard}`), noResult);
+    }
+    const until = options.until ?? 'committed';
+    const deadlineAt = env.clock.now() + (options.deadlineMs ?? bounds.proposalDeadlineMs);
+    this.#queue.push(kind, body, until === 'effective', deadlineAt, { done, until, deadlineAt });
+    this.#armDeadline(deadlineAt);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#closed) return;
+    this.#scheduled = true;
+    this.#o.env.clock.endOfTurn(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#closed || this.#renewing || this.#incarnation === 0 || this.#retryTimer !== undefined) return;
+    const { bounds } = this.#o;
+    while (this.#queue.hasWork) {
+      const target = this.#target();
+      if (target === undefined) return this.#retryLater();
+      const batch = this.#queue.next(bounds.batchTransactionsMax, bounds.batchBytesMax, true);
+      if (batch === undefined) return;
+      this.#send(target, batch);
+      if (this.#retryTimer !== undefined) return;
+    }
+  }
+
+  #target(): string | undefined {
+    const { leader, cores, links, nodeId } = this.#o;
+    const reachable = (id: string | undefined): id is string =>
+      id !== undefined && (id === nodeId ? this.#o.localLeader !== undefined : links.peer(id) !== undefined);
+    const known = leader();
+    if (reachable(known)) return known;
+    if (reachable(this.#hint)) return this.#hint;
+    const all = cores().filter((c) => c !== nodeId && links.peer(c) !== undefined);
+    return all.length === 0 ? undefined : all[this.#rotate++ % all.length];
+  }
+
+  #send(target: string, out: OutgoingBatch<Caller>): void {
+    const { shard, nodeId, localLeader, links, bounds } = this.#o;
+    const batch: ProposalBatch = {
+      shard,
+      incarnation: this.#incarnation,
+      receivedUpTo: out.receivedUpTo,
+      effective: out.effective,
+      proposals: this.#queue.toProposals(out),
+    };
+    const incarnation = this.#incarnation;
+    if (target === nodeId && localLeader !== undefined) {
+      this.#attemptsOut++;
+      const taken = localLeader(batch, nodeId, (answers) => {
+        this.#attemptsOut--;
+        if (incarnation === this.#incarnation) this.#answered(out, answers);
+      });
+      if (!taken) {
+        this.#attemptsOut--;
+        this.#failed(out);
+      }
+      return;
+    }
+    const w = new ByteWriter(1024);
+    writeProposalBatch(w, batch);
+    this.#attemptsOut++;
+    links.call(target, proposeMethod, w.view(), Math.max(bounds.proposalAttemptMs, 1), (failure, body) => {
+      this.#attemptsOut--;
+      if (this.#closed || incarnation !== this.#incarnation) return;
+      if (failure !== undefined) {
+        this.#hint = undefined;
+        return this.#failed(out);
+      }
+      let answers: Answer[];
+      try {
+        answers = decodeAnswers(body);
+      } catch (error) {
+        if (!(error instanceof MalformedError)) throw error;
+        return this.#failed(out);
+      }
+      this.#answered(out, answers);
+    });
+  }
+
+  #failed(out: OutgoingBatch<Caller>): void {
+    this.#queue.again(out);
+    this.#retryLater();
+  }
+
+  #answered(out: OutgoingBatch<Caller>, answers: readonly Answer[]): void {
+    let retry = false;
+    let fenced = false;
+    out.items.forEach((p, i) => {
+      const a = answers[i];
+      if (a === undefined || a.code === answer.busy || a.code === answer.gap || a.code === answer.notAdmitted) retry = true;
+      else if (a.code === answer.notLeader) {
+        retry = true;
+        const named = a.reply.length > 0 ? utf8Decode(a.reply) : undefined;
+        this.#hint = named;
+      } else if (a.code === answer.fenced) fenced = true;
+      else this.#finish(this.#queue.resolved(p.seq), a);
+    });
+    if (retry || fenced) this.#queue.again(out);
+    if (fenced) this.#o.onFenced(this.#incarnation);
+    else if (retry) this.#retryLater(this.#hint !== undefined && answers[0]?.code === answer.notLeader ? 0 : undefined);
+    else if (this.#queue.hasWork) this.#schedule();
+  }
+
+  #finish(caller: Caller | undefined, a: Answer): void {
+    if (caller === undefined) return;
+    const result = { index: a.index, reply: a.reply };
+    switch (a.code) {
+      case answer.refused:
+        return caller.done(new WriteFailure('refused', utf8Decode(a.reply) ?? 'refused'), noResult);
+      case answer.conflict:
+        return caller.done(new WriteFailure('conflict', 'what the transaction read was overtaken'), noResult);
+      case answer.void:
+        return caller.done(new WriteFailure('unknown', 'given up at its deadline'), noResult);
+      case answer.notEffective:
+        return caller.done(new WriteFailure('not-effective', 'committed, but not seen everywhere in time'), result);
+    }
+    if (caller.until === 'committed') return caller.done(undefined, result);
+    this.#o.whenApplied(a.index, caller.deadlineAt, (reached) => {
+      if (reached) caller.done(undefined, result);
+      else caller.done(new WriteFailure('not-effective', 'committed, but not applied here in time'), result);
+    });
+  }
+
+  #retryLater(ms: number = this.#o.bounds.proposalRetryMs): void {
+    if (this.#retryTimer !== undefined || this.#closed) return;
+    const wait = ms === 0 ? 0 : ms * (0.5 + this.#o.env.random.next());
+    this.#retryTimer = this.#o.env.clock.setTimer(wait, () => {
+      this.#retryTimer = undefined;
+      this.#flush();
+    });
+  }
+
+  /** A leader became known: no need to wait for the retry. */
+  kick(): void {
+    this.#retryTimer?.cancel();
+    this.#retryTimer = undefined;
+    if (this.#queue.hasWork) this.#schedule();
+  }
+
+  #armDeadline(at: number): void {
+    if (at >= this.#deadlineAt) return;
+    this.#deadlineTimer?.cancel();
+    this.#deadlineAt = at;
+    this.#deadlineTimer = this.#o.env.clock.setTimer(Math.max(0, at - this.#o.env.clock.now()), () => {
+      this.#deadlineAt = Number.POSITIVE_INFINITY;
+      this.#deadlineTimer = undefined;
+      this.#queue.expire(this.#o.env.clock.now(), (caller, unsent) => {
+        const kind = unsent ? 'no-quorum' : 'unknown';
+        const text = unsent
+          ? `no leader of shard ${this.#o.shard} could be reached; nothing was written`
+          : `no answer from the leader of shard ${this.#o.shard}; the write may still happen`;
+        caller.done(new WriteFailure(kind, text), noResult);
+      });
+      const next = this.#queue.earliestDeadline();
+      // At least a little later, so that many deadlines close together cost one scan.
+      if (next !== undefined) this.#armDeadline(Math.max(next, this.#o.env.clock.now() + deadlineGranularityMs));
+    });
+  }
+
+  /**
+   * This node's incarnation, once admitted anywhere. When it replaces an older one, the older one's
+   * frozen stream is asked what became of the numbers in doubt before anything is proposed again.
+   */
+  setIncarnation(incarnation: number): void {
+    const old = this.#incarnation;
+    if (incarnation === old) return;
+    this.#incarnation = incarnation;
+    if (old === 0) return this.kick();
+    const doubt = this.#queue.unresolved();
+    if (doubt.length === 0) {
+      this.#queue.restart();
+      return this.kick();
+    }
+    this.#renewing = true;
+    this.#askOutcomes(old, incarnation, doubt);
+  }
+
+  #askOutcomes(old: number, incarnation: number, doubt: readonly number[]): void {
+    if (this.#closed || incarnation !== this.#incarnation) return;
+    const retry = (): void => {
+      this.#o.env.clock.setTimer(this.#o.bounds.proposalRetryMs, () => this.#askOutcomes(old, incarnation, doubt));
+    };
+    const target = this.#target();
+    if (target === undefined) return retry();
+    const w = new ByteWriter(64 + doubt.length * 4);
+    w.string(this.#o.shard);
+    w.varint(old);
+    w.varint(incarnation);
+    w.varint(doubt.length);
+    for (const seq of doubt) w.varint(seq);
+    this.#o.links.call(target, outcomesMethod, w.view(), this.#o.bounds.proposalAttemptMs, (failure, body) => {
+      if (this.#closed || incarnation !== this.#incarnation) return;
+      if (failure !== undefined) {
+        this.#hint = undefined;
+        return retry();
+      }
+      const answers = decodeAnswers(body);
+      if (answers.length !== doubt.length || answers[0]?.code === answer.notLeader || answers[0]?.code === answer.notAdmitted) {
+        const named = answers[0]?.reply;
+        this.#hint = named !== undefined && named.length > 0 ? utf8Decode(named) : undefined;
+        return retry();
+      }
+      doubt.forEach((seq, i) => {
+        const a = answers[i] as Answer;
+        // `gap`: the frozen stream never saw the number, so it never happened and never will.
+        if (a.code !== answer.gap) this.#finish(this.#queue.resolved(seq), a);
+      });
+      this.#renewing = false;
+      this.#queue.restart();
+      this.kick();
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#retryTimer?.cancel();
+    this.#deadlineTimer?.cancel();
+    this.#queue.drain((caller) => caller.done(new WriteFailure('closed', 'the database was closed'), noResult));
+  }
+}
+
+const deadlineGranularityMs = 20;
