@@ -49,6 +49,9 @@ export class ShardState {
   #writing = false;
   #closed = false;
   #queuedIndex: number;
+  #queuedTerm: number;
+  #queuedBytes = 0;
+  #paused: (() => void) | undefined;
 
   constructor(options: ShardStateOptions, opened: OpenGeneration) {
     this.#options = options;
@@ -60,6 +63,7 @@ export class ShardState {
     this.generation = opened.number;
     this.appliedIndex = system.position.appliedIndex;
     this.#queuedIndex = this.appliedIndex;
+    this.#queuedTerm = system.position.appliedTerm;
   }
 
   get store(): TableStore {
@@ -80,6 +84,16 @@ export class ShardState {
     return this.#queuedIndex;
   }
 
+  /** Term of the entry at `queuedIndex`. */
+  get queuedTerm(): number {
+    return this.#queuedTerm;
+  }
+
+  /** Data of entries received and not applied yet, counted like the log stream's credit. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
   /** Entries received and not yet in a batch. */
   get queueLength(): number {
     return this.#queue.length;
@@ -98,19 +112,30 @@ export class ShardState {
     for (const e of entries) {
       assert(e.index === this.#queuedIndex + 1, `${this.schema.name}: entry ${e.index} after ${this.#queuedIndex}`);
       this.#queuedIndex = e.index;
+      this.#queuedTerm = e.term;
+      this.#queuedBytes += entryBytes(e);
       this.#queue.push(e);
     }
     this.#pump();
   }
 
   #pump(): void {
-    if (this.#writing || this.#closed || this.failed || this.#queue.length === 0) return;
+    if (this.#writing || this.#closed || this.failed) return;
+    if (this.#paused !== undefined) {
+      const paused = this.#paused;
+      this.#paused = () => {};
+      paused();
+      return;
+    }
+    if (this.#queue.length === 0) return;
     const batch = this.#cursor.begin();
+    let bytes = 0;
     for (;;) {
       const entry = this.#queue.peek();
       if (entry === undefined || batch.writes.length >= this.#options.bounds.applyRowsMax) break;
       if (!this.#cursor.add(batch, entry, this.store)) break;
       this.#queue.shift();
+      bytes += entryBytes(entry);
     }
     this.#cursor.finish(batch);
     this.#writing = true;
@@ -123,6 +148,7 @@ export class ShardState {
         this.#options.onFailure(error);
         return;
       }
+      this.#queuedBytes -= bytes;
       this.#committed(batch);
       this.#pump();
     });
@@ -160,6 +186,20 @@ export class ShardState {
     return () => this.#feeds.delete(feed);
   }
 
+  /** No further batch; `then` runs once none is under way. Entries may still be queued. */
+  pause(then: () => void): void {
+    this.#paused = then;
+    this.#pump();
+  }
+
+  /** After `pause`: the entries not applied yet; this object is used no more. */
+  detach(): AppliedEntry[] {
+    this.#closed = true;
+    const rest: AppliedEntry[] = [];
+    for (let e = this.#queue.shift(); e !== undefined; e = this.#queue.shift()) rest.push(e);
+    return rest;
+  }
+
   /**
    * Takes over a generation built aside (already durable and named by CURRENT). What is queued is
    * dropped: its owner feeds on from the new position. Feeds are reset. Returns the old store, to be closed.
@@ -167,6 +207,7 @@ export class ShardState {
   swap(opened: OpenGeneration, cursor: ApplyCursor): TableStore {
     const old = this.store;
     this.#queue.clear();
+    this.#queuedBytes = 0;
     this.#writing = false;
     this.#cursor = cursor;
     this.reader.store = opened.store;
@@ -175,6 +216,7 @@ export class ShardState {
     this.generation = opened.number;
     this.appliedIndex = cursor.system.position.appliedIndex;
     this.#queuedIndex = this.appliedIndex;
+    this.#queuedTerm = cursor.system.position.appliedTerm;
     for (const feed of this.#feeds) feed.reset(this.generation, this.appliedIndex);
     this.#options.onApplied(this.appliedIndex);
     return old;
@@ -185,4 +227,8 @@ export class ShardState {
     this.#closed = true;
     this.store.close(done);
   }
+}
+
+function entryBytes(e: AppliedEntry): number {
+  return e.data.length + 16;
 }

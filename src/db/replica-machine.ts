@@ -1,0 +1,191 @@
+// The life cycle of a replicated copy of a shard, as a pure machine (Mria's states):
+//
+//   disconnected → bootstrap → local_replay → normal
+//   disconnected → local_replay → normal            (resumed from its own index)
+//   any → disconnected                              (the core is gone, or closed the stream)
+//
+// It decides; `replica.ts` does: dials nobody itself, touches no table.
+import { assert } from '#base/assert.js';
+import type { ReplicaStateName } from './api.js';
+import type { RlogMessage } from './rlog-codec.js';
+
+export type ReplicaInput =
+  | { readonly type: 'start' }
+  /** A core was chosen and its link is up. */
+  | { readonly type: 'chosen'; readonly core: string }
+  | { readonly type: 'no-core' }
+  | { readonly type: 'core-down'; readonly core: string }
+  | { readonly type: 'message'; readonly from: string; readonly message: RlogMessage }
+  /** Everything up to `index` is applied in the copy under construction (or in service), and seen by the feeds. */
+  | { readonly type: 'applied'; readonly index: number }
+  /** Rows of the last chunk are in the store. */
+  | { readonly type: 'chunks-written' }
+  /** The new generation is durable and in service. */
+  | { readonly type: 'swapped' }
+  /** The store or the bytes received are not usable. */
+  | { readonly type: 'failed'; readonly why: string };
+
+export type ReplicaEffect =
+  | { readonly type: 'choose-core'; readonly delayMs: number; readonly not: string | undefined }
+  | { readonly type: 'open'; readonly core: string; readonly stream: number; readonly force: boolean }
+  | { readonly type: 'close'; readonly core: string; readonly stream: number; readonly why: string }
+  | { readonly type: 'begin-bootstrap'; readonly historyId: string; readonly rows: number }
+  | { readonly type: 'drop-bootstrap' }
+  | { readonly type: 'write-chunk'; readonly message: Extract<RlogMessage, { type: 'chunk' }> }
+  | { readonly type: 'enqueue'; readonly message: Extract<RlogMessage, { type: 'entries' }> }
+  | { readonly type: 'swap' }
+  | { readonly type: 'send-normal'; readonly core: string; readonly stream: number }
+  | { readonly type: 'state'; readonly state: ReplicaStateName };
+
+/** Pause before another core is tried after a refusal or a failure. */
+export const reopenDelayMs = 100;
+
+export class ReplicaMachine {
+  state: ReplicaStateName = 'disconnected';
+  upstream: string | undefined;
+  stream = 0;
+  /** Waiting for `opened`: everything else of the shard belongs to an older stream. */
+  #opening = false;
+  /** Index that local replay must reach before the copy counts. */
+  #target = 0;
+  #bootstrapping = false;
+  #lastStamp = 0;
+  #chunksWritten = false;
+  #normalAsked = false;
+  #force = false;
+  applied = 0;
+  commitIndex = 0;
+
+  get bootstrapping(): boolean {
+    return this.#bootstrapping;
+  }
+
+  step(input: ReplicaInput, effects: ReplicaEffect[]): void {
+    switch (input.type) {
+      case 'start':
+        effects.push({ type: 'choose-core', delayMs: 0, not: undefined });
+        return;
+      case 'no-core':
+        effects.push({ type: 'choose-core', delayMs: reopenDelayMs, not: undefined });
+        return;
+      case 'chosen':
+        this.#open(input.core, effects);
+        return;
+      case 'core-down':
+        if (input.core === this.upstream) this.#lose(input.core, 0, effects);
+        return;
+      case 'message':
+        if (input.from === this.upstream) this.#message(input.message, effects);
+        return;
+      case 'applied':
+        this.applied = input.index;
+        this.#progress(effects);
+        return;
+      case 'chunks-written':
+        this.#chunksWritten = true;
+        this.#enter('local_replay', effects);
+        return;
+      case 'swapped':
+        this.#bootstrapping = false;
+        this.#force = false;
+        this.#progress(effects);
+        return;
+      case 'failed':
+        this.#force = true;
+        if (this.upstream !== undefined) {
+          effects.push({ type: 'close', core: this.upstream, stream: this.stream, why: input.why });
+          this.#lose(this.upstream, reopenDelayMs, effects);
+        }
+        return;
+    }
+  }
+
+  #enter(state: ReplicaStateName, effects: ReplicaEffect[]): void {
+    if (this.state === state) return;
+    this.state = state;
+    effects.push({ type: 'state', state });
+  }
+
+  #open(core: string, effects: ReplicaEffect[]): void {
+    if (this.upstream !== undefined) return;
+    this.upstream = core;
+    this.stream++;
+    this.#opening = true;
+    this.#normalAsked = false;
+    effects.push({ type: 'open', core, stream: this.stream, force: this.#force });
+  }
+
+  #lose(core: string, delayMs: number, effects: ReplicaEffect[]): void {
+    this.upstream = undefined;
+    this.#opening = false;
+    this.#normalAsked = false;
+    if (this.#bootstrapping) {
+      this.#bootstrapping = false;
+      this.#chunksWritten = false;
+      effects.push({ type: 'drop-bootstrap' });
+    }
+    this.#enter('disconnected', effects);
+    effects.push({ type: 'choose-core', delayMs, not: core });
+  }
+
+  #message(m: RlogMessage, effects: ReplicaEffect[]): void {
+    if (this.#opening) {
+      if (m.type === 'opened' && m.stream === this.stream) this.#opened(m, effects);
+      return;
+    }
+    switch (m.type) {
+      case 'chunk':
+        if (m.stream !== this.stream || !this.#bootstrapping || this.#chunksWritten) return;
+        if (m.stamp > this.#lastStamp) this.#lastStamp = m.stamp;
+        effects.push({ type: 'write-chunk', message: m });
+        return;
+      case 'entries':
+        if (this.state === 'disconnected') return;
+        if (m.commitIndex > this.commitIndex) this.commitIndex = m.commitIndex;
+        effects.push({ type: 'enqueue', message: m });
+        return;
+      case 'normal':
+        if (m.stream === this.stream && this.#normalAsked) this.#enter('normal', effects);
+        return;
+      case 'close':
+        if (m.stream === this.stream && this.upstream !== undefined) this.#lose(this.upstream, reopenDelayMs, effects);
+        return;
+    }
+  }
+
+  #opened(m: Extract<RlogMessage, { type: 'opened' }>, effects: ReplicaEffect[]): void {
+    this.#opening = false;
+    if (m.mode === 'later') {
+      assert(this.upstream !== undefined, 'opened comes from the upstream');
+      return this.#lose(this.upstream, reopenDelayMs, effects);
+    }
+    this.#target = m.commitIndex;
+    this.commitIndex = Math.max(this.commitIndex, m.commitIndex);
+    if (m.mode === 'bootstrap') {
+      this.#bootstrapping = true;
+      this.#chunksWritten = false;
+      this.#lastStamp = 0;
+      this.applied = 0;
+      this.commitIndex = m.commitIndex;
+      this.#enter('bootstrap', effects);
+      effects.push({ type: 'begin-bootstrap', historyId: m.historyId, rows: m.rows });
+    } else {
+      this.#enter('local_replay', effects);
+      this.#progress(effects);
+    }
+  }
+
+  #progress(effects: ReplicaEffect[]): void {
+    if (this.state !== 'local_replay' || this.upstream === undefined) return;
+    if (this.#bootstrapping) {
+      if (this.#chunksWritten && this.applied >= this.#lastStamp && this.applied >= this.#target) {
+        this.#chunksWritten = false;
+        effects.push({ type: 'swap' });
+      }
+      return;
+    }
+    if (this.applied < this.#target || this.#normalAsked) return;
+    this.#normalAsked = true;
+    effects.push({ type: 'send-normal', core: this.upstream, stream: this.stream });
+  }
+}

@@ -1,0 +1,300 @@
+// Driver of one shard's replica on this node: performs what the replica machine decides. Chooses a
+// core, feeds chunks into a new generation and entries into the copy in service or under
+// construction, swaps, acknowledges. On a replicant for all its life; on a core only while it
+// falls back to a copy of the leader's tables (snapshot).
+import type { Env } from '#env/env.js';
+import type { Timer } from '#env/clock.js';
+import type { TableStore } from '#env/tables.js';
+import type { Links, PeerHello } from '#link/api.js';
+import type { ReplicaShardStatus, ShardSchema } from './api.js';
+import type { DbBounds } from './bounds.js';
+import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
+import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
+import { type OpenGeneration, ShardState } from './shard-state.js';
+
+/** Where new generations come from (store/generations on a real node). */
+export interface GenerationMaker {
+  /** An empty store beside the current one. */
+  create(): OpenGeneration;
+  /** Durably names the generation current; `done` then. */
+  makeCurrent(generation: number, done: (error: Error | undefined) => void): void;
+  /** Deletes a generation that is not current, its store closed. */
+  discard(generation: number, store: TableStore): void;
+}
+
+export interface ReplicaOptions {
+  readonly env: Env;
+  readonly links: Links;
+  readonly bounds: DbBounds;
+  readonly schema: ShardSchema;
+  readonly generations: GenerationMaker;
+  /** Connected cores, best first; `not` is the one that just failed. */
+  readonly chooseCore: (shard: string, not: string | undefined, chosen: (core: string | undefined) => void) => void;
+  readonly onState: (state: string) => void;
+  /** After a swap or start of service. */
+  readonly onInService: () => void;
+}
+
+export class Replica {
+  readonly #o: ReplicaOptions;
+  readonly #machine: ReplicaMachine = new ReplicaMachine();
+  readonly #state: ShardState;
+  #aside: { readonly opened: OpenGeneration; state: ShardState | undefined; writes: number } | undefined;
+  #timer: Timer | undefined;
+  #ackScheduled = false;
+  #takenBytes = 0;
+  #closed = false;
+  #bootstrapStartedAt = 0;
+  #rowsTotal = 0;
+  #committedTransactions = 0;
+  #behindSince: number | undefined;
+  #stats: { bootstrapTimeMs: number | undefined; rows: number | undefined; bootstraps: number; resumes: number } = {
+    bootstrapTimeMs: undefined,
+    rows: undefined,
+    bootstraps: 0,
+    resumes: 0,
+  };
+  #currentRows = 0;
+
+  constructor(options: ReplicaOptions, state: ShardState) {
+    this.#o = options;
+    this.#state = state;
+    this.#machine.applied = state.appliedIndex;
+  }
+
+  start(): void {
+    this.#step({ type: 'start' });
+  }
+
+  get inService(): boolean {
+    return this.#machine.state === 'normal';
+  }
+
+  get upstream(): string | undefined {
+    return this.#machine.upstream;
+  }
+
+  /** From the lane. */
+  receive(from: PeerHello, message: RlogMessage): void {
+    if (!this.#closed) this.#step({ type: 'message', from: from.nodeId, message });
+  }
+
+  peerDown(nodeId: string): void {
+    if (!this.#closed) this.#step({ type: 'core-down', core: nodeId });
+  }
+
+  /** The copy in service applied a batch (told by its owner). */
+  applied(index: number): void {
+    if (this.#closed || this.#machine.bootstrapping) return;
+    this.#ackLater();
+    this.#noteLag();
+    this.#step({ type: 'applied', index });
+  }
+
+  #step(input: ReplicaInput): void {
+    const effects: ReplicaEffect[] = [];
+    this.#machine.step(input, effects);
+    for (const e of effects) {
+      if (this.#closed) return;
+      this.#perform(e);
+    }
+  }
+
+  #perform(e: ReplicaEffect): void {
+    const { links, schema } = this.#o;
+    switch (e.type) {
+      case 'choose-core':
+        return this.#choose(e.delayMs, e.not);
+      case 'open': {
+        const p = this.#state.position;
+        this.#takenBytes = 0;
+        const open = { type: 'open', shard: schema.name, stream: e.stream, historyId: p.historyId, appliedIndex: this.#state.queuedIndex, force: e.force } as const;
+        // What is queued but not applied yet counts as had: it will be applied before anything that follows.
+        links.send(e.core, 'rlog', encodeRlog({ ...open, appliedTerm: this.#state.queuedTerm }));
+        return;
+      }
+      case 'close':
+        links.send(e.core, 'rlog', encodeRlog({ type: 'close', shard: schema.name, stream: e.stream, why: e.why }));
+        return;
+      case 'begin-bootstrap':
+        return this.#beginBootstrap(e.rows);
+      case 'drop-bootstrap':
+        return this.#dropAside();
+      case 'write-chunk':
+        return this.#writeChunk(e.message);
+      case 'enqueue':
+        return this.#enqueue(e.message);
+      case 'swap':
+        return this.#swap();
+      case 'send-normal':
+        this.#ack();
+        links.send(e.core, 'rlog', encodeRlog({ type: 'normal', shard: schema.name, stream: e.stream, visible: this.#state.appliedIndex }));
+        if (this.#stats.bootstrapTimeMs === undefined || this.#bootstrapStartedAt === 0) this.#stats.resumes++;
+        this.#bootstrapStartedAt = 0;
+        return;
+      case 'state':
+        this.#o.onState(e.state);
+        if (e.state === 'normal') this.#o.onInService();
+        return;
+    }
+  }
+
+  #choose(delayMs: number, not: string | undefined): void {
+    this.#timer?.cancel();
+    const choose = (): void => {
+      this.#timer = undefined;
+      this.#o.chooseCore(this.#o.schema.name, not, (core) => {
+        if (this.#closed) return;
+        this.#step(core === undefined ? { type: 'no-core' } : { type: 'chosen', core });
+      });
+    };
+    this.#timer = this.#o.env.clock.setTimer(delayMs === 0 ? 0 : delayMs * (0.5 + this.#o.env.random.next()), choose);
+  }
+
+  #beginBootstrap(rows: number): void {
+    this.#dropAside();
+    this.#bootstrapStartedAt = this.#o.env.clock.now();
+    this.#stats.bootstraps++;
+    this.#currentRows = 0;
+    this.#rowsTotal = rows;
+    this.#aside = { opened: this.#o.generations.create(), state: undefined, writes: 0 };
+  }
+
+  #dropAside(): void {
+    const aside = this.#aside;
+    this.#aside = undefined;
+    if (aside !== undefined) this.#o.generations.discard(aside.opened.number, aside.opened.store);
+  }
+
+  #writeChunk(m: Extract<RlogMessage, { type: 'chunk' }>): void {
+    const aside = this.#aside;
+    if (aside === undefined) return;
+    aside.writes++;
+    this.#currentRows += m.rows.length;
+    const bytes = rowsBytes(m.rows);
+    aside.opened.store.write(m.rows, (error) => {
+      if (aside !== this.#aside || this.#closed) return;
+      aside.writes--;
+      if (error !== undefined) return this.#step({ type: 'failed', why: error.message });
+      this.#took(bytes);
+      if (!m.last) return;
+      // Built from the rows just written: position, live incarnations and streams of the first stamp.
+      aside.state = new ShardState(
+        {
+          env: this.#o.env,
+          schema: this.#o.schema,
+          bounds: this.#o.bounds,
+          onApplied: (index) => {
+            if (aside !== this.#aside) return;
+            this.#ackLater();
+            this.#step({ type: 'applied', index });
+          },
+          onFailure: (e) => this.#step({ type: 'failed', why: e.message }),
+        },
+        aside.opened,
+      );
+      this.#step({ type: 'chunks-written' });
+      this.#step({ type: 'applied', index: aside.state.appliedIndex });
+    });
+  }
+
+  #enqueue(m: Extract<RlogMessage, { type: 'entries' }>): void {
+    this.#committedTransactions = m.committedTransactions;
+    const into = this.#aside?.state ?? this.#state;
+    if (this.#aside !== undefined && this.#aside.state === undefined) return this.#step({ type: 'failed', why: 'entries before the end of the bootstrap' });
+    const first = m.entries[0];
+    if (first !== undefined) {
+      if (first.index !== into.queuedIndex + 1) return this.#step({ type: 'failed', why: `entry ${first.index} after ${into.queuedIndex}` });
+      into.enqueue(m.entries);
+      this.#takenBytes += entriesBytes(m.entries);
+    }
+    this.#noteLag();
+  }
+
+  #noteLag(): void {
+    if (this.#state.appliedIndex >= this.#machine.commitIndex) this.#behindSince = undefined;
+    else this.#behindSince ??= this.#o.env.clock.now();
+  }
+
+  #swap(): void {
+    const aside = this.#aside;
+    const built = aside?.state;
+    if (aside === undefined || built === undefined) return;
+    built.pause(() => {
+      aside.opened.store.flushed((error) => {
+        if (aside !== this.#aside || this.#closed) return;
+        if (error !== undefined) return this.#step({ type: 'failed', why: error.message });
+        this.#o.generations.makeCurrent(aside.opened.number, (failure) => {
+          if (aside !== this.#aside || this.#closed) return;
+          if (failure !== undefined) return this.#step({ type: 'failed', why: failure.message });
+          this.#aside = undefined;
+          const oldNumber = this.#state.generation;
+          const rest = built.detach();
+          this.#stats.bootstrapTimeMs = this.#o.env.clock.now() - this.#bootstrapStartedAt;
+          this.#stats.rows = this.#currentRows;
+          // The machine counts the copy as in service from here on; `swap` tells it what is applied.
+          this.#machine.applied = built.appliedIndex;
+          const old = this.#state.swap(aside.opened, built.cursor);
+          this.#o.generations.discard(oldNumber, old);
+          this.#step({ type: 'swapped' });
+          this.#state.enqueue(rest);
+        });
+      });
+    });
+  }
+
+  #took(bytes: number): void {
+    this.#takenBytes += bytes;
+    this.#ackLater();
+  }
+
+  #ackLater(): void {
+    if (this.#ackScheduled) return;
+    this.#ackScheduled = true;
+    this.#o.env.clock.endOfTurn(() => {
+      this.#ackScheduled = false;
+      if (!this.#closed) this.#ack();
+    });
+  }
+
+  /** Credit is given back by what has been applied: what waits in a queue still counts against it. */
+  #ack(): void {
+    const core = this.#machine.upstream;
+    if (core === undefined) return;
+    const into = this.#aside?.state ?? this.#state;
+    const bytes = Math.max(0, this.#takenBytes - into.queuedBytes);
+    const visible = this.#machine.bootstrapping ? 0 : this.#state.appliedIndex;
+    this.#o.links.send(core, 'rlog', encodeRlog({ type: 'ack', shard: this.#o.schema.name, stream: this.#machine.stream, visible, bytes }));
+  }
+
+  status(upstreamName: (nodeId: string) => string | undefined): ReplicaShardStatus {
+    const m = this.#machine;
+    const into = this.#aside?.state ?? this.#state;
+    const lag = Math.max(0, this.#committedTransactions - this.#state.position.transactions);
+    return {
+      state: m.state,
+      upstream: m.upstream === undefined ? undefined : (upstreamName(m.upstream) ?? m.upstream),
+      lastImportedTrans: this.#state.transactionsSinceStart,
+      appliedIndex: this.#state.appliedIndex,
+      lag: m.state === 'disconnected' ? 0 : lag,
+      lagMs: this.#behindSince === undefined ? 0 : this.#o.env.clock.now() - this.#behindSince,
+      replayqLen: m.state === 'local_replay' ? Math.max(0, m.commitIndex - into.appliedIndex) : 0,
+      messageQueueLen: into.queueLength,
+      bootstrapTimeMs: m.state === 'bootstrap' ? this.#o.env.clock.now() - this.#bootstrapStartedAt : this.#stats.bootstrapTimeMs,
+      bootstrapNumKeys: m.state === 'bootstrap' ? this.#currentRows : this.#stats.rows,
+      bootstraps: this.#stats.bootstraps,
+      resumes: this.#stats.resumes,
+    };
+  }
+
+  /** Rows expected by the bootstrap under way, for progress. */
+  get bootstrapRowsTotal(): number {
+    return this.#rowsTotal;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#dropAside();
+  }
+}

@@ -1,0 +1,203 @@
+// One stream from this core to one receiver (a replicant, or a core that fell behind): bootstrap
+// when needed, then the committed log, at the receiver's pace. Everything it sends it reads at the
+// moment of sending, from short reads of tables and log: a slow receiver costs one position and
+// its credit, nothing more.
+import { copyBytes } from '#base/bytes.js';
+import type { TableStore } from '#env/tables.js';
+import type { AppliedEntry } from './apply.js';
+import type { DbBounds } from './bounds.js';
+import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes, type StoredRow } from './rlog-codec.js';
+import { decodePosition, firstUserKey, metaKey } from './system-rows.js';
+
+/** What an agent reads: one core's copy of a shard and its log. */
+export interface RlogSource {
+  readonly shard: string;
+  readonly historyId: string;
+  readonly commitIndex: number;
+  /** Transactions committed, counted like the receivers count (system position). */
+  readonly committedTransactions: number;
+  readonly firstIndex: number;
+  term(index: number): number | undefined;
+  entries(from: number, to: number, maxBytes: number): readonly AppliedEntry[];
+  readonly store: TableStore;
+  readonly appliedIndex: number;
+  /** Bytes of an `entries` message from `from` for everything committed, shared between receivers. */
+  encodedEntries(from: number, maxBytes: number): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined;
+}
+
+/** False: the lane is full or gone; the agent is pumped again on drain. */
+export type SendFrame = (frame: Uint8Array) => boolean;
+
+export class RlogAgent {
+  readonly receiver: string;
+  readonly receiverName: string;
+  readonly isReplicant: boolean;
+  readonly stream: number;
+  readonly #source: RlogSource;
+  readonly #bounds: DbBounds;
+  readonly #send: SendFrame;
+  #mode: 'bootstrap' | 'entries' = 'entries';
+  /** Next index to send. The log is kept from here on. */
+  next: number;
+  /** As acknowledged. */
+  visible = 0;
+  normal = false;
+  #sentBytes = 0;
+  #ackedBytes = 0;
+  #cursor: Uint8Array | undefined;
+  #announcedCommit = 0;
+  closed = false;
+
+  constructor(receiver: { nodeId: string; name: string; role: string }, stream: number, source: RlogSource, bounds: DbBounds, send: SendFrame) {
+    this.receiver = receiver.nodeId;
+    this.receiverName = receiver.name;
+    this.isReplicant = receiver.role === 'replicant';
+    this.stream = stream;
+    this.#source = source;
+    this.#bounds = bounds;
+    this.#send = send;
+    this.next = source.appliedIndex + 1;
+  }
+
+  #message(m: RlogMessage): boolean {
+    return this.#send(encodeRlog(m));
+  }
+
+  /** Decides how the receiver is served, and tells it. False: not now (it was told `later`). */
+  open(m: Extract<RlogMessage, { type: 'open' }>): boolean {
+    const s = this.#source;
+    const opened = (mode: 'resume' | 'bootstrap' | 'later', rows: number, why: string): void => {
+      this.#message({ type: 'opened', shard: s.shard, stream: this.stream, mode, historyId: s.historyId, commitIndex: s.commitIndex, rows, why });
+    };
+    const sameHistory = m.historyId === s.historyId;
+    if (sameHistory && !m.force && m.appliedIndex > s.commitIndex) {
+      opened('later', 0, 'this core is behind');
+      return false;
+    }
+    if (sameHistory && !m.force && m.appliedIndex + 1 >= s.firstIndex && s.term(m.appliedIndex) === m.appliedTerm) {
+      this.next = m.appliedIndex + 1;
+      opened('resume', 0, '');
+      return true;
+    }
+    const why = !sameHistory ? 'other history' : m.force ? 'asked for' : m.appliedIndex + 1 < s.firstIndex ? 'log compacted' : 'other term at that index';
+    this.#mode = 'bootstrap';
+    this.#cursor = undefined;
+    opened('bootstrap', s.store.stat().rows, why);
+    return true;
+  }
+
+  get unackedBytes(): number {
+    return this.#sentBytes - this.#ackedBytes;
+  }
+
+  /** Transactions' worth of log not handed over yet, in entries. */
+  get backlog(): number {
+    return this.#mode === 'entries' ? Math.max(0, this.#source.commitIndex + 1 - this.next) : 0;
+  }
+
+  get catchingUp(): boolean {
+    return this.#mode === 'bootstrap';
+  }
+
+  acked(visible: number, bytes: number): void {
+    if (visible > this.visible) this.visible = visible;
+    if (bytes > this.#ackedBytes) this.#ackedBytes = Math.min(bytes, this.#sentBytes);
+  }
+
+  /** The receiver counts as normal from now on; it is told so. */
+  confirmNormal(): void {
+    this.normal = true;
+    this.#message({ type: 'normal', shard: this.#source.shard, stream: this.stream, visible: this.visible });
+  }
+
+  /** Sends what credit and lane allow. */
+  pump(): void {
+    while (!this.closed && this.unackedBytes < this.#bounds.replicaCreditBytes) {
+      if (this.#mode === 'bootstrap' ? !this.#sendChunk() : !this.#sendEntries()) return;
+    }
+  }
+
+  #sendChunk(): boolean {
+    const store = this.#source.store;
+    const meta = store.get(metaKey);
+    const stamp = meta === undefined ? 0 : decodePosition(meta).appliedIndex;
+    const rows: StoredRow[] = [];
+    let bytes = 0;
+    let cut = false;
+    // The first chunk is everything that apply consults, from one read: it is small and must be whole.
+    const system = this.#cursor === undefined;
+    const start = this.#cursor ?? Uint8Array.of(0);
+    store.range(start, system ? firstUserKey : undefined, (key, value) => {
+      if (!system && bytes >= this.#bounds.bootstrapChunkBytes) {
+        cut = true;
+        return false;
+      }
+      rows.push({ key: copyBytes(key), value: copyBytes(value) });
+      bytes += key.length + value.length;
+      return true;
+    });
+    const last = !system && !cut;
+    const sent = this.#message({ type: 'chunk', shard: this.#source.shard, stream: this.stream, stamp, last, rows });
+    if (!sent) return false;
+    this.#sentBytes += rowsBytes(rows);
+    if (system) {
+      this.next = stamp + 1;
+      this.#cursor = firstUserKey;
+    } else if (rows.length > 0) {
+      const end = (rows[rows.length - 1] as StoredRow).key;
+      const after = new Uint8Array(end.length + 1);
+      after.set(end);
+      this.#cursor = after;
+    }
+    if (last) this.#mode = 'entries';
+    return true;
+  }
+
+  #sendEntries(): boolean {
+    const s = this.#source;
+    if (this.next > s.commitIndex) return this.#announce();
+    if (this.next < s.firstIndex) {
+      this.close('log compacted');
+      return false;
+    }
+    const encoded = s.encodedEntries(this.next, this.#bounds.bootstrapChunkBytes);
+    if (encoded === undefined || !this.#send(encoded.frame)) return false;
+    this.#sentBytes += encoded.bytes;
+    this.next = encoded.next;
+    this.#announcedCommit = s.commitIndex;
+    return true;
+  }
+
+  #announce(): boolean {
+    const s = this.#source;
+    if (this.#announcedCommit >= s.commitIndex) return false;
+    this.#announcedCommit = s.commitIndex;
+    this.#message({ type: 'entries', shard: s.shard, commitIndex: s.commitIndex, committedTransactions: s.committedTransactions, entries: [] });
+    return false;
+  }
+
+  close(why: string): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#message({ type: 'close', shard: this.#source.shard, stream: this.stream, why });
+  }
+}
+
+/** Shares one encoding of the newest entries between all agents that stand at the same place. */
+export class EntriesEncoder {
+  #from = 0;
+  #commit = 0;
+  #made: { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined;
+
+  encode(source: RlogSource, from: number, maxBytes: number): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined {
+    const commitIndex = source.commitIndex;
+    if (this.#made !== undefined && this.#from === from && this.#commit === commitIndex) return this.#made;
+    const entries = source.entries(from, commitIndex + 1, maxBytes);
+    if (entries.length === 0) return undefined;
+    const frame = encodeRlog({ type: 'entries', shard: source.shard, commitIndex, committedTransactions: source.committedTransactions, entries });
+    this.#from = from;
+    this.#commit = commitIndex;
+    this.#made = { frame, next: (entries[entries.length - 1] as AppliedEntry).index + 1, bytes: entriesBytes(entries) };
+    return this.#made;
+  }
+}

@@ -1,0 +1,146 @@
+// Messages of the lane `rlog`: a core streams a shard's committed log to a replicant (or to a core
+// that fell behind its leader's log), bootstraps it first when the log alone is not enough.
+//
+// `entries` carries no stream id, so that its bytes can be the same for all replicants at the same
+// place; what belongs to an abandoned stream is told apart by order: after `open` a receiver
+// ignores everything of the shard until the `opened` that answers it.
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import type { AppliedEntry } from './apply.js';
+
+/** resume: entries follow · bootstrap: chunks follow, then entries · later: try again, or elsewhere. */
+export type OpenedMode = 'resume' | 'bootstrap' | 'later';
+
+export type RlogMessage =
+  /** receiver → core. `force`: bootstrap whatever the position. */
+  | { readonly type: 'open'; readonly shard: string; readonly stream: number; readonly historyId: string; readonly appliedIndex: number; readonly appliedTerm: number; readonly force: boolean }
+  /** core → receiver */
+  | { readonly type: 'opened'; readonly shard: string; readonly stream: number; readonly mode: OpenedMode; readonly historyId: string; readonly commitIndex: number; readonly rows: number; readonly why: string }
+  /** Rows as they lie in the store, in key order; `stamp`: index of the tables they were read at. */
+  | { readonly type: 'chunk'; readonly shard: string; readonly stream: number; readonly stamp: number; readonly last: boolean; readonly rows: readonly StoredRow[] }
+  | { readonly type: 'entries'; readonly shard: string; readonly commitIndex: number; readonly committedTransactions: number; readonly entries: readonly AppliedEntry[] }
+  /** receiver → core: everything up to `visible` is applied and seen; `bytes` of chunks and entries taken since `opened`. */
+  | { readonly type: 'ack'; readonly shard: string; readonly stream: number; readonly visible: number; readonly bytes: number }
+  /** receiver → core: wants to count as `normal`; core → receiver: counts. */
+  | { readonly type: 'normal'; readonly shard: string; readonly stream: number; readonly visible: number }
+  /** Either side: the stream is over. */
+  | { readonly type: 'close'; readonly shard: string; readonly stream: number; readonly why: string };
+
+export interface StoredRow {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+const codes = { open: 1, opened: 2, chunk: 3, entries: 4, ack: 5, normal: 6, close: 7 } as const;
+const modes: readonly OpenedMode[] = ['resume', 'bootstrap', 'later'];
+
+export function encodeRlog(m: RlogMessage): Uint8Array {
+  const w = new ByteWriter(128);
+  w.u8(codes[m.type]);
+  w.string(m.shard);
+  switch (m.type) {
+    case 'open':
+      w.varint(m.stream);
+      w.string(m.historyId);
+      w.varint(m.appliedIndex);
+      w.varint(m.appliedTerm);
+      w.u8(m.force ? 1 : 0);
+      break;
+    case 'opened':
+      w.varint(m.stream);
+      w.u8(modes.indexOf(m.mode));
+      w.string(m.historyId);
+      w.varint(m.commitIndex);
+      w.varint(m.rows);
+      w.string(m.why);
+      break;
+    case 'chunk':
+      w.varint(m.stream);
+      w.varint(m.stamp);
+      w.u8(m.last ? 1 : 0);
+      w.varint(m.rows.length);
+      for (const row of m.rows) {
+        w.blob(row.key);
+        w.blob(row.value);
+      }
+      break;
+    case 'entries':
+      w.varint(m.commitIndex);
+      w.varint(m.committedTransactions);
+      w.varint(m.entries.length);
+      for (const e of m.entries) {
+        w.varint(e.index);
+        w.varint(e.term);
+        w.u8(e.kind);
+        w.blob(e.data);
+      }
+      break;
+    case 'ack':
+      w.varint(m.stream);
+      w.varint(m.visible);
+      w.varint(m.bytes);
+      break;
+    case 'normal':
+      w.varint(m.stream);
+      w.varint(m.visible);
+      break;
+    case 'close':
+      w.varint(m.stream);
+      w.string(m.why);
+      break;
+  }
+  return w.finish();
+}
+
+/** Contents are copies of the frame, so that they may be kept. Throws MalformedError. */
+export function decodeRlog(frame: Uint8Array): RlogMessage {
+  const r = new ByteReader(frame.slice());
+  const code = r.u8();
+  const shard = r.string();
+  switch (code) {
+    case codes.open:
+      return { type: 'open', shard, stream: r.varint(), historyId: r.string(), appliedIndex: r.varint(), appliedTerm: r.varint(), force: r.u8() === 1 };
+    case codes.opened: {
+      const stream = r.varint();
+      const mode = modes[r.u8()];
+      if (mode === undefined) throw new MalformedError('unknown mode');
+      return { type: 'opened', shard, stream, mode, historyId: r.string(), commitIndex: r.varint(), rows: r.varint(), why: r.string() };
+    }
+    case codes.chunk: {
+      const stream = r.varint();
+      const stamp = r.varint();
+      const last = r.u8() === 1;
+      const rows: StoredRow[] = [];
+      for (let n = r.varint(); n > 0; n--) rows.push({ key: r.blob(), value: r.blob() });
+      return { type: 'chunk', shard, stream, stamp, last, rows };
+    }
+    case codes.entries: {
+      const commitIndex = r.varint();
+      const committedTransactions = r.varint();
+      const entries: AppliedEntry[] = [];
+      for (let n = r.varint(); n > 0; n--) entries.push({ index: r.varint(), term: r.varint(), kind: r.u8(), data: r.blob() });
+      return { type: 'entries', shard, commitIndex, committedTransactions, entries };
+    }
+    case codes.ack:
+      return { type: 'ack', shard, stream: r.varint(), visible: r.varint(), bytes: r.varint() };
+    case codes.normal:
+      return { type: 'normal', shard, stream: r.varint(), visible: r.varint() };
+    case codes.close:
+      return { type: 'close', shard, stream: r.varint(), why: r.string() };
+    default:
+      throw new MalformedError(`unknown rlog message ${code}`);
+  }
+}
+
+/** What a chunk or an entries message counts against the receiver's credit. */
+export function rowsBytes(rows: readonly StoredRow[]): number {
+  let n = 0;
+  for (const row of rows) n += row.key.length + row.value.length + 4;
+  return n;
+}
+
+export function entriesBytes(entries: readonly AppliedEntry[]): number {
+  let n = 0;
+  for (const e of entries) n += e.data.length + 16;
+  return n;
+}
