@@ -81,7 +81,9 @@ test('paths that leave the room are refused, and those that stay inside are not'
   refused('src/raft/x.ts', "import '#raft/y.js';", /inside a room/);
   refused('src/raft/x.ts', "import '/x.js';", /plain name/);
   refused('src/raft/x.ts', "import '#base/x.ts';", /name with \.js/);
-  refused('src/raft/x.ts', "import './y.test.js';", /nothing imports a test/);
+  refused('src/raft/x.ts', "import './y.test.js';", /only tests import/);
+  refused('src/session/x.test.ts', "import '#mqtt/y.test.js';", /nothing imports a test/);
+  accepted('src/raft/x.test.ts', "import './y.test.js';");
   accepted('src/node/config/x.ts', "import '../hocon/y.js';\nimport './y.js';");
 });
 

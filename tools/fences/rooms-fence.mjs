@@ -90,7 +90,7 @@ function crossRoom(where, specifier, house) {
 
 function relative(path, where, specifier) {
   const target = posix.normalize(posix.join(posix.dirname(path), specifier));
-  if (/\.test\.js$/.test(target)) return { refused: `${specifier}: nothing imports a test` };
+  if (/\.test\.js$/.test(target) && !where.test) return { refused: `${specifier}: only tests import a test's helpers` };
   if (!target.endsWith('.js')) return { refused: `${specifier}: the file's name with .js` };
   const file = target.replace(/\.js$/, '.ts');
   if (target.startsWith(`${where.base}/`)) return { file };
