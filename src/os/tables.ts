@@ -1,0 +1,254 @@
+// env's tables over LMDB. Keys and values are raw bytes.
+//
+// A batch is written by a thread of lmdb's (libuv's pool), in one write transaction. LMDB here
+// runs with overlapping sync: a transaction becomes visible first and is synced afterwards,
+// while the next one runs; after a crash of the machine the store opens at its last synced
+// transaction. lmdb's own promise waits for the sync; what a reader may see earlier is told by
+// the progress call of its writer, which is listened to here (measured: one row visible after
+// 0.08 ms, flushed after 0.25 ms; 1,000 rows after 5 and 12 ms). Where that call comes too late
+// or not at all, the end of the sync stands in for it.
+//
+// One batch is with the writer at a time, so that an error belongs to one batch; after the
+// first error the store takes no more writes, because later batches build on the failed one.
+import { Buffer } from 'node:buffer';
+import { join, resolve } from 'node:path';
+import { open, type RootDatabase } from 'lmdb';
+import { assert } from '#base/assert.js';
+import { Deque } from '#base/deque.js';
+import { type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
+
+export interface TablesOptions {
+  /** Address space reserved per store; files grow as needed, up to this. */
+  readonly mapBytes?: number;
+}
+
+export const tablesDefaults: { readonly mapBytes: number } = { mapBytes: 256 * 1024 ** 3 };
+
+export class OsTables implements Tables {
+  readonly #root: string;
+  readonly #mapBytes: number;
+
+  constructor(root: string, options: TablesOptions = {}) {
+    this.#root = resolve(root);
+    this.#mapBytes = options.mapBytes ?? tablesDefaults.mapBytes;
+  }
+
+  open(dir: string): TableStore {
+    assert(!dir.startsWith('/') && !dir.split('/').includes('..'), `tables: ${dir} is not inside the data directory`);
+    try {
+      const db = open<Uint8Array, Uint8Array>({
+        path: join(this.#root, dir),
+        noSubdir: false,
+        keyEncoding: 'binary',
+        encoding: 'binary',
+        compression: false,
+        noMemInit: true,
+        mapSize: this.#mapBytes,
+      });
+      return new LmdbStore(db as unknown as Lmdb);
+    } catch (error) {
+      throw new TablesError(`${dir}: ${(error as Error).message}`);
+    }
+  }
+}
+
+type Committed = (error: TablesError | undefined) => void;
+
+/** What is used of lmdb, internals included: checked by the contract test at each upgrade. */
+interface Lmdb extends RootDatabase<Uint8Array, Uint8Array> {
+  readonly db: { stat(): { readonly entryCount: number } };
+  readonly env: {
+    startWriting(address: number, progress: (status: number) => unknown): unknown;
+    info(): { readonly lastPageNumber: number };
+    stat(): { readonly pageSize: number };
+  };
+  ensureReadTxn(): void;
+}
+
+/** Statuses of the writer's calls; anything else is an error number. */
+const statusFlushed = 0;
+const statusVisible = 1;
+const statusCallback = 2;
+
+interface Job {
+  readonly batch: readonly TableWrite[];
+  readonly committed: Committed;
+  visible: boolean;
+}
+
+class LmdbStore implements TableStore {
+  readonly #db: Lmdb;
+  readonly #queue = new Deque<Job>();
+  /** With the writer and not yet visible. */
+  #writing: Job | undefined;
+  /** Started and not yet flushed, oldest first. */
+  readonly #unflushed = new Set<Job>();
+  #flushWaiters: { readonly jobs: Set<Job>; readonly done: Committed }[] = [];
+  #failure: TablesError | undefined;
+  #closing: (() => void) | undefined;
+  #closed = false;
+
+  constructor(db: Lmdb) {
+    this.#db = db;
+    const env = db.env;
+    const start = env.startWriting.bind(env);
+    Object.defineProperty(env, 'startWriting', {
+      value: (address: number, progress: (status: number) => unknown): unknown => {
+        const job = this.#writing;
+        return start(address, (status) => {
+          const result = progress(status);
+          if (job !== undefined) this.#progress(job, status);
+          return result;
+        });
+      },
+    });
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    if (key.length === 0 || key.length > tableKeyBytesMax) return undefined;
+    return this.#db.get(key);
+  }
+
+  range(start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, value: Uint8Array) => boolean, options?: RangeOptions): void {
+    const reverse = options?.reverse === true;
+    // A bound that is longer than any key lies right above the key that is its beginning.
+    const after = start.length > tableKeyBytesMax;
+    const from = start.length === 0 ? firstKey : after ? start.subarray(0, tableKeyBytesMax) : start;
+    const through = end === undefined || end.length > tableKeyBytesMax;
+    const to = end === undefined ? highest : through ? end.subarray(0, tableKeyBytesMax) : end;
+    const order = Buffer.compare(from, to);
+    if (order > 0 || (order === 0 && (after || !through))) return;
+    const rows = reverse
+      ? this.#db.getRange({ start: to, end: from, reverse, exclusiveStart: !through, inclusiveEnd: !after })
+      : this.#db.getRange({ start: from, end: to, exclusiveStart: after, inclusiveEnd: through });
+    for (const { key, value } of rows) if (!visit(key, value)) return;
+  }
+
+  seek(key: Uint8Array): { readonly key: Uint8Array; readonly value: Uint8Array } | undefined {
+    for (const row of this.#db.getRange({
+      start: key.length === 0 ? firstKey : key.subarray(0, tableKeyBytesMax),
+      exclusiveStart: key.length > tableKeyBytesMax,
+      limit: 1,
+    }))
+      return row;
+    return undefined;
+  }
+
+  write(batch: readonly TableWrite[], committed: Committed): void {
+    assert(!this.#closed && this.#closing === undefined, 'tables: the store is closed');
+    for (const { key } of batch) assert(key.length > 0 && key.length <= tableKeyBytesMax, 'tables: key of a length that the store does not take');
+    this.#queue.push({ batch, committed, visible: false });
+    if (this.#queue.length === 1) this.#next();
+  }
+
+  #next(): void {
+    if (this.#writing !== undefined) return;
+    const job = this.#queue.peek();
+    if (job === undefined) {
+      this.#maybeClose();
+      return;
+    }
+    if (this.#failure !== undefined || job.batch.length === 0) {
+      this.#writing = job;
+      setImmediate(() => this.#done(job, this.#failure));
+      return;
+    }
+    this.#writing = job;
+    this.#unflushed.add(job);
+    try {
+      let last: Promise<boolean> | undefined;
+      // lmdb puts all writes of a turn into one transaction; the promise is that transaction's.
+      for (const { key, value } of job.batch) last = value === undefined ? this.#db.remove(key) : this.#db.put(key, value);
+      last?.then(
+        () => this.#progress(job, statusFlushed),
+        (error: CommitError) => {
+          error.commitError?.catch(() => undefined);
+          this.#fail(job, error.message);
+        },
+      );
+    } catch (error) {
+      this.#fail(job, (error as Error).message);
+    }
+  }
+
+  #progress(job: Job, status: number): void {
+    if (status === statusCallback || !this.#unflushed.has(job)) return;
+    if (status !== statusVisible && status !== statusFlushed) {
+      this.#fail(job, `LMDB error ${status}`);
+      return;
+    }
+    if (!job.visible) this.#done(job, undefined);
+    if (status === statusFlushed) this.#flushed(job, undefined);
+  }
+
+  #fail(job: Job, message: string): void {
+    if (!this.#unflushed.has(job)) return;
+    this.#failure ??= new TablesError(message);
+    if (!job.visible) this.#done(job, this.#failure);
+    this.#flushed(job, this.#failure);
+  }
+
+  /** The batch is visible, or has failed. */
+  #done(job: Job, error: TablesError | undefined): void {
+    job.visible = true;
+    this.#queue.shift();
+    this.#writing = undefined;
+    if (!this.#closed && error === undefined) this.#db.resetReadTxn();
+    try {
+      job.committed(error);
+    } finally {
+      this.#next();
+    }
+  }
+
+  flushed(done: Committed): void {
+    const jobs = new Set<Job>();
+    for (const job of this.#unflushed) if (job.visible) jobs.add(job);
+    if (jobs.size === 0 || this.#failure !== undefined) {
+      setImmediate(() => done(this.#failure));
+      return;
+    }
+    this.#flushWaiters.push({ jobs, done });
+  }
+
+  #flushed(job: Job, error: TablesError | undefined): void {
+    this.#unflushed.delete(job);
+    const waiters = this.#flushWaiters;
+    this.#flushWaiters = [];
+    const ready: Committed[] = [];
+    for (const waiter of waiters) {
+      waiter.jobs.delete(job);
+      if (waiter.jobs.size === 0 || error !== undefined) ready.push(waiter.done);
+      else this.#flushWaiters.push(waiter);
+    }
+    for (const done of ready) done(error ?? this.#failure);
+    this.#maybeClose();
+  }
+
+  stat(): { readonly rows: number; readonly bytes: number } {
+    this.#db.ensureReadTxn();
+    return { rows: this.#db.db.stat().entryCount, bytes: (this.#db.env.info().lastPageNumber + 1) * this.#db.env.stat().pageSize };
+  }
+
+  close(done: () => void): void {
+    assert(this.#closing === undefined, 'tables: closed twice');
+    this.#closing = done;
+    this.#maybeClose();
+  }
+
+  #maybeClose(): void {
+    const closing = this.#closing;
+    if (closing === undefined || this.#closed || this.#queue.length > 0 || this.#unflushed.size > 0) return;
+    this.#closed = true;
+    this.#db.close().then(closing, closing);
+  }
+}
+
+interface CommitError extends Error {
+  readonly commitError?: Promise<unknown>;
+}
+
+/** LMDB has no empty key; the lowest there is. */
+const firstKey = Uint8Array.of(0);
+/** Above every key: longer than any that starts the same. */
+const highest = new Uint8Array(tableKeyBytesMax).fill(255);
