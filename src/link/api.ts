@@ -44,6 +44,8 @@ export interface LinkListener {
   /** All lanes are up and authenticated. */
   onUp?(peer: PeerHello): void;
   onDown?(peer: PeerHello, reason: DownReason): void;
+  /** The peer announced a changed hello while its link is up. */
+  onChange?(peer: PeerHello): void;
   /** The peer's host refuses connections after the link went down: its process is dead. */
   onDead?(peer: PeerHello): void;
   /** A lane that answered 'full' takes frames again. */

@@ -1,0 +1,224 @@
+// Decides when to dial which target, and finds out whether a lost peer's process is dead: its host
+// refuses connections. Used by links.ts.
+// Invariant: per target at most one attempt or one timer, and none while a link with it is up.
+import type { Timer } from '#env/clock.js';
+import type { Connection } from '#env/net.js';
+import type { DownReason, PeerHello, PeerTarget } from './api.js';
+import { DialAttempt, type DialFailure } from './dial.js';
+import { linkIdBytes } from './handshake.js';
+import type { Link, ReadyLink } from './link.js';
+import type { LinkContext } from './link-context.js';
+
+/** A link that lived so long was no mishap: the next dial comes at once. */
+const settledMs = 1_000;
+/** Two targets that are one node: how often to look whether that is still so. */
+const aliasRedialMs = 10_000;
+/** When the side that does not dial looks whether the process of a lost peer still listens. */
+const probeAtMs: readonly number[] = [0, 50, 150, 400, 900];
+const probeTimeoutMs = 300;
+
+interface Target {
+  target: PeerTarget;
+  attempt: DialAttempt | undefined;
+  timer: Timer | undefined;
+  failures: number;
+  /** The peer whose link went down, until it is known whether its process is dead. */
+  lost: PeerHello | undefined;
+}
+
+export interface DiallerOwner {
+  isLinked(nodeId: string): boolean;
+  isLinkedByName(name: string): boolean;
+  onLink(ready: ReadyLink): void;
+  onDead(peer: PeerHello): void;
+}
+
+export class Dialler {
+  readonly #context: LinkContext;
+  readonly #owner: DiallerOwner;
+  readonly #targets = new Map<string, Target>();
+  /** Lost peers that had dialled us, while they are probed. */
+  readonly #probed = new Map<string, PeerHello>();
+  readonly #process: Uint8Array;
+  #attempts = 0;
+  #running = false;
+
+  constructor(context: LinkContext, owner: DiallerOwner) {
+    this.#context = context;
+    this.#owner = owner;
+    this.#process = context.env.random.bytes(linkIdBytes / 2);
+  }
+
+  /** Begins to dial: our own address is known. */
+  start(): void {
+    this.#running = true;
+    for (const one of this.#targets.values()) this.#dialSoon(one);
+  }
+
+  close(): void {
+    this.#running = false;
+    for (const one of this.#targets.values()) stop(one);
+    this.#probed.clear();
+  }
+
+  /** Returns the names that were targets and are no longer. */
+  setTargets(targets: readonly PeerTarget[]): string[] {
+    const { self } = this.#context;
+    const wanted = new Map(targets.filter((t) => t.name !== self.name).map((t) => [t.name, t]));
+    const removed: string[] = [];
+    for (const [name, one] of [...this.#targets]) {
+      if (wanted.has(name)) continue;
+      stop(one);
+      this.#targets.delete(name);
+      removed.push(name);
+    }
+    for (const [name, target] of wanted) {
+      const known = this.#targets.get(name);
+      if (known === undefined) {
+        const made: Target = { target, attempt: undefined, timer: undefined, failures: 0, lost: undefined };
+        this.#targets.set(name, made);
+        this.#dialSoon(made);
+        continue;
+      }
+      const moved = known.target.host !== target.host || known.target.port !== target.port || known.target.role !== target.role;
+      known.target = target;
+      if (!moved) continue;
+      stop(known);
+      known.failures = 0;
+      this.#dialSoon(known);
+    }
+    return removed;
+  }
+
+  linkUp(link: Link): void {
+    this.#probed.delete(link.peer.nodeId);
+    for (const one of this.#of(link)) {
+      stop(one);
+      if (one.lost?.nodeId === link.peer.nodeId) one.lost = undefined;
+    }
+  }
+
+  linkDown(link: Link, reason: DownReason): void {
+    if (!this.#running) return;
+    const mine = link.dialled === undefined ? undefined : this.#targets.get(link.dialled);
+    if (reason !== 'local') {
+      if (mine !== undefined) mine.lost = link.peer;
+      else this.#probe(link.peer);
+    }
+    const lived = this.#context.env.clock.now() - link.upAt;
+    for (const one of this.#of(link)) {
+      stop(one);
+      one.failures = lived >= settledMs && reason !== 'replaced' ? 0 : one.failures + 1;
+      this.#dialSoon(one, reason === 'replaced' ? this.#context.limits.redialMaxMs : undefined);
+    }
+  }
+
+  #of(link: Link): Target[] {
+    const names = new Set([link.peer.name, link.dialled ?? link.peer.name]);
+    const found: Target[] = [];
+    for (const name of names) {
+      const one = this.#targets.get(name);
+      if (one !== undefined) found.push(one);
+    }
+    return found;
+  }
+
+  /** A replicant dials every core; between equals the smaller name dials. */
+  #isOurs(target: PeerTarget): boolean {
+    const { self } = this.#context;
+    if (self.role !== target.role) return self.role === 'replicant';
+    return self.name < target.name;
+  }
+
+  #dialSoon(one: Target, waitMs?: number): void {
+    if (!this.#running || !this.#isOurs(one.target) || one.attempt !== undefined || one.timer !== undefined) return;
+    if (this.#owner.isLinkedByName(one.target.name)) return;
+    const { limits, env } = this.#context;
+    let wait = waitMs;
+    if (wait === undefined) {
+      const full = Math.min(limits.redialMaxMs, limits.redialMinMs * 2 ** Math.min(one.failures - 1, 20));
+      wait = one.failures === 0 ? 0 : full * (0.5 + env.random.next() / 2);
+    }
+    one.timer = env.clock.setTimer(wait, () => {
+      one.timer = undefined;
+      this.#dial(one);
+    });
+  }
+
+  #dial(one: Target): void {
+    one.attempt = new DialAttempt(this.#context, one.target, this.#nextLinkId(), {
+      isLinked: (nodeId) => this.#owner.isLinked(nodeId),
+      onLink: (attempt, ready) => {
+        if (one.attempt !== attempt) return;
+        one.attempt = undefined;
+        this.#owner.onLink(ready);
+      },
+      onFailure: (attempt, failure, detail) => {
+        if (one.attempt !== attempt) return;
+        one.attempt = undefined;
+        this.#onFailure(one, failure, detail);
+      },
+    });
+  }
+
+  #onFailure(one: Target, failure: DialFailure, detail: string): void {
+    one.failures++;
+    const { limits, env } = this.#context;
+    const { name, host, port } = one.target;
+    if (failure === 'unwelcome') env.log.warn('a node refuses the link, or is refused', { name, host, port, detail });
+    else if (one.failures === 1 || failure === 'known') env.log.info('cannot link with a node; trying again', { name, host, port, detail });
+    const { lost } = one;
+    const dead = failure === 'refused' && lost !== undefined && !this.#owner.isLinked(lost.nodeId);
+    if (dead) one.lost = undefined;
+    if (failure === 'known') this.#dialSoon(one, aliasRedialMs);
+    else this.#dialSoon(one, failure === 'unwelcome' ? limits.redialMaxMs : undefined);
+    if (dead) this.#owner.onDead(lost);
+  }
+
+  /** Looks a few times whether anybody listens where a lost peer did. */
+  #probe(peer: PeerHello): void {
+    if (peer.port === 0) return;
+    const { clock, net } = this.#context.env;
+    this.#probed.set(peer.nodeId, peer);
+    const waiting = (): boolean => this.#running && this.#probed.get(peer.nodeId) === peer;
+    const look = (): void => {
+      if (!waiting()) return;
+      net.connect({ host: peer.host, port: peer.port }, { timeoutMs: probeTimeoutMs }, hangUp, (error) => {
+        if (error.code !== 'ECONNREFUSED' || !waiting()) return;
+        this.#probed.delete(peer.nodeId);
+        if (!this.#owner.isLinked(peer.nodeId)) this.#owner.onDead(peer);
+      });
+    };
+    for (const at of probeAtMs) {
+      if (at === 0) look();
+      else clock.setTimer(at, look);
+    }
+    clock.setTimer((probeAtMs.at(-1) as number) + probeTimeoutMs + 1, () => {
+      if (this.#probed.get(peer.nodeId) === peer) this.#probed.delete(peer.nodeId);
+    });
+  }
+
+  /** 8 bytes of this process, then a count: an acceptor tells an older attempt from a newer. */
+  #nextLinkId(): Uint8Array {
+    const id = new Uint8Array(linkIdBytes);
+    id.set(this.#process);
+    let count = ++this.#attempts;
+    for (let i = linkIdBytes - 1; count > 0; i--) {
+      id[i] = count & 255;
+      count = Math.floor(count / 256);
+    }
+    return id;
+  }
+}
+
+function stop(one: Target): void {
+  one.attempt?.abort();
+  one.attempt = undefined;
+  one.timer?.cancel();
+  one.timer = undefined;
+}
+
+function hangUp(connection: Connection): void {
+  connection.handler = { onData: () => {}, onDrain: () => {}, onClose: () => {} };
+  connection.destroy();
+}

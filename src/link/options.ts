@@ -1,0 +1,60 @@
+// Settings of the links and their defaults. Every bound of this room is here, by name.
+import type { NetAddress, NetError } from '#env/net.js';
+import type { Lane, PeerHello } from './api.js';
+
+/** In the order of their wire numbers: the index is what a handshake says. */
+export const lanes: readonly Lane[] = ['raft', 'rlog', 'rpc', 'forward'];
+
+export interface LinkLimits {
+  /** Bytes that may wait for the network per lane; beyond it `send` answers 'full'. */
+  readonly laneBufferBytesMax: Readonly<Record<Lane, number>>;
+  /** Largest frame; a longer one from a peer closes the link, a longer one to send is a programmer error. */
+  readonly frameBytesMax: number;
+  /** A lane that has sent nothing for so long sends a ping. */
+  readonly pingIntervalMs: number;
+  /** A lane on which nothing was heard for so long takes its link down. */
+  readonly silenceMs: number;
+  /** From an accepted connection to the whole link, and for a dial as a whole. */
+  readonly handshakeMs: number;
+  readonly connectTimeoutMs: number;
+  /** First and longest wait between dials; the wait doubles from one to the other. */
+  readonly redialMinMs: number;
+  readonly redialMaxMs: number;
+  /** Accepted connections that have not proved to know the cookie; the oldest goes first. */
+  readonly unauthenticatedMax: number;
+  /** Links of which some lanes have arrived; the oldest goes first. */
+  readonly assemblingMax: number;
+  /** Calls without an answer, per peer; beyond it a call fails with 'full'. Requests being served, too. */
+  readonly rpcOutstandingMax: number;
+  /** How long a closing connection may take to send what is buffered. */
+  readonly lingerMs: number;
+}
+
+const MiB = 1024 * 1024;
+
+export const defaultLimits: LinkLimits = {
+  laneBufferBytesMax: { raft: 16 * MiB, rlog: 16 * MiB, rpc: 8 * MiB, forward: 32 * MiB },
+  frameBytesMax: 16 * MiB,
+  pingIntervalMs: 500,
+  silenceMs: 5_000,
+  handshakeMs: 5_000,
+  connectTimeoutMs: 2_000,
+  redialMinMs: 50,
+  redialMaxMs: 2_000,
+  unauthenticatedMax: 512,
+  assemblingMax: 512,
+  rpcOutstandingMax: 10_000,
+  lingerMs: 500,
+};
+
+export interface LinksOptions {
+  /** What we say of ourselves. With `port` 0 the port that was found is said. */
+  readonly self: PeerHello;
+  /** The cluster's shared secret. */
+  readonly cookie: string;
+  /** Where to accept links; undefined: dial only. */
+  readonly listen: NetAddress | undefined;
+  readonly limits?: Partial<LinkLimits>;
+  readonly onListening?: (address: NetAddress) => void;
+  readonly onListenError?: (error: NetError) => void;
+}
