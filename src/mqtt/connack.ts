@@ -11,7 +11,7 @@ export function parseConnack(reader: WireReader, version: ProtocolVersion): Conn
   if (version === 5 ? !reasonCodesOf.connack.has(reasonCode) : reasonCode > ReturnCode.notAuthorized) {
     reader.protocolError('reason code that this packet cannot have'); // [MQTT-3.2.2-8]
   }
-  const sessionPresent = (flags & 1) !== 0;
+  const sessionPresent = (flags & 1) !== 0 && version !== 3; // reserved in 3.1
   if (sessionPresent && reasonCode !== 0) reader.protocolError('session present on a refused connection'); // [MQTT-3.2.2-6]
   const properties: Properties | undefined = version === 5 ? parseProperties(reader, PropertySet.connack) : undefined;
   reader.done();

@@ -65,7 +65,7 @@ const fit = 0;
 const wrongFlags = 1;
 const wrongTime = 2;
 
-const fromClientTypes = [1, 3, 4, 5, 6, 7, 8, 10, 12, 14];
+const fromClientTypes = [3, 4, 5, 6, 7, 8, 10, 12, 14];
 const fromServerTypes = [2, 3, 4, 5, 6, 7, 9, 11, 13];
 
 const beforeConnect = firstBytes([1], 4);
@@ -178,6 +178,10 @@ export class Decoder implements PublishContext {
 
   /** Parses one whole packet and hands it on; false when it is wrong. */
   #packet(first: number, bytes: Uint8Array, start: number, bodyAt: number, end: number, onPacket: (packet: Packet) => void): boolean {
+    if (bodyAt - start > 2 && bytes[bodyAt - 1] === 0 && this.protocolVersion === 5) {
+      this.#fail(ReasonCode.malformedPacket, 'remaining length not in its shortest form'); // [MQTT-1.5.5-1]
+      return false;
+    }
     const packet = first >> 4 === 3 ? parsePublish(this, reader, bytes, start, bodyAt, end) : this.#parse(first >> 4, bytes, start, bodyAt, end);
     if (packet === undefined) {
       this.#error = reader.error;
