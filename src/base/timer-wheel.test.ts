@@ -17,7 +17,7 @@ class Probe extends WheelTimer {
   }
 }
 
-test('a timer fires once, not before its delay and at most two ticks after it', () => {
+test('a timer fires once, not before its delay and less than a tick after it', () => {
   fc.assert(
     fc.property(
       fc.array(fc.integer({ min: 0, max: 200_000_000 }), { minLength: 1, maxLength: 40 }),
@@ -34,7 +34,7 @@ test('a timer fires once, not before its delay and at most two ticks after it', 
         for (let t = 0; t < 20_000; t += step) times.add(t);
         for (const d of delays) {
           times.add(d - 1);
-          times.add(d + 200);
+          times.add(d + 100);
         }
         for (const t of [...times].sort((a, b) => a - b)) wheel.advance(t);
         assert.equal(log.length, delays.length);
@@ -42,7 +42,7 @@ test('a timer fires once, not before its delay and at most two ticks after it', 
         for (const [id, at] of log) {
           const delay = delays[id] as number;
           assert.ok(at >= delay, `fired ${delay - at} ms early`);
-          assert.ok(at <= delay + 200 || [...times].every((t) => t <= delay + 199 || t >= at), 'fired late');
+          assert.ok(at <= delay + 100 || [...times].every((t) => t <= delay + 99 || t >= at), 'fired late');
         }
       },
     ),
@@ -58,7 +58,7 @@ test('cancelled and moved timers, also from within a firing one', () => {
   const killer = new (class extends WheelTimer {
     onTimer(): void {
       wheel.cancel(a);
-      wheel.schedule(b, 1000);
+      wheel.schedule(b, 1400);
     }
   })();
   wheel.schedule(killer, 100);

@@ -1,6 +1,6 @@
 // One timer for very many owners: a hierarchical wheel of intrusive lists. Owners extend WheelTimer,
 // so that arming a timer allocates nothing and an unarmed one costs four fields. Whoever owns the
-// wheel calls `advance(now)` every `tickMs`. Timers fire late by up to one tick, in the order in
+// wheel calls `advance(now)` every `tickMs`. Timers fire late by less than a tick, in the order in
 // which they fall due; within a tick in the order they were armed.
 import { assert } from './assert.js';
 
@@ -30,7 +30,6 @@ export abstract class WheelTimer {
 
 export class TimerWheel {
   readonly tickMs: number;
-  /** Ticks since the wheel was made: a small integer, for owners that remember when something happened. */
   tick = 0;
   count = 0;
   /** Of those, timers on the innermost level: while there are none, time leaps. */
@@ -44,11 +43,10 @@ export class TimerWheel {
     this.#start = now;
   }
 
-  /** Arms the timer, or moves it when it is armed: `delayMs` from the wheel's current tick, at least one tick. */
-  schedule(timer: WheelTimer, delayMs: number): void {
+  /** Arms the timer, or moves it when it is armed. `due` is on the clock of `advance`. */
+  schedule(timer: WheelTimer, due: number): void {
     if (timer.wheelSlot !== -1) this.#unlink(timer);
-    // Rounded up, and one more because the current tick may be nearly over: never early.
-    const ticks = Math.ceil(delayMs / this.tickMs) + 1;
+    const ticks = Math.ceil((due - this.#start) / this.tickMs) - this.tick;
     timer.wheelDue = this.tick + Math.max(1, Math.min(ticks, wheelDelayTicksMax));
     this.#link(timer);
   }

@@ -51,8 +51,12 @@ export interface Forwarder {
 export interface RetainedStore {
   /** Commits the message (empty payload: the deletion) in log order. `until: applied` on this node. */
   store(message: Message, done: (outcome: 'stored' | 'refused' | 'no-quorum', message: string) => void): void;
-  /** Current retained messages that match, as of now; QoS and properties as stored; `index` is its log position for dedup. */
-  scan(topicFilter: string, visit: (message: Message, index: number) => boolean): void;
+  /**
+   * Current retained messages that match, as of now; QoS and properties as stored; `index` is its log position for dedup.
+   * The message carries the origin incarnation and number of the PUBLISH that stored it, by which live copies are told.
+   * `after`: go on behind this topic name (in the store's order, which does not change), for paced delivery.
+   */
+  scan(topicFilter: string, visit: (message: Message, index: number) => boolean, after?: string): void;
   /** Runs `done` when everything that was committed before the call is readable here (bounded; then anyway, counted). */
   barrier(done: () => void): void;
   readonly count: number;
@@ -121,4 +125,20 @@ export interface SubscriptionOptions {
   readonly retainAsPublished: boolean;
   readonly retainHandling: 0 | 1 | 2;
   readonly subscriptionIdentifier: number | undefined;
+}
+
+// ---- everything together ----
+
+export interface NodeIdentity {
+  /** This node's incarnation; it may change while the node runs. 0 before it has joined. */
+  readonly incarnation: number;
+}
+
+/** What `createBroker` is given: the clustered half, or the doubles of `local-ports.ts`. */
+export interface BrokerPorts {
+  readonly routes: Routes;
+  readonly forwarder: Forwarder;
+  readonly retained: RetainedStore;
+  readonly registry: Registry;
+  readonly identity: NodeIdentity;
 }

@@ -1,10 +1,15 @@
 // An application message on its way through a node: made from a PUBLISH (or a will, or a forwarded
 // frame), delivered to sessions. One object per message, shared by all its receivers: never changed
 // after it was routed.
+import { copyBytes } from '#base/bytes.js';
+import type { Properties } from '#mqtt/packet.js';
 
 export type Qos = 0 | 1 | 2;
 
-/** The PUBLISH properties that travel with the message to its receivers (MQTT 5.0, 3.3.2.3). */
+/**
+ * The PUBLISH properties that travel with the message to its receivers (MQTT 5.0, 3.3.2.3). They never
+ * refer to a received chunk: {@link messageProperties} has copied what did.
+ */
 export interface MessageProperties {
   readonly payloadFormatIndicator?: number;
   readonly contentType?: string;
@@ -30,4 +35,57 @@ export interface Message {
   originNumber: number;
   /** Whether `payload` already has memory of its own. */
   kept: boolean;
+}
+
+/** Makes every message, so that all have one hidden class on the hot paths. */
+export function makeMessage(
+  topicName: string,
+  payload: Uint8Array,
+  qos: Qos,
+  retain: boolean,
+  properties: MessageProperties | undefined,
+  expiresAt: number,
+  publisherId: string,
+): Message {
+  return { topicName, payload, qos, retain, properties, expiresAt, publisherId, originIncarnation: 0, originNumber: 0, kept: false };
+}
+
+/** Gives the payload memory of its own, once, for whoever holds the message past the turn. */
+export function keep(message: Message): void {
+  if (message.kept) return;
+  message.payload = copyBytes(message.payload);
+  message.kept = true;
+}
+
+/** What of a PUBLISH's or will's properties travels on. Undefined when nothing does. */
+export function messageProperties(p: Properties | undefined): MessageProperties | undefined {
+  if (p === undefined) return undefined;
+  const out: { -readonly [K in keyof MessageProperties]: MessageProperties[K] } = {};
+  let any = false;
+  if (p.payloadFormatIndicator !== undefined) {
+    out.payloadFormatIndicator = p.payloadFormatIndicator; // [MQTT-3.3.2-4]
+    any = true;
+  }
+  if (p.contentType !== undefined) {
+    out.contentType = p.contentType; // [MQTT-3.3.2-20]
+    any = true;
+  }
+  if (p.responseTopic !== undefined) {
+    out.responseTopic = p.responseTopic; // [MQTT-3.3.2-15]
+    any = true;
+  }
+  if (p.correlationData !== undefined) {
+    out.correlationData = copyBytes(p.correlationData); // [MQTT-3.3.2-16]
+    any = true;
+  }
+  if (p.userProperties !== undefined) {
+    out.userProperties = p.userProperties; // in their order [MQTT-3.3.2-17] [MQTT-3.3.2-18]
+    any = true;
+  }
+  return any ? out : undefined;
+}
+
+/** Monotonic ms at which a message with this Message Expiry Interval (seconds; undefined: never) is too old. */
+export function expiryTime(intervalS: number | undefined, now: number): number {
+  return intervalS === undefined ? Number.POSITIVE_INFINITY : now + intervalS * 1000;
 }

@@ -1,0 +1,239 @@
+// One connection's MQTT conversation: a state machine fed with packets by `listener/connection` through
+// `step.ts`. It answers through `out` (the connection) and hands what concerns others to `effects` (the
+// broker), which may answer within the call or later. It does no I/O and takes the time as a parameter.
+// One file per packet it handles (`on-*.ts`); this one keeps the states and what the others share.
+// States: idle (before CONNECT), connecting (the broker decides), connected, closed. Closed is final: the
+// session is unbound and the broker was told, exactly once; late answers are ignored.
+import { Deque } from '#base/deque.js';
+import type { ConnectPacket, Packet, Properties, ProtocolVersion, PublishPacket, Will } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { SessionCounters } from './counters.js';
+import { pump } from './deliver.js';
+import type { SessionLimits } from './limits.js';
+import type { Message } from './message.js';
+import type { ChannelOutput } from './output.js';
+import type { AckChannel, DeferredAck, Session, SessionChannel, SubscriptionOptions } from './session.js';
+
+/** What concerns more than this client: performed by the broker, which answers on the channel. */
+export interface ChannelEffects {
+  /** Answer: `accept` or `refuse`, now or later. */
+  connect(channel: Channel, packet: ConnectPacket, now: number): void;
+  /** Answer for QoS 1 and 2: `acknowledge` within the call, or `defer` within it and `settle` later. `packet` is gone afterwards. */
+  publish(channel: Channel, session: Session, message: Message, packet: PublishPacket, now: number): void;
+  /** Answer: `suback`. */
+  subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[], now: number): void;
+  /** Answer: `unsuback`. */
+  unsubscribe(channel: Channel, session: Session, packetId: number, topicFilters: readonly string[], now: number): void;
+  /**
+   * The channel has closed; it is unbound already. `session` undefined: it never got past CONNECT. `normal`: the will, if
+   * there is one, must not be published.
+   */
+  closed(channel: Channel, session: Session | undefined, end: ChannelEnd, now: number): void;
+}
+
+/** Who ended it, and the reason code of MQTT 5.0 that says why (also where no packet carried it). */
+export interface ChannelEnd {
+  readonly by: 'client' | 'server' | 'transport';
+  readonly reasonCode: number;
+  /** A DISCONNECT of the client that takes its will back. */
+  readonly normal: boolean;
+}
+
+/** One topic filter of a SUBSCRIBE. */
+export interface SubscribeRequest {
+  /** As the client gave it. */
+  readonly topicFilter: string;
+  readonly options: SubscriptionOptions;
+  /** The code for SUBACK: 0x80 and above was refused here already, otherwise the granted QoS. */
+  reasonCode: number;
+}
+
+export type ChannelState = 'idle' | 'connecting' | 'connected' | 'closed';
+
+/** While this many acknowledgements are owed, the publisher is not read. */
+const owedAcksPause = 1000;
+
+export class Channel implements SessionChannel, AckChannel {
+  readonly out: ChannelOutput;
+  readonly effects: ChannelEffects;
+  readonly limits: SessionLimits;
+  readonly counters: SessionCounters;
+  state: ChannelState = 'idle';
+  session: Session | undefined = undefined;
+  version: ProtocolVersion = 4;
+  clientId = '';
+  cleanStart = true;
+  keepAliveS = 0;
+  /** QoS 1 and 2 messages that may be unacknowledged towards the client. [MQTT-3.3.4-9] */
+  window: number;
+  /** Bytes; the client takes no longer packet. */
+  maximumPacketSize: number = noMaximum;
+  /** 3.1 and 3.1.1: a bridge, all of whose subscriptions are no-local and retain-as-published. */
+  bridgeMode = false;
+  will: Will | undefined = undefined;
+  /** Names by topic alias: of this connection only. [MQTT-3.3.2-7] */
+  topicAliases: Map<number, string> | undefined = undefined;
+  /** Wall clock ms of CONNACK. */
+  connectedAt = 0;
+  /** For the broker: publishes of this connection that wait for one of the same topic name. */
+  heldPublishes: unknown = undefined;
+  #owed: Deque<DeferredAck> | undefined = undefined;
+  /** Reasons not to read from the peer. */
+  #paused = 0;
+  /** Packets that came before the broker has decided about CONNECT: clients need not wait for CONNACK (section 3.1.4). */
+  early: Packet[] | undefined = undefined;
+
+  constructor(out: ChannelOutput, effects: ChannelEffects, limits: SessionLimits, counters: SessionCounters) {
+    this.out = out;
+    this.effects = effects;
+    this.limits = limits;
+    this.counters = counters;
+    this.window = limits.maxInflight;
+  }
+
+  /** The connection's output has room again. */
+  drained(): void {
+    if (this.session !== undefined) pump(this.session);
+  }
+
+  // ---- what the packet handlers and the broker answer with ----
+
+  /** Acknowledges a QoS 1 or 2 PUBLISH, behind those that are owed. */
+  acknowledge(packetId: number, qos: 1 | 2, reasonCode: number): void {
+    const owed = this.#owed;
+    if (owed === undefined || owed.length === 0) {
+      this.#sendAck(packetId, qos, reasonCode);
+      return;
+    }
+    owed.push({ channel: this, packetId, qos, reasonCode });
+  }
+
+  /** The PUBLISH is on its way; `settle` when everybody who must has accepted it. */
+  defer(packetId: number, qos: 1 | 2): DeferredAck {
+    const ack: DeferredAck = { channel: this, packetId, qos, reasonCode: -1 };
+    if (qos === 2) this.session?.awaitingRel?.set(packetId, ack);
+    this.#owe(ack);
+    return ack;
+  }
+
+  /** The client repeats, on a new connection, a PUBLISH whose PUBREC is still owed: it gets it here. */
+  adopt(ack: DeferredAck): void {
+    if (ack.channel === this) return;
+    ack.channel = this;
+    this.#owe(ack);
+  }
+
+  #owe(ack: DeferredAck): void {
+    this.#owed ??= new Deque();
+    this.#owed.push(ack);
+    if (this.#owed.length === owedAcksPause) this.pauseReading();
+  }
+
+  /** Acknowledgements owed: they count against our Receive Maximum. */
+  get owedAcks(): number {
+    return this.#owed?.length ?? 0;
+  }
+
+  #sendAck(packetId: number, qos: 1 | 2, reasonCode: number): void {
+    if (qos === 2 && reasonCode >= 0x80) this.session?.awaitingRel?.delete(packetId);
+    this.out.ack(qos === 1 ? 0x40 : 0x50, packetId, this.version === 5 ? reasonCode : 0); // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
+  }
+
+  /** Sends the settled acknowledgements at the head of the line. */
+  flushAcks(): void {
+    const owed = this.#owed;
+    if (owed === undefined || this.state !== 'connected') return;
+    const before = owed.length;
+    for (let ack = owed.peek(); ack !== undefined && ack.reasonCode >= 0; ack = owed.peek()) {
+      owed.shift();
+      if (ack.channel === this) this.#sendAck(ack.packetId, ack.qos, ack.reasonCode);
+    }
+    if (before >= owedAcksPause && owed.length < owedAcksPause) this.resumeReading();
+  }
+
+  sendPubrel(packetId: number, reasonCode: number): void {
+    this.out.ack(0x62, packetId, this.version === 5 ? reasonCode : 0);
+  }
+
+  suback(packetId: number, reasonCodes: number[]): void {
+    if (this.state === 'connected') this.out.send({ type: 'suback', packetId, reasonCodes }, this.version, this.maximumPacketSize);
+  }
+
+  unsuback(packetId: number, reasonCodes: number[]): void {
+    if (this.state === 'connected') this.out.send({ type: 'unsuback', packetId, reasonCodes }, this.version, this.maximumPacketSize);
+  }
+
+  /** Pauses nest: the peer is read again when every pause was taken back. */
+  pauseReading(): void {
+    if (this.#paused++ === 0) this.out.pauseReading();
+  }
+
+  resumeReading(): void {
+    if (this.#paused > 0 && --this.#paused === 0 && this.state !== 'closed') this.out.resumeReading();
+  }
+
+  // ---- the end ----
+
+  /** The client broke a rule, or a limit: MQTT 5.0 clients are told why. [MQTT-4.13.1-1] [MQTT-3.14.0-1] */
+  fail(reasonCode: number, now: number): void {
+    this.disconnect(reasonCode, now);
+  }
+
+  /** The server ends the connection. */
+  disconnect(reasonCode: number, now: number, properties?: Properties): void {
+    if (this.state === 'closed') return;
+    if (this.state === 'connected' && this.version === 5) {
+      this.out.send({ type: 'disconnect', reasonCode, properties }, 5, this.maximumPacketSize);
+    } else if (this.state === 'connecting') {
+      // Not decided yet: the client learns it from CONNACK.
+      this.out.send({ type: 'connack', sessionPresent: false, reasonCode: connackCode(reasonCode) }, this.version, this.maximumPacketSize);
+    }
+    this.end({ by: 'server', reasonCode, normal: false }, now);
+  }
+
+  /** The connection is gone without a DISCONNECT. */
+  lost(now: number, _effects: ChannelEffects): void {
+    this.end({ by: 'transport', reasonCode: ReasonCode.unspecifiedError, normal: false }, now);
+  }
+
+  /** Closes for good: unbinds the session, tells the broker, closes the connection. */
+  end(end: ChannelEnd, now: number): void {
+    if (this.state === 'closed') return;
+    const session = this.session;
+    this.state = 'closed';
+    this.session = undefined;
+    this.early = undefined;
+    this.topicAliases = undefined;
+    if (session?.channel === this) session.channel = undefined;
+    this.out.close();
+    this.effects.closed(this, session, end, now);
+  }
+}
+
+/** No Maximum Packet Size: more than any packet has. */
+export const noMaximum = 268_435_460;
+
+/** The nearest code that CONNACK may carry, for a connection that ends before it was accepted. */
+function connackCode(reasonCode: number): number {
+  switch (reasonCode) {
+    case ReasonCode.sessionTakenOver:
+    case ReasonCode.administrativeAction:
+    case ReasonCode.serverShuttingDown:
+    case ReasonCode.keepAliveTimeout:
+      return ReasonCode.serverUnavailable;
+    default:
+      return reasonCode;
+  }
+}
+
+/** The acknowledgement is complete: its turn comes when those before it have left. */
+export function settle(ack: DeferredAck, reasonCode: number): void {
+  ack.reasonCode = reasonCode;
+  const channel = ack.channel;
+  const session = channel.session;
+  if (ack.qos === 2 && session?.awaitingRel?.get(ack.packetId) === ack) {
+    if (reasonCode >= 0x80) session.awaitingRel.delete(ack.packetId);
+    else session.awaitingRel.set(ack.packetId, undefined);
+  }
+  channel.flushAcks();
+}

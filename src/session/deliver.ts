@@ -1,0 +1,187 @@
+// Messages to one client: sent at once when they may be, queued when not. `broker` calls `deliver` for
+// each subscriber of a message; acknowledgements, drained output and resumed sessions call `pump`.
+// Invariants: QoS 1 and 2 messages leave in the order they came in; at most a window of them is
+// unacknowledged on a connection; a QoS 0 message never overtakes one that waits.
+import type { Frames } from './frames.js';
+import type { InflightEntry } from './inflight.js';
+import type { Message, Qos } from './message.js';
+import { keep } from './message.js';
+import type { Session, SessionChannel, Subscription } from './session.js';
+import { withoutNoLocal } from './subscription.js';
+
+/**
+ * Delivers `message`, on which `frames` was begun, to one subscriber. False when nothing was or will be
+ * sent because of no-local.
+ */
+export function deliver(subscription: Subscription, message: Message, frames: Frames): boolean {
+  const session = subscription.session;
+  if (subscription.noLocal && session.clientId === message.publisherId) {
+    const rest = withoutNoLocal(subscription);
+    if (rest === undefined) {
+      session.home.counters.droppedNoLocal.value++;
+      return false;
+    }
+    subscription = rest;
+  }
+  const qos: Qos = Math.min(message.qos, subscription.qos); // [MQTT-3.8.4-8]
+  if (session.gate !== undefined && !session.gate.admit(subscription, message, qos)) return true;
+  // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+  deliverAs(session, message, qos, subscription.retainAsPublished && message.retain, subscription.identifiers, frames);
+  return true;
+}
+
+/** The second half of {@link deliver}, also for retained messages and those that were held back. */
+export function deliverAs(
+  session: Session,
+  message: Message,
+  qos: Qos,
+  retain: boolean,
+  identifiers: readonly number[] | undefined,
+  frames: Frames,
+): void {
+  const channel = session.channel;
+  if (channel === undefined) {
+    if (session.ended || (qos === 0 && !session.home.limits.queueQos0)) {
+      drop(session, qos);
+      return;
+    }
+    session.enqueue(message, qos, retain, identifiers);
+    return;
+  }
+  const queue = session.queue;
+  if (qos === 0) {
+    if (queue !== undefined && queue.qos0Count > 0) {
+      session.enqueue(message, qos, retain, identifiers);
+      return;
+    }
+    if (!channel.out.writable) {
+      drop(session, qos);
+      return;
+    }
+    sendQos0(channel, retain, identifiers, frames);
+    return;
+  }
+  const inflight = session.needInflight();
+  if (inflight.sent >= channel.window || (queue !== undefined && queue.length > 0) || !channel.out.writable || inflight.nextResend() !== undefined) {
+    session.enqueue(message, qos, retain, identifiers);
+    return;
+  }
+  sendNew(session, channel, message, qos, retain, identifiers, frames);
+}
+
+function drop(session: Session, qos: Qos): void {
+  const counters = session.home.counters;
+  counters.dropped.value++;
+  if (qos === 0) counters.droppedQos0.value++;
+}
+
+function sendQos0(channel: SessionChannel, retain: boolean, identifiers: readonly number[] | undefined, frames: Frames): void {
+  const counters = channel.counters;
+  const frame = frames.frame(channel.version, 0, retain, identifiers, false);
+  if (frame.end - frame.start > channel.maximumPacketSize) {
+    tooLarge(channel);
+    return;
+  }
+  channel.out.frame(frame, 0);
+  counters.sent.value++;
+  counters.sentQos0.value++;
+}
+
+/** A packet that the client would not take counts as delivered. [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
+function tooLarge(channel: SessionChannel): void {
+  channel.counters.dropped.value++;
+  channel.counters.droppedTooLarge.value++;
+}
+
+function sendNew(
+  session: Session,
+  channel: SessionChannel,
+  message: Message,
+  qos: 1 | 2,
+  retain: boolean,
+  identifiers: readonly number[] | undefined,
+  frames: Frames,
+): void {
+  const frame = frames.frame(channel.version, qos, retain, identifiers, false); // DUP 0 [MQTT-3.3.1-3]
+  if (frame.end - frame.start > channel.maximumPacketSize) {
+    tooLarge(channel);
+    return;
+  }
+  const packetId = session.nextPacketId();
+  // Nothing is sent again in a session that ends with its connection: the message need not be kept for it.
+  let kept: Message | undefined;
+  if (session.lasting) {
+    keep(message);
+    kept = message;
+  }
+  session.needInflight().add({ packetId, qos, message: kept, retain, subscriptionIdentifiers: identifiers, released: false, sent: true });
+  channel.out.frame(frame, packetId);
+  countSent(channel, qos);
+}
+
+function countSent(channel: SessionChannel, qos: 1 | 2): void {
+  const counters = channel.counters;
+  counters.sent.value++;
+  if (qos === 1) counters.sentQos1.value++;
+  else counters.sentQos2.value++;
+}
+
+/** Sends what waits, as far as the window and the connection's output allow. */
+export function pump(session: Session): void {
+  const channel = session.channel;
+  if (channel === undefined) return;
+  const { inflight, queue } = session;
+  if (inflight !== undefined) {
+    for (let entry = inflight.nextResend(); entry !== undefined; entry = inflight.nextResend()) {
+      if (inflight.sent >= channel.window || !channel.out.writable) return;
+      resend(session, channel, entry);
+    }
+  }
+  if (queue === undefined || queue.length === 0) return;
+  const frames = session.home.frames;
+  const now = session.home.now();
+  for (let item = queue.peek(); item !== undefined; item = queue.peek()) {
+    if (!channel.out.writable) return;
+    if (item.qos > 0 && session.needInflight().sent >= channel.window) return;
+    queue.shift();
+    if (item.message.expiresAt <= now) {
+      // [MQTT-3.3.2-5]
+      channel.counters.dropped.value++;
+      channel.counters.droppedExpired.value++;
+      continue;
+    }
+    frames.begin(item.message, now);
+    if (item.qos === 0) sendQos0(channel, item.retain, item.subscriptionIdentifiers, frames);
+    else sendNew(session, channel, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames);
+  }
+  frames.end();
+  session.queue = undefined;
+}
+
+/** Repeats a message, or the PUBREL of one that the client has. [MQTT-4.4.0-1] */
+function resend(session: Session, channel: SessionChannel, entry: InflightEntry): void {
+  const inflight = session.needInflight();
+  if (entry.released) {
+    inflight.markSent(entry);
+    channel.sendPubrel(entry.packetId, 0);
+    return;
+  }
+  const message = entry.message;
+  // Without a message there is nothing to repeat; with one that nobody may get any more neither, unless it was sent before.
+  if (message === undefined) {
+    inflight.remove(entry);
+    return;
+  }
+  const { frames } = session.home;
+  frames.begin(message, session.home.now());
+  const frame = frames.frame(channel.version, entry.qos, entry.retain, entry.subscriptionIdentifiers, true); // [MQTT-3.3.1-1]
+  if (frame.end - frame.start > channel.maximumPacketSize) {
+    inflight.remove(entry);
+    tooLarge(channel);
+  } else {
+    inflight.markSent(entry);
+    channel.out.frame(frame, entry.packetId);
+    countSent(channel, entry.qos);
+  }
+  frames.end();
+}

@@ -1,0 +1,109 @@
+// CONNECT (3.1) and CONNACK (3.2): checks what the packet alone can tell, then asks the broker, which
+// answers with `accept` or `refuse`.
+import { copyBytes } from '#base/bytes.js';
+import type { ConnectPacket, Properties, Will } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Channel } from './channel.js';
+import { noMaximum } from './channel.js';
+import { neverExpires } from './limits.js';
+import type { Session } from './session.js';
+
+/** Called by the channel in state `idle`. */
+export function onConnect(channel: Channel, packet: ConnectPacket, now: number): void {
+  const { limits } = channel;
+  const p = packet.properties;
+  channel.state = 'connecting';
+  channel.pauseReading();
+  channel.version = packet.protocolVersion;
+  channel.clientId = packet.clientId;
+  channel.cleanStart = packet.cleanStart;
+  channel.bridgeMode = packet.bridgeMode === true;
+  if (p?.maximumPacketSize !== undefined) channel.maximumPacketSize = Math.min(p.maximumPacketSize, noMaximum);
+  const refused = reasonToRefuse(channel, packet);
+  if (refused !== 0) {
+    refuse(channel, refused, now);
+    return;
+  }
+  channel.window = Math.min(limits.maxInflight, p?.receiveMaximum ?? 65_535); // section 3.1.2.11.3
+  channel.keepAliveS = limits.serverKeepAliveS > 0 ? limits.serverKeepAliveS : packet.keepAlive; // [MQTT-3.2.2-21]
+  if (packet.will !== undefined) channel.will = keepWill(packet.will);
+  channel.effects.connect(channel, packet, now);
+}
+
+/** 0, or the code of CONNACK. */
+function reasonToRefuse(channel: Channel, packet: ConnectPacket): number {
+  const { limits } = channel;
+  // Enhanced authentication is not offered. [MQTT-4.12.0-1]
+  if (packet.properties?.authenticationMethod !== undefined) return ReasonCode.badAuthenticationMethod;
+  if (packet.clientId.length > limits.maxClientIdLength) return ReasonCode.clientIdentifierNotValid;
+  if (packet.clientId.length === 0) {
+    // 3.1 has no empty client identifiers; 3.1.1 only with Clean Session. [MQTT-3.1.3-8] of 3.1.1
+    if (packet.protocolVersion === 3 || (packet.protocolVersion === 4 && !packet.cleanStart)) return ReasonCode.clientIdentifierNotValid;
+  }
+  const will = packet.will;
+  if (will !== undefined) {
+    if (will.qos > limits.maxQos) return ReasonCode.qosNotSupported; // [MQTT-3.2.2-12]
+    if (will.retain && !limits.retainAvailable) return ReasonCode.retainNotSupported; // [MQTT-3.2.2-13]
+  }
+  return 0;
+}
+
+/** The will outlives the packet. */
+function keepWill(will: Will): Will {
+  const properties = will.properties;
+  const kept: Will = { topicName: will.topicName, payload: copyBytes(will.payload), qos: will.qos, retain: will.retain };
+  if (properties === undefined) return kept;
+  kept.properties = properties.correlationData === undefined ? properties : { ...properties, correlationData: copyBytes(properties.correlationData) };
+  return kept;
+}
+
+/** Session Expiry Interval in seconds that the CONNECT asks for. */
+export function sessionExpiryOf(channel: Channel, packet: ConnectPacket): number {
+  if (packet.protocolVersion === 5) return packet.properties?.sessionExpiryInterval ?? 0;
+  return packet.cleanStart ? 0 : Math.min(channel.limits.sessionExpiryIntervalS, neverExpires);
+}
+
+/** The broker has a session for the client: binds it and answers CONNACK. The broker then calls `channel.start`. */
+export function accept(
+  channel: Channel,
+  session: Session,
+  sessionPresent: boolean,
+  packet: ConnectPacket,
+  wallNow: number,
+  reasonString?: string,
+): void {
+  channel.state = 'connected';
+  channel.session = session;
+  channel.connectedAt = wallNow;
+  session.channel = channel;
+  session.inflight?.restart();
+  channel.out.setKeepAlive(channel.keepAliveS);
+  const properties = channel.version === 5 ? offers(channel, packet, reasonString) : undefined;
+  // [MQTT-3.2.0-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+  channel.out.send({ type: 'connack', sessionPresent, reasonCode: 0, properties }, channel.version, channel.maximumPacketSize);
+}
+
+/** What a 5.0 client must know of our limits. */
+function offers(channel: Channel, packet: ConnectPacket, reasonString: string | undefined): Properties {
+  const { limits } = channel;
+  const out: Properties = { receiveMaximum: limits.receiveMaximum, maximumPacketSize: limits.maxPacketSizeBytes };
+  if (limits.maxTopicAlias > 0) out.topicAliasMaximum = limits.maxTopicAlias;
+  if (limits.maxQos < 2) out.maximumQoS = limits.maxQos === 1 ? 1 : 0; // [MQTT-3.2.2-9]
+  if (!limits.retainAvailable) out.retainAvailable = false;
+  if (!limits.wildcardSubscription) out.wildcardSubscriptionAvailable = false;
+  if (!limits.sharedSubscription) out.sharedSubscriptionAvailable = false;
+  if (packet.clientId === '') out.assignedClientIdentifier = channel.clientId; // [MQTT-3.2.2-16]
+  if (limits.serverKeepAliveS > 0) out.serverKeepAlive = limits.serverKeepAliveS;
+  if (packet.properties?.requestResponseInformation === true && limits.responseInformation !== '') {
+    out.responseInformation = limits.responseInformation;
+  }
+  if (reasonString !== undefined && packet.properties?.requestProblemInformation !== false) out.reasonString = reasonString;
+  return out;
+}
+
+/** CONNACK with a code of 0x80 and above, then the end. [MQTT-3.2.2-7] [MQTT-3.1.4-5] */
+export function refuse(channel: Channel, reasonCode: number, now: number, properties?: Properties): void {
+  if (channel.state !== 'connecting') return;
+  channel.out.send({ type: 'connack', sessionPresent: false, reasonCode, properties }, channel.version, channel.maximumPacketSize); // [MQTT-3.2.2-6]
+  channel.end({ by: 'server', reasonCode, normal: false }, now);
+}

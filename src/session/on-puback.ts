@@ -1,0 +1,17 @@
+// PUBACK from the client (3.4): completes a QoS 1 delivery.
+import type { PubackPacket } from '#mqtt/packet.js';
+import type { Channel } from './channel.js';
+import { pump } from './deliver.js';
+import type { Session } from './session.js';
+
+export function onPuback(channel: Channel, session: Session, packet: PubackPacket): void {
+  const inflight = session.inflight;
+  const entry = inflight?.get(packet.packetId);
+  if (inflight === undefined || entry === undefined || entry.qos !== 1) {
+    channel.counters.pubackMissed.value++;
+    return;
+  }
+  inflight.remove(entry); // whatever its reason code says [MQTT-4.4.0-2]
+  channel.counters.acked.value++;
+  pump(session);
+}

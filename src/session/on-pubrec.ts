@@ -1,0 +1,25 @@
+// PUBREC from the client (3.5): it has the QoS 2 message; PUBREL follows.
+import type { PubrecPacket } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Channel } from './channel.js';
+import { pump } from './deliver.js';
+import type { Session } from './session.js';
+
+export function onPubrec(channel: Channel, session: Session, packet: PubrecPacket): void {
+  const inflight = session.inflight;
+  const entry = inflight?.get(packet.packetId);
+  if (inflight === undefined || entry === undefined || entry.qos !== 2) {
+    channel.counters.pubrecMissed.value++;
+    channel.sendPubrel(packet.packetId, ReasonCode.packetIdentifierNotFound);
+    return;
+  }
+  if (packet.reasonCode >= 0x80) {
+    inflight.remove(entry); // refused by the client: complete, and not repeated [MQTT-4.4.0-2]
+    pump(session);
+    return;
+  }
+  entry.released = true;
+  entry.message = undefined;
+  inflight.markSent(entry);
+  channel.sendPubrel(packet.packetId, 0); // [MQTT-4.3.3-4]
+}

@@ -1,0 +1,17 @@
+// PUBREL from the client (3.6): it will not repeat this QoS 2 message; its identifier is free again.
+import type { PubrelPacket } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Channel } from './channel.js';
+import type { Session } from './session.js';
+
+export function onPubrel(channel: Channel, session: Session, packet: PubrelPacket): void {
+  const ids = session.awaitingRel;
+  let reasonCode: number = ReasonCode.success;
+  if (ids === undefined || !ids.delete(packet.packetId)) {
+    channel.counters.pubrelMissed.value++;
+    reasonCode = ReasonCode.packetIdentifierNotFound;
+  } else if (ids.size === 0) {
+    session.awaitingRel = undefined;
+  }
+  channel.out.ack(0x70, packet.packetId, channel.version === 5 ? reasonCode : 0); // [MQTT-4.3.3-11]
+}

@@ -1,0 +1,46 @@
+// SUBSCRIBE (3.8): checks each filter and what it asks for; those that pass go to the broker.
+import type { SubscribePacket, Subscription as WireSubscription } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import { hasWildcard, parseTopicFilter } from '#mqtt/topic.js';
+import type { Channel, SubscribeRequest } from './channel.js';
+import type { Qos } from './message.js';
+import type { Session } from './session.js';
+
+export function onSubscribe(channel: Channel, session: Session, packet: SubscribePacket, now: number): void {
+  const identifier = packet.properties?.subscriptionIdentifiers?.[0];
+  const requests: SubscribeRequest[] = [];
+  let added = session.subscriptions.size;
+  for (const wanted of packet.subscriptions) {
+    const refused = reasonToRefuse(channel, wanted, added);
+    if (refused === 0 && !session.subscriptions.has(wanted.topicFilter)) added++;
+    requests.push(request(channel, wanted, identifier, refused));
+  }
+  channel.effects.subscribe(channel, session, packet.packetId, requests, now); // [MQTT-3.8.4-1] [MQTT-3.8.4-5]
+}
+
+function request(channel: Channel, wanted: WireSubscription, subscriptionIdentifier: number | undefined, refused: number): SubscribeRequest {
+  const qos: Qos = Math.min(wanted.qos, channel.limits.maxQos); // [MQTT-3.2.2-10] [MQTT-3.8.4-7]
+  const bridge = channel.bridgeMode;
+  return {
+    topicFilter: wanted.topicFilter,
+    options: {
+      qos,
+      noLocal: bridge || wanted.noLocal,
+      retainAsPublished: bridge || wanted.retainAsPublished,
+      retainHandling: wanted.retainHandling,
+      subscriptionIdentifier,
+    },
+    reasonCode: refused === 0 ? qos : refused,
+  };
+}
+
+/** 0, or the code for SUBACK. */
+function reasonToRefuse(channel: Channel, wanted: WireSubscription, subscriptions: number): number {
+  const { limits } = channel;
+  const parsed = parseTopicFilter(wanted.topicFilter, limits.maxTopicLevels);
+  if (parsed === undefined) return ReasonCode.topicFilterInvalid;
+  if (parsed.group !== undefined && !limits.sharedSubscription) return ReasonCode.sharedSubscriptionsNotSupported; // [MQTT-3.2.2-15] and section 3.9.3
+  if (!limits.wildcardSubscription && hasWildcard(parsed.topicFilter)) return ReasonCode.wildcardSubscriptionsNotSupported;
+  if (subscriptions >= limits.maxSubscriptions) return ReasonCode.quotaExceeded;
+  return 0;
+}

@@ -1,0 +1,25 @@
+// What a channel asks of its connection. `listener/connection` implements it; tests record it.
+import type { Packet, ProtocolVersion } from '#mqtt/packet.js';
+import type { Frame } from './frames.js';
+
+/** The connection, as its channel sees it. Nothing here throws or calls back into the channel at once. */
+export interface ChannelOutput {
+  /** False while more is buffered than the connection's bound. `Channel.drained` follows. */
+  readonly writable: boolean;
+  send(packet: Packet, version: ProtocolVersion, maximumPacketSize: number): void;
+  /** A PUBLISH; `packetId` is patched in where the frame says. */
+  frame(frame: Frame, packetId: number): void;
+  /** An acknowledgement without properties. `type` is the first byte. */
+  ack(type: AckByte, packetId: number, reasonCode: number): void;
+  /** Holds the peer back, and lets it go on. Calls do not nest. */
+  pauseReading(): void;
+  resumeReading(): void;
+  /** Sends what was handed over, then closes the connection. Nothing is read any more. */
+  close(): void;
+  /** `seconds` of silence, times 1.5, end the connection; 0: never. */
+  setKeepAlive(seconds: number): void;
+  /** `1.2.3.4:56789`, for status and logs. */
+  readonly peer: string;
+}
+
+export type AckByte = 0x40 | 0x50 | 0x62 | 0x70;

@@ -1,0 +1,219 @@
+// The state of a client that survives its connections: subscriptions, messages under way in both
+// directions, messages that wait. Owned by the broker, which also serves as its `home`; a Channel is
+// bound to it while the client is connected (here an interface, because it knows its session). Idle sessions are small: what is not used is not there.
+// The session's timer is armed while it waits for its expiry or for a delayed will.
+import { WheelTimer } from '#base/timer-wheel.js';
+import type { ProtocolVersion } from '#mqtt/packet.js';
+import type { SessionCounters } from './counters.js';
+import type { Frames } from './frames.js';
+import { Inflight } from './inflight.js';
+import type { SessionLimits } from './limits.js';
+import { neverExpires } from './limits.js';
+import type { Message, Qos } from './message.js';
+import type { ChannelOutput } from './output.js';
+import { MessageQueue } from './queue.js';
+
+/** QoS of a granted subscription and the options of MQTT 5.0, 3.8.3.1. */
+export interface SubscriptionOptions {
+  readonly qos: Qos;
+  readonly noLocal: boolean;
+  readonly retainAsPublished: boolean;
+  readonly retainHandling: 0 | 1 | 2;
+  readonly subscriptionIdentifier: number | undefined;
+}
+
+export class Subscription {
+  readonly session: Session;
+  /** As the client gave it. */
+  readonly topicFilter: string;
+  qos: Qos;
+  /** In a merged one: of any of its parts. */
+  noLocal: boolean;
+  retainAsPublished: boolean;
+  retainHandling: 0 | 1 | 2;
+  /** The subscription identifier, or those of all matching subscriptions in a merged one. */
+  identifiers: readonly number[] | undefined;
+  /** Several subscriptions of one session that match the same topic name; undefined in a plain one. */
+  readonly merged: readonly Subscription[] | undefined;
+  /** Its place in the index's list of subscribers of the filter. */
+  index = -1;
+  /** Its route is effective (or the wait for it ended) and SUBACK was sent. */
+  settled = false;
+
+  constructor(session: Session, topicFilter: string, options: SubscriptionOptions, merged?: readonly Subscription[]) {
+    this.session = session;
+    this.topicFilter = topicFilter;
+    this.qos = options.qos;
+    this.noLocal = options.noLocal;
+    this.retainAsPublished = options.retainAsPublished;
+    this.retainHandling = options.retainHandling;
+    this.identifiers = options.subscriptionIdentifier === undefined ? undefined : [options.subscriptionIdentifier];
+    this.merged = merged;
+  }
+
+  /** A repeated SUBSCRIBE replaces the options of the subscription in place. [MQTT-3.8.4-3] */
+  update(options: SubscriptionOptions): void {
+    this.qos = options.qos;
+    this.noLocal = options.noLocal;
+    this.retainAsPublished = options.retainAsPublished;
+    this.retainHandling = options.retainHandling;
+    this.identifiers = options.subscriptionIdentifier === undefined ? undefined : [options.subscriptionIdentifier];
+  }
+
+  get options(): SubscriptionOptions {
+    return {
+      qos: this.qos,
+      noLocal: this.noLocal,
+      retainAsPublished: this.retainAsPublished,
+      retainHandling: this.retainHandling,
+      subscriptionIdentifier: this.identifiers?.[0],
+    };
+  }
+}
+
+/** A session's connection. `channel.ts` implements it. */
+export interface SessionChannel {
+  readonly out: ChannelOutput;
+  readonly counters: SessionCounters;
+  readonly version: ProtocolVersion;
+  readonly cleanStart: boolean;
+  readonly keepAliveS: number;
+  /** Wall clock ms. */
+  readonly connectedAt: number;
+  /** QoS 1 and 2 messages that may be unacknowledged towards the client. */
+  readonly window: number;
+  /** Bytes; the client takes no longer packet. */
+  readonly maximumPacketSize: number;
+  sendPubrel(packetId: number, reasonCode: number): void;
+  /** The server ends the connection; the session is unbound when this returns. */
+  disconnect(reasonCode: number, now: number): void;
+}
+
+/** An acknowledgement of a PUBLISH that is owed. Acknowledgements leave in the order of the PUBLISHes. [MQTT-4.6.0-2] [MQTT-4.6.0-3] */
+export interface DeferredAck {
+  channel: AckChannel;
+  readonly packetId: number;
+  readonly qos: 1 | 2;
+  /** -1 until it is settled. */
+  reasonCode: number;
+}
+
+export interface AckChannel {
+  readonly session: Session | undefined;
+  /** Sends the settled acknowledgements at the head of the line. */
+  flushAcks(): void;
+}
+
+/** What all sessions of a node share. */
+export interface SessionHome {
+  readonly limits: SessionLimits;
+  readonly counters: SessionCounters;
+  readonly frames: Frames;
+  /** Monotonic ms, as of the current turn. */
+  now(): number;
+  onSessionTimer(session: Session, now: number): void;
+}
+
+/** Looks at deliveries before they happen: while a session moves between nodes, or gets retained messages. */
+export interface DeliveryGate {
+  /** False: the gate took the message, or it must not be delivered. */
+  admit(subscription: Subscription, message: Message, qos: Qos): boolean;
+}
+
+const noSubscriptions: ReadonlyMap<string, Subscription> = new Map();
+
+export class Session extends WheelTimer {
+  readonly home: SessionHome;
+  readonly clientId: string;
+  /** Of the registration under which the session is held here; 0 while it is not registered. */
+  epoch: number;
+  /** Session Expiry Interval in seconds; 0: the session ends with its connection. */
+  expiryIntervalS: number;
+  username: string | undefined = undefined;
+  /** The connection, from CONNACK until it closes. */
+  channel: SessionChannel | undefined = undefined;
+  gate: DeliveryGate | undefined = undefined;
+  inflight: Inflight | undefined = undefined;
+  queue: MessageQueue | undefined = undefined;
+  /** QoS 2 packet identifiers received and not released; with the acknowledgement while that is still owed. */
+  awaitingRel: Map<number, DeferredAck | undefined> | undefined = undefined;
+  lastPacketId = 0;
+  /** The session is over: nothing is delivered to it any more. */
+  ended = false;
+  /** Wall clock ms. */
+  readonly createdAt: number;
+  /** Monotonic ms at which the session expires; meaningful while no channel is bound. */
+  expiresAt: number = Number.POSITIVE_INFINITY;
+  #subscriptions: Map<string, Subscription> | undefined = undefined;
+
+  constructor(home: SessionHome, clientId: string, epoch: number, expiryIntervalS: number, createdAt: number) {
+    super();
+    this.home = home;
+    this.clientId = clientId;
+    this.epoch = epoch;
+    this.expiryIntervalS = expiryIntervalS;
+    this.createdAt = createdAt;
+  }
+
+  get subscriptions(): ReadonlyMap<string, Subscription> {
+    return this.#subscriptions ?? noSubscriptions;
+  }
+
+  addSubscription(subscription: Subscription): void {
+    this.#subscriptions ??= new Map();
+    this.#subscriptions.set(subscription.topicFilter, subscription);
+  }
+
+  removeSubscription(topicFilter: string): void {
+    this.#subscriptions?.delete(topicFilter);
+    if (this.#subscriptions?.size === 0) this.#subscriptions = undefined;
+  }
+
+  /** Whether the session lives on when its connection closes. */
+  get lasting(): boolean {
+    return this.expiryIntervalS > 0;
+  }
+
+  /** Monotonic ms at which a session left alone at `now` ends. */
+  expiryFrom(now: number): number {
+    return this.expiryIntervalS === neverExpires ? Number.POSITIVE_INFINITY : now + this.expiryIntervalS * 1000; // section 3.1.2.11.2
+  }
+
+  get queuedCount(): number {
+    return this.queue?.length ?? 0;
+  }
+
+  get inflightCount(): number {
+    return this.inflight?.size ?? 0;
+  }
+
+  needInflight(): Inflight {
+    this.inflight ??= new Inflight();
+    return this.inflight;
+  }
+
+  /** A Packet Identifier that is not in use. There is one: the window is far smaller than their number. [MQTT-2.2.1-4] */
+  nextPacketId(): number {
+    const inflight = this.inflight;
+    let id = this.lastPacketId;
+    do {
+      id = id === 0xffff ? 1 : id + 1;
+    } while (inflight !== undefined && inflight.get(id) !== undefined);
+    this.lastPacketId = id;
+    return id;
+  }
+
+  /** Puts the message behind those that wait; drops by the queue's policy, and counts. */
+  enqueue(message: Message, qos: Qos, retain: boolean, subscriptionIdentifiers: readonly number[] | undefined): void {
+    const { limits, counters } = this.home;
+    this.queue ??= new MessageQueue();
+    const dropped = this.queue.push({ message, qos, retain, subscriptionIdentifiers }, limits.maxQueuedMessages, limits.maxQueuedBytes);
+    if (dropped === 0) return;
+    counters.dropped.value += dropped;
+    counters.droppedQueueFull.value += dropped;
+  }
+
+  onTimer(now: number): void {
+    this.home.onSessionTimer(this, now);
+  }
+}

@@ -1,0 +1,88 @@
+// What a channel does with a packet, by state and type. `listener/connection` calls `step` for each
+// packet, the broker calls `start` once it has accepted a CONNECT.
+import type { Packet } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Channel } from './channel.js';
+import { noMaximum } from './channel.js';
+import { pump } from './deliver.js';
+import { onConnect } from './on-connect.js';
+import { onDisconnect } from './on-disconnect.js';
+import { onPuback } from './on-puback.js';
+import { onPubcomp } from './on-pubcomp.js';
+import { onPublish } from './on-publish.js';
+import { onPubrec } from './on-pubrec.js';
+import { onPubrel } from './on-pubrel.js';
+import { onSubscribe } from './on-subscribe.js';
+import { onUnsubscribe } from './on-unsubscribe.js';
+
+/** Handles one packet of the client. */
+export function step(channel: Channel, packet: Packet, now: number): void {
+  const session = channel.session;
+  if (session === undefined) {
+    stepUnbound(channel, packet, now);
+    return;
+  }
+  switch (packet.type) {
+    case 'publish':
+      onPublish(channel, session, packet, now);
+      return;
+    case 'puback':
+      onPuback(channel, session, packet);
+      return;
+    case 'pubrec':
+      onPubrec(channel, session, packet);
+      return;
+    case 'pubrel':
+      onPubrel(channel, session, packet);
+      return;
+    case 'pubcomp':
+      onPubcomp(channel, session, packet);
+      return;
+    case 'subscribe':
+      onSubscribe(channel, session, packet, now);
+      return;
+    case 'unsubscribe':
+      onUnsubscribe(channel, session, packet, now);
+      return;
+    case 'pingreq':
+      channel.out.send(pingresp, channel.version, noMaximum); // [MQTT-3.12.4-1]
+      return;
+    case 'disconnect':
+      onDisconnect(channel, session, packet, now);
+      return;
+    default:
+      // A second CONNECT [MQTT-3.1.0-2], AUTH without an authentication method [MQTT-4.12.0-6], or what only servers send.
+      channel.fail(ReasonCode.protocolError, now);
+      return;
+  }
+}
+
+const pingresp: Packet = { type: 'pingresp' };
+
+function stepUnbound(channel: Channel, packet: Packet, now: number): void {
+  if (channel.state === 'closed') return;
+  if (channel.state === 'idle' && packet.type === 'connect') {
+    onConnect(channel, packet, now);
+    return;
+  }
+  if (channel.state === 'idle' || packet.type === 'connect') {
+    // [MQTT-3.1.0-1] [MQTT-3.1.0-2]
+    channel.fail(ReasonCode.protocolError, now);
+    return;
+  }
+  channel.early ??= [];
+  if (channel.early.length >= channel.limits.maxHeldPackets) {
+    channel.fail(ReasonCode.quotaExceeded, now);
+    return;
+  }
+  channel.early.push(packet);
+}
+
+/** The broker has bound the session and sent CONNACK: what waits is sent, and what came early is handled. */
+export function start(channel: Channel, now: number): void {
+  const early = channel.early;
+  channel.early = undefined;
+  if (channel.session !== undefined) pump(channel.session);
+  if (early !== undefined) for (const packet of early) step(channel, packet, now);
+  if (channel.state === 'connected') channel.resumeReading();
+}
