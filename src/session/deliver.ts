@@ -5,7 +5,7 @@
 import type { Frames } from './frames.js';
 import type { InflightEntry } from './inflight.js';
 import type { Message, Qos } from './message.js';
-import { keep } from './message.js';
+import { keep, lowerQos } from './message.js';
 import type { Session, SessionChannel, Subscription } from './session.js';
 import { withoutNoLocal } from './subscription.js';
 
@@ -23,7 +23,7 @@ export function deliver(subscription: Subscription, message: Message, frames: Fr
     }
     subscription = rest;
   }
-  const qos: Qos = Math.min(message.qos, subscription.qos); // [MQTT-3.8.4-8]
+  const qos = lowerQos(message.qos, subscription.qos); // [MQTT-3.8.4-8]
   if (session.gate !== undefined && !session.gate.admit(subscription, message, qos)) return true;
   // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
   deliverAs(session, message, qos, subscription.retainAsPublished && message.retain, subscription.identifiers, frames);

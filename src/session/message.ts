@@ -18,6 +18,11 @@ export interface MessageProperties {
   readonly userProperties?: readonly (readonly [string, string])[];
 }
 
+export function lowerQos(a: Qos, b: Qos): Qos {
+  if (a < b) return a;
+  return b;
+}
+
 export interface Message {
   readonly topicName: string;
   /** A view of the received chunk during the turn it arrived in; `keep()` it to hold it longer. */

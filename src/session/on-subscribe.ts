@@ -3,7 +3,7 @@ import type { SubscribePacket, Subscription as WireSubscription } from '#mqtt/pa
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { hasWildcard, parseTopicFilter } from '#mqtt/topic.js';
 import type { Channel, SubscribeRequest } from './channel.js';
-import type { Qos } from './message.js';
+import { lowerQos } from './message.js';
 import type { Session } from './session.js';
 
 export function onSubscribe(channel: Channel, session: Session, packet: SubscribePacket, now: number): void {
@@ -19,7 +19,7 @@ export function onSubscribe(channel: Channel, session: Session, packet: Subscrib
 }
 
 function request(channel: Channel, wanted: WireSubscription, subscriptionIdentifier: number | undefined, refused: number): SubscribeRequest {
-  const qos: Qos = Math.min(wanted.qos, channel.limits.maxQos); // [MQTT-3.2.2-10] [MQTT-3.8.4-7]
+  const qos = lowerQos(wanted.qos, channel.limits.maxQos); // [MQTT-3.2.2-10] [MQTT-3.8.4-7]
   const bridge = channel.bridgeMode;
   return {
     topicFilter: wanted.topicFilter,
