@@ -31,6 +31,12 @@ export interface DbBounds {
   readonly sweepRowsMax: number;
   /** Pause between attempts to reach a leader. */
   readonly proposalRetryMs: number;
+  /** Wait of a write for being effective, once committed. */
+  readonly effectiveWaitMs: number;
+  /** Log kept for late readers at least this long, as far as `logKeepBytesMax` allows. */
+  readonly logKeepMs: number;
+  /** Entries handed to apply and not applied yet, per shard. */
+  readonly applyQueueBytesMax: number;
   /** One attempt at handing proposals to a leader. */
   readonly proposalAttemptMs: number;
 }
@@ -53,5 +59,8 @@ export const dbBounds: DbBounds = {
   streamOutcomesMax: 100_000,
   sweepRowsMax: 5_000,
   proposalRetryMs: 50,
+  effectiveWaitMs: 1_000,
+  logKeepMs: 600_000,
+  applyQueueBytesMax: 32 * 1024 * 1024,
   proposalAttemptMs: 2_000,
 };
