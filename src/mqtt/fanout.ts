@@ -1,6 +1,8 @@
 // One message for many receivers: its PUBLISH is encoded once per (encoding, QoS, RETAIN), and each
 // receiver gets the same bytes with its own Packet Identifier patched in. `broker` makes one per message
 // and hands the frames to `session`; the frames are shared and must not be changed, only copies of them.
+// Small frames are cut from slabs, since a buffer of its own costs more than encoding: a frame kept past
+// the turn keeps its slab alive, so copy what is kept.
 import type { ProtocolVersion, PublishPacket, QoS } from './packet.js';
 import { publishSizeAs, writePublishAs } from './publish.js';
 import { writeU16 } from './wire-writer.js';
@@ -13,9 +15,26 @@ export interface PreparedPublish {
   readonly packetIdAt: number;
 }
 
+const slabBytes = 16 * 1024;
+/** Larger frames get a buffer of their own. */
+const slabFrameMax = 2048;
+let slab: Uint8Array = new Uint8Array(slabBytes);
+let slabUsed = 0;
+
+function allocate(size: number): Uint8Array {
+  if (size > slabFrameMax) return new Uint8Array(size);
+  if (slabUsed + size > slabBytes) {
+    slab = new Uint8Array(slabBytes);
+    slabUsed = 0;
+  }
+  const bytes = new Uint8Array(slab.buffer, slabUsed, size);
+  slabUsed += size;
+  return bytes;
+}
+
 /** Encodes `packet` with another QoS and RETAIN, DUP 0. */
 export function preparePublish(packet: PublishPacket, version: ProtocolVersion, qos: QoS, retain: boolean): PreparedPublish {
-  const bytes = new Uint8Array(publishSizeAs(packet, version, qos));
+  const bytes = allocate(publishSizeAs(packet, version, qos));
   writePublishAs(bytes, 0, packet, version, qos, retain, false, qos === 0 ? 0 : anyPacketId); // DUP 0 [MQTT-3.3.1-3]
   return { bytes, packetIdAt: qos === 0 ? 0 : packetIdOffset(bytes) };
 }
