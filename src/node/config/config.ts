@@ -1,0 +1,247 @@
+// The configuration of one node, read and checked: what `startNode` is given. Durations are
+// milliseconds, sizes bytes, `infinity` is Infinity. Names of the file stand in schema.ts.
+
+export type NodeRole = 'core' | 'replicant';
+
+export interface StarmeshConfig {
+  readonly node: NodeConfig;
+  readonly cluster: ClusterConfig;
+  /** Enabled ones only, in the order tcp, ssl, ws, wss, then as written. Empty: this node serves no MQTT. */
+  readonly listeners: readonly ListenerConfig[];
+  readonly mqtt: MqttConfig;
+  readonly retainer: RetainerConfig;
+  /** As written, for the room `auth`; disabled entries (`enable = false`) are left out. */
+  readonly authentication: readonly PlainObject[];
+  readonly authorization: AuthorizationConfig;
+  readonly dashboard: DashboardConfig;
+  readonly prometheus: PrometheusConfig;
+  readonly apiKey: ApiKeyConfig;
+  readonly rpc: RpcConfig;
+  readonly forward: ForwardConfig;
+  readonly database: DatabaseConfig;
+  readonly log: LogConfig;
+}
+
+/** What a part of the file looks like whose shape belongs to another room. */
+export type Plain = string | number | boolean | null | readonly Plain[] | PlainObject;
+export interface PlainObject {
+  readonly [key: string]: Plain;
+}
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A node as others find it: `core1@10.0.0.5:4370`. */
+export interface NodeAddress extends HostPort {
+  readonly name: string;
+}
+
+export interface NodeConfig {
+  /** `NAME@HOST`. */
+  readonly name: string;
+  /** Shared secret of the cluster; undefined only for a core that is alone. */
+  readonly cookie: string | undefined;
+  /** As written; relative to the working directory. */
+  readonly dataDir: string;
+  readonly role: NodeRole;
+  /** Worker processes for MQTT connections; 0: none, the node is one process. */
+  readonly workers: number;
+}
+
+export interface ClusterConfig {
+  readonly name: string;
+  readonly discoveryStrategy: 'manual' | 'static' | 'singleton';
+  /** The cores that form the cluster, this node included if it is one of them; the union of `core_nodes` and `static.seeds`. */
+  readonly cores: readonly NodeAddress[];
+  /** Where this node accepts other nodes. Port 0 picks a free one. */
+  readonly listen: HostPort;
+  /** Where others reach this node. */
+  readonly advertise: HostPort;
+  /** How long a node is down before its rows are purged. */
+  readonly nodeDownAfterMs: number;
+  /** How long a node is down before it is forgotten; Infinity: never. */
+  readonly autocleanMs: number;
+  readonly tls: ClusterTlsConfig | undefined;
+}
+
+export interface ClusterTlsConfig {
+  readonly cacertfile: string;
+  readonly certfile: string;
+  readonly keyfile: string;
+}
+
+export type ListenerType = 'tcp' | 'ssl' | 'ws' | 'wss';
+
+export interface ListenerConfig {
+  readonly type: ListenerType;
+  readonly name: string;
+  readonly bind: HostPort;
+  readonly maxConnections: number;
+  /** New connections per second. */
+  readonly maxConnRate: number;
+  /** Messages per second and connection. */
+  readonly messagesRate: number;
+  /** Bytes per second and connection. */
+  readonly bytesRate: number;
+  readonly mountpoint: string;
+  readonly proxyProtocol: boolean;
+  readonly proxyProtocolTimeoutMs: number;
+  readonly enableAuthn: boolean;
+  readonly tcp: TcpConfig;
+  /** For ssl and wss. */
+  readonly ssl: SslConfig | undefined;
+  /** For ws and wss. */
+  readonly websocket: WebSocketConfig | undefined;
+}
+
+export interface TcpConfig {
+  readonly backlog: number;
+  readonly nodelay: boolean;
+  /** Output buffered for one connection before it counts as slow. */
+  readonly highWatermark: number;
+  readonly sendTimeoutMs: number;
+}
+
+export interface SslConfig {
+  readonly cacertfile: string | undefined;
+  readonly certfile: string;
+  readonly keyfile: string;
+  readonly password: string | undefined;
+  readonly verify: 'verify_none' | 'verify_peer';
+  readonly failIfNoPeerCert: boolean;
+  readonly versions: readonly string[];
+  readonly ciphers: string;
+  readonly handshakeTimeoutMs: number;
+}
+
+export interface WebSocketConfig {
+  readonly mqttPath: string;
+  readonly compress: boolean;
+  readonly idleTimeoutMs: number;
+  readonly maxFrameSize: number;
+  readonly failIfNoSubprotocol: boolean;
+  readonly checkOriginEnable: boolean;
+  readonly checkOrigins: readonly string[];
+}
+
+export interface MqttConfig {
+  readonly idleTimeoutMs: number;
+  readonly maxPacketSize: number;
+  readonly maxClientidLen: number;
+  readonly maxTopicLevels: number;
+  readonly maxTopicAlias: number;
+  readonly maxQosAllowed: number;
+  readonly retainAvailable: boolean;
+  readonly wildcardSubscription: boolean;
+  readonly sharedSubscription: boolean;
+  readonly sharedSubscriptionStrategy: SharedStrategy;
+  readonly exclusiveSubscription: boolean;
+  readonly ignoreLoopDeliver: boolean;
+  readonly strictMode: boolean;
+  readonly responseInformation: string;
+  /** Seconds; undefined: the client's own. */
+  readonly serverKeepalive: number | undefined;
+  readonly keepaliveMultiplier: number;
+  readonly retryIntervalMs: number;
+  readonly useUsernameAsClientid: boolean;
+  readonly peerCertAsUsername: PeerCertField;
+  readonly peerCertAsClientid: PeerCertField;
+  /** For clients before MQTT 5 that ask for a persistent session. */
+  readonly sessionExpiryIntervalMs: number;
+  /** Ceiling; Infinity: as the publisher says. */
+  readonly messageExpiryIntervalMs: number;
+  readonly maxAwaitingRel: number;
+  readonly awaitRelTimeoutMs: number;
+  readonly mqueueStoreQos0: boolean;
+  readonly maxMqueueLen: number;
+  readonly maxMqueueBytes: number;
+  readonly maxInflight: number;
+  readonly maxSubscriptions: number;
+  readonly upgradeQos: boolean;
+  /** `effective`: SUBACK when every node with a lease sees the route; `committed`: when the cores have it. */
+  readonly suback: 'effective' | 'committed';
+  readonly subackTimeoutMs: number;
+  readonly registrationTimeoutMs: number;
+  readonly withoutQuorum: 'accept' | 'refuse';
+  /** How long clients stay on a node cut off from all cores; Infinity: as long as they like. */
+  readonly isolatedSessionsMs: number;
+}
+
+export type SharedStrategy = 'random' | 'round_robin' | 'round_robin_per_group' | 'sticky' | 'local' | 'hash_clientid' | 'hash_topic';
+export type PeerCertField = 'disabled' | 'cn' | 'dn' | 'crt' | 'pem' | 'md5';
+
+export interface RetainerConfig {
+  readonly enable: boolean;
+  readonly maxPayloadSize: number;
+  /** Infinity: no limit. */
+  readonly maxRetainedMessages: number;
+  /** Ceiling; Infinity: as the publisher says. */
+  readonly msgExpiryIntervalMs: number;
+  readonly stopPublishClearMsg: boolean;
+}
+
+export interface AuthorizationConfig {
+  readonly noMatch: 'allow' | 'deny';
+  readonly denyAction: 'ignore' | 'disconnect';
+  readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
+  /** As written, for the room `auth`. */
+  readonly sources: readonly PlainObject[];
+}
+
+export interface DashboardConfig {
+  /** Where HTTP (dashboard, API, metrics) is served; undefined: nowhere. */
+  readonly http: HostPort | undefined;
+  readonly defaultUsername: string;
+  /** undefined: a random one is printed once. */
+  readonly defaultPassword: string | undefined;
+  readonly tokenExpiredTimeMs: number;
+}
+
+export interface PrometheusConfig {
+  readonly enableBasicAuth: boolean;
+}
+
+export interface ApiKeyConfig {
+  readonly bootstrapFile: string | undefined;
+}
+
+/** Between nodes. */
+export interface RpcConfig {
+  readonly connectTimeoutMs: number;
+  readonly callReceiveTimeoutMs: number;
+  readonly authenticationTimeoutMs: number;
+}
+
+/** MQTT messages between nodes. */
+export interface ForwardConfig {
+  readonly windowBytes: number;
+  readonly windowMessages: number;
+  readonly ackTimeoutMs: number;
+}
+
+export interface DatabaseConfig {
+  readonly heartbeatMs: number;
+  readonly electionTimeoutMinMs: number;
+  readonly electionTimeoutMaxMs: number;
+  readonly proposalTimeoutMs: number;
+  readonly transactionRetries: number;
+  readonly leaseMs: number;
+  readonly registryShards: number;
+  readonly logSegmentSize: number;
+  /** Log kept for followers and replicants: this size or this time, whichever is more, up to `logKeepSizeMax`. */
+  readonly logKeepSize: number;
+  readonly logKeepMs: number;
+  readonly logKeepSizeMax: number;
+  /** Unacknowledged bytes per replicant and shard. */
+  readonly replicantCredit: number;
+  readonly bootstrapChunkSize: number;
+}
+
+export type LogLevel = 'debug' | 'info' | 'warning' | 'error';
+
+export interface LogConfig {
+  readonly console: { readonly enable: boolean; readonly level: LogLevel; readonly formatter: 'text' | 'json' };
+  readonly file: { readonly path: string; readonly level: LogLevel; readonly formatter: 'text' | 'json' } | undefined;
+}

@@ -1,0 +1,307 @@
+// Every setting with its name in the file, its shape and its default. Names are EMQX's where EMQX has
+// one. The result of a missing file is what this file says.
+import { authentication, authorization } from './access.js';
+import type {
+  ApiKeyConfig,
+  ClusterTlsConfig,
+  DatabaseConfig,
+  ForwardConfig,
+  HostPort,
+  ListenerConfig,
+  LogConfig,
+  LogLevel,
+  MqttConfig,
+  NodeAddress,
+  NodeConfig,
+  PrometheusConfig,
+  RetainerConfig,
+  RpcConfig,
+  StarmeshConfig,
+} from './config.js';
+import { defaultListeners, listeners } from './listeners.js';
+import { type Field, field, list, mapped, type ObjectShape, object, type Shape, section } from './shape.js';
+import {
+  bind,
+  choice,
+  decimal,
+  duration,
+  durationOrInfinity,
+  flag,
+  integer,
+  limit,
+  nodeAddress,
+  nodeName,
+  nonEmpty,
+  orWord,
+  size,
+  text,
+} from './shapes.js';
+
+/** As written, before `load.ts` fills in what depends on other settings. */
+export interface RawConfig extends Omit<StarmeshConfig, 'cluster' | 'dashboard'> {
+  readonly cluster: RawCluster;
+  readonly dashboard: RawDashboard;
+}
+
+export interface RawCluster {
+  readonly name: string;
+  readonly discoveryStrategy: 'manual' | 'static' | 'singleton' | undefined;
+  readonly seeds: readonly NodeAddress[];
+  readonly coreNodes: readonly NodeAddress[];
+  readonly listen: HostPort | undefined;
+  readonly advertise: HostPort | undefined;
+  readonly nodeDownAfterMs: number;
+  readonly autocleanMs: number;
+  readonly tls: RawTls;
+}
+
+export interface RawTls extends Partial<ClusterTlsConfig> {
+  readonly enable: boolean;
+}
+
+export interface RawDashboard {
+  readonly http: { readonly enable: boolean; readonly bind: HostPort };
+  readonly defaultUsername: string;
+  readonly defaultPassword: string | undefined;
+  readonly tokenExpiredTimeMs: number;
+}
+
+const hour = 3_600_000;
+const MiB = 1_048_576;
+const infinity = Number.POSITIVE_INFINITY;
+
+const node: ObjectShape<NodeConfig> = object<NodeConfig>({
+  name: field('name', nodeName, 'starmesh@127.0.0.1'),
+  cookie: field<string | undefined>('cookie', nonEmpty, undefined),
+  dataDir: field('data_dir', nonEmpty, 'data'),
+  role: field('role', choice('core', 'replicant'), 'core', ['db_role']),
+  workers: field('workers', integer(0, 256), 0),
+});
+
+interface Static {
+  readonly seeds: readonly NodeAddress[];
+}
+
+const tls: ObjectShape<RawTls> = object<RawTls>({
+  enable: field('enable', flag, false),
+  cacertfile: optional('cacertfile'),
+  certfile: optional('certfile'),
+  keyfile: optional('keyfile'),
+});
+
+// Known words that are refused with a reason instead of "must be one of".
+const strategy = mapped(choice('manual', 'static', 'singleton', 'dns', 'k8s', 'etcd', 'mcast'), (word, where) => {
+  if (word === 'manual' || word === 'static' || word === 'singleton') return word;
+  where.report.problem(where.at, `${where.path.join('.')} = ${word} is not available; list the cores in cluster.static.seeds`);
+  return 'static' as const;
+});
+
+interface ClusterFields extends Omit<RawCluster, 'seeds'> {
+  readonly static: Static;
+}
+
+const clusterFields: ObjectShape<ClusterFields> = object<ClusterFields>({
+  name: field('name', nonEmpty, 'starmesh'),
+  discoveryStrategy: field<RawCluster['discoveryStrategy']>('discovery_strategy', strategy, undefined),
+  static: section('static', object<Static>({ seeds: field('seeds', list(nodeAddress), []) })),
+  coreNodes: field('core_nodes', list(nodeAddress), []),
+  listen: field<HostPort | undefined>('listen', bind('0.0.0.0'), undefined),
+  advertise: field<HostPort | undefined>('advertise', bind('127.0.0.1'), undefined),
+  nodeDownAfterMs: field('node_down_after', duration(1000), 15_000),
+  autocleanMs: field('autoclean', durationOrInfinity, 24 * hour),
+  tls: section('tls', tls),
+});
+
+const cluster: ObjectShape<RawCluster> = {
+  ...mapped(clusterFields, flatten),
+  defaults: () => flatten(clusterFields.defaults()),
+};
+
+function flatten({ static: { seeds }, ...rest }: ClusterFields): RawCluster {
+  return { ...rest, seeds };
+}
+
+// `keep`, or how long until clients of a node that is cut off from all cores are disconnected.
+const isolation: Shape<number> = {
+  expects: 'keep, or a duration such as 60s',
+  read: (value, path, report) => (value.kind === 'scalar' && value.text === 'keep' ? infinity : durationOrInfinity.read(value, path, report)),
+};
+
+const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
+  idleTimeoutMs: field('idle_timeout', duration(1), 15_000),
+  maxPacketSize: field('max_packet_size', size(128), MiB),
+  maxClientidLen: field('max_clientid_len', integer(23, 65_535), 65_535),
+  maxTopicLevels: field('max_topic_levels', integer(1, 65_535), 128),
+  maxTopicAlias: field('max_topic_alias', integer(0, 65_535), 65_535),
+  maxQosAllowed: field('max_qos_allowed', integer(0, 2), 2),
+  retainAvailable: field('retain_available', flag, true),
+  wildcardSubscription: field('wildcard_subscription', flag, true),
+  sharedSubscription: field('shared_subscription', flag, true),
+  sharedSubscriptionStrategy: field(
+    'shared_subscription_strategy',
+    choice('random', 'round_robin', 'round_robin_per_group', 'sticky', 'local', 'hash_clientid', 'hash_topic'),
+    'round_robin',
+  ),
+  exclusiveSubscription: field('exclusive_subscription', flag, false),
+  ignoreLoopDeliver: field('ignore_loop_deliver', flag, false),
+  strictMode: field('strict_mode', flag, false),
+  responseInformation: field('response_information', text, ''),
+  serverKeepalive: field<number | undefined>('server_keepalive', orWord('disabled', integer(1, 65_535)), undefined),
+  keepaliveMultiplier: field('keepalive_multiplier', decimal(1, 100), 1.5, ['keepalive_backoff']),
+  retryIntervalMs: field('retry_interval', durationOrInfinity, infinity),
+  useUsernameAsClientid: field('use_username_as_clientid', flag, false),
+  peerCertAsUsername: field('peer_cert_as_username', choice('disabled', 'cn', 'dn', 'crt', 'pem', 'md5'), 'disabled'),
+  peerCertAsClientid: field('peer_cert_as_clientid', choice('disabled', 'cn', 'dn', 'crt', 'pem', 'md5'), 'disabled'),
+  sessionExpiryIntervalMs: field('session_expiry_interval', durationOrInfinity, 2 * hour),
+  messageExpiryIntervalMs: field('message_expiry_interval', durationOrInfinity, infinity),
+  maxAwaitingRel: field('max_awaiting_rel', limit(0), 100),
+  awaitRelTimeoutMs: field('await_rel_timeout', duration(1), 300_000),
+  mqueueStoreQos0: field('mqueue_store_qos0', flag, true),
+  maxMqueueLen: field('max_mqueue_len', limit(0), 1000),
+  maxMqueueBytes: field('max_mqueue_bytes', size(), 8 * MiB),
+  maxInflight: field('max_inflight', integer(1, 65_535), 32),
+  maxSubscriptions: field('max_subscriptions', limit(1), infinity),
+  upgradeQos: field('upgrade_qos', flag, false),
+  suback: field('suback', choice('effective', 'committed'), 'effective'),
+  subackTimeoutMs: field('suback_timeout', duration(1), 1000),
+  registrationTimeoutMs: field('registration_timeout', duration(1), 5000),
+  withoutQuorum: field('without_quorum', choice('accept', 'refuse'), 'accept'),
+  isolatedSessionsMs: field('isolated_sessions', isolation, infinity),
+});
+
+interface RawRetainer extends Omit<RetainerConfig, 'maxRetainedMessages'> {
+  readonly backend: { readonly maxRetainedMessages: number };
+}
+
+const retainerFields: ObjectShape<RawRetainer> = object<RawRetainer>({
+  enable: field('enable', flag, true),
+  maxPayloadSize: field('max_payload_size', size(1), MiB),
+  msgExpiryIntervalMs: field('msg_expiry_interval', durationOrInfinity, infinity),
+  stopPublishClearMsg: field('stop_publish_clear_msg', flag, false),
+  backend: section('backend', object<RawRetainer['backend']>({ maxRetainedMessages: field('max_retained_messages', limit(0), infinity) })),
+});
+
+const retainer: ObjectShape<RetainerConfig> = {
+  ...mapped(retainerFields, finishRetainer),
+  defaults: () => finishRetainer(retainerFields.defaults()),
+};
+
+// In EMQX's names 0 means: no limit.
+function finishRetainer({ backend, ...rest }: RawRetainer): RetainerConfig {
+  const unlimited = (n: number): number => (n === 0 ? infinity : n);
+  return { ...rest, msgExpiryIntervalMs: unlimited(rest.msgExpiryIntervalMs), maxRetainedMessages: unlimited(backend.maxRetainedMessages) };
+}
+
+interface DashboardFields extends Omit<RawDashboard, 'http'> {
+  readonly listeners: { readonly http: RawDashboard['http'] };
+}
+
+const http: ObjectShape<RawDashboard['http']> = object<RawDashboard['http']>({
+  enable: field('enable', flag, true),
+  bind: field('bind', bind('127.0.0.1'), { host: '127.0.0.1', port: 18_083 }),
+});
+
+const dashboardFields: ObjectShape<DashboardFields> = object<DashboardFields>({
+  listeners: section('listeners', object<DashboardFields['listeners']>({ http: section('http', http) })),
+  defaultUsername: field('default_username', nonEmpty, 'admin'),
+  defaultPassword: field<string | undefined>('default_password', nonEmpty, undefined),
+  tokenExpiredTimeMs: field('token_expired_time', duration(1000), hour),
+});
+
+const dashboard: ObjectShape<RawDashboard> = {
+  ...mapped(dashboardFields, finishDashboard),
+  defaults: () => finishDashboard(dashboardFields.defaults()),
+};
+
+function finishDashboard({ listeners: { http }, ...rest }: DashboardFields): RawDashboard {
+  return { ...rest, http };
+}
+
+const rpc: ObjectShape<RpcConfig> = object<RpcConfig>({
+  connectTimeoutMs: field('connect_timeout', duration(1), 5000),
+  callReceiveTimeoutMs: field('call_receive_timeout', duration(1), 15_000),
+  authenticationTimeoutMs: field('authentication_timeout', duration(1), 5000),
+});
+
+const forward: ObjectShape<ForwardConfig> = object<ForwardConfig>({
+  windowBytes: field('window_bytes', size(65_536), 16 * MiB),
+  windowMessages: field('window_messages', integer(1), 100_000),
+  ackTimeoutMs: field('ack_timeout', duration(1), 5000),
+});
+
+const database: ObjectShape<DatabaseConfig> = object<DatabaseConfig>({
+  heartbeatMs: field('heartbeat', duration(10), 150),
+  electionTimeoutMinMs: field('election_timeout_min', duration(50), 1000),
+  electionTimeoutMaxMs: field('election_timeout_max', duration(50), 2000),
+  proposalTimeoutMs: field('proposal_timeout', duration(1), 5000),
+  transactionRetries: field('transaction_retries', integer(0, 100), 8),
+  leaseMs: field('lease', duration(1), 500),
+  registryShards: field('registry_shards', integer(1, 64), 4),
+  logSegmentSize: field('log_segment_size', size(MiB), 64 * MiB),
+  logKeepSize: field('log_keep_size', size(), 256 * MiB),
+  logKeepMs: field('log_keep_time', duration(), 600_000),
+  logKeepSizeMax: field('log_keep_size_max', size(), 4096 * MiB),
+  replicantCredit: field('replicant_credit', size(65_536), 8 * MiB),
+  bootstrapChunkSize: field('bootstrap_chunk_size', size(4096), MiB),
+});
+
+const level: Field<LogLevel> = field<LogLevel>('level', levels(), 'info');
+
+// EMQX's finer levels mean the nearest one here.
+function levels() {
+  const words = choice('debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency');
+  return mapped(words, (word): LogLevel => {
+    if (word === 'notice') return 'info';
+    return word === 'critical' || word === 'alert' || word === 'emergency' ? 'error' : word;
+  });
+}
+
+const consoleLog: ObjectShape<LogConfig['console']> = object<LogConfig['console']>({
+  enable: field('enable', flag, true),
+  level,
+  formatter: field('formatter', choice('text', 'json'), 'text'),
+});
+
+interface RawFileLog {
+  readonly enable: boolean;
+  readonly path: string;
+  readonly level: LogLevel;
+  readonly formatter: 'text' | 'json';
+}
+
+const fileLog = object<RawFileLog>({
+  enable: field('enable', flag, true),
+  path: field('path', nonEmpty, 'log/starmesh.log', ['to']),
+  level,
+  formatter: field('formatter', choice('text', 'json'), 'text'),
+});
+
+const log: ObjectShape<LogConfig> = object<LogConfig>({
+  console: section('console', consoleLog),
+  file: field<LogConfig['file']>(
+    'file',
+    mapped(fileLog, ({ enable, ...rest }) => (enable ? rest : undefined)),
+    undefined,
+  ),
+});
+
+function optional(key: string): Field<string | undefined> {
+  return field<string | undefined>(key, nonEmpty, undefined);
+}
+
+export const schema: ObjectShape<RawConfig> = object<RawConfig>({
+  node: section('node', node),
+  cluster: section('cluster', cluster),
+  listeners: field<readonly ListenerConfig[]>('listeners', listeners, defaultListeners()),
+  mqtt: section('mqtt', mqtt),
+  retainer: section('retainer', retainer),
+  authentication: field('authentication', authentication, []),
+  authorization: section('authorization', authorization),
+  dashboard: section('dashboard', dashboard),
+  prometheus: section('prometheus', object<PrometheusConfig>({ enableBasicAuth: field('enable_basic_auth', flag, false) })),
+  apiKey: section('api_key', object<ApiKeyConfig>({ bootstrapFile: optional('bootstrap_file') })),
+  rpc: section('rpc', rpc),
+  forward: section('forward', forward),
+  database: section('database', database),
+  log: section('log', log),
+});
