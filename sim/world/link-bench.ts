@@ -13,6 +13,8 @@ export interface LinkNodeOptions {
   readonly role?: 'core' | 'replicant';
   readonly nodeId?: string;
   readonly limits?: Partial<LinkLimits>;
+  /** The test sets the handlers of frames itself. */
+  readonly ownHandlers?: boolean;
 }
 
 export const clusterPort = 4370;
@@ -86,7 +88,7 @@ export class LinkNode {
       onDrain: (p, lane) => say(`drain ${short(p)} ${lane}`),
       onChange: (p) => say(`change ${short(p)}`),
     });
-    for (const lane of ['raft', 'rlog', 'forward'] as const) {
+    for (const lane of this.options.ownHandlers === true ? [] : (['raft', 'rlog', 'forward'] as const)) {
       links.onFrame(lane, (from, frame) => void this.frames.push({ from: short(from), lane, text: Buffer.from(frame.subarray(0, 40)).toString() }));
     }
     links.handle('echo', (_from, body, reply) => reply(undefined, body));

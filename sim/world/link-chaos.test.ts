@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { concatBytes } from '#base/bytes.js';
 import type { Lane } from '#link/api.js';
 import { FrameWriter, frameTypes } from '#link/frame.js';
-import { DialerHandshake } from '#link/handshake.js';
+import { DialerHandshake, refusals } from '#link/handshake.js';
 import { encodeHello } from '#link/hello.js';
 import { lanes } from '#link/options.js';
 import { clusterPort, type LinkNode, linkWorld, text } from './link-bench.js';
@@ -165,20 +165,37 @@ function frameOf(w: FrameWriter, type: number, payload: Uint8Array): Uint8Array 
   return concatBytes(w.take());
 }
 
-/** Sets up a link by hand, so that anything can be said on it. */
-function rudeLink(from: LinkNode, to: LinkNode): Map<Lane, { readonly frames: FrameWriter; send(bytes: Uint8Array): void }> {
+interface RudeOptions {
+  readonly nodeId?: string;
+  /** Process and attempt per lane, in the order of `lanes`. */
+  readonly linkIds?: readonly (readonly [number, number])[];
+  readonly only?: readonly Lane[];
+}
+
+interface RudeLane {
+  readonly frames: FrameWriter;
+  readonly refusal: number;
+  closed: boolean;
+  send(bytes: Uint8Array): void;
+  hangUp(): void;
+}
+
+/** Sets up a link by hand, so that anything can be said on it. Its lanes appear in the map once they are proved. */
+function rudeLink(from: LinkNode, to: LinkNode, options: RudeOptions = {}): Map<Lane, RudeLane> {
   const { env } = from.sim;
-  const writers = new Map<Lane, { readonly frames: FrameWriter; send(bytes: Uint8Array): void }>();
+  const proved = new Map<Lane, RudeLane>();
   const hello = encodeHello({ ...from.links.self, name: 'rude@nowhere', port: 0 });
-  for (const lane of lanes) {
+  for (const lane of options.only ?? lanes) {
     const side = {
       hash: env.hash,
       cookie: text('secret'),
-      nodeId: 'e'.repeat(32),
+      nodeId: options.nodeId ?? 'e'.repeat(32),
       hello: lane === 'rpc' ? hello : new Uint8Array(0),
       challenge: env.random.bytes(32),
     };
-    const machine = new DialerHandshake(side, lanes.indexOf(lane), new Uint8Array(16));
+    const linkId = new Uint8Array(16);
+    [linkId[0], linkId[15]] = options.linkIds?.[lanes.indexOf(lane)] ?? [0, 0];
+    const machine = new DialerHandshake(side, lanes.indexOf(lane), linkId);
     env.net.connect(
       { host: to.sim.host, port: clusterPort },
       { timeoutMs: 100 },
@@ -191,15 +208,84 @@ function rudeLink(from: LinkNode, to: LinkNode): Map<Lane, { readonly frames: Fr
             if (step.kind === 'more' && step.send.length > 0) c.write(step.send);
             if (step.kind !== 'done') return;
             open = true;
-            writers.set(lane, { frames: new FrameWriter(step.writeSeed), send: (bytes) => void c.write(bytes) });
+            const frames = new FrameWriter(step.writeSeed);
+            proved.set(lane, {
+              frames,
+              refusal: step.remote.refusal,
+              closed: false,
+              send: (bytes) => void c.write(bytes),
+              hangUp: () => c.destroy(),
+            });
           },
           onDrain: () => {},
-          onClose: () => {},
+          onClose: () => {
+            const mine = proved.get(lane);
+            if (mine !== undefined) mine.closed = true;
+          },
         };
         c.write(machine.start());
       },
       () => assert.fail('cannot connect'),
     );
   }
-  return writers;
+  return proved;
 }
+
+test('lanes of two attempts never make one link', () => {
+  const mixes: readonly (readonly [number, number])[][] = [
+    [
+      [1, 1],
+      [1, 1],
+      [2, 1],
+      [2, 1],
+    ],
+    [
+      [1, 1],
+      [1, 2],
+      [1, 1],
+      [1, 2],
+    ],
+  ];
+  mixes.forEach((linkIds, i) => {
+    const { world, nodes } = linkWorld({ seed: 41 + i }, [{}, {}]);
+    const [b, rude] = nodes as [LinkNode, LinkNode];
+    rudeLink(rude, b, { linkIds });
+    world.runFor(20_000);
+    assert.deepEqual(b.events, []);
+    assert.equal(b.sim.net.openCount(b.sim.scope), 0, 'and are not kept for ever');
+  });
+});
+
+test('an attempt that was overtaken by a newer one of the same process is refused', () => {
+  const { world, nodes } = linkWorld({ seed: 42 }, [{}, {}]);
+  const [b, rude] = nodes as [LinkNode, LinkNode];
+  rudeLink(rude, b, { linkIds: lanes.map(() => [0, 7]) });
+  assert.ok(world.runUntil(() => b.count('up rude') === 1, 1_000));
+  const late = rudeLink(rude, b, { linkIds: lanes.map(() => [0, 6]) });
+  assert.ok(world.runUntil(() => late.size === lanes.length, 1_000));
+  assert.deepEqual(
+    [...late.values()].map((l) => l.refusal),
+    [refusals.stale, refusals.stale, refusals.stale, refusals.stale],
+  );
+  assert.deepEqual(b.events, ['up rude']);
+});
+
+test('a peer with our own identity is refused by us, whatever it checks itself', () => {
+  const { world, nodes } = linkWorld({ seed: 43 }, [{}, {}]);
+  const [b, rude] = nodes as [LinkNode, LinkNode];
+  const lanesOfTwin = rudeLink(rude, b, { nodeId: b.nodeId });
+  assert.ok(world.runUntil(() => lanesOfTwin.size === lanes.length, 1_000));
+  for (const lane of lanesOfTwin.values()) assert.equal(lane.refusal, refusals.self);
+  world.runFor(100);
+  for (const lane of lanesOfTwin.values()) assert.equal(lane.closed, true, 'and closed by us');
+});
+
+test('when one lane closes before the link is whole, the others are closed at once', () => {
+  const { world, nodes } = linkWorld({ seed: 44 }, [{}, {}]);
+  const [b, rude] = nodes as [LinkNode, LinkNode];
+  const some = rudeLink(rude, b, { only: ['rpc', 'raft', 'rlog'] });
+  assert.ok(world.runUntil(() => some.size === 3, 1_000));
+  some.get('raft')?.hangUp();
+  assert.ok(world.runUntil(() => [...some.values()].every((l) => l.closed), 100));
+  assert.deepEqual(b.events, []);
+});

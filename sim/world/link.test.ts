@@ -310,6 +310,54 @@ test('a flooded forward lane does not delay the raft lane', () => {
   assert.ok(world.now - from < 3);
 });
 
+test('a handler that pauses its lane gets no further frame until it resumes it', () => {
+  const { world, nodes } = linkWorld({ seed: 14 }, [{ ownHandlers: true }, {}]);
+  const [a, b] = nodes as [LinkNode, LinkNode];
+  a.setTargets([b]);
+  const seen: number[] = [];
+  a.links.onFrame('rlog', (from, frame) => {
+    seen.push(frame[0] ?? -1);
+    a.links.pauseLane(from.nodeId, 'rlog');
+  });
+  assert.ok(world.runUntil(() => b.isUp(a) && a.isUp(b), 1_000));
+  for (let i = 0; i < 3; i++) b.links.send(a.nodeId, 'rlog', Uint8Array.of(i));
+  world.runFor(8_000);
+  assert.deepEqual(seen, [0]);
+  a.links.resumeLane(b.nodeId, 'rlog');
+  assert.deepEqual(seen, [0], 'not inside the call');
+  world.runFor(10);
+  assert.deepEqual(seen, [0, 1]);
+});
+
+test('frames sent as soon as the peer is up are heard after its up on the other side, not before, not never', () => {
+  for (let seed = 1; seed < 20; seed++) {
+    const { world, net, nodes } = linkWorld({ seed }, [{}, { ownHandlers: true }]);
+    const [b, a] = nodes as [LinkNode, LinkNode];
+    net.way = { delayMs: 1, jitterMs: 50, bytesPerMs: 0 };
+    const heard: string[] = [];
+    a.links.listen({ onUp: () => void heard.push('up') });
+    for (const lane of ['raft', 'rlog', 'forward'] as const) a.links.onFrame(lane, () => void heard.push(lane));
+    b.links.listen({
+      onUp: (peer) => {
+        for (const lane of ['raft', 'rlog', 'forward'] as const) assert.equal(b.links.send(peer.nodeId, lane, text('welcome')), 'sent');
+      },
+    });
+    // `a` dials as a replicant would: the acceptor is up first.
+    a.links.setTargets([{ ...b.target, name: 'zz@h1' }]);
+    world.runFor(2_000);
+    assert.deepEqual(heard.toSorted(), ['forward', 'raft', 'rlog', 'up'], `seed ${seed}`);
+    assert.equal(heard[0], 'up');
+  }
+});
+
+test('two targets that are one node: one link, and it stays', () => {
+  const { world, a, b } = linked(15);
+  a.links.setTargets([b.target, { ...b.target, name: 'z@alias' }]);
+  world.runFor(30_000);
+  assert.deepEqual([a.events, b.events], [['up n2'], ['up n1']]);
+  assert.ok(a.sim.logs.lines().some((l) => JSON.stringify(l.fields ?? {}).includes('linked already')));
+});
+
 test('rpc: replies, refusals, unknown methods, deadlines, bounds', () => {
   const { world, a, b } = linked(9, { limits: { rpcOutstandingMax: 3 } });
   const results: string[] = [];
@@ -331,6 +379,7 @@ test('rpc: replies, refusals, unknown methods, deadlines, bounds', () => {
   a.links.call(b.nodeId, 'never', text(''), 200, done('middle'));
   a.links.call(b.nodeId, 'never', text(''), 200, done('too many'));
   a.links.call('0'.repeat(32), 'never', text(''), 200, done('nobody'));
+  assert.deepEqual(results, [], 'never inside the call');
   assert.ok(world.runUntil(() => results.length === 5, 1_000));
   assert.deepEqual(results, ['too many: full', 'nobody: down', 'soon: timeout', 'middle: timeout', 'late: timeout']);
   assert.ok(world.now - from < 302);
