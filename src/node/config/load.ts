@@ -31,7 +31,7 @@ export class ConfigError extends Error {
   readonly problems: readonly Finding[];
 
   constructor(problems: readonly Finding[]) {
-    super(problems.slice(0, problemsShownMax).map(show).join('\n'));
+    super(ordered(problems).slice(0, problemsShownMax).map(show).join('\n'));
     this.problems = problems;
   }
 }
@@ -49,7 +49,12 @@ export function loadConfig(input: ConfigInput): LoadedConfig {
   const raw = schema.read(root, [], report) ?? schema.defaults();
   const config = complete(raw, root, report);
   if (report.problems.length > 0) throw new ConfigError(report.problems);
-  return { config, warnings: report.warnings.map(show) };
+  return { config, warnings: ordered(report.warnings).map(show) };
+}
+
+// As the reader of the file meets them.
+function ordered(findings: readonly Finding[]): Finding[] {
+  return [...findings].sort((a, b) => (a.at.file === b.at.file ? a.at.line - b.at.line || a.at.column - b.at.column : 0));
 }
 
 function show(finding: Finding): string {
