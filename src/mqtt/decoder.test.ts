@@ -8,7 +8,7 @@ import { connectSizeMax, Decoder, DecoderSettings, smallPacketSize } from './dec
 import { encode } from './encoder.js';
 import type { ConnectPacket, Packet, PublishPacket } from './packet.js';
 import { ReasonCode } from './reason-code.js';
-import { TopicCache } from './topic-cache.js';
+import { cachedTopicBytesMax, TopicCache } from './topic-cache.js';
 
 const bytesOf = (hex: string): Uint8Array => defined(fromHex(hex.replaceAll(' ', '')), 'hex');
 const v4 = new DecoderSettings({ protocolVersion: 4 });
@@ -91,6 +91,9 @@ test('decoder: the limit is on the whole packet, to the byte, also when it comes
     const error = new Decoder(less).push(frame.subarray(0, size), () => assert.fail('accepted'));
     assert.equal(error?.reasonCode, size < 3 ? undefined : ReasonCode.packetTooLarge); // refused as soon as the header is known
   }
+  const slow = new Decoder(less);
+  for (const b of frame.subarray(0, 3)) slow.push(Uint8Array.of(b), () => assert.fail('accepted'));
+  assert.equal(slow.error?.reasonCode, ReasonCode.packetTooLarge);
 });
 
 const hello: ConnectPacket = { type: 'connect', protocolVersion: 5, clientId: 'c', cleanStart: true, keepAlive: 60 };
@@ -198,4 +201,12 @@ test('decoder: names come from the shared cache as the same string, whatever was
   }
   const deep = encode({ ...message(new Uint8Array(0)), topicName: '1/2/3/4/5' }, 4);
   assert.equal(a.push(deep, () => assert.fail('accepted'))?.reasonCode, ReasonCode.topicNameInvalid);
+});
+
+test('topic cache: keeps short names only', () => {
+  const topics = new TopicCache();
+  const name = new Uint8Array(cachedTopicBytesMax + 1).fill(0x61);
+  assert.ok(topics.find(name, 1, name.length) !== undefined);
+  assert.equal(topics.find(name, 1, name.length), topics.find(name, 0, name.length - 1));
+  assert.notEqual(topics.find(name, 0, name.length), topics.find(name, 0, name.length));
 });

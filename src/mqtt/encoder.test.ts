@@ -12,6 +12,8 @@ import { PublishFanout, packetIdOffset, preparePublish, writePrepared } from './
 import type { Packet, ProtocolVersion, PublishPacket, QoS } from './packet.js';
 import { publishSize, writePublish } from './publish.js';
 import { ReasonCode, reasonCodeName, reasonCodesOf, toReturnCode } from './reason-code.js';
+import { WireReader } from './wire-reader.js';
+import { remainingLengthMax, varintSize, writeVarint } from './wire-writer.js';
 
 const table: readonly [Packet, ProtocolVersion, string][] = [
   [{ type: 'connect', protocolVersion: 3, clientId: 'a', cleanStart: true, keepAlive: 10 }, 3, '100f00064d514973647003 02000a000161'],
@@ -136,6 +138,21 @@ test('encoder: a fan-out gives every receiver its packet', () => {
   }
 });
 
+test('encoder: the frames of one fan-out do not get mixed up', () => {
+  const packet: PublishPacket = { type: 'publish', topicName: 'a', payload: Uint8Array.of(1), qos: 1, retain: false, dup: false, packetId: 1 };
+  const fanout = new PublishFanout(packet, 4);
+  for (let round = 0; round < 2; round++) {
+    for (const version of [3, 4, 5] as const) {
+      for (const qos of [0, 1, 2] as const) {
+        for (const retain of [false, true]) {
+          const expected = encode({ ...packet, qos, retain, packetId: qos === 0 ? 0 : 1 }, version);
+          assert.deepEqual(fanout.frame(version, qos, retain).bytes, expected);
+        }
+      }
+    }
+  }
+});
+
 test('encoder: an unchanged QoS 0 message is passed through as the received bytes', () => {
   const frame = encode({ type: 'publish', topicName: 'a/b', payload: Uint8Array.of(1, 2), qos: 0, retain: false, dup: false, packetId: 0 }, 4);
   const packets: PublishPacket[] = [];
@@ -183,6 +200,26 @@ test('encoder: a packet that cannot be is a programmer error', () => {
     { ...base, topicName: 'a'.repeat(65_536) },
   ]) {
     assert.throws(() => encode(packet, 4), AssertionError);
+  }
+});
+
+test('encoder: the bounds of variable byte integers (table 1-1)', () => {
+  for (const [n, hex] of [
+    [0, '00'],
+    [127, '7f'],
+    [128, '8001'],
+    [16_383, 'ff7f'],
+    [16_384, '808001'],
+    [2_097_151, 'ffff7f'],
+    [2_097_152, '80808001'],
+    [remainingLengthMax, 'ffffff7f'],
+  ] as const) {
+    const out = new Uint8Array(varintSize(n));
+    assert.equal(writeVarint(out, 0, n), out.length);
+    assert.equal(toHex(out), hex);
+    const reader = new WireReader();
+    reader.reset(out, 0, out.length);
+    assert.deepEqual([reader.varint(), reader.error, reader.remaining], [n, undefined, 0]);
   }
 });
 

@@ -81,11 +81,11 @@ export class PublishFanout {
     return frame;
   }
 
-  /** The received bytes themselves, when they are what a receiver should get. */
+  /** The received bytes themselves, when they are what a receiver should get; `raw` leaves out those with a Topic Alias. */
   #asReceived(version: ProtocolVersion, qos: QoS, retain: boolean): PreparedPublish | undefined {
     const { packet } = this;
     if (qos !== 0 || packet.qos !== 0 || packet.retain !== retain) return undefined;
-    if ((version === 5) !== (this.#version === 5) || packet.properties?.topicAlias !== undefined) return undefined;
+    if ((version === 5) !== (this.#version === 5)) return undefined;
     const raw = packet.raw;
     return raw === undefined ? undefined : { bytes: raw, packetIdAt: 0 };
   }

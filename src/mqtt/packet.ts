@@ -97,7 +97,10 @@ export interface PublishPacket {
   /** 0 when `qos` is 0. */
   packetId: number;
   properties?: Properties | undefined;
-  /** Only on decoded packets: the whole frame, fixed header included, as a view of the received bytes. */
+  /**
+   * Only on decoded packets that can be sent on as they are: the whole frame, fixed header included, as a
+   * view of the received bytes. It says what was received: change a copy (`{ ...packet }` has no frame).
+   */
   readonly raw?: Uint8Array | undefined;
   /** Only with `raw`: where in it the bytes of the Topic Name begin. */
   readonly rawTopicNameAt?: number | undefined;

@@ -119,5 +119,13 @@ test('text: agrees with the platform on what is UTF-8, U+0000 apart', () => {
     assert.equal(decodeText(bytes, 0, bytes.length), expected);
     if (expected !== undefined) assert.ok(isSendableText(expected));
   }
+  for (const hex of ['c1bf', 'e09fbf', 'f08fbfbf', 'f4908080', 'eda080', 'edbfbf', 'f5808080', '80', 'e282', 'c3']) {
+    const bytes = Buffer.from(hex, 'hex'); // one too low, one too high, a surrogate, cut off
+    assert.equal(decodeText(bytes, 0, bytes.length), undefined, hex);
+  }
+  for (let n = 1020; n < 1030; n++) {
+    for (const s of ['é'.repeat(n), `${'é'.repeat(n)}😀😀`, '😀'.repeat(n), `a${'😀'.repeat(n)}`])
+      assert.equal(decodeText(Buffer.from(s), 0, Buffer.byteLength(s)), s);
+  }
   assert.equal(decodeText(new Uint8Array(60_000).fill(0x61), 0, 60_000), 'a'.repeat(60_000));
 });
