@@ -1,5 +1,6 @@
 // Nodes that only have links, for the tests of `src/link` in the simulated world: each records what
 // it hears. Used by link*.test.ts.
+import assert from 'node:assert/strict';
 import type { Lane, Links, PeerHello, PeerTarget } from '#link/api.js';
 import { createLinks } from '#link/links.js';
 import type { LinkLimits } from '#link/options.js';
@@ -118,4 +119,20 @@ export function linkWorld(options: WorldOptions, each: readonly LinkNodeOptions[
 
 export function text(s: string): Uint8Array {
   return new Uint8Array(Buffer.from(s));
+}
+
+/** Two nodes that want to be linked. */
+export function pair(seed: number, first: LinkNodeOptions = {}, second: LinkNodeOptions = {}): LinkWorld & { a: LinkNode; b: LinkNode } {
+  const made = linkWorld({ seed }, [first, second]);
+  const [a, b] = made.nodes as [LinkNode, LinkNode];
+  a.setTargets([a, b]);
+  b.setTargets([a, b]);
+  return { ...made, a, b };
+}
+
+/** Two nodes whose link is up. */
+export function linked(seed: number, first: LinkNodeOptions = {}, second: LinkNodeOptions = {}): LinkWorld & { a: LinkNode; b: LinkNode } {
+  const made = pair(seed, first, second);
+  assert.ok(made.world.runUntil(() => made.a.isUp(made.b) && made.b.isUp(made.a), 1_000));
+  return made;
 }

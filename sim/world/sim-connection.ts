@@ -4,7 +4,6 @@
 // stall that lasts too long resets the endpoint that waits. The death of one end reaches the other
 // only through the network: an endpoint whose peer is gone stays half-open while the way is cut.
 import { assert } from '#base/assert.js';
-import { concatBytes, copyBytes } from '#base/bytes.js';
 import { crc32c } from '#base/crc32c.js';
 import { Deque } from '#base/deque.js';
 import type { Prng } from '#base/prng.js';
@@ -17,7 +16,6 @@ type Segment =
 
 const windowBytes = 256 * 1024;
 const highWatermarkBytes = 64 * 1024;
-
 export interface NetFaults {
   /** Chance that a written piece travels as two segments. */
   splitChance: number;
@@ -163,7 +161,7 @@ export class SimPipe {
     if (!to.paused) this.#schedule();
   }
 
-  /** Segments that lie behind the first and are due too may come as one chunk. */
+  /** Segments that lie behind the first and are due too may come as one chunk; a Buffer, as from a real socket. */
   #merged(head: Segment & { readonly kind: 'data' }): Uint8Array {
     const { net } = this;
     const parts: Uint8Array[] = [];
@@ -176,7 +174,7 @@ export class SimPipe {
       this.#flight.shift();
       segment = next;
     }
-    return parts.length === 1 ? copyBytes(parts[0] as Uint8Array) : concatBytes(parts);
+    return Buffer.concat(parts);
   }
 
   #deliver(chunk: Uint8Array): void {
@@ -216,10 +214,9 @@ export class SimPipe {
   /** The way is open again: what was held is sent once more. */
   healed(): void {
     const { net } = this;
-    if (net.isCut(this.from.nodeName, this.to.nodeName) || net.isCut(this.to.nodeName, this.from.nodeName)) {
-      // Still one-way: bytes may pass, acknowledgements not (or the other way round).
-      if (net.isCut(this.from.nodeName, this.to.nodeName)) return;
-    } else {
+    if (net.isCut(this.from.nodeName, this.to.nodeName)) return;
+    // Still one-way: bytes may pass, acknowledgements not.
+    if (!net.isCut(this.to.nodeName, this.from.nodeName)) {
       net.stalledPipes.delete(this);
       this.#stallTimer?.cancel();
       this.#stallTimer = undefined;
@@ -322,7 +319,6 @@ export class SimConnection implements Connection {
     this.paused = false;
     this.#net.world.after(0, () => this.in?.arrive(), this.scope, eventKinds.data);
   }
-
   end(): void {
     if (this.closed || this.ending) return;
     this.ending = true;

@@ -2,42 +2,15 @@
 // processes; `crash` is the power cut: of every file its synced bytes stay and a random prefix of the
 // rest, and of the directory operations not yet made durable a random prefix in their order.
 //
+// What is read comes as Buffers, as in the real world (their `slice` does not copy).
 // Stricter than most real disks on purpose: a directory entry is durable only after `syncDir` of its
 // directory, also for directories. Used through sim-env.ts; faults are set by scenarios on `SimDisk`.
+import { assert } from '#base/assert.js';
 import { copyBytes } from '#base/bytes.js';
 import type { Prng } from '#base/prng.js';
 import { type AppendFile, type Done, type Files, FilesError } from '#env/files.js';
+import { apply, clean, type DirOp, type Entry, hasParents, Inode, parentOf, syncedInode } from './disk-parts.js';
 import { eventKinds, type Scope, type World } from './scheduler.js';
-
-class Inode {
-  bytes: Uint8Array = new Uint8Array(256);
-  size = 0;
-  /** Bytes before this survive a power cut. */
-  synced = 0;
-  /** What is on disk while a truncation is not durable yet. */
-  beforeTruncate: Uint8Array | undefined;
-  /** Bytes of failed syncs: the page cache forgot that they are dirty. */
-  readonly lost: { readonly from: number; readonly to: number }[] = [];
-
-  append(part: Uint8Array): void {
-    const need = this.size + part.length;
-    if (need > this.bytes.length) {
-      const grown = new Uint8Array(Math.max(need, this.bytes.length * 2));
-      grown.set(this.bytes.subarray(0, this.size));
-      this.bytes = grown;
-    }
-    this.bytes.set(part, this.size);
-    this.size = need;
-  }
-}
-
-type Entry = Inode | 'dir';
-
-/** One step on the directory tree; a rename is one step of two changes. */
-interface DirOp {
-  readonly dirs: readonly string[];
-  readonly changes: readonly { readonly path: string; readonly entry: Entry | undefined }[];
-}
 
 export interface DiskFaults {
   /** How long a sync takes: from, to. */
@@ -69,6 +42,8 @@ export class SimDisk {
   };
   /** Called with each directory that goes away (the table stores live in directories). */
   onDirGone: ((dir: string) => void) | undefined;
+  /** Whether a table store lives in the directory or below. */
+  holdsStore: ((dir: string) => boolean) | undefined;
   usedBytes = 0;
   syncs = 0;
   readonly #live = new Map<string, Entry>();
@@ -155,11 +130,11 @@ export class SimDisk {
       size: (path) => this.#file(clean(path)).size,
       read: (path) => {
         const inode = this.#file(clean(path));
-        return inode.bytes.slice(0, inode.size);
+        return Buffer.from(inode.bytes.subarray(0, inode.size));
       },
       readAt: (path, offset, length) => {
         const inode = this.#file(clean(path));
-        return inode.bytes.slice(Math.min(offset, inode.size), Math.min(offset + length, inode.size));
+        return Buffer.from(inode.bytes.subarray(Math.min(offset, inode.size), Math.min(offset + length, inode.size)));
       },
       makeDir: (dir) => this.#makeDir(clean(dir)),
       rename: (from, to) => this.#rename(clean(from), clean(to)),
@@ -263,6 +238,7 @@ export class SimDisk {
       { path: to, entry },
     ];
     if (entry === 'dir') {
+      assert(this.holdsStore?.(from) !== true, 'the model does not rename directories of table stores');
       for (const [path, e] of this.#live) {
         if (path.startsWith(`${from}/`)) changes.push({ path, entry: undefined }, { path: to + path.slice(from.length), entry: e });
       }
@@ -413,34 +389,4 @@ export class SimDisk {
       this.#replace(path, bytes);
     });
   }
-}
-
-function syncedInode(bytes: Uint8Array): Inode {
-  const inode = new Inode();
-  inode.append(bytes);
-  inode.synced = inode.size;
-  return inode;
-}
-
-function apply(tree: Map<string, Entry>, op: DirOp): void {
-  for (const { path, entry } of op.changes) {
-    if (entry === undefined) tree.delete(path);
-    else tree.set(path, entry);
-  }
-}
-
-function hasParents(tree: Map<string, Entry>, path: string): boolean {
-  for (let dir = parentOf(path); dir !== ''; dir = parentOf(dir)) if (tree.get(dir) !== 'dir') return false;
-  return true;
-}
-
-function parentOf(path: string): string {
-  const at = path.lastIndexOf('/');
-  return at < 0 ? '' : path.slice(0, at);
-}
-
-/** One spelling per path: no leading './', no trailing '/'. */
-function clean(path: string): string {
-  const parts = path.split('/').filter((p) => p !== '' && p !== '.');
-  return parts.join('/');
 }

@@ -3,9 +3,9 @@
 // flushed one and the last; a kill of the process alone loses only what was not committed.
 //
 // It is strict where the real store is dangerous: views that are used after they ended read 0xDD
-// (`poisonViews`), and bytes of a batch that change before `committed` stop the run.
+// (`poisonViews`), and bytes of a batch that change before `committed` stop the run. Views are Buffers, as in the real world: their `slice` does not copy.
 import { assert } from '#base/assert.js';
-import { byteString, copyBytes, fromByteString } from '#base/bytes.js';
+import { byteString, copyBytes } from '#base/bytes.js';
 import { crc32c } from '#base/crc32c.js';
 import { Deque } from '#base/deque.js';
 import type { Prng } from '#base/prng.js';
@@ -60,6 +60,7 @@ export class SimTables {
     this.disk = disk;
     this.prng = prng;
     disk.onDirGone = (dir) => this.#stores.delete(dir);
+    disk.holdsStore = (dir) => [...this.#stores.keys()].some((s) => s === dir || s.startsWith(`${dir}/`));
   }
 
   /** Power cut. */
@@ -149,8 +150,8 @@ class SimTableStore implements TableStore {
     this.#usable();
     const poison = this.#tables.poisonViews;
     const each = (key: string, value: Uint8Array): boolean => {
-      const keyView = fromByteString(key);
-      const valueView = poison ? copyBytes(value) : value;
+      const keyView = Buffer.from(key, 'latin1');
+      const valueView = poison ? Buffer.from(value) : value;
       const more = visit(keyView, valueView);
       if (poison) {
         keyView.fill(0xdd);
@@ -167,7 +168,7 @@ class SimTableStore implements TableStore {
     this.#usable();
     let found: { readonly key: Uint8Array; readonly value: Uint8Array } | undefined;
     this.#store.rows.ascend(byteString(key), undefined, (k, value) => {
-      const keyView = fromByteString(k);
+      const keyView = Buffer.from(k, 'latin1');
       if (this.#tables.poisonViews) this.#endWithTurn(keyView);
       found = { key: keyView, value: this.#turnView(value) };
       return false;
@@ -269,7 +270,7 @@ class SimTableStore implements TableStore {
 
   #turnView(value: Uint8Array): Uint8Array {
     if (!this.#tables.poisonViews) return value;
-    const view = copyBytes(value);
+    const view = Buffer.from(value);
     this.#endWithTurn(view);
     return view;
   }

@@ -13,7 +13,7 @@ import type { LinkContext } from './link-context.js';
 const settledMs = 1_000;
 /** Two targets that are one node: how often to look whether that is still so. */
 const aliasRedialMs = 10_000;
-/** When the side that does not dial looks whether the process of a lost peer still listens. */
+/** When to look, after a link went down, whether the process of the lost peer still listens. */
 const probeAtMs: readonly number[] = [0, 50, 150, 400, 900];
 const probeTimeoutMs = 300;
 
@@ -22,8 +22,8 @@ interface Target {
   attempt: DialAttempt | undefined;
   timer: Timer | undefined;
   failures: number;
-  /** The peer whose link went down, until it is known whether its process is dead. */
-  lost: PeerHello | undefined;
+  /** Links in a row that did not live for `settledMs`. */
+  shortLives: number;
 }
 
 export interface DiallerOwner {
@@ -37,8 +37,8 @@ export class Dialler {
   readonly #context: LinkContext;
   readonly #owner: DiallerOwner;
   readonly #targets = new Map<string, Target>();
-  /** Lost peers that had dialled us, while they are probed. */
-  readonly #probed = new Map<string, PeerHello>();
+  /** Peers whose link went down, until it is up again or their process is known to be dead. */
+  readonly #lost = new Map<string, PeerHello>();
   readonly #process: Uint8Array;
   #attempts = 0;
   #running = false;
@@ -58,7 +58,7 @@ export class Dialler {
   close(): void {
     this.#running = false;
     for (const one of this.#targets.values()) stop(one);
-    this.#probed.clear();
+    this.#lost.clear();
   }
 
   /** Returns the names that were targets and are no longer. */
@@ -71,11 +71,12 @@ export class Dialler {
       stop(one);
       this.#targets.delete(name);
       removed.push(name);
+      for (const [nodeId, lost] of this.#lost) if (lost.name === name) this.#lost.delete(nodeId);
     }
     for (const [name, target] of wanted) {
       const known = this.#targets.get(name);
       if (known === undefined) {
-        const made: Target = { target, attempt: undefined, timer: undefined, failures: 0, lost: undefined };
+        const made: Target = { target, attempt: undefined, timer: undefined, failures: 0, shortLives: 0 };
         this.#targets.set(name, made);
         this.#dialSoon(made);
         continue;
@@ -91,24 +92,24 @@ export class Dialler {
   }
 
   linkUp(link: Link): void {
-    this.#probed.delete(link.peer.nodeId);
-    for (const one of this.#of(link)) {
-      stop(one);
-      if (one.lost?.nodeId === link.peer.nodeId) one.lost = undefined;
-    }
+    this.#lost.delete(link.peer.nodeId);
+    // Another node answers there now: nothing can be learnt of the old one any more.
+    for (const [nodeId, lost] of this.#lost) if (lost.host === link.peer.host && lost.port === link.peer.port) this.#lost.delete(nodeId);
+    for (const one of this.#of(link)) stop(one);
   }
 
   linkDown(link: Link, reason: DownReason): void {
     if (!this.#running) return;
-    const mine = link.dialled === undefined ? undefined : this.#targets.get(link.dialled);
-    if (reason !== 'local') {
-      if (mine !== undefined) mine.lost = link.peer;
-      else this.#probe(link.peer);
+    if (reason !== 'local' && link.peer.port !== 0) {
+      this.#lost.set(link.peer.nodeId, link.peer);
+      this.#probe(link.peer);
     }
     const lived = this.#context.env.clock.now() - link.upAt;
     for (const one of this.#of(link)) {
       stop(one);
-      one.failures = lived >= settledMs && reason !== 'replaced' ? 0 : one.failures + 1;
+      // Links that come and go are made ever more slowly.
+      one.shortLives = lived >= settledMs ? 0 : one.shortLives + 1;
+      one.failures = one.shortLives;
       this.#dialSoon(one, reason === 'replaced' ? this.#context.limits.redialMaxMs : undefined);
     }
   }
@@ -167,35 +168,51 @@ export class Dialler {
     const { name, host, port } = one.target;
     if (failure === 'unwelcome') env.log.warn('a node refuses the link, or is refused', { name, host, port, detail });
     else if (one.failures === 1 || failure === 'known') env.log.info('cannot link with a node; trying again', { name, host, port, detail });
-    const { lost } = one;
-    const dead = failure === 'refused' && lost !== undefined && !this.#owner.isLinked(lost.nodeId);
-    if (dead) one.lost = undefined;
     if (failure === 'known') this.#dialSoon(one, aliasRedialMs);
     else this.#dialSoon(one, failure === 'unwelcome' ? limits.redialMaxMs : undefined);
-    if (dead) this.#owner.onDead(lost);
+    if (failure !== 'refused') return;
+    for (const lost of this.#lost.values()) {
+      if (lost.host === host && lost.port === port) {
+        this.#isDead(lost);
+        return;
+      }
+    }
   }
 
-  /** Looks a few times whether anybody listens where a lost peer did. */
+  #isDead(peer: PeerHello): void {
+    if (this.#lost.get(peer.nodeId) !== peer) return;
+    this.#lost.delete(peer.nodeId);
+    if (!this.#owner.isLinked(peer.nodeId)) this.#owner.onDead(peer);
+  }
+
+  /**
+   * Looks a few times whether anybody listens where a lost peer did: a dying process may still take a
+   * connection, and the dials come later and later. Then only the dials tell, on the side that dials.
+   */
   #probe(peer: PeerHello): void {
-    if (peer.port === 0) return;
     const { clock, net } = this.#context.env;
-    this.#probed.set(peer.nodeId, peer);
-    const waiting = (): boolean => this.#running && this.#probed.get(peer.nodeId) === peer;
     const look = (): void => {
-      if (!waiting()) return;
+      if (this.#lost.get(peer.nodeId) !== peer) return;
       net.connect({ host: peer.host, port: peer.port }, { timeoutMs: probeTimeoutMs }, hangUp, (error) => {
-        if (error.code !== 'ECONNREFUSED' || !waiting()) return;
-        this.#probed.delete(peer.nodeId);
-        if (!this.#owner.isLinked(peer.nodeId)) this.#owner.onDead(peer);
+        if (error.code === 'ECONNREFUSED') this.#isDead(peer);
       });
     };
     for (const at of probeAtMs) {
       if (at === 0) look();
       else clock.setTimer(at, look);
     }
+    if (this.#dials(peer)) return;
     clock.setTimer((probeAtMs.at(-1) as number) + probeTimeoutMs + 1, () => {
-      if (this.#probed.get(peer.nodeId) === peer) this.#probed.delete(peer.nodeId);
+      if (this.#lost.get(peer.nodeId) === peer) this.#lost.delete(peer.nodeId);
     });
+  }
+
+  /** True when we go on dialling this peer, and so learn of its death in any case. */
+  #dials(peer: PeerHello): boolean {
+    for (const { target } of this.#targets.values()) {
+      if (target.host === peer.host && target.port === peer.port && this.#isOurs(target)) return true;
+    }
+    return false;
   }
 
   /** 8 bytes of this process, then a count: an acceptor tells an older attempt from a newer. */

@@ -4,7 +4,7 @@
 import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
-import { emptyBytes } from '#base/bytes.js';
+import { copyBytes, emptyBytes } from '#base/bytes.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Connection, ConnectionHandler, NetError } from '#env/net.js';
 import type { DownReason, Lane, SendResult } from './api.js';
@@ -198,7 +198,7 @@ export class LaneConnection implements ConnectionHandler {
       this.#owner.onLaneFrame(this, type, payload);
     } else if (type === frameTypes.ping && payload.length === 8) {
       // One answer a turn, whatever the number of pings.
-      this.#pongDue = payload.slice();
+      this.#pongDue = copyBytes(payload);
       this.#scheduleFlush();
     } else if (type === frameTypes.pong && payload.length === 8) {
       const ms = this.#clock.now() - new ByteReader(payload).f64();
