@@ -60,6 +60,11 @@ export class ReplicaMachine {
     return this.#bootstrapping;
   }
 
+  /** The next stream begins with a copy of the tables, whatever the position. */
+  forceBootstrap(): void {
+    this.#force = true;
+  }
+
   step(input: ReplicaInput, effects: ReplicaEffect[]): void {
     switch (input.type) {
       case 'start':

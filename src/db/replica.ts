@@ -5,7 +5,7 @@
 import type { Env } from '#env/env.js';
 import type { Timer } from '#env/clock.js';
 import type { TableStore } from '#env/tables.js';
-import type { Links, PeerHello } from '#link/api.js';
+import type { Links } from '#link/api.js';
 import type { ReplicaShardStatus, ShardSchema } from './api.js';
 import type { DbBounds } from './bounds.js';
 import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
@@ -33,6 +33,8 @@ export interface ReplicaOptions {
   readonly onState: (state: string) => void;
   /** After a swap or start of service. */
   readonly onInService: () => void;
+  /** Set on a core that only needs one copy: after the swap the stream ends, and this runs instead. */
+  readonly onceSwapped?: () => void;
 }
 
 export class Replica {
@@ -62,7 +64,9 @@ export class Replica {
     this.#machine.applied = state.appliedIndex;
   }
 
-  start(): void {
+  /** `force`: copy the tables whatever this node has. */
+  start(force: boolean = false): void {
+    if (force) this.#machine.forceBootstrap();
     this.#step({ type: 'start' });
   }
 
@@ -75,7 +79,7 @@ export class Replica {
   }
 
   /** From the lane. */
-  receive(from: PeerHello, message: RlogMessage): void {
+  receive(from: { readonly nodeId: string }, message: RlogMessage): void {
     if (!this.#closed) this.#step({ type: 'message', from: from.nodeId, message });
   }
 
@@ -236,6 +240,13 @@ export class Replica {
           this.#machine.applied = built.appliedIndex;
           const old = this.#state.swap(aside.opened, built.cursor);
           this.#o.generations.discard(oldNumber, old);
+          if (this.#o.onceSwapped !== undefined) {
+            const core = this.#machine.upstream;
+            if (core !== undefined) this.#perform({ type: 'close', core, stream: this.#machine.stream, why: 'copied' });
+            this.close();
+            this.#o.onceSwapped();
+            return;
+          }
           this.#step({ type: 'swapped' });
           this.#state.enqueue(rest);
         });

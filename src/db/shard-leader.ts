@@ -60,6 +60,7 @@ export class ShardLeader {
   #inFlight: number[] = [];
   #scheduled = false;
   #closed = false;
+  #armed = false;
   #stampAnchor = 0;
 
   constructor(options: LeaderOptions) {
@@ -126,7 +127,10 @@ export class ShardLeader {
       transactions.push(t);
       bytes += proposal.body.length + 16;
     }
-    if (transactions.length === 0) return true;
+    if (transactions.length === 0) {
+      for (const waiter of waiters) this.#waiters.push(waiter);
+      return true;
+    }
     const w = new ByteWriter(Math.max(1024, bytes + transactions.length * 32));
     writeEntry(w, { stampMs: this.head.stampMs, transactions });
     // Registered first: a group of one commits inside `append`.
@@ -232,7 +236,6 @@ export class ShardLeader {
     for (const w of ready) this.#answer(w.request, w.at, w.code, w.index, w.reply);
   }
 
-  #armed = false;
   #armEffectiveBound(): void {
     if (this.#armed) return;
     this.#armed = true;

@@ -1,0 +1,85 @@
+// How a cluster comes into being, exactly once: all configured cores are present and empty; the one
+// with the smallest name mints the cluster id, keeps it on its disk, and announces it; the others
+// take it over. Pure: looks at what the nodes say of themselves and decides.
+//
+// Two of three wiped and the third away is not an empty set of cores: the empty ones wait.
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+
+export interface Formed {
+  readonly clusterId: string;
+  /** Node ids of the cores that form the Raft groups. */
+  readonly voters: readonly string[];
+}
+
+/** What a core says in its hello. */
+export interface FormationInfo {
+  /** Names of the cores it is configured with, sorted. */
+  readonly cores: readonly string[];
+  readonly formed: Formed | undefined;
+}
+
+export function encodeFormation(info: FormationInfo): Uint8Array {
+  const w = new ByteWriter(256);
+  w.u8(1);
+  w.varint(info.cores.length);
+  for (const c of info.cores) w.string(c);
+  w.u8(info.formed === undefined ? 0 : 1);
+  if (info.formed !== undefined) {
+    w.string(info.formed.clusterId);
+    w.varint(info.formed.voters.length);
+    for (const v of info.formed.voters) w.string(v);
+  }
+  return w.finish();
+}
+
+/** Undefined when it is not ours to read. */
+export function decodeFormation(bytes: Uint8Array): FormationInfo | undefined {
+  if (bytes.length === 0) return undefined;
+  try {
+    const r = new ByteReader(bytes);
+    if (r.u8() !== 1) return undefined;
+    const cores = Array.from({ length: r.varint() }, () => r.string());
+    if (r.u8() === 0) return { cores, formed: undefined };
+    const clusterId = r.string();
+    return { cores, formed: { clusterId, voters: Array.from({ length: r.varint() }, () => r.string()) } };
+  } catch (error) {
+    if (error instanceof MalformedError) return undefined;
+    throw error;
+  }
+}
+
+export interface CorePeer {
+  readonly name: string;
+  readonly nodeId: string;
+  readonly info: FormationInfo | undefined;
+}
+
+export type FormationStep =
+  | { readonly type: 'wait'; readonly why: string }
+  /** Mint a cluster id for these voters, keep it durably, announce it. */
+  | { readonly type: 'mint'; readonly voters: readonly string[] }
+  /** Take over what a formed core announces; keep it durably, announce it. */
+  | { readonly type: 'adopt'; readonly formed: Formed }
+  /** This node can never take part as it is. */
+  | { readonly type: 'refuse'; readonly why: string };
+
+/** For a core that is not formed yet. `peers`: cores whose link is up. */
+export function decideFormation(self: { readonly name: string; readonly nodeId: string; readonly cores: readonly string[] }, peers: readonly CorePeer[]): FormationStep {
+  for (const p of peers) {
+    const formed = p.info?.formed;
+    if (formed === undefined) continue;
+    if (formed.voters.includes(self.nodeId)) return { type: 'adopt', formed };
+    return { type: 'refuse', why: `the cluster of ${p.name} does not know this core's node id: its data directory was wiped, or it was never part of that cluster` };
+  }
+  const byName = new Map(peers.map((p) => [p.name, p]));
+  for (const name of self.cores) {
+    if (name === self.name) continue;
+    const p = byName.get(name);
+    if (p?.info === undefined) return { type: 'wait', why: `core ${name} is not there yet` };
+    if (p.info.cores.join() !== self.cores.join()) return { type: 'wait', why: `core ${name} is configured with other cores: ${p.info.cores.join(', ')}` };
+  }
+  if (self.cores[0] !== self.name) return { type: 'wait', why: `waiting for ${self.cores[0]} to form the cluster` };
+  const voters = self.cores.map((name) => (name === self.name ? self.nodeId : (byName.get(name)?.nodeId ?? '')));
+  return { type: 'mint', voters };
+}

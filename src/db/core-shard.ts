@@ -1,0 +1,463 @@
+// A shard on a core: drives the Raft machine over the write-ahead log and the links, hands
+// committed entries to the tables, makes a ShardLeader while this node leads, falls back to a copy
+// of the leader's tables when the log does not reach, and compacts the log.
+//
+// Invariants: effects are performed in order; tables get only entries that are committed and on
+// this node's own disk (`applyTo`).
+import { utf8Encode } from '#base/utf8.js';
+import type { Env } from '#env/env.js';
+import type { Links } from '#link/api.js';
+import { decodeConfig } from '#raft/codec.js';
+import { Raft } from '#raft/raft.js';
+import type { Entry, LogSource, RaftEffect, RaftInput, RaftMessage, RaftOptions } from '#raft/types.js';
+import type { LogEntry, WalError, WalShard } from '#store/types.js';
+import type { CoreShardStatus } from './api.js';
+import { type AppliedEntry, entryKind } from './apply.js';
+import type { DbBounds } from './bounds.js';
+import { LogKeeper } from './log-keeper.js';
+import type { RaftTransport } from './raft-transport.js';
+import { type GenerationMaker, Replica } from './replica.js';
+import type { RlogMessage } from './rlog-codec.js';
+import { EntriesEncoder, type RlogSource } from './rlog-agent.js';
+import { RlogServer } from './rlog-server.js';
+import { ShardLeader } from './shard-leader.js';
+import type { ShardState } from './shard-state.js';
+
+export type RaftTimings = Partial<
+  Pick<RaftOptions, 'heartbeatMs' | 'electionTimeoutMinMs' | 'electionTimeoutMaxMs' | 'lostLeaderDelayMinMs' | 'lostLeaderDelayMaxMs' | 'messageBytesMax' | 'inflightMessagesMax'>
+>;
+
+export interface CoreShardOptions {
+  readonly env: Env;
+  readonly links: Links;
+  readonly bounds: DbBounds;
+  readonly nodeId: string;
+  readonly historyId: string;
+  readonly state: ShardState;
+  readonly wal: WalShard;
+  readonly transport: RaftTransport;
+  readonly generations: GenerationMaker;
+  readonly timings: RaftTimings;
+  /** Leader known or changed; leadership of this node ready or lost. */
+  readonly onLeadership: (shard: CoreShard) => void;
+  readonly onFatal: (error: Error) => void;
+}
+
+export class CoreShard implements RlogSource {
+  readonly shard: string;
+  readonly state: ShardState;
+  readonly server: RlogServer;
+  readonly #o: CoreShardOptions;
+  readonly #raft: Raft;
+  readonly #wal: WalShard;
+  readonly #keeper: LogKeeper;
+  readonly #encoder: EntriesEncoder = new EntriesEncoder();
+  #leader: ShardLeader | undefined;
+  #copying: Replica | undefined;
+  #stepping = false;
+  readonly #inputs: RaftInput[] = [];
+  #closed = false;
+  #reads: Map<number, (index: number | undefined) => void> = new Map();
+  #readToken = 0;
+  /** Leader: what each connected core has reported. */
+  readonly #visible: Map<string, number> = new Map();
+  #reportedVisible = 0;
+  #reportedTo = '';
+  elections = 0;
+  leaderChanges = 0;
+
+  constructor(options: CoreShardOptions) {
+    this.#o = options;
+    this.shard = options.state.schema.name;
+    this.state = options.state;
+    this.#wal = options.wal;
+    this.server = new RlogServer(options.env, options.links, options.bounds, this, () => this.#visibleMoved());
+    this.#keeper = new LogKeeper(options.env.clock, options.bounds);
+    const wal = options.wal;
+    this.#raft = new Raft(
+      { ...options.timings, id: options.nodeId, random: () => options.env.random.next(), source: logSource(wal), recovering: wal.damage === undefined ? 0 : 1 + options.env.random.int(2 ** 31) },
+      {
+        hardState: wal.hardState,
+        base: { index: wal.base.index, term: wal.base.term },
+        baseConfig: decodeConfig(wal.base.config),
+        last: { index: wal.lastIndex, term: wal.lastTerm },
+        commitIndex: Math.max(wal.base.index, Math.min(options.state.appliedIndex, wal.lastIndex)),
+      },
+      options.env.clock.now(),
+    );
+  }
+
+  // ---- the machine ----
+
+  get raft(): Raft {
+    return this.#raft;
+  }
+
+  get leader(): ShardLeader | undefined {
+    return this.#leader?.closed === false ? this.#leader : undefined;
+  }
+
+  step(input: RaftInput): void {
+    if (this.#closed) return;
+    // Performing an effect may lead to an input (a group of one, a local callback): one after the other.
+    this.#inputs.push(input);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+      const effects: RaftEffect[] = [];
+      this.#raft.step(next, this.#o.env.clock.now(), effects);
+      this.#performAll(effects);
+    }
+    this.#stepping = false;
+  }
+
+  tick(): void {
+    if (this.#closed) return;
+    if (this.#raft.nextTimerAt <= this.#o.env.clock.now()) this.step({ type: 'tick' });
+    this.#maybeLead();
+    this.#handOverIfBehind();
+    this.#keeper.maybeCompact(this.#wal, this.state, this.server.oldestNeeded(), (index) => this.#compact(index));
+  }
+
+  #performAll(effects: readonly RaftEffect[]): void {
+    for (const e of effects) {
+      if (this.#closed) return;
+      this.#perform(e);
+    }
+  }
+
+  #perform(e: RaftEffect): void {
+    switch (e.type) {
+      case 'persist':
+        return this.#persist(e);
+      case 'send':
+        return this.#o.transport.send(e.to, this.shard, e.message);
+      case 'commit':
+        this.leader?.committed(e.index);
+        this.#applyMore();
+        this.server.pumpLater();
+        return;
+      case 'role':
+        return this.#role(e.role, e.leader);
+      case 'readable':
+      case 'readFailed': {
+        const done = this.#reads.get(e.token);
+        this.#reads.delete(e.token);
+        done?.(e.type === 'readable' ? e.index : undefined);
+        return;
+      }
+      case 'needSnapshot':
+        this.server.expectCopy(e.to);
+        return;
+      case 'installSnapshot':
+        return this.#copyFrom(e.from);
+      case 'recovered':
+        this.#wal.clearDamage();
+        return;
+      case 'proposalsDropped':
+      case 'config':
+        return;
+    }
+  }
+
+  #persist(e: Extract<RaftEffect, { type: 'persist' }>): void {
+    const first = e.entries[0];
+    const entries: readonly LogEntry[] = e.entries;
+    this.#wal.append(
+      {
+        ...(e.hardState === undefined ? {} : { hardState: e.hardState }),
+        ...(first !== undefined && first.index <= this.#wal.lastIndex ? { truncateFrom: first.index } : {}),
+        entries,
+      },
+      (error: WalError | undefined) => {
+        if (error !== undefined) return this.#fail(error);
+        this.step({ type: 'persisted', id: e.id });
+      },
+    );
+  }
+
+  #fail(error: Error): void {
+    if (this.#closed) return;
+    this.#o.onFatal(error);
+  }
+
+  #role(role: string, leader: string): void {
+    if (role === 'preCandidate') this.elections++;
+    if (leader !== '') this.leaderChanges++;
+    if (role !== 'leader' && this.#leader !== undefined) {
+      this.#leader.close(leader === '' ? undefined : utf8Encode(leader));
+      this.#leader = undefined;
+    }
+    if (role === 'leader') this.#visible.clear();
+    this.#reportedTo = '';
+    this.#visibleMoved();
+    this.#o.onLeadership(this);
+  }
+
+  /** Leads once its no-op and everything before it are in the tables. */
+  #maybeLead(): void {
+    if (this.#raft.role !== 'leader' || this.leader !== undefined || this.#raft.transferee !== '') return;
+    const { appliedIndex } = this.state;
+    if (appliedIndex < this.#raft.termStartIndex || appliedIndex !== this.#raft.lastIndex || !this.state.idle) return;
+    const { env, bounds } = this.#o;
+    this.#leader = new ShardLeader({
+      env,
+      bounds,
+      state: this.state,
+      append: (data) => this.#append(data),
+      nextIndex: () => this.#raft.lastIndex + 1,
+      commitIndex: () => this.#raft.commitIndex,
+    });
+    this.#visibleMoved();
+    this.#o.onLeadership(this);
+  }
+
+  #append(data: Uint8Array): number | undefined {
+    const effects: RaftEffect[] = [];
+    const result = this.#raft.propose([data], this.#o.env.clock.now(), effects);
+    this.#performAll(effects);
+    return result.ok ? result.index : undefined;
+  }
+
+  /** A leader whose tables trail far behind would judge slowly and keep a large overlay: another one should lead. */
+  #handOverIfBehind(): void {
+    if (this.#raft.role !== 'leader' || this.#raft.commitIndex - this.state.appliedIndex <= this.#o.bounds.leaderApplyLagMax) return;
+    let best: string | undefined;
+    let match = 0;
+    for (const f of this.#raft.followers()) if (f.voter && f.matchIndex > match) [best, match] = [f.id, f.matchIndex];
+    if (best !== undefined) this.step({ type: 'transferLeader', to: best });
+  }
+
+  // ---- apply ----
+
+  #applyMore(): void {
+    if (this.#copying !== undefined) return;
+    const { bounds } = this.#o;
+    const to = this.#raft.applyTo;
+    while (this.state.queuedIndex < to && this.state.queuedBytes < bounds.applyQueueBytesMax) {
+      const entries = this.#raft.entries(this.state.queuedIndex + 1, to + 1, bounds.batchBytesMax);
+      if (entries === undefined || entries.length === 0) break;
+      this.state.enqueue(entries.map(toApplied));
+    }
+  }
+
+  /** Told by the owner of the shard's state after each batch. */
+  applied(index: number): void {
+    if (this.#closed) return;
+    this.leader?.applied(index);
+    this.#applyMore();
+    this.#maybeLead();
+    this.#visibleMoved();
+  }
+
+  // ---- visible and effective ----
+
+  /** Seen by this core's feeds and by its normal replicants. */
+  get visibleHere(): number {
+    return Math.min(this.state.appliedIndex, this.server.visibleOfNormal());
+  }
+
+  #visibleMoved(): void {
+    if (this.#closed) return;
+    const here = this.visibleHere;
+    if (this.#raft.role === 'leader') return this.#updateEffective();
+    const { leader } = this.#raft;
+    if (leader === '' || this.#copying !== undefined || (here === this.#reportedVisible && leader === this.#reportedTo)) return;
+    this.#reportedVisible = here;
+    this.#reportedTo = leader;
+    this.#o.transport.sendVisible(leader, this.shard, here);
+  }
+
+  /** What this core has told the leader: replicants count as normal only once they are not behind it. */
+  get reportedVisible(): number {
+    return this.#raft.role === 'leader' ? (this.leader?.effectiveIndex ?? 0) : this.#reportedVisible;
+  }
+
+  visibleReport(from: string, index: number): void {
+    if (this.#raft.role !== 'leader') return;
+    this.#visible.set(from, index);
+    this.#updateEffective();
+  }
+
+  #updateEffective(): void {
+    let index = this.visibleHere;
+    for (const [id, visible] of this.#visible) {
+      if (this.#o.links.peer(id) === undefined) this.#visible.delete(id);
+      else if (visible < index) index = visible;
+    }
+    this.leader?.effective(index);
+  }
+
+  // ---- peers ----
+
+  raftMessage(from: string, message: RaftMessage): void {
+    this.step({ type: 'message', from, message });
+  }
+
+  peerUp(nodeId: string): void {
+    this.step({ type: 'peerReachable', peer: nodeId });
+    this.#reportedTo = '';
+    this.#visibleMoved();
+  }
+
+  peerDown(nodeId: string): void {
+    this.step({ type: 'peerUnreachable', peer: nodeId });
+    this.server.peerDown(nodeId);
+    this.#copying?.peerDown(nodeId);
+    this.#visibleMoved();
+  }
+
+  peerDead(nodeId: string): void {
+    this.step({ type: 'peerLost', peer: nodeId });
+  }
+
+  rlogMessage(from: { readonly nodeId: string; readonly name: string; readonly role: string }, m: RlogMessage): void {
+    const towardsServer = m.type === 'open' || m.type === 'ack' || (m.type === 'normal' && this.#copying === undefined);
+    if (towardsServer) this.server.receive(from, m);
+    else if (m.type === 'close' && this.server.serves(from.nodeId)) {
+      const copied = m.why === 'copied';
+      this.server.receive(from, m);
+      this.step({ type: 'snapshotStatus', to: from.nodeId, ok: copied });
+    } else this.#copying?.receive(from, m);
+  }
+
+  // ---- reads ----
+
+  /** Index that a linearizable read must wait for; undefined when this node does not lead. */
+  readIndex(done: (index: number | undefined) => void): void {
+    const token = ++this.#readToken;
+    this.#reads.set(token, done);
+    this.step({ type: 'readIndex', token });
+  }
+
+  // ---- copy of the leader's tables ----
+
+  #copyFrom(from: string): void {
+    if (this.#copying !== undefined) return;
+    const { env, links, bounds, generations } = this.#o;
+    this.#leader?.close(undefined);
+    this.#leader = undefined;
+    env.log.info('copying the tables of the leader: the log does not reach back', { shard: this.shard, from });
+    const replica = new Replica(
+      {
+        env,
+        links,
+        bounds,
+        schema: this.state.schema,
+        generations,
+        chooseCore: (_shard, not, chosen) => {
+          if (not === undefined) return chosen(from);
+          this.#copying?.close();
+          this.#copying = undefined;
+          this.step({ type: 'snapshotAborted' });
+        },
+        onState: () => {},
+        onInService: () => {},
+        onceSwapped: () => this.#copied(),
+      },
+      this.state,
+    );
+    this.#copying = replica;
+    replica.start(true);
+  }
+
+  #copied(): void {
+    const { position, generation } = this.state;
+    const base = { index: position.appliedIndex, term: position.appliedTerm, config: position.config, historyId: position.historyId, generation };
+    this.#wal.installBase(base, undefined, (error) => {
+      this.#copying = undefined;
+      if (error !== undefined) return this.#fail(error);
+      this.step({ type: 'snapshotInstalled', index: base.index, term: base.term, config: decodeConfig(base.config) });
+    });
+  }
+
+  get copying(): Replica | undefined {
+    return this.#copying;
+  }
+
+  // ---- log ----
+
+  #compact(index: number): void {
+    const term = this.#raft.termOf(index);
+    if (term === undefined || index <= this.#wal.base.index || index > this.state.appliedIndex) return;
+    const { historyId, config } = this.state.position;
+    this.#wal.compact({ index, term, config, historyId, generation: this.state.generation }, (error) => {
+      if (error !== undefined) return this.#fail(error);
+      this.step({ type: 'compacted', index });
+    });
+  }
+
+  // ---- source of log streams ----
+
+  get historyId(): string {
+    return this.#o.historyId;
+  }
+  get commitIndex(): number {
+    return this.#raft.commitIndex;
+  }
+  get committedTransactions(): number {
+    return this.state.position.transactions;
+  }
+  get firstIndex(): number {
+    return this.#wal.firstIndex;
+  }
+  term(index: number): number | undefined {
+    return index === 0 ? 0 : this.#raft.termOf(index);
+  }
+  entries(from: number, to: number, maxBytes: number): readonly AppliedEntry[] {
+    return this.#raft.entries(from, to, maxBytes)?.map(toApplied) ?? [];
+  }
+  get store(): ShardState['store'] {
+    return this.state.store;
+  }
+  get appliedIndex(): number {
+    return this.state.appliedIndex;
+  }
+  get readyToServe(): boolean {
+    return this.#copying === undefined && !this.#raft.recovering && this.#raft.leader !== '' && this.state.appliedIndex > 0;
+  }
+  encodedEntries(from: number, maxBytes: number): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined {
+    return this.#encoder.encode(this, from, maxBytes);
+  }
+
+  status(nodeName: (nodeId: string) => string): CoreShardStatus {
+    const role = this.#raft.role;
+    const { leader } = this.#raft;
+    return {
+      state: role === 'leader' ? 'leader' : role === 'follower' ? (this.#raft.config.learners.includes(this.#o.nodeId) ? 'learner' : 'follower') : 'candidate',
+      term: this.#raft.term,
+      leader: leader === '' ? undefined : nodeName(leader),
+      lastInterceptedTrans: this.state.transactionsSinceStart,
+      commitIndex: this.#raft.commitIndex,
+      appliedIndex: this.state.appliedIndex,
+      weight: this.server.streams,
+      replicants: this.server.replicants(),
+      serverMql: this.server.backlog(),
+    };
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#leader?.close(undefined);
+    this.#copying?.close();
+    this.server.close();
+    for (const done of this.#reads.values()) done(undefined);
+    this.#reads.clear();
+  }
+}
+
+function toApplied(e: Entry): AppliedEntry {
+  return { index: e.index, term: e.term, kind: entryKind[e.kind], data: e.data };
+}
+
+/** The write-ahead log as the Raft machine wants to read it. */
+function logSource(wal: WalShard): LogSource {
+  return {
+    entries: (from, to, maxBytes) => {
+      if (from < wal.firstIndex || from > wal.lastIndex) return undefined;
+      const found = wal.entries(from, Math.min(to, wal.lastIndex + 1), maxBytes);
+      return found.length === 0 ? undefined : found;
+    },
+    term: (index) => wal.term(index),
+  };
+}

@@ -1,0 +1,623 @@
+// The database of one node: all its shards, the rpc methods by which nodes write to each other's
+// leaders, and the `Database` that the other rooms use. Built by `node` (or the simulator), fed by
+// `cluster` with formation, incarnation and members.
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { utf8Encode } from '#base/utf8.js';
+import type { Timer } from '#env/clock.js';
+import type { Env } from '#env/env.js';
+import type { Links, PeerHello, RpcReply } from '#link/api.js';
+import { encodeConfig } from '#raft/codec.js';
+import type { Wal } from '#store/types.js';
+import {
+  type Database,
+  type Feed,
+  type Op,
+  type Row,
+  type ShardSchema,
+  type ShardStatus,
+  type Table,
+  type Transaction,
+  type WriteDone,
+  WriteFailure,
+  type WriteOptions,
+} from './api.js';
+import { type DbBounds, dbBounds } from './bounds.js';
+import { CoreShard, type RaftTimings } from './core-shard.js';
+import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
+import { answer, encodeAnswers, encodeCommand, encodeOps, encodeTransaction, type ProposedOp, proposalKind, readProposalBatch } from './proposal-codec.js';
+import { outcomesMethod, Proposer, proposeMethod } from './proposer.js';
+import { RaftTransport } from './raft-transport.js';
+import { type GenerationMaker, Replica } from './replica.js';
+import { decodeRlog } from './rlog-codec.js';
+import { type OpenGeneration, ShardState } from './shard-state.js';
+import { encodePosition, metaKey, startPosition } from './system-rows.js';
+import { TrackingReader } from './tracking-reader.js';
+import { commandUnjoined } from './unjoined.js';
+
+const readIndexMethod = 'db.readIndex';
+const loadMethod = 'rlog.load';
+const tickMs = 25;
+
+/** Generations of one shard's tables (store/generations on disk). */
+export interface ShardGenerations extends GenerationMaker {
+  /** The current generation, made when there is none. */
+  openCurrent(): OpenGeneration;
+}
+
+export interface DatabaseOptions {
+  readonly env: Env;
+  readonly links: Links;
+  readonly nodeId: string;
+  readonly role: 'core' | 'replicant';
+  readonly schemas: readonly ShardSchema[];
+  /** Name of the shard that holds the members; its admissions are made by its own commands. */
+  readonly memberShard: string;
+  readonly generations: (shard: string) => ShardGenerations;
+  /** Cores only. */
+  readonly wal: Wal | undefined;
+  readonly bounds?: Partial<DbBounds>;
+  readonly timings?: RaftTimings;
+  /** A disk failed: the node must stop serving writes, and say why. */
+  readonly onFatal: (error: Error) => void;
+}
+
+interface Held {
+  readonly schema: ShardSchema;
+  readonly state: ShardState;
+  core: CoreShard | undefined;
+  sweeper: Sweeper | undefined;
+  replica: Replica | undefined;
+  waiters: { readonly index: number; readonly deadlineAt: number; readonly then: (reached: boolean) => void }[];
+}
+
+/** What a formed cluster gives every core. */
+export interface Formation {
+  readonly clusterId: string;
+  /** Node ids of the voters. */
+  readonly voters: readonly string[];
+}
+
+export class NodeDatabase implements Database {
+  readonly nodeId: string;
+  readonly role: 'core' | 'replicant';
+  readonly bounds: DbBounds;
+  readonly #o: DatabaseOptions;
+  readonly #held: Map<string, Held> = new Map();
+  readonly #proposers: Map<string, Proposer> = new Map();
+  readonly #schemas: Map<string, ShardSchema> = new Map();
+  readonly #byTable: Map<Table, Held> = new Map();
+  readonly #transport: RaftTransport;
+  readonly #incarnationListeners: ((incarnation: number) => void)[] = [];
+  #incarnation = 0;
+  #timer: Timer | undefined;
+  #closed = false;
+  #members: () => Iterable<KnownMember> = () => [];
+  /** Called with the incarnation that turned out to be dead. */
+  onFenced: (incarnation: number) => void = () => {};
+  /** Leadership of a shard is ready here, or gone. */
+  onLeadership: (shard: string, leads: boolean) => void = () => {};
+
+  constructor(options: DatabaseOptions) {
+    this.#o = options;
+    this.nodeId = options.nodeId;
+    this.role = options.role;
+    this.bounds = { ...dbBounds, ...options.bounds };
+    this.#transport = new RaftTransport(options.links);
+    for (const schema of options.schemas) {
+      this.#schemas.set(schema.name, schema);
+      if (this.role === 'core' || schema.replicate === 'all') this.#hold(schema);
+    }
+    for (const schema of options.schemas) this.#proposers.set(schema.name, this.#makeProposer(schema.name));
+    this.#serve();
+    this.#tickLater();
+  }
+
+  #hold(schema: ShardSchema): void {
+    const { env, links, generations } = this.#o;
+    const maker = generations(schema.name);
+    let held: Held | undefined;
+    const state = new ShardState(
+      {
+        env,
+        schema,
+        bounds: this.bounds,
+        onApplied: (index) => {
+          if (held !== undefined) this.#applied(held, index);
+        },
+        onFailure: (error) => this.#o.onFatal(error),
+      },
+      maker.openCurrent(),
+    );
+    held = { schema, state, core: undefined, sweeper: undefined, replica: undefined, waiters: [] };
+    this.#held.set(schema.name, held);
+    for (const t of schema.tables) this.#byTable.set(t, held);
+    if (this.role === 'core') return;
+    held.replica = new Replica(
+      {
+        env,
+        links,
+        bounds: this.bounds,
+        schema,
+        generations: maker,
+        chooseCore: (shard, not, chosen) => this.#chooseCore(shard, not, chosen),
+        onState: (state) => env.log.info('replica state', { shard: schema.name, state }),
+        onInService: () => this.#proposers.get(schema.name)?.kick(),
+      },
+      state,
+    );
+  }
+
+  /** Replicants: begin to follow. */
+  startReplicas(): void {
+    for (const h of this.#held.values()) h.replica?.start();
+  }
+
+  /** Cores: the cluster is formed (again at every start). `done` when every shard takes part. */
+  startCores(formation: Formation, done: (error: Error | undefined) => void): void {
+    let missing = this.#held.size;
+    let failed = false;
+    for (const h of this.#held.values()) {
+      this.#startCore(h, formation, (error) => {
+        if (failed || this.#closed) return;
+        if (error !== undefined) {
+          failed = true;
+          return done(error);
+        }
+        if (--missing === 0) done(undefined);
+      });
+    }
+  }
+
+  #startCore(h: Held, formation: Formation, done: (error: Error | undefined) => void): void {
+    const wal = this.#o.wal?.shard(h.schema.name);
+    if (wal === undefined) return done(new Error('a core needs a write-ahead log'));
+    const historyId = `${formation.clusterId}/${h.schema.name}`;
+    const begin = (): void => {
+      this.#makeCoreShard(h, wal, historyId);
+      done(undefined);
+    };
+    if (wal.base.historyId === '') {
+      // Newly formed: the voters are the configuration at index 0, in tables and log alike.
+      const config = encodeConfig({ voters: formation.voters, learners: [] });
+      const position = { ...startPosition, config, historyId };
+      h.state.store.write([{ key: metaKey, value: encodePosition(position) }], (error) => {
+        if (error !== undefined) return done(error);
+        h.state.cursor.system.position = position;
+        wal.installBase({ index: 0, term: 0, config, historyId, generation: h.state.generation }, undefined, (failure) => (failure === undefined ? begin() : done(failure)));
+      });
+      return;
+    }
+    const { appliedIndex, appliedTerm, config } = h.state.position;
+    const same = appliedIndex <= wal.lastIndex && (appliedIndex < wal.base.index || wal.term(appliedIndex) === appliedTerm);
+    if (same) return begin();
+    // The tables are a copy of a leader's that was put in service just before a crash: the log follows them.
+    wal.installBase({ index: appliedIndex, term: appliedTerm, config, historyId, generation: h.state.generation }, undefined, (failure) =>
+      failure === undefined ? begin() : done(failure),
+    );
+  }
+
+  #makeCoreShard(h: Held, wal: ReturnType<Wal['shard']>, historyId: string): void {
+    const { env, links, generations } = this.#o;
+    const core = new CoreShard({
+      env,
+      links,
+      bounds: this.bounds,
+      nodeId: this.nodeId,
+      historyId,
+      state: h.state,
+      wal,
+      transport: this.#transport,
+      generations: generations(h.schema.name),
+      timings: this.#o.timings ?? {},
+      onLeadership: () => {
+        this.onLeadership(h.schema.name, core.leader !== undefined);
+        this.#proposers.get(h.schema.name)?.kick();
+      },
+      onFatal: (error) => this.#o.onFatal(error),
+    });
+    h.core = core;
+    h.sweeper = new Sweeper(core, this.bounds);
+    this.#transport.register(h.schema.name, core);
+  }
+
+  #makeProposer(shard: string): Proposer {
+    const { env, links } = this.#o;
+    return new Proposer({
+      env,
+      links,
+      bounds: this.bounds,
+      shard,
+      nodeId: this.nodeId,
+      leader: () => {
+        const raft = this.#held.get(shard)?.core?.raft;
+        return raft === undefined || raft.leader === '' ? undefined : raft.leader;
+      },
+      cores: () => this.#cores(),
+      localLeader:
+        this.role !== 'core'
+          ? undefined
+          : (batch, nodeId, done) => {
+              const leader = this.#held.get(shard)?.core?.leader;
+              leader?.submit(nodeId, batch, done);
+              return leader !== undefined;
+            },
+      whenApplied: (index, deadlineAt, then) => this.#whenApplied(shard, index, deadlineAt, then),
+      onFenced: (incarnation) => this.onFenced(incarnation),
+    });
+  }
+
+  #cores(): string[] {
+    const ids: string[] = [];
+    for (const p of this.#o.links.peers()) if (p.role === 'core') ids.push(p.nodeId);
+    return ids;
+  }
+
+  // ---- members and incarnation (told by `cluster`) ----
+
+  setMembers(members: () => Iterable<KnownMember>): void {
+    this.#members = members;
+  }
+
+  /** After a change of the members, and on new leadership. */
+  reconcile(): void {
+    for (const h of this.#held.values()) if (h.core?.leader !== undefined && h.schema.name !== this.#o.memberShard) reconcile(h.core, this.#members());
+  }
+
+  setIncarnation(incarnation: number): void {
+    const renewed = this.#incarnation !== 0;
+    this.#incarnation = incarnation;
+    for (const p of this.#proposers.values()) p.setIncarnation(incarnation);
+    if (renewed) for (const listener of this.#incarnationListeners) listener(incarnation);
+  }
+
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  onIncarnation(listener: (incarnation: number) => void): void {
+    this.#incarnationListeners.push(listener);
+  }
+
+  // ---- time ----
+
+  #tickLater(): void {
+    this.#timer = this.#o.env.clock.setTimer(tickMs, () => {
+      if (this.#closed) return;
+      for (const h of this.#held.values()) {
+        h.core?.tick();
+        h.sweeper?.step();
+        this.#expireWaiters(h);
+      }
+      this.#tickLater();
+    });
+  }
+
+  #applied(h: Held, index: number): void {
+    h.core?.applied(index);
+    h.replica?.applied(index);
+    if (h.waiters.length > 0) {
+      const ready = h.waiters.filter((w) => w.index <= index);
+      h.waiters = h.waiters.filter((w) => w.index > index);
+      for (const w of ready) w.then(true);
+    }
+    h.sweeper?.step();
+  }
+
+  #expireWaiters(h: Held): void {
+    if (h.waiters.length === 0) return;
+    const now = this.#o.env.clock.now();
+    const late = h.waiters.filter((w) => w.deadlineAt <= now);
+    if (late.length === 0) return;
+    h.waiters = h.waiters.filter((w) => w.deadlineAt > now);
+    for (const w of late) w.then(false);
+  }
+
+  #whenApplied(shard: string, index: number, deadlineAt: number, then: (reached: boolean) => void): void {
+    const h = this.#held.get(shard);
+    if (h === undefined || h.state.appliedIndex >= index) return then(h !== undefined);
+    h.waiters.push({ index, deadlineAt, then });
+  }
+
+  // ---- lanes and rpc ----
+
+  #serve(): void {
+    const { links } = this.#o;
+    links.listen({
+      onUp: (peer) => {
+        for (const h of this.#held.values()) h.core?.peerUp(peer.nodeId);
+        for (const p of this.#proposers.values()) p.kick();
+      },
+      onDown: (peer) => {
+        for (const h of this.#held.values()) {
+          h.core?.peerDown(peer.nodeId);
+          h.replica?.peerDown(peer.nodeId);
+        }
+      },
+      onDead: (peer) => {
+        for (const h of this.#held.values()) h.core?.peerDead(peer.nodeId);
+      },
+      onDrain: (_peer, lane) => {
+        if (lane === 'rlog') for (const h of this.#held.values()) h.core?.server.pumpLater();
+      },
+    });
+    links.onFrame('rlog', (from, frame) => this.#rlog(from, frame));
+    links.handle(proposeMethod, (from, body, reply) => this.#onPropose(from, body, reply));
+    links.handle(outcomesMethod, (_from, body, reply) => this.#onOutcomes(body, reply));
+    links.handle(readIndexMethod, (_from, body, reply) => this.#onReadIndex(body, reply));
+    links.handle(loadMethod, (_from, body, reply) => this.#onLoad(body, reply));
+  }
+
+  #rlog(from: PeerHello, frame: Uint8Array): void {
+    try {
+      const message = decodeRlog(frame);
+      const h = this.#held.get(message.shard);
+      if (h === undefined) return;
+      if (h.replica !== undefined) h.replica.receive(from, message);
+      else h.core?.rlogMessage(from, message);
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      this.#o.env.log.warn('malformed log stream message', { from: from.name });
+    }
+  }
+
+  #onPropose(from: PeerHello, body: Uint8Array, reply: RpcReply): void {
+    try {
+      const batch = readProposalBatch(body);
+      const core = this.#held.get(batch.shard)?.core;
+      const leader = core?.leader;
+      if (leader === undefined) return reply(undefined, this.#notLeader(core));
+      leader.submit(from.nodeId, batch, (answers) => reply(undefined, encodeAnswers(answers)));
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      reply('malformed proposals');
+    }
+  }
+
+  #notLeader(core: CoreShard | undefined): Uint8Array {
+    const hint = core === undefined || core.raft.leader === '' || core.raft.leader === this.nodeId ? emptyBytes : utf8Encode(core.raft.leader);
+    return encodeAnswers([{ code: answer.notLeader, index: 0, reply: hint }]);
+  }
+
+  #onOutcomes(body: Uint8Array, reply: RpcReply): void {
+    const r = new ByteReader(body);
+    const core = this.#held.get(r.string())?.core;
+    const old = r.varint();
+    const renewed = r.varint();
+    const leader = core?.leader;
+    if (leader === undefined) return reply(undefined, this.#notLeader(core));
+    if (leader.head.streams.get(renewed) === undefined) return reply(undefined, encodeAnswers([{ code: answer.notAdmitted, index: 0, reply: emptyBytes }]));
+    const stream = leader.head.streams.get(old);
+    const answers = Array.from({ length: r.varint() }, () => {
+      const outcome = stream?.outcomes.get(r.varint());
+      return outcome === undefined ? { code: answer.gap, index: 0, reply: emptyBytes } : { code: outcome.status, index: outcome.index, reply: outcome.reply };
+    });
+    reply(undefined, encodeAnswers(answers));
+  }
+
+  #onReadIndex(body: Uint8Array, reply: RpcReply): void {
+    const core = this.#held.get(new ByteReader(body).string())?.core;
+    if (core === undefined || core.raft.role !== 'leader') return reply('not the leader');
+    core.readIndex((index) => {
+      if (index === undefined) return reply('not the leader');
+      const w = new ByteWriter(16);
+      w.varint(index);
+      reply(undefined, w.finish());
+    });
+  }
+
+  #onLoad(body: Uint8Array, reply: RpcReply): void {
+    const core = this.#held.get(new ByteReader(body).string())?.core;
+    if (core?.readyToServe !== true) return reply('not in sync');
+    const w = new ByteWriter(8);
+    w.varint(core.server.streams);
+    reply(undefined, w.finish());
+  }
+
+  /** The ready core with the fewest streams, near ones first among equals; never the one that just failed if there is another. */
+  #chooseCore(shard: string, not: string | undefined, chosen: (core: string | undefined) => void): void {
+    const { links, env } = this.#o;
+    const all = this.#cores();
+    const others = all.filter((c) => c !== not);
+    const candidates = others.length > 0 ? others : all;
+    if (candidates.length === 0) return chosen(undefined);
+    const ready: { core: string; load: number; rtt: number }[] = [];
+    let missing = candidates.length;
+    const w = new ByteWriter(32);
+    w.string(shard);
+    const body = w.finish();
+    for (const core of candidates) {
+      links.call(core, loadMethod, body, loadDeadlineMs, (failure, answerBody) => {
+        if (failure === undefined) ready.push({ core, load: new ByteReader(answerBody).varint(), rtt: (links.roundTripMs(core) ?? 0) * (0.9 + 0.2 * env.random.next()) + env.random.next() });
+        if (--missing > 0) return;
+        ready.sort((a, b) => a.load - b.load || a.rtt - b.rtt);
+        chosen(ready[0]?.core);
+      });
+    }
+  }
+
+  // ---- Database ----
+
+  #stateOf(table: Table): ShardState {
+    const held = this.#byTable.get(table);
+    if (held === undefined) throw new Error(`table ${table.name} (shard ${table.shard}) is not held by this node`);
+    return held.state;
+  }
+
+  get(table: Table, key: Uint8Array): Row | undefined {
+    return this.#stateOf(table).reader.get(table, key);
+  }
+
+  range(table: Table, start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, row: Row) => boolean): void {
+    this.#stateOf(table).reader.range(table, start, end, visit);
+  }
+
+  seek(table: Table, key: Uint8Array): { readonly key: Uint8Array; readonly row: Row } | undefined {
+    return this.#stateOf(table).reader.seek(table, key);
+  }
+
+  holds(shard: string): boolean {
+    return this.#held.has(shard);
+  }
+
+  appliedIndex(shard: string): number {
+    return this.#held.get(shard)?.state.appliedIndex ?? 0;
+  }
+
+  inSync(shard: string): boolean {
+    const h = this.#held.get(shard);
+    if (h === undefined) return false;
+    if (h.replica !== undefined) return h.replica.inService;
+    const core = h.core;
+    if (core === undefined || core.copying !== undefined || core.raft.leader === '') return false;
+    return core.raft.role === 'leader' ? core.leader !== undefined : h.state.appliedIndex > 0;
+  }
+
+  isLive(shard: string, incarnation: number): boolean {
+    return this.#held.get(shard)?.state.reader.live.has(incarnation) === true;
+  }
+
+  #proposer(shard: string, done: WriteDone): Proposer | undefined {
+    const p = this.#proposers.get(shard);
+    if (p === undefined) done(new WriteFailure('refused', `there is no shard ${shard}`), { index: 0, reply: emptyBytes });
+    return p;
+  }
+
+  write(shard: string, ops: readonly Op[], options: WriteOptions, done: WriteDone): void {
+    const p = this.#proposer(shard, done);
+    if (p === undefined) return;
+    const proposed: ProposedOp[] = ops.map((op) => {
+      if (op.kind === 'delete') return { kind: 'delete', tableId: op.table.id, key: op.key };
+      const owner = op.owner === 'self' ? this.#incarnation : (op.owner ?? 0);
+      return { kind: 'put', tableId: op.table.id, key: op.key, value: op.value, owner };
+    });
+    p.submit(proposalKind.ops, encodeOps(proposed), options, done);
+  }
+
+  command(shard: string, name: string, body: Uint8Array, options: WriteOptions, done: WriteDone): void {
+    this.#proposer(shard, done)?.submit(proposalKind.command, encodeCommand(name, body), options, done);
+  }
+
+  /** A command from a node without an incarnation; it must bear being executed twice. */
+  commandUnjoined(shard: string, name: string, body: Uint8Array, deadlineMs: number, done: WriteDone): void {
+    const { env, links } = this.#o;
+    const core = (): CoreShard | undefined => this.#held.get(shard)?.core;
+    const knownLeader = (): string | undefined => {
+      const leader = core()?.raft.leader;
+      return leader === '' || leader === this.nodeId ? undefined : leader;
+    };
+    const { proposalRetryMs: retryMs, proposalAttemptMs: attemptMs } = this.bounds;
+    const options = { env, links, nodeId: this.nodeId, shard, retryMs, attemptMs, localLeader: () => core()?.leader, knownLeader };
+    commandUnjoined(options, name, body, deadlineMs, (failure, reply, index) => done(failure, { index, reply }));
+  }
+
+  transaction(shard: string, fn: (tx: Transaction) => Uint8Array | undefined, options: WriteOptions, done: WriteDone): void {
+    const p = this.#proposer(shard, done);
+    const held = this.#held.get(shard);
+    if (p === undefined) return;
+    if (held === undefined) return done(new WriteFailure('refused', `this node does not hold shard ${shard}`), { index: 0, reply: emptyBytes });
+    const { env } = this.#o;
+    const deadlineAt = env.clock.now() + (options.deadlineMs ?? this.bounds.proposalDeadlineMs);
+    const attempt = (left: number): void => {
+      const tx = new TrackingReader(held.state, this.#incarnation);
+      let reply: Uint8Array | undefined;
+      try {
+        reply = fn(tx);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        return done(error instanceof WriteFailure ? error : new WriteFailure('refused', message), { index: 0, reply: emptyBytes });
+      }
+      const body = encodeTransaction({ reads: tx.reads, ops: tx.ops, reply: reply === undefined ? emptyBytes : copyBytes(reply) });
+      p.submit(proposalKind.transaction, body, { ...options, deadlineMs: Math.max(0, deadlineAt - env.clock.now()) }, (failure, result) => {
+        if (failure?.kind !== 'conflict' || left <= 0 || env.clock.now() >= deadlineAt) return done(failure, result);
+        // Someone else's write came first: look again once this copy has seen it, with jitter.
+        env.clock.setTimer(1 + env.random.next() * 5 * (this.bounds.transactionRetries - left + 1), () => attempt(left - 1));
+      });
+    };
+    attempt(this.bounds.transactionRetries);
+  }
+
+  barrier(shard: string, deadlineMs: number, done: (failure: WriteFailure | undefined) => void): void {
+    const { env, links } = this.#o;
+    const deadlineAt = env.clock.now() + deadlineMs;
+    const held = this.#held.get(shard);
+    if (held === undefined) return done(new WriteFailure('refused', `this node does not hold shard ${shard}`));
+    const reached = (index: number): void => {
+      this.#whenApplied(shard, index, deadlineAt, (ok) => done(ok ? undefined : new WriteFailure('no-quorum', 'this copy did not catch up in time')));
+    };
+    let turn = 0;
+    const retry = (): void => {
+      if (this.#closed || env.clock.now() >= deadlineAt) return done(new WriteFailure('no-quorum', `no leader of shard ${shard} answered in time`));
+      env.clock.setTimer(this.bounds.proposalRetryMs, ask);
+    };
+    const ask = (): void => {
+      if (held.core?.raft.role === 'leader') return held.core.readIndex((index) => (index === undefined ? retry() : reached(index)));
+      const known = held.core?.raft.leader;
+      const cores = this.#cores();
+      const target = known !== undefined && known !== '' ? known : cores[turn++ % Math.max(1, cores.length)];
+      if (target === undefined) return retry();
+      const w = new ByteWriter(32);
+      w.string(shard);
+      links.call(target, readIndexMethod, w.view(), Math.max(1, deadlineAt - env.clock.now()), (failure, body) => {
+        if (failure !== undefined) return retry();
+        reached(new ByteReader(body).varint());
+      });
+    };
+    ask();
+  }
+
+  subscribe(shard: string, feed: Feed): () => void {
+    const held = this.#held.get(shard);
+    if (held === undefined) throw new Error(`shard ${shard} is not held by this node`);
+    return held.state.subscribe(feed);
+  }
+
+  coreShard(shard: string): CoreShard | undefined {
+    return this.#held.get(shard)?.core;
+  }
+
+  replica(shard: string): Replica | undefined {
+    return this.#held.get(shard)?.replica;
+  }
+
+  shardState(shard: string): ShardState | undefined {
+    return this.#held.get(shard)?.state;
+  }
+
+  get pendingWrites(): number {
+    let n = 0;
+    for (const p of this.#proposers.values()) n += p.pending;
+    return n;
+  }
+
+  status(): readonly ShardStatus[] {
+    const name = (id: string): string => (id === this.nodeId ? this.#o.links.self.name : (this.#o.links.peer(id)?.name ?? id));
+    const all: ShardStatus[] = [];
+    for (const schema of this.#schemas.values()) {
+      const h = this.#held.get(schema.name);
+      if (h?.core !== undefined) all.push({ shard: schema.name, core: h.core.status(name) });
+      else if (h?.replica !== undefined) all.push({ shard: schema.name, replica: h.replica.status(name) });
+      else all.push({ shard: schema.name, down: true });
+    }
+    return all;
+  }
+
+  /** Refuses everything that waits, then closes the stores. */
+  close(done: () => void): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+    for (const p of this.#proposers.values()) p.close();
+    let missing = this.#held.size;
+    for (const h of this.#held.values()) {
+      h.core?.close();
+      h.replica?.close();
+      h.state.close(() => {
+        if (--missing === 0) done();
+      });
+    }
+    if (this.#held.size === 0) done();
+  }
+}
+
+const loadDeadlineMs = 300;

@@ -1,0 +1,62 @@
+// What a shard's leader does unasked: admits and purges incarnations as the members table says,
+// and deletes, in bounded steps, the rows of purged ones.
+import { copyBytes, emptyBytes } from '#base/bytes.js';
+import type { DbBounds } from './bounds.js';
+import type { CoreShard } from './core-shard.js';
+import { ownerIndexByte, ownerIndexStart, storedOfOwnerIndex } from './stored-row.js';
+
+/** A member as the shard `cluster` knows it. */
+export interface KnownMember {
+  readonly nodeId: string;
+  readonly incarnation: number;
+  /** False: declared down; its rows must go. */
+  readonly up: boolean;
+}
+
+/** Every other shard follows the members table; safe to repeat, and with an old table: numbers only grow. */
+export function reconcile(shard: CoreShard, members: Iterable<KnownMember>): void {
+  const leader = shard.leader;
+  if (leader === undefined) return;
+  for (const m of members) {
+    if (m.incarnation === 0) continue;
+    if (m.up && leader.head.live.highest(m.nodeId) < m.incarnation) leader.submitOwn([{ kind: 'admit', nodeId: m.nodeId, incarnation: m.incarnation }]);
+    else if (!m.up && leader.head.live.ofNode(m.nodeId) === m.incarnation) leader.submitOwn([{ kind: 'purge', nodeId: m.nodeId, incarnation: m.incarnation }]);
+  }
+}
+
+export class Sweeper {
+  readonly #shard: CoreShard;
+  readonly #bounds: DbBounds;
+  /** Index of the last sweep entry proposed: the next waits until it is applied. */
+  #waitFor = 0;
+
+  constructor(shard: CoreShard, bounds: DbBounds) {
+    this.#shard = shard;
+    this.#bounds = bounds;
+  }
+
+  /** Proposes the next step, if there is anything to delete and the last step is applied. */
+  step(): void {
+    const { state, leader } = this.#shard;
+    if (leader === undefined || state.appliedIndex < this.#waitFor) return;
+    const incarnation = state.cursor.system.unswept.values().next().value;
+    if (incarnation === undefined) return;
+    let from: Uint8Array | undefined;
+    let to: Uint8Array = emptyBytes;
+    let count = 0;
+    let more = false;
+    state.store.range(ownerIndexStart(incarnation), ownerIndexStart(incarnation + 1), (key) => {
+      if (key[0] !== ownerIndexByte) return false;
+      if (count >= this.#bounds.sweepRowsMax) {
+        to = copyBytes(storedOfOwnerIndex(key));
+        more = true;
+        return false;
+      }
+      from ??= copyBytes(storedOfOwnerIndex(key));
+      count++;
+      return true;
+    });
+    this.#waitFor = this.#shard.raft.lastIndex + 1;
+    leader.submitOwn([{ kind: 'sweep', incarnation, from: from ?? emptyBytes, to, last: !more }]);
+  }
+}

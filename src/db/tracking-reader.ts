@@ -1,0 +1,93 @@
+// The view of a transaction: the applied state of this node with the transaction's own writes over
+// it, remembering what was read so that the leader can tell whether it still holds.
+import { compareBytes, copyBytes } from '#base/bytes.js';
+import { type Row, type Table, type Transaction, WriteFailure } from './api.js';
+import { cellId } from './conflict-window.js';
+import type { ProposedOp, ReadSet } from './proposal-codec.js';
+import type { ShardState } from './shard-state.js';
+import { keyInRange } from './stored-row.js';
+
+export class TrackingReader implements Transaction {
+  readonly #state: ShardState;
+  readonly #incarnation: number;
+  readonly #keys: Map<string, { tableId: number; key: Uint8Array }> = new Map();
+  readonly #ranges: { tableId: number; start: Uint8Array; end: Uint8Array | undefined }[] = [];
+  readonly #writes: Map<string, ProposedOp> = new Map();
+  readonly #snapshotIndex: number;
+
+  constructor(state: ShardState, incarnation: number) {
+    this.#state = state;
+    this.#incarnation = incarnation;
+    this.#snapshotIndex = state.appliedIndex;
+  }
+
+  get reads(): ReadSet {
+    return { snapshotIndex: this.#snapshotIndex, keys: [...this.#keys.values()], ranges: this.#ranges };
+  }
+
+  get ops(): ProposedOp[] {
+    return [...this.#writes.values()];
+  }
+
+  #check(table: Table): void {
+    if (this.#state.table(table.id) !== table) throw new WriteFailure('refused', `table ${table.name} is not in shard ${this.#state.schema.name}`);
+  }
+
+  #written(op: ProposedOp): Row | undefined {
+    return op.kind === 'put' ? { value: op.value, owner: op.owner } : undefined;
+  }
+
+  get(table: Table, key: Uint8Array): Row | undefined {
+    this.#check(table);
+    const id = cellId(table.id, key);
+    const own = this.#writes.get(id);
+    if (own !== undefined) return this.#written(own);
+    if (!this.#keys.has(id)) this.#keys.set(id, { tableId: table.id, key: copyBytes(key) });
+    return this.#state.reader.get(table, key);
+  }
+
+  range(table: Table, start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, row: Row) => boolean): void {
+    this.#check(table);
+    this.#ranges.push({ tableId: table.id, start: copyBytes(start), end: end === undefined ? undefined : copyBytes(end) });
+    const own = this.ops.filter((op) => op.tableId === table.id && keyInRange(op.key, start, end)).sort((a, b) => compareBytes(a.key, b.key));
+    let next = 0;
+    let going = true;
+    const show = (op: ProposedOp): boolean => {
+      const row = this.#written(op);
+      return row === undefined || visit(op.key, row);
+    };
+    this.#state.reader.range(table, start, end, (key, row) => {
+      while (next < own.length && compareBytes((own[next] as ProposedOp).key, key) < 0) {
+        going = show(own[next++] as ProposedOp);
+        if (!going) return false;
+      }
+      const op = own[next];
+      if (op !== undefined && compareBytes(op.key, key) === 0) {
+        next++;
+        going = show(op);
+      } else going = visit(key, row);
+      return going;
+    });
+    while (going && next < own.length) going = show(own[next++] as ProposedOp);
+  }
+
+  seek(table: Table, key: Uint8Array): { readonly key: Uint8Array; readonly row: Row } | undefined {
+    let found: { readonly key: Uint8Array; readonly row: Row } | undefined;
+    this.range(table, key, undefined, (k, row) => {
+      found = { key: copyBytes(k), row: { value: copyBytes(row.value), owner: row.owner } };
+      return false;
+    });
+    return found;
+  }
+
+  put(table: Table, key: Uint8Array, value: Uint8Array, owner?: 'self'): void {
+    this.#check(table);
+    const op: ProposedOp = { kind: 'put', tableId: table.id, key: copyBytes(key), value: copyBytes(value), owner: owner === 'self' ? this.#incarnation : 0 };
+    this.#writes.set(cellId(table.id, key), op);
+  }
+
+  delete(table: Table, key: Uint8Array): void {
+    this.#check(table);
+    this.#writes.set(cellId(table.id, key), { kind: 'delete', tableId: table.id, key: copyBytes(key) });
+  }
+}

@@ -1,0 +1,75 @@
+// One conditional command from a node that has no incarnation yet (to join): outside the
+// exactly-once streams, so the command itself must bear being executed twice.
+import { ByteWriter } from '#base/byte-writer.js';
+import { MalformedError } from '#base/byte-reader.js';
+import { utf8Decode } from '#base/utf8.js';
+import type { Env } from '#env/env.js';
+import type { Links } from '#link/api.js';
+import { WriteFailure } from './api.js';
+import { answer, decodeAnswers, encodeCommand, type ProposalBatch, proposalKind, writeProposalBatch } from './proposal-codec.js';
+import { proposeMethod } from './proposer.js';
+import type { ShardLeader } from './shard-leader.js';
+
+export interface UnjoinedOptions {
+  readonly env: Env;
+  readonly links: Links;
+  readonly nodeId: string;
+  readonly shard: string;
+  readonly retryMs: number;
+  readonly attemptMs: number;
+  readonly localLeader: () => ShardLeader | undefined;
+  readonly knownLeader: () => string | undefined;
+}
+
+/** Tries until an answer comes, `stopped` says so, or the deadline passes. */
+export function commandUnjoined(
+  o: UnjoinedOptions,
+  name: string,
+  body: Uint8Array,
+  deadlineMs: number,
+  done: (failure: WriteFailure | undefined, reply: Uint8Array, index: number) => void,
+): void {
+  const deadlineAt = o.env.clock.now() + deadlineMs;
+  const none = new Uint8Array(0);
+  const batch: ProposalBatch = {
+    shard: o.shard,
+    incarnation: 0,
+    receivedUpTo: 0,
+    effective: false,
+    proposals: [{ seq: 0, kind: proposalKind.command, body: encodeCommand(name, body) }],
+  };
+  let hint: string | undefined;
+  let turn = 0;
+  const again = (): void => {
+    if (o.env.clock.now() >= deadlineAt) return done(new WriteFailure('unknown', `no leader of shard ${o.shard} answered in time`), none, 0);
+    o.env.clock.setTimer(o.retryMs * (0.5 + o.env.random.next()), attempt);
+  };
+  const take = (answers: ReturnType<typeof decodeAnswers>): void => {
+    const a = answers[0];
+    if (a?.code === answer.done) return done(undefined, a.reply, a.index);
+    if (a?.code === answer.refused) return done(new WriteFailure('refused', utf8Decode(a.reply) ?? 'refused'), none, 0);
+    hint = a?.code === answer.notLeader && a.reply.length > 0 ? utf8Decode(a.reply) : undefined;
+    again();
+  };
+  const attempt = (): void => {
+    const local = o.localLeader();
+    if (local !== undefined) return local.submit(o.nodeId, batch, (answers) => take([...answers]));
+    const cores = o.links.peers().filter((p) => p.role === 'core');
+    const known = o.knownLeader() ?? hint;
+    const target = known !== undefined && o.links.peer(known) !== undefined ? known : cores[turn++ % Math.max(1, cores.length)]?.nodeId;
+    if (target === undefined) return again();
+    const w = new ByteWriter(256);
+    writeProposalBatch(w, batch);
+    o.links.call(target, proposeMethod, w.view(), o.attemptMs, (failure, reply) => {
+      hint = undefined;
+      if (failure !== undefined) return again();
+      try {
+        take(decodeAnswers(reply));
+      } catch (error) {
+        if (!(error instanceof MalformedError)) throw error;
+        again();
+      }
+    });
+  };
+  attempt();
+}
