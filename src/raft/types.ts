@@ -30,9 +30,9 @@ export interface RaftConfig {
 
 /** What must survive a crash besides the entries. Commit is not in it: tables know what they applied. */
 export interface HardState {
-  readonly term: number;
-  /** Who got this node's vote in `term`, '' for nobody. */
-  readonly vote: NodeId;
+  readonly currentTerm: number;
+  /** Who got this node's vote in `currentTerm`, '' for nobody. */
+  readonly votedFor: NodeId;
 }
 
 /**
@@ -41,15 +41,15 @@ export interface HardState {
  */
 export interface LogSource {
   /**
-   * Entries [from, to), at least one, then as many as fit into `maxBytes` of data. Undefined when
-   * they are not there any more: the follower that needs them gets a snapshot.
+   * Entries [from, to), at least one, then as many as fit into `maxBytes` of data. Undefined or none
+   * when they are not there any more: the follower that needs them gets a snapshot.
    */
   entries(from: number, to: number, maxBytes: number): readonly Entry[] | undefined;
   /** Term of the entry, undefined when it is not there. Fast: called for every AppendEntries of a lagging follower. */
   term(index: number): number | undefined;
 }
 
-/** State from disk. A new core has term 0, vote '', base {0, 0} and no entries. */
+/** State from disk. A new core has term 0, no vote, base {0, 0} and no entries. */
 export interface RaftRestored {
   readonly hardState: HardState;
   /** Last entry that the log no longer holds (compacted, or the index of the tables after a bootstrap). */
@@ -113,10 +113,17 @@ export type RaftInput =
   /** Leader: the copy that `needSnapshot` asked for was handed over, or failed. */
   | { readonly type: 'snapshotStatus'; readonly to: NodeId; readonly ok: boolean }
   /**
-   * Follower: one durable step has replaced tables, log and log base. The log is now empty and
-   * starts after (index, term), which is at or above the offered index. Hard state is unchanged.
+   * Follower: one durable step has replaced tables, log and log base. The log starts after
+   * (index, term), which is at or above the offered index; `last` when a staged log was adopted with
+   * it, else it is empty. Hard state is unchanged.
    */
-  | { readonly type: 'snapshotInstalled'; readonly index: number; readonly term: number; readonly config: RaftConfig }
+  | {
+      readonly type: 'snapshotInstalled';
+      readonly index: number;
+      readonly term: number;
+      readonly config: RaftConfig;
+      readonly last?: { readonly index: number; readonly term: number };
+    }
   /** Follower: the bootstrap begun by `installSnapshot` was given up; old log and tables stand. */
   | { readonly type: 'snapshotAborted' }
   /** The log on disk begins after `index` now. At most the applied index. */
