@@ -1,0 +1,131 @@
+// The registry's conditional commands, evaluated once at the leader of a registry shard. They decide
+// from the row alone; every write is conditional on epochs, so that a stale epoch writes nothing.
+//
+// Invariant: at any position of the log a client id has at most one holder, and the epoch of the last
+// registration is the owner's; `takeoverDone`, `ended` and `disconnected` of any other are refused.
+import { MalformedError } from '#base/byte-reader.js';
+import { emptyBytes } from '#base/bytes.js';
+import { type CommandContext, type CommandHandler, CommandRefused, type Table } from '#db/api.js';
+import {
+  type Claim,
+  decodeEpoch,
+  decodeRegister,
+  decodeRow,
+  type EpochBody,
+  type EpochVerdict,
+  encodeLookup,
+  encodeRegisterReply,
+  encodeRow,
+  encodeVerdict,
+  type RegistryRow,
+} from './registry-row.js';
+
+export function registryCommands(table: Table): Readonly<Record<string, CommandHandler>> {
+  const onEpoch =
+    (decide: (context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined) => EpochVerdict): CommandHandler =>
+    (context, bytes) => {
+      const body = decoded(() => decodeEpoch(bytes));
+      return encodeVerdict(decide(context, table, body, read(context, table, body.key)));
+    };
+  return {
+    register: (context, bytes) => register(context, table, bytes),
+    lookup: (context, bytes) => encodeLookup(read(context, table, bytes)),
+    takeoverDone: onEpoch(takeoverDone),
+    disconnected: onEpoch(disconnected),
+    ended: onEpoch(ended),
+    reassert: onEpoch(reassert),
+  };
+}
+
+function decoded<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof MalformedError) throw new CommandRefused(error.message);
+    throw error;
+  }
+}
+
+/** The row as it counts: an owner whose incarnation is not live is absent. (A holder that is not live hides the whole row.) */
+function read(context: CommandContext, table: Table, key: Uint8Array): RegistryRow | undefined {
+  const stored = context.get(table, key);
+  if (stored === undefined) return undefined;
+  const row = decodeRow(stored.value);
+  if (!context.isLive(row.holder.incarnation)) return undefined;
+  return row.owner === undefined || context.isLive(row.owner.incarnation) ? row : { ...row, owner: undefined };
+}
+
+function write(context: CommandContext, table: Table, key: Uint8Array, row: RegistryRow): void {
+  context.put(table, key, encodeRow(row), row.holder.incarnation);
+}
+
+/** The sender's claim. Only a node that is a member writes here. */
+function claimOf(context: CommandContext, nodeId: string, epoch: number): Claim {
+  if (context.incarnation === 0 || context.liveIncarnation(nodeId) !== context.incarnation) throw new CommandRefused('the node is not a member');
+  return { nodeId, incarnation: context.incarnation, epoch };
+}
+
+function isOf(claim: Claim | undefined, context: CommandContext, epoch: number): boolean {
+  return claim !== undefined && claim.epoch === epoch && claim.incarnation === context.incarnation;
+}
+
+function register(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
+  const body = decoded(() => decodeRegister(bytes));
+  const mine = claimOf(context, body.nodeId, context.position);
+  const before = read(context, table, body.key);
+  const keepsHolder = before !== undefined && !body.cleanStart && before.holder.incarnation !== mine.incarnation;
+  write(context, table, body.key, {
+    owner: mine,
+    holder: keepsHolder ? before.holder : mine,
+    sessionExpiryInterval: body.sessionExpiryInterval,
+    disconnectedAtMs: 0,
+    will: body.will,
+  });
+  return encodeRegisterReply({ epoch: mine.epoch, holder: before?.holder, owner: before?.owner });
+}
+
+/** The owner has the session now. Without a row its holder was purged meanwhile: the owner's claim stands alone. */
+function takeoverDone(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochVerdict {
+  const mine = claimOf(context, body.nodeId, body.epoch);
+  if (row !== undefined && !isOf(row.owner, context, body.epoch)) return 'stale';
+  const { sessionExpiryInterval } = row ?? body;
+  write(context, table, body.key, { owner: mine, holder: mine, sessionExpiryInterval, disconnectedAtMs: 0, will: row?.will ?? emptyBytes });
+  return 'current';
+}
+
+function disconnected(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochVerdict {
+  if (row === undefined) return 'absent';
+  const owned = isOf(row.owner, context, body.epoch);
+  if (owned) write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs: context.stampMs });
+  // With a takeover under way the holder's session must stay until it is fetched.
+  return owned || isOf(row.holder, context, body.epoch) ? 'current' : 'stale';
+}
+
+function ended(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochVerdict {
+  if (row === undefined) return 'absent';
+  const owned = isOf(row.owner, context, body.epoch);
+  if (isOf(row.holder, context, body.epoch)) {
+    // A newer owner that was about to fetch the session starts with none: it is the holder from now on.
+    if (row.owner === undefined || owned) context.delete(table, body.key);
+    else write(context, table, body.key, { ...row, holder: row.owner });
+    return 'current';
+  }
+  if (!owned) return 'stale';
+  // A takeover that was given up: the holder keeps the session, and nobody is connected.
+  write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs: context.stampMs });
+  return 'current';
+}
+
+/** After a new incarnation: a session is kept only if nobody has a newer epoch. */
+function reassert(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochVerdict {
+  const mine = claimOf(context, body.nodeId, body.epoch);
+  if (row !== undefined && Math.max(row.holder.epoch, row.owner?.epoch ?? 0) > body.epoch) return 'stale';
+  write(context, table, body.key, {
+    owner: mine,
+    holder: mine,
+    sessionExpiryInterval: row?.sessionExpiryInterval ?? body.sessionExpiryInterval,
+    disconnectedAtMs: 0,
+    will: row?.will ?? emptyBytes,
+  });
+  return 'current';
+}

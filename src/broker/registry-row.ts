@@ -1,0 +1,176 @@
+// Rows, commands and replies of the client registry as bytes. A row says who a client id belongs to:
+//  - owner: the node of the latest CONNECT, absent while nobody is connected;
+//  - holder: the node that has the session. Owner and holder differ while a takeover is on its way.
+// The database's owner of a row is the holder's incarnation, so that the row goes when the holder is
+// purged; an owner that is not live counts as absent. Epochs are positions in the shard's log.
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import { copyBytes, emptyBytes, fromHex, toHex } from '#base/bytes.js';
+import { crc32c } from '#base/crc32c.js';
+import { utf8Encode } from '#base/utf8.js';
+
+/** A node's claim on a client id. */
+export interface Claim {
+  readonly nodeId: string;
+  readonly incarnation: number;
+  readonly epoch: number;
+}
+
+export interface RegistryRow {
+  readonly owner: Claim | undefined;
+  readonly holder: Claim;
+  /** Seconds; 0xFFFFFFFF never expires. */
+  readonly sessionExpiryInterval: number;
+  /** Leader's stamp of the disconnection; 0 while connected. */
+  readonly disconnectedAtMs: number;
+  /** Reserved for the will that stands with the registration. */
+  readonly will: Uint8Array;
+}
+
+const rowVersion = 1;
+
+export function encodeRow(row: RegistryRow): Uint8Array {
+  const w = new ByteWriter(96 + row.will.length);
+  w.u8(rowVersion);
+  writeClaim(w, row.holder);
+  writeOptionalClaim(w, row.owner);
+  w.u32(row.sessionExpiryInterval);
+  w.varint(row.disconnectedAtMs);
+  w.blob(row.will);
+  return w.finish();
+}
+
+/** Throws MalformedError. */
+export function decodeRow(bytes: Uint8Array): RegistryRow {
+  const r = new ByteReader(bytes);
+  if (r.u8() !== rowVersion) throw new MalformedError('registry row of another version');
+  const holder = readClaim(r);
+  const owner = readOptionalClaim(r);
+  return { holder, owner, sessionExpiryInterval: r.u32(), disconnectedAtMs: r.varint(), will: copyBytes(r.blob()) };
+}
+
+function writeClaim(w: ByteWriter, claim: Claim): void {
+  writeNodeId(w, claim.nodeId);
+  w.varint(claim.incarnation);
+  w.varint(claim.epoch);
+}
+
+function readClaim(r: ByteReader): Claim {
+  return { nodeId: toHex(r.raw(16)), incarnation: r.varint(), epoch: r.varint() };
+}
+
+function writeOptionalClaim(w: ByteWriter, claim: Claim | undefined): void {
+  w.u8(claim === undefined ? 0 : 1);
+  if (claim !== undefined) writeClaim(w, claim);
+}
+
+function readOptionalClaim(r: ByteReader): Claim | undefined {
+  return r.u8() === 0 ? undefined : readClaim(r);
+}
+
+function writeNodeId(w: ByteWriter, nodeId: string): void {
+  const bytes = fromHex(nodeId);
+  if (bytes?.length !== 16) throw new MalformedError('a node id has 32 hexadecimal digits');
+  w.raw(bytes);
+}
+
+/** Key of a client id in its registry table. */
+export function registryKey(clientId: string): Uint8Array {
+  return utf8Encode(clientId);
+}
+
+/** Which of `shards` registry shards a client id belongs to. */
+export function registryShardIndex(key: Uint8Array, shards: number): number {
+  return crc32c(key) % shards;
+}
+
+// ---- commands ----
+
+export interface RegisterBody {
+  readonly key: Uint8Array;
+  readonly nodeId: string;
+  readonly cleanStart: boolean;
+  readonly sessionExpiryInterval: number;
+  readonly will: Uint8Array;
+}
+
+export function encodeRegister(body: RegisterBody): Uint8Array {
+  const w = new ByteWriter(40 + body.key.length + body.will.length);
+  w.blob(body.key);
+  writeNodeId(w, body.nodeId);
+  w.u8(body.cleanStart ? 1 : 0);
+  w.u32(body.sessionExpiryInterval);
+  w.blob(body.will);
+  return w.finish();
+}
+
+export function decodeRegister(bytes: Uint8Array): RegisterBody {
+  const r = new ByteReader(bytes);
+  return { key: r.blob(), nodeId: toHex(r.raw(16)), cleanStart: r.u8() !== 0, sessionExpiryInterval: r.u32(), will: copyBytes(r.blob()) };
+}
+
+/** Who had the client id before. */
+export interface RegisterReply {
+  readonly epoch: number;
+  readonly holder: Claim | undefined;
+  readonly owner: Claim | undefined;
+}
+
+export function encodeRegisterReply(reply: RegisterReply): Uint8Array {
+  const w = new ByteWriter(80);
+  w.varint(reply.epoch);
+  writeOptionalClaim(w, reply.holder);
+  writeOptionalClaim(w, reply.owner);
+  return w.finish();
+}
+
+export function decodeRegisterReply(bytes: Uint8Array): RegisterReply {
+  const r = new ByteReader(bytes);
+  return { epoch: r.varint(), holder: readOptionalClaim(r), owner: readOptionalClaim(r) };
+}
+
+/** Body of every command about one epoch: takeoverDone, disconnected, ended, reassert. */
+export interface EpochBody {
+  readonly key: Uint8Array;
+  readonly nodeId: string;
+  readonly epoch: number;
+  readonly sessionExpiryInterval: number;
+}
+
+export function encodeEpoch(body: EpochBody): Uint8Array {
+  const w = new ByteWriter(40 + body.key.length);
+  w.blob(body.key);
+  writeNodeId(w, body.nodeId);
+  w.varint(body.epoch);
+  w.u32(body.sessionExpiryInterval);
+  return w.finish();
+}
+
+export function decodeEpoch(bytes: Uint8Array): EpochBody {
+  const r = new ByteReader(bytes);
+  return { key: r.blob(), nodeId: toHex(r.raw(16)), epoch: r.varint(), sessionExpiryInterval: r.u32() };
+}
+
+/** current: done, the epoch is the current one · stale: a newer one holds the client id · absent: there is no row. */
+export type EpochVerdict = 'current' | 'stale' | 'absent';
+
+const verdicts: readonly EpochVerdict[] = ['current', 'stale', 'absent'];
+
+export function encodeVerdict(verdict: EpochVerdict): Uint8Array {
+  return Uint8Array.of(verdicts.indexOf(verdict));
+}
+
+export function decodeVerdict(bytes: Uint8Array): EpochVerdict {
+  const verdict = verdicts[bytes[0] ?? 255];
+  if (verdict === undefined) throw new MalformedError('unknown verdict');
+  return verdict;
+}
+
+/** Reply of `lookup`: the row, or nothing. */
+export function encodeLookup(row: RegistryRow | undefined): Uint8Array {
+  return row === undefined ? emptyBytes : encodeRow(row);
+}
+
+export function decodeLookup(bytes: Uint8Array): RegistryRow | undefined {
+  return bytes.length === 0 ? undefined : decodeRow(bytes);
+}

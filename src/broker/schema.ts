@@ -1,0 +1,31 @@
+// The broker's shards and tables. Table ids are part of every stored key: never reuse one
+// (1–9 cluster, 10 routes, 11 retained messages, from 20 the registry's shards).
+import type { ShardSchema, Table } from '#db/api.js';
+import { registryCommands } from './registry-commands.js';
+import { registryShardIndex } from './registry-row.js';
+import { retainCommands } from './retained-commands.js';
+
+/** (filter, node) → nothing. Key: router/route-key.ts. Rows belong to the node's incarnation. */
+export const routeTable: Table = { id: 10, name: 'route', shard: 'route' };
+
+/** Topic name → retained message. Rows belong to nobody. */
+export const retainTable: Table = { id: 11, name: 'retain', shard: 'retain' };
+
+export const registryShards = 4;
+
+/** Client id → who has it, by hash of the client id. Rows belong to the holder's incarnation. */
+export const registryTables: readonly Table[] = Array.from({ length: registryShards }, (_, i) => ({
+  id: 20 + i,
+  name: 'registry',
+  shard: `registry-${i}`,
+}));
+
+export function registryTableOf(key: Uint8Array): Table {
+  return registryTables[registryShardIndex(key, registryShards)] as Table;
+}
+
+export const brokerSchema: readonly ShardSchema[] = [
+  { name: 'route', replicate: 'all', tables: [routeTable], commands: {} },
+  { name: 'retain', replicate: 'all', tables: [retainTable], commands: retainCommands(retainTable) },
+  ...registryTables.map((table): ShardSchema => ({ name: table.shard, replicate: 'core', tables: [table], commands: registryCommands(table) })),
+];
