@@ -1,0 +1,518 @@
+// Messages to and from the other nodes (broker.md, Forwarding): implements Forwarder over the links'
+// lane `forward`. Per destination and turn one frame for QoS 0 and one for QoS 1/2. The receiving
+// side hands messages to the broker, which delivers locally and never routes again.
+//
+// QoS 0: dropped and counted when the lane is down or full. QoS 1/2: kept in a SendWindow until the
+// destination took them or is lost: its process is dead, it was fenced, it has a new incarnation, or
+// `ackDeadlineMs` passed. A stream is one run of this process (a random number, so that a restart can
+// never look like the old run), which holds across renewals of the incarnation.
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import type { Database } from '#db/api.js';
+import type { Clock, Timer } from '#env/clock.js';
+import type { Counter, Metrics } from '#env/metrics.js';
+import type { Random } from '#env/random.js';
+import type { Links, PeerHello } from '#link/api.js';
+import type { Message } from '#session/message.js';
+import { frameKind, patchFloor, readMessage, readNumber, writeMessage, writeReliableHeader } from './forward-frame.js';
+import { type PendingForward, ReceiveState, SendWindow } from './forward-window.js';
+import type { Forwarder, ForwardOutcome, RemoteTarget } from './ports.js';
+import { routeTable } from './schema.js';
+
+export interface ForwardOptions {
+  /** Window per destination; beyond it publishers are not read. */
+  readonly windowBytesMax: number;
+  readonly windowMessagesMax: number;
+  /** What comes in spite of that is kept up to so many windows, then lost and counted. */
+  readonly overshoot: number;
+  /** The window must fall to this share before publishers are read again. */
+  readonly relief: number;
+  readonly ackDeadlineMs: number;
+  /** A frame is sent before the turn ends when it has grown to this. */
+  readonly frameBytesMax: number;
+  /** Longer messages are not forwarded: the links refuse frames above 16 MiB. */
+  readonly messageBytesMax: number;
+  readonly tickMs: number;
+}
+
+const MiB = 1024 * 1024;
+
+export const forwardDefaults: ForwardOptions = {
+  windowBytesMax: 16 * MiB,
+  windowMessagesMax: 100_000,
+  overshoot: 4,
+  relief: 0.75,
+  ackDeadlineMs: 5_000,
+  frameBytesMax: MiB / 4,
+  messageBytesMax: 15 * MiB,
+  tickMs: 250,
+};
+
+/** Streams of one node that are remembered: its current run, and one before that may still be on its way. */
+const streamsMax = 2;
+/** Writers that grew beyond are not kept. */
+const idleWriterBytesMax = MiB;
+const countAt = 25;
+
+export interface ForwardEnv {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly metrics: Metrics;
+}
+
+class Destination {
+  readonly nodeId: string;
+  /** 0 until the peer has said it. */
+  incarnation = 0;
+  up = false;
+  /** Its process is known to be gone. */
+  dead = false;
+  /** The lane takes nothing until it drains. */
+  full = false;
+  congested = false;
+  dirty = false;
+  loose: ByteWriter = new ByteWriter(4096);
+  looseMessages = 0;
+  reliable: ByteWriter = new ByteWriter(4096);
+  pending: PendingForward[] = [];
+  readonly window: SendWindow = new SendWindow();
+
+  constructor(nodeId: string) {
+    this.nodeId = nodeId;
+  }
+}
+
+interface Source {
+  /** It sent bytes that are no frame: nothing more is read until its link is new. */
+  ignored: boolean;
+  readonly streams: Map<number, ReceiveState>;
+  /** A stream whose acknowledgement the lane did not take. */
+  owed: number | undefined;
+}
+
+class Publish implements PendingForward {
+  #open: number;
+  #matched = false;
+  #lost = false;
+  readonly #done: ((outcome: ForwardOutcome, matched: boolean) => void) | undefined;
+
+  constructor(open: number, done: ((outcome: ForwardOutcome, matched: boolean) => void) | undefined) {
+    this.#open = open;
+    this.#done = done;
+  }
+
+  settle(matched: boolean, lost: boolean): void {
+    if (matched) this.#matched = true;
+    if (lost) this.#lost = true;
+    if (--this.#open === 0) this.#done?.(this.#lost ? 'lost' : 'accepted', this.#matched);
+  }
+}
+
+export class NodeForwarder implements Forwarder {
+  readonly #clock: Clock;
+  readonly #links: Links;
+  readonly #db: Database;
+  readonly #options: ForwardOptions;
+  readonly #stream: number;
+  readonly #destinations: Map<string, Destination> = new Map();
+  readonly #sources: Map<string, Source> = new Map();
+  #dirty: Destination[] = [];
+  #scheduled = false;
+  #congested = 0;
+  readonly #relief: (() => void)[] = [];
+  #receive: (message: Message) => boolean = () => false;
+  #timer: Timer | undefined;
+  readonly #ackWriter: ByteWriter = new ByteWriter(64);
+  readonly #sent: Counter;
+  readonly #received: Counter;
+  readonly #dropped: Counter;
+  readonly #lost: Counter;
+  readonly #duplicates: Counter;
+  readonly #malformed: Counter;
+
+  constructor(env: ForwardEnv, links: Links, db: Database, options: Partial<ForwardOptions> = {}) {
+    this.#clock = env.clock;
+    this.#links = links;
+    this.#db = db;
+    this.#options = { ...forwardDefaults, ...options };
+    this.#stream = 1 + env.random.int(2 ** 25) * 2 ** 26 + env.random.int(2 ** 26);
+    const { metrics } = env;
+    this.#sent = metrics.counter('starmesh_forward_sent_total', 'Messages handed to the links for other nodes');
+    this.#received = metrics.counter('starmesh_forward_received_total', 'Messages taken from other nodes');
+    this.#dropped = metrics.counter('starmesh_forward_dropped_total', 'QoS 0 messages dropped because a node was out of reach or its lane full');
+    this.#lost = metrics.counter('starmesh_forward_lost_total', 'QoS 1 and 2 messages given up because their destination was lost');
+    this.#duplicates = metrics.counter('starmesh_forward_duplicates_total', 'Messages that were sent again and had been taken before');
+    this.#malformed = metrics.counter('starmesh_forward_malformed_total', 'Frames of other nodes that could not be read');
+    links.onFrame('forward', (from, frame) => this.#onFrame(from, frame));
+    links.listen({
+      onUp: (peer) => this.#onUp(peer),
+      onDown: (peer) => this.#onDown(peer),
+      onDead: (peer) => this.#onDead(peer),
+      onDrain: (peer, lane) => {
+        if (lane === 'forward') this.#onDrain(peer);
+      },
+    });
+  }
+
+  get congested(): boolean {
+    return this.#congested > 0;
+  }
+
+  onRelief(listener: () => void): void {
+    this.#relief.push(listener);
+  }
+
+  onMessage(receive: (message: Message) => boolean): void {
+    this.#receive = receive;
+  }
+
+  forward(message: Message, targets: readonly RemoteTarget[], done?: (outcome: ForwardOutcome, matched: boolean) => void): void {
+    if (message.qos === 0) this.#forwardLoose(message, targets);
+    else if (targets.length > 0) this.#forwardReliable(message, targets, new Publish(targets.length, done));
+    else done?.('accepted', false);
+  }
+
+  /** The incarnation was fenced: what is on its way to it is lost. */
+  purged(nodeId: string, incarnation: number): void {
+    const d = this.#destinations.get(nodeId);
+    if (d === undefined || (d.incarnation !== incarnation && d.incarnation !== 0)) return;
+    this.#lose(d);
+    if (!d.up && !d.dirty) this.#destinations.delete(nodeId);
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  // ---- sending ----
+
+  #forwardLoose(message: Message, targets: readonly RemoteTarget[]): void {
+    let encoded: Uint8Array | undefined;
+    for (let i = 0; i < targets.length; i++) {
+      const d = this.#destination((targets[i] as RemoteTarget).nodeId);
+      if (!d.up || d.full || message.payload.length > this.#options.messageBytesMax) {
+        this.#dropped.value++;
+        continue;
+      }
+      if (d.loose.length >= this.#options.frameBytesMax) this.#flushLoose(d);
+      if (d.loose.length === 0) d.loose.u8(frameKind.loose);
+      encoded = this.#append(d.loose, message, encoded);
+      d.looseMessages++;
+      this.#markDirty(d);
+    }
+  }
+
+  #forwardReliable(message: Message, targets: readonly RemoteTarget[], publish: Publish): void {
+    let encoded: Uint8Array | undefined;
+    for (let i = 0; i < targets.length; i++) {
+      const d = this.#destination((targets[i] as RemoteTarget).nodeId);
+      if (d.dead || this.#overflows(d) || message.payload.length > this.#options.messageBytesMax) {
+        this.#lost.value++;
+        publish.settle(false, true);
+        continue;
+      }
+      if (d.reliable.length >= this.#options.frameBytesMax) this.#flushReliable(d);
+      if (d.reliable.length === 0) writeReliableHeader(d.reliable, this.#stream, 0, d.window.next, 0);
+      encoded = this.#append(d.reliable, message, encoded);
+      d.pending.push(publish);
+      this.#markDirty(d);
+    }
+  }
+
+  /** Encodes for the first destination, copies for the others. The result is valid until `w` is written again. */
+  #append(w: ByteWriter, message: Message, encoded: Uint8Array | undefined): Uint8Array {
+    if (encoded !== undefined) {
+      w.raw(encoded);
+      return encoded;
+    }
+    const start = w.length;
+    writeMessage(w, message, this.#clock.now());
+    return w.bytes.subarray(start, w.length);
+  }
+
+  #overflows(d: Destination): boolean {
+    const { windowBytesMax, windowMessagesMax, overshoot } = this.#options;
+    return d.window.bytes + d.reliable.length >= overshoot * windowBytesMax || d.window.messages + d.pending.length >= overshoot * windowMessagesMax;
+  }
+
+  #markDirty(d: Destination): void {
+    if (!d.dirty) {
+      d.dirty = true;
+      this.#dirty.push(d);
+    }
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#clock.endOfTurn(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const d of dirty) {
+      d.dirty = false;
+      this.#flushLoose(d);
+      this.#flushReliable(d);
+    }
+  }
+
+  #flushLoose(d: Destination): void {
+    if (d.looseMessages === 0) return;
+    const result = d.up ? this.#links.send(d.nodeId, 'forward', d.loose.view()) : 'down';
+    if (result === 'sent') this.#sent.value += d.looseMessages;
+    else this.#dropped.value += d.looseMessages;
+    if (result === 'full') d.full = true;
+    d.looseMessages = 0;
+    d.loose = recycled(d.loose);
+  }
+
+  #flushReliable(d: Destination): void {
+    if (d.pending.length === 0) return;
+    d.reliable.patchU32(countAt, d.pending.length);
+    this.#sent.value += d.pending.length;
+    d.window.push(d.reliable.finish(), d.pending, this.#clock.now());
+    d.pending = [];
+    d.reliable = recycled(d.reliable);
+    this.#measure(d);
+    this.#pump(d);
+    this.#timer ??= this.#clock.setTimer(this.#options.tickMs, () => this.#tick());
+  }
+
+  #pump(d: Destination): void {
+    while (d.up && !d.full) {
+      const frame = d.window.unsent();
+      if (frame === undefined) return;
+      patchFloor(frame, d.window.floor);
+      const result = this.#links.send(d.nodeId, 'forward', frame);
+      if (result === 'sent') d.window.markSent();
+      else if (result === 'full') d.full = true;
+      else return;
+    }
+  }
+
+  #measure(d: Destination): void {
+    const { windowBytesMax, windowMessagesMax, relief } = this.#options;
+    const share = Math.max(d.window.bytes / windowBytesMax, d.window.messages / windowMessagesMax);
+    if (!d.congested && share >= 1) {
+      d.congested = true;
+      this.#congested++;
+    } else if (d.congested && share <= relief) {
+      d.congested = false;
+      if (--this.#congested === 0) for (const listener of this.#relief) listener();
+    }
+  }
+
+  #lose(d: Destination, since: number = Number.POSITIVE_INFINITY): void {
+    if (since === Number.POSITIVE_INFINITY) this.#flushReliable(d);
+    this.#lost.value += d.window.giveUp(since);
+    this.#measure(d);
+  }
+
+  #tick(): void {
+    this.#timer = undefined;
+    const now = this.#clock.now();
+    let open = false;
+    for (const d of this.#destinations.values()) {
+      if (d.window.empty) continue;
+      const hello = this.#links.peer(d.nodeId);
+      const renewed = hello !== undefined && d.incarnation !== 0 && hello.incarnation !== d.incarnation;
+      if (renewed) d.incarnation = hello.incarnation;
+      const fenced = d.incarnation !== 0 && !this.#db.isLive(routeTable.shard, d.incarnation);
+      if (renewed || fenced) this.#lose(d);
+      else this.#lose(d, now - this.#options.ackDeadlineMs);
+      if (!d.window.empty) open = true;
+    }
+    if (open) this.#timer ??= this.#clock.setTimer(this.#options.tickMs, () => this.#tick());
+  }
+
+  #destination(nodeId: string): Destination {
+    let d = this.#destinations.get(nodeId);
+    if (d === undefined) {
+      d = new Destination(nodeId);
+      const hello = this.#links.peer(nodeId);
+      d.up = hello !== undefined;
+      d.incarnation = hello?.incarnation ?? 0;
+      this.#destinations.set(nodeId, d);
+    }
+    return d;
+  }
+
+  // ---- links ----
+
+  #onUp(peer: PeerHello): void {
+    const source = this.#sources.get(peer.nodeId);
+    if (source !== undefined) {
+      source.ignored = false;
+      source.owed = undefined;
+      for (const stream of source.streams.values()) stream.reconnected();
+    }
+    const d = this.#destination(peer.nodeId);
+    if (d.incarnation !== 0 && peer.incarnation !== d.incarnation) this.#lose(d);
+    d.incarnation = peer.incarnation;
+    d.up = true;
+    d.dead = false;
+    d.full = false;
+    d.window.rewind();
+    this.#pump(d);
+  }
+
+  #onDown(peer: PeerHello): void {
+    const d = this.#destinations.get(peer.nodeId);
+    if (d === undefined) return;
+    d.up = false;
+    d.full = false;
+    d.window.rewind();
+  }
+
+  #onDead(peer: PeerHello): void {
+    const d = this.#destination(peer.nodeId);
+    d.up = false;
+    d.dead = true;
+    this.#lose(d);
+  }
+
+  #onDrain(peer: PeerHello): void {
+    const source = this.#sources.get(peer.nodeId);
+    if (source?.owed !== undefined) {
+      const stream = source.owed;
+      source.owed = undefined;
+      this.#acknowledge(peer, source, stream, source.streams.get(stream)?.next ?? 0, []);
+    }
+    const d = this.#destinations.get(peer.nodeId);
+    if (d === undefined) return;
+    d.full = false;
+    this.#pump(d);
+  }
+
+  // ---- receiving ----
+
+  #onFrame(from: PeerHello, frame: Uint8Array): void {
+    let source = this.#sources.get(from.nodeId);
+    if (source === undefined) {
+      source = { ignored: false, streams: new Map(), owed: undefined };
+      this.#sources.set(from.nodeId, source);
+    }
+    if (source.ignored) return;
+    try {
+      this.#read(from, source, new ByteReader(frame));
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      this.#malformed.value++;
+      source.ignored = true;
+    }
+  }
+
+  #read(from: PeerHello, source: Source, r: ByteReader): void {
+    switch (r.u8()) {
+      case frameKind.loose: {
+        const now = this.#clock.now();
+        while (r.remaining > 0) {
+          const message = readMessage(r, now);
+          this.#received.value++;
+          this.#receive(message);
+        }
+        return;
+      }
+      case frameKind.reliable:
+        this.#readReliable(from, source, r);
+        return;
+      case frameKind.ack:
+        this.#readAck(from, r);
+        return;
+      case frameKind.gap: {
+        const d = this.#destinations.get(from.nodeId);
+        const stream = readNumber(r);
+        const next = readNumber(r);
+        if (d === undefined || stream !== this.#stream) return;
+        d.window.rewind(next);
+        this.#pump(d);
+        return;
+      }
+      default:
+        throw new MalformedError('kind of a forward frame');
+    }
+  }
+
+  #readReliable(from: PeerHello, source: Source, r: ByteReader): void {
+    const stream = readNumber(r);
+    const state = streamOf(source, stream);
+    state.begin(readNumber(r));
+    const first = readNumber(r);
+    const count = r.u32();
+    const now = this.#clock.now();
+    const bits: boolean[] = [];
+    for (let i = 0; i < count; i++) {
+      const message = readMessage(r, now);
+      const verdict = state.take(first + i);
+      if (verdict === 'gap') {
+        if (state.reportGap()) this.#reportGap(from, stream, state.next);
+        break;
+      }
+      if (verdict === 'old') this.#duplicates.value++;
+      else this.#received.value++;
+      // Whether a duplicate had a receiver the first time is not remembered: assume so.
+      bits.push(verdict === 'old' || this.#receive(message));
+    }
+    this.#acknowledge(from, source, stream, first, bits);
+  }
+
+  #acknowledge(to: PeerHello, source: Source, stream: number, first: number, bits: readonly boolean[]): void {
+    const w = this.#ackWriter;
+    w.reset();
+    w.u8(frameKind.ack);
+    w.f64(stream);
+    w.f64(source.streams.get(stream)?.next ?? 0);
+    w.f64(first);
+    w.u32(bits.length);
+    for (let i = 0; i < bits.length; i += 8) {
+      let byte = 0;
+      for (let k = 0; k < 8; k++) if (bits[i + k] === true) byte |= 1 << k;
+      w.u8(byte);
+    }
+    if (this.#links.send(to.nodeId, 'forward', w.view()) === 'full') source.owed = stream;
+  }
+
+  #reportGap(to: PeerHello, stream: number, next: number): void {
+    const w = new ByteWriter(32);
+    w.u8(frameKind.gap);
+    w.f64(stream);
+    w.f64(next);
+    this.#links.send(to.nodeId, 'forward', w.view());
+  }
+
+  #readAck(from: PeerHello, r: ByteReader): void {
+    const stream = readNumber(r);
+    const next = readNumber(r);
+    const first = readNumber(r);
+    const count = r.u32();
+    const bits = r.raw(Math.ceil(count / 8));
+    const d = this.#destinations.get(from.nodeId);
+    // An answer to an earlier run of this node says nothing about this one.
+    if (d === undefined || stream !== this.#stream) return;
+    if (next > d.window.next) throw new MalformedError('acknowledgement of what was not sent');
+    d.window.acknowledge(next, (number) => {
+      const i = number - first;
+      return i < 0 || i >= count || (((bits[i >> 3] as number) >> (i & 7)) & 1) === 1;
+    });
+    this.#measure(d);
+  }
+}
+
+function streamOf(source: Source, stream: number): ReceiveState {
+  let state = source.streams.get(stream);
+  if (state !== undefined) return state;
+  if (source.streams.size >= streamsMax) {
+    const oldest = source.streams.keys().next();
+    if (oldest.done !== true) source.streams.delete(oldest.value);
+  }
+  state = new ReceiveState();
+  source.streams.set(stream, state);
+  return state;
+}
+
+function recycled(w: ByteWriter): ByteWriter {
+  if (w.bytes.length > idleWriterBytesMax) return new ByteWriter(4096);
+  w.reset();
+  return w;
+}
