@@ -17,14 +17,23 @@ import type { DbBounds } from './bounds.js';
 import { LogKeeper } from './log-keeper.js';
 import type { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
-import type { RlogMessage } from './rlog-codec.js';
 import { EntriesEncoder, type RlogSource } from './rlog-agent.js';
+import type { RlogMessage } from './rlog-codec.js';
 import { RlogServer } from './rlog-server.js';
 import { ShardLeader } from './shard-leader.js';
 import type { ShardState } from './shard-state.js';
 
 export type RaftTimings = Partial<
-  Pick<RaftOptions, 'heartbeatMs' | 'electionTimeoutMinMs' | 'electionTimeoutMaxMs' | 'lostLeaderDelayMinMs' | 'lostLeaderDelayMaxMs' | 'messageBytesMax' | 'inflightMessagesMax'>
+  Pick<
+    RaftOptions,
+    | 'heartbeatMs'
+    | 'electionTimeoutMinMs'
+    | 'electionTimeoutMaxMs'
+    | 'lostLeaderDelayMinMs'
+    | 'lostLeaderDelayMaxMs'
+    | 'messageBytesMax'
+    | 'inflightMessagesMax'
+  >
 >;
 
 export interface CoreShardOptions {
@@ -75,7 +84,13 @@ export class CoreShard implements RlogSource {
     this.#keeper = new LogKeeper(options.env.clock, options.bounds);
     const wal = options.wal;
     this.#raft = new Raft(
-      { ...options.timings, id: options.nodeId, random: () => options.env.random.next(), source: logSource(wal), recovering: wal.damage === undefined ? 0 : 1 + options.env.random.int(2 ** 31) },
+      {
+        ...options.timings,
+        id: options.nodeId,
+        random: () => options.env.random.next(),
+        source: logSource(wal),
+        recovering: wal.damage === undefined ? 0 : 1 + options.env.random.int(2 ** 31),
+      },
       {
         hardState: wal.hardState,
         base: { index: wal.base.index, term: wal.base.term },
@@ -424,7 +439,14 @@ export class CoreShard implements RlogSource {
     const role = this.#raft.role;
     const { leader } = this.#raft;
     return {
-      state: role === 'leader' ? 'leader' : role === 'follower' ? (this.#raft.config.learners.includes(this.#o.nodeId) ? 'learner' : 'follower') : 'candidate',
+      state:
+        role === 'leader'
+          ? 'leader'
+          : role === 'follower'
+            ? this.#raft.config.learners.includes(this.#o.nodeId)
+              ? 'learner'
+              : 'follower'
+            : 'candidate',
       term: this.#raft.term,
       leader: leader === '' ? undefined : nodeName(leader),
       lastInterceptedTrans: this.state.transactionsSinceStart,

@@ -26,7 +26,16 @@ import {
 import { type DbBounds, dbBounds } from './bounds.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
-import { answer, encodeAnswers, encodeCommand, encodeOps, encodeTransaction, type ProposedOp, proposalKind, readProposalBatch } from './proposal-codec.js';
+import {
+  answer,
+  encodeAnswers,
+  encodeCommand,
+  encodeOps,
+  encodeTransaction,
+  type ProposedOp,
+  proposalKind,
+  readProposalBatch,
+} from './proposal-codec.js';
 import { outcomesMethod, Proposer, proposeMethod } from './proposer.js';
 import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
@@ -185,7 +194,9 @@ export class NodeDatabase implements Database {
       h.state.store.write([{ key: metaKey, value: encodePosition(position) }], (error) => {
         if (error !== undefined) return done(error);
         h.state.cursor.system.position = position;
-        wal.installBase({ index: 0, term: 0, config, historyId, generation: h.state.generation }, undefined, (failure) => (failure === undefined ? begin() : done(failure)));
+        wal.installBase({ index: 0, term: 0, config, historyId, generation: h.state.generation }, undefined, (failure) =>
+          failure === undefined ? begin() : done(failure),
+        );
       });
       return;
     }
@@ -262,7 +273,8 @@ export class NodeDatabase implements Database {
 
   /** After a change of the members, and on new leadership. */
   reconcile(): void {
-    for (const h of this.#held.values()) if (h.core?.leader !== undefined && h.schema.name !== this.#o.memberShard) reconcile(h.core, this.#members());
+    for (const h of this.#held.values())
+      if (h.core?.leader !== undefined && h.schema.name !== this.#o.memberShard) reconcile(h.core, this.#members());
   }
 
   setIncarnation(incarnation: number): void {
@@ -387,11 +399,14 @@ export class NodeDatabase implements Database {
     const renewed = r.varint();
     const leader = core?.leader;
     if (leader === undefined) return reply(undefined, this.#notLeader(core));
-    if (leader.head.streams.get(renewed) === undefined) return reply(undefined, encodeAnswers([{ code: answer.notAdmitted, index: 0, reply: emptyBytes }]));
+    if (leader.head.streams.get(renewed) === undefined)
+      return reply(undefined, encodeAnswers([{ code: answer.notAdmitted, index: 0, reply: emptyBytes }]));
     const stream = leader.head.streams.get(old);
     const answers = Array.from({ length: r.varint() }, () => {
       const outcome = stream?.outcomes.get(r.varint());
-      return outcome === undefined ? { code: answer.gap, index: 0, reply: emptyBytes } : { code: outcome.status, index: outcome.index, reply: outcome.reply };
+      return outcome === undefined
+        ? { code: answer.gap, index: 0, reply: emptyBytes }
+        : { code: outcome.status, index: outcome.index, reply: outcome.reply };
     });
     reply(undefined, encodeAnswers(answers));
   }
@@ -429,7 +444,12 @@ export class NodeDatabase implements Database {
     const body = w.finish();
     for (const core of candidates) {
       links.call(core, loadMethod, body, loadDeadlineMs, (failure, answerBody) => {
-        if (failure === undefined) ready.push({ core, load: new ByteReader(answerBody).varint(), rtt: (links.roundTripMs(core) ?? 0) * (0.9 + 0.2 * env.random.next()) + env.random.next() });
+        if (failure === undefined)
+          ready.push({
+            core,
+            load: new ByteReader(answerBody).varint(),
+            rtt: (links.roundTripMs(core) ?? 0) * (0.9 + 0.2 * env.random.next()) + env.random.next(),
+          });
         if (--missing > 0) return;
         ready.sort((a, b) => a.load - b.load || a.rtt - b.rtt);
         chosen(ready[0]?.core);

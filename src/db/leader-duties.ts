@@ -19,8 +19,10 @@ export function reconcile(shard: CoreShard, members: Iterable<KnownMember>): voi
   if (leader === undefined) return;
   for (const m of members) {
     if (m.incarnation === 0) continue;
-    if (m.up && leader.head.live.highest(m.nodeId) < m.incarnation) leader.submitOwn([{ kind: 'admit', nodeId: m.nodeId, incarnation: m.incarnation }]);
-    else if (!m.up && leader.head.live.ofNode(m.nodeId) === m.incarnation) leader.submitOwn([{ kind: 'purge', nodeId: m.nodeId, incarnation: m.incarnation }]);
+    if (m.up && leader.head.live.highest(m.nodeId) < m.incarnation)
+      leader.submitOwn([{ kind: 'admit', nodeId: m.nodeId, incarnation: m.incarnation }]);
+    else if (!m.up && leader.head.live.ofNode(m.nodeId) === m.incarnation)
+      leader.submitOwn([{ kind: 'purge', nodeId: m.nodeId, incarnation: m.incarnation }]);
   }
 }
 

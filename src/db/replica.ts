@@ -2,14 +2,16 @@
 // core, feeds chunks into a new generation and entries into the copy in service or under
 // construction, swaps, acknowledges. On a replicant for all its life; on a core only while it
 // falls back to a copy of the leader's tables (snapshot).
-import type { Env } from '#env/env.js';
+
 import type { Timer } from '#env/clock.js';
+import type { Env } from '#env/env.js';
 import type { TableStore } from '#env/tables.js';
 import type { Links } from '#link/api.js';
 import type { ReplicaShardStatus, ShardSchema } from './api.js';
+import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
-import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
 import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
+import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
 
 /** Where new generations come from (store/generations on a real node). */
@@ -41,7 +43,7 @@ export class Replica {
   readonly #o: ReplicaOptions;
   readonly #machine: ReplicaMachine = new ReplicaMachine();
   readonly #state: ShardState;
-  #aside: { readonly opened: OpenGeneration; state: ShardState | undefined; writes: number } | undefined;
+  #aside: { readonly opened: OpenGeneration; state: ShardState | undefined; readonly early: AppliedEntry[] } | undefined;
   #timer: Timer | undefined;
   #ackScheduled = false;
   #takenBytes = 0;
@@ -57,6 +59,7 @@ export class Replica {
     resumes: 0,
   };
   #currentRows = 0;
+  #earlyBytes = 0;
 
   constructor(options: ReplicaOptions, state: ShardState) {
     this.#o = options;
@@ -112,7 +115,14 @@ export class Replica {
       case 'open': {
         const p = this.#state.position;
         this.#takenBytes = 0;
-        const open = { type: 'open', shard: schema.name, stream: e.stream, historyId: p.historyId, appliedIndex: this.#state.queuedIndex, force: e.force } as const;
+        const open = {
+          type: 'open',
+          shard: schema.name,
+          stream: e.stream,
+          historyId: p.historyId,
+          appliedIndex: this.#state.queuedIndex,
+          force: e.force,
+        } as const;
         // What is queued but not applied yet counts as had: it will be applied before anything that follows.
         links.send(e.core, 'rlog', encodeRlog({ ...open, appliedTerm: this.#state.queuedTerm }));
         return;
@@ -160,8 +170,9 @@ export class Replica {
     this.#bootstrapStartedAt = this.#o.env.clock.now();
     this.#stats.bootstraps++;
     this.#currentRows = 0;
+    this.#earlyBytes = 0;
     this.#rowsTotal = rows;
-    this.#aside = { opened: this.#o.generations.create(), state: undefined, writes: 0 };
+    this.#aside = { opened: this.#o.generations.create(), state: undefined, early: [] };
   }
 
   #dropAside(): void {
@@ -173,12 +184,10 @@ export class Replica {
   #writeChunk(m: Extract<RlogMessage, { type: 'chunk' }>): void {
     const aside = this.#aside;
     if (aside === undefined) return;
-    aside.writes++;
     this.#currentRows += m.rows.length;
     const bytes = rowsBytes(m.rows);
     aside.opened.store.write(m.rows, (error) => {
       if (aside !== this.#aside || this.#closed) return;
-      aside.writes--;
       if (error !== undefined) return this.#step({ type: 'failed', why: error.message });
       this.#took(bytes);
       if (!m.last) return;
@@ -197,6 +206,8 @@ export class Replica {
         },
         aside.opened,
       );
+      this.#earlyBytes = 0;
+      aside.state.enqueue(aside.early);
       this.#step({ type: 'chunks-written' });
       this.#step({ type: 'applied', index: aside.state.appliedIndex });
     });
@@ -204,10 +215,14 @@ export class Replica {
 
   #enqueue(m: Extract<RlogMessage, { type: 'entries' }>): void {
     this.#committedTransactions = m.committedTransactions;
-    const into = this.#aside?.state ?? this.#state;
-    if (this.#aside !== undefined && this.#aside.state === undefined) return this.#step({ type: 'failed', why: 'entries before the end of the bootstrap' });
     const first = m.entries[0];
-    if (first !== undefined) {
+    if (first !== undefined && this.#aside !== undefined && this.#aside.state === undefined) {
+      // The last chunk is still being written; the core's credit bounds what can come meanwhile.
+      this.#aside.early.push(...m.entries);
+      this.#takenBytes += entriesBytes(m.entries);
+      this.#earlyBytes += entriesBytes(m.entries);
+    } else if (first !== undefined) {
+      const into = this.#aside?.state ?? this.#state;
       if (first.index !== into.queuedIndex + 1) return this.#step({ type: 'failed', why: `entry ${first.index} after ${into.queuedIndex}` });
       into.enqueue(m.entries);
       this.#takenBytes += entriesBytes(m.entries);
@@ -273,7 +288,7 @@ export class Replica {
     const core = this.#machine.upstream;
     if (core === undefined) return;
     const into = this.#aside?.state ?? this.#state;
-    const bytes = Math.max(0, this.#takenBytes - into.queuedBytes);
+    const bytes = Math.max(0, this.#takenBytes - into.queuedBytes - this.#earlyBytes);
     const visible = this.#machine.bootstrapping ? 0 : this.#state.appliedIndex;
     this.#o.links.send(core, 'rlog', encodeRlog({ type: 'ack', shard: this.#o.schema.name, stream: this.#machine.stream, visible, bytes }));
   }

@@ -79,7 +79,13 @@ export class RlogAgent {
       opened('resume', 0, '');
       return true;
     }
-    const why = !sameHistory ? 'other history' : m.force ? 'asked for' : m.appliedIndex + 1 < s.firstIndex ? 'log compacted' : 'other term at that index';
+    const why = !sameHistory
+      ? 'other history'
+      : m.force
+        ? 'asked for'
+        : m.appliedIndex + 1 < s.firstIndex
+          ? 'log compacted'
+          : 'other term at that index';
     this.#mode = 'bootstrap';
     this.#cursor = undefined;
     opened('bootstrap', s.store.stat().rows, why);
@@ -189,7 +195,11 @@ export class EntriesEncoder {
   #commit = 0;
   #made: { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined;
 
-  encode(source: RlogSource, from: number, maxBytes: number): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined {
+  encode(
+    source: RlogSource,
+    from: number,
+    maxBytes: number,
+  ): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined {
     const commitIndex = source.commitIndex;
     if (this.#made !== undefined && this.#from === from && this.#commit === commitIndex) return this.#made;
     const entries = source.entries(from, commitIndex + 1, maxBytes);

@@ -13,12 +13,42 @@ export type OpenedMode = 'resume' | 'bootstrap' | 'later';
 
 export type RlogMessage =
   /** receiver → core. `force`: bootstrap whatever the position. */
-  | { readonly type: 'open'; readonly shard: string; readonly stream: number; readonly historyId: string; readonly appliedIndex: number; readonly appliedTerm: number; readonly force: boolean }
+  | {
+      readonly type: 'open';
+      readonly shard: string;
+      readonly stream: number;
+      readonly historyId: string;
+      readonly appliedIndex: number;
+      readonly appliedTerm: number;
+      readonly force: boolean;
+    }
   /** core → receiver */
-  | { readonly type: 'opened'; readonly shard: string; readonly stream: number; readonly mode: OpenedMode; readonly historyId: string; readonly commitIndex: number; readonly rows: number; readonly why: string }
+  | {
+      readonly type: 'opened';
+      readonly shard: string;
+      readonly stream: number;
+      readonly mode: OpenedMode;
+      readonly historyId: string;
+      readonly commitIndex: number;
+      readonly rows: number;
+      readonly why: string;
+    }
   /** Rows as they lie in the store, in key order; `stamp`: index of the tables they were read at. */
-  | { readonly type: 'chunk'; readonly shard: string; readonly stream: number; readonly stamp: number; readonly last: boolean; readonly rows: readonly StoredRow[] }
-  | { readonly type: 'entries'; readonly shard: string; readonly commitIndex: number; readonly committedTransactions: number; readonly entries: readonly AppliedEntry[] }
+  | {
+      readonly type: 'chunk';
+      readonly shard: string;
+      readonly stream: number;
+      readonly stamp: number;
+      readonly last: boolean;
+      readonly rows: readonly StoredRow[];
+    }
+  | {
+      readonly type: 'entries';
+      readonly shard: string;
+      readonly commitIndex: number;
+      readonly committedTransactions: number;
+      readonly entries: readonly AppliedEntry[];
+    }
   /** receiver → core: everything up to `visible` is applied and seen; `bytes` of chunks and entries taken since `opened`. */
   | { readonly type: 'ack'; readonly shard: string; readonly stream: number; readonly visible: number; readonly bytes: number }
   /** receiver → core: wants to count as `normal`; core → receiver: counts. */
@@ -99,7 +129,15 @@ export function decodeRlog(frame: Uint8Array): RlogMessage {
   const shard = r.string();
   switch (code) {
     case codes.open:
-      return { type: 'open', shard, stream: r.varint(), historyId: r.string(), appliedIndex: r.varint(), appliedTerm: r.varint(), force: r.u8() === 1 };
+      return {
+        type: 'open',
+        shard,
+        stream: r.varint(),
+        historyId: r.string(),
+        appliedIndex: r.varint(),
+        appliedTerm: r.varint(),
+        force: r.u8() === 1,
+      };
     case codes.opened: {
       const stream = r.varint();
       const mode = modes[r.u8()];

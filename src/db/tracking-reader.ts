@@ -82,7 +82,13 @@ export class TrackingReader implements Transaction {
 
   put(table: Table, key: Uint8Array, value: Uint8Array, owner?: 'self'): void {
     this.#check(table);
-    const op: ProposedOp = { kind: 'put', tableId: table.id, key: copyBytes(key), value: copyBytes(value), owner: owner === 'self' ? this.#incarnation : 0 };
+    const op: ProposedOp = {
+      kind: 'put',
+      tableId: table.id,
+      key: copyBytes(key),
+      value: copyBytes(value),
+      owner: owner === 'self' ? this.#incarnation : 0,
+    };
     this.#writes.set(cellId(table.id, key), op);
   }
 

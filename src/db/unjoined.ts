@@ -1,7 +1,8 @@
 // One conditional command from a node that has no incarnation yet (to join): outside the
 // exactly-once streams, so the command itself must bear being executed twice.
-import { ByteWriter } from '#base/byte-writer.js';
+
 import { MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
 import { utf8Decode } from '#base/utf8.js';
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';

@@ -1,0 +1,185 @@
+// The database half of a node, built once over an `Env`: identity, write-ahead log, links, database,
+// membership. `start-node.ts` builds it over the real world, the simulator over its own.
+import { toHex } from '#base/bytes.js';
+import { utf8Decode, utf8Encode } from '#base/utf8.js';
+import { Cluster } from '#cluster/cluster.js';
+import type { Formed } from '#cluster/formation.js';
+import { clusterSchema, memberShard } from '#cluster/schema.js';
+import type { ShardSchema } from '#db/api.js';
+import type { DbBounds } from '#db/bounds.js';
+import type { RaftTimings } from '#db/core-shard.js';
+import { NodeDatabase } from '#db/database.js';
+import type { Env } from '#env/env.js';
+import type { Links, NodeRole, PeerTarget } from '#link/api.js';
+import { createLinks } from '#link/links.js';
+import type { LinkLimits } from '#link/options.js';
+import type { Wal } from '#store/types.js';
+import { openWal } from '#store/wal.js';
+import { DirectoryGenerations } from './directory-generations.js';
+
+export interface NodeCoreOptions {
+  readonly name: string;
+  readonly role: NodeRole;
+  readonly cookie: string;
+  /** Where to accept links, and how others dial it. */
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly advertise: { readonly host: string; readonly port: number };
+  readonly cores: readonly PeerTarget[];
+  /** Beside the shard `cluster`. */
+  readonly schemas: readonly ShardSchema[];
+  readonly nodeDownAfterMs: number;
+  readonly autocleanMs: number;
+  readonly bounds?: Partial<DbBounds>;
+  readonly timings?: RaftTimings;
+  readonly linkLimits?: Partial<LinkLimits>;
+  readonly walSegmentBytes?: number;
+  readonly onListenError?: (error: Error) => void;
+  /** The node cannot go on (disk failed): stop the process, say why. */
+  readonly onFatal: (error: Error) => void;
+}
+
+/** What `node.json` keeps. */
+interface Identity {
+  readonly format: 1;
+  readonly nodeId: string;
+  readonly role: NodeRole;
+  formed: Formed | undefined;
+  /** The shards' logs were begun: from now on a missing log is a lost one. */
+  logBegun: boolean;
+}
+
+const identityFile = 'node.json';
+
+/** A data directory that must not be used as it is; the message says what to do. */
+export class DataDirectoryError extends Error {
+  override readonly name = 'DataDirectoryError';
+}
+
+export interface NodeCore {
+  readonly nodeId: string;
+  readonly links: Links;
+  readonly database: NodeDatabase;
+  readonly cluster: Cluster;
+  readonly wal: Wal | undefined;
+  stop(done: () => void): void;
+}
+
+export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
+  const identity = loadIdentity(env, o.role);
+  const { nodeId } = identity;
+  const save = (done: (error: Error | undefined) => void): void => {
+    env.files.writeAtomic(identityFile, utf8Encode(`${JSON.stringify(identity, undefined, 2)}\n`), done);
+  };
+  save((error) => {
+    if (error !== undefined) o.onFatal(error);
+  });
+  const wal = o.role === 'core' ? openLog(env, o, identity) : undefined;
+  const links = createLinks(env, {
+    self: {
+      nodeId,
+      name: o.name,
+      role: o.role,
+      clusterId: identity.formed?.clusterId ?? '',
+      incarnation: 0,
+      host: o.advertise.host,
+      port: o.advertise.port,
+      info: new Uint8Array(0),
+    },
+    cookie: o.cookie,
+    listen: o.listen,
+    ...(o.linkLimits === undefined ? {} : { limits: o.linkLimits }),
+    ...(o.onListenError === undefined ? {} : { onListenError: o.onListenError }),
+  });
+  const generations = new Map<string, DirectoryGenerations>();
+  const database = new NodeDatabase({
+    env,
+    links,
+    nodeId,
+    role: o.role,
+    schemas: [clusterSchema, ...o.schemas],
+    memberShard,
+    generations: (shard) => {
+      let g = generations.get(shard);
+      if (g === undefined) generations.set(shard, (g = new DirectoryGenerations(env, shard)));
+      return g;
+    },
+    wal,
+    ...(o.bounds === undefined ? {} : { bounds: o.bounds }),
+    ...(o.timings === undefined ? {} : { timings: o.timings }),
+    onFatal: o.onFatal,
+  });
+  const cluster = new Cluster({
+    env,
+    links,
+    database,
+    nodeId,
+    name: o.name,
+    role: o.role,
+    host: o.advertise.host,
+    port: o.advertise.port,
+    cores: o.cores,
+    nodeDownAfterMs: o.nodeDownAfterMs,
+    autocleanMs: o.autocleanMs,
+    formed: identity.formed,
+    saveFormed: (formed, done) => {
+      identity.formed = formed;
+      identity.logBegun = true;
+      save(done);
+    },
+    onFatal: o.onFatal,
+  });
+  cluster.start();
+  let stopped = false;
+  return {
+    nodeId,
+    links,
+    database,
+    cluster,
+    wal,
+    stop: (done) => {
+      if (stopped) return done();
+      stopped = true;
+      cluster.stop();
+      links.close(() => {
+        database.close(() => {
+          if (wal === undefined) done();
+          else wal.close(() => done());
+        });
+      });
+    },
+  };
+}
+
+function loadIdentity(env: Env, role: NodeRole): Identity {
+  if (!env.files.exists(identityFile)) return { format: 1, nodeId: toHex(env.random.bytes(16)), role, formed: undefined, logBegun: false };
+  const text = utf8Decode(env.files.read(identityFile)) ?? '';
+  let found: Partial<Identity>;
+  try {
+    found = JSON.parse(text) as Partial<Identity>;
+  } catch {
+    throw new DataDirectoryError(`${identityFile} is damaged; restore it from a backup, or empty the data directory and let the node join anew`);
+  }
+  if (found.format !== 1) throw new DataDirectoryError(`${identityFile} has format ${String(found.format)}; this build reads format 1`);
+  if (typeof found.nodeId !== 'string' || !/^[0-9a-f]{32}$/.test(found.nodeId)) throw new DataDirectoryError(`${identityFile} has no valid node id`);
+  if (found.role !== role) {
+    throw new DataDirectoryError(
+      `this data directory belongs to a ${String(found.role)}, the configuration says ${role}; run "ctl cluster leave" with the old role first, or use an empty data directory`,
+    );
+  }
+  return { format: 1, nodeId: found.nodeId, role, formed: found.formed, logBegun: found.logBegun === true };
+}
+
+function openLog(env: Env, o: NodeCoreOptions, identity: Identity): Wal {
+  const opened = openWal(env, {
+    nodeId: identity.nodeId,
+    ...(o.walSegmentBytes === undefined ? {} : { segmentBytes: o.walSegmentBytes }),
+    onFailure: (error) => o.onFatal(error),
+  });
+  if (identity.logBegun && !opened.recovery.found) {
+    throw new DataDirectoryError(
+      'the write-ahead log of this core is missing: it may have voted and must not vote again; empty the data directory and let the core be admitted anew',
+    );
+  }
+  for (const d of opened.recovery.damage) env.log.error('the write-ahead log is damaged', { file: d.file, offset: d.offset, reason: d.reason });
+  return opened.wal;
+}
