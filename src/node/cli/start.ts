@@ -1,0 +1,53 @@
+// `starmesh start`: one node in the foreground, until a signal or, under a supervisor, until the pipe
+// to the supervisor closes.
+import type { RunningNode } from '../start-node.js';
+import { readConfig } from './read-config.js';
+
+/** A stop that takes longer is cut off. */
+const stopMsMax = 15_000;
+
+export interface StartFlags {
+  readonly config?: string;
+  readonly supervised?: boolean;
+}
+
+/** Resolves with the exit status once the node has stopped. */
+export async function start(flags: StartFlags): Promise<number> {
+  const { config, warnings } = readConfig(flags.config);
+  const ending = endOfLife(flags.supervised === true);
+  void ending.then(cutOff);
+  // Everything a node needs is loaded here only: `ctl` must not pay for it.
+  const { startNode } = await import('../start-node.js');
+  const node: RunningNode = await startNode(config, { warnings });
+  await ending;
+  await node.stop();
+  return 0;
+}
+
+// Unreferenced: it only fires when something still holds the process.
+function cutOff(): void {
+  const timer = setTimeout(() => {
+    console.error(`The node did not stop within ${stopMsMax / 1000} s and is cut off.`);
+    process.exit(1);
+  }, stopMsMax);
+  timer.unref();
+}
+
+/** Resolves at the first reason to stop; a second signal ends the process at once. */
+function endOfLife(supervised: boolean): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const onSignal = (): void => {
+      if (asked) process.exit(1);
+      asked = true;
+      resolve();
+    };
+    process.on('SIGTERM', onSignal);
+    // Ctrl-C in a terminal reaches the whole group; under a supervisor it is the supervisor's to say when.
+    process.on('SIGINT', supervised ? () => {} : onSignal);
+    if (!supervised) return;
+    process.stdin.on('end', resolve).on('close', resolve).on('error', resolve).resume();
+    // Nobody reads our output any more either: writing to a closed pipe must not be the end of us first.
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  });
+}

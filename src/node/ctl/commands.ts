@@ -1,0 +1,46 @@
+// The commands of `starmesh ctl` and the getters of `starmesh eval`, run inside the node. Names
+// are those people know from EMQX; what the answers look like stands in replies.ts.
+import { evaluate } from './eval.js';
+import type { CtlHandlers } from './handlers.js';
+import { type CtlReply, clientReply, clientsReply, clusterReply, kickReply, listRowsMax, rlogReply, statusReply, topicsReply } from './replies.js';
+
+type Command = (args: readonly string[], node: CtlHandlers) => CtlReply | Promise<CtlReply>;
+
+const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
+  ['status', (_args, node) => statusReply(node.status())],
+  ['cluster status', async (_args, node) => clusterReply(await node.clusterStatus())],
+  ['rlog status', (_args, node) => rlogReply(node.rlogStatus())],
+  ['clients list', async (_args, node) => clientsReply(await node.clientsList(listRowsMax))],
+  ['clients show', async ([id], node) => (id === undefined ? usage('clients show CLIENTID') : clientReply(id, await node.clientsShow(id)))],
+  ['clients kick', async ([id], node) => (id === undefined ? usage('clients kick CLIENTID') : kickReply(id, await node.clientsKick(id)))],
+  ['topics list', async (_args, node) => topicsReply(await node.topicsList(listRowsMax))],
+  ['eval', (args, node) => evaluate(args.join(' '), node)],
+]);
+
+// Commands that will come under these names; they say so instead of being unknown.
+const planned: ReadonlySet<string> = new Set(
+  'cluster join,cluster leave,cluster force-leave,cluster recover,cluster evacuate,subscriptions,retainer,listeners,admins,broker,rules,conf,data,topics show'.split(
+    ',',
+  ),
+);
+
+/** Runs one command line; never throws: a failing handler is a reply that is not ok. */
+export async function runCtl(argv: readonly string[], node: CtlHandlers): Promise<CtlReply> {
+  const one = argv[0] ?? '';
+  const two = `${one} ${argv[1] ?? ''}`;
+  try {
+    const short = commands.get(one);
+    if (short !== undefined) return await short(argv.slice(1), node);
+    const long = commands.get(two);
+    if (long !== undefined) return await long(argv.slice(2), node);
+  } catch (error) {
+    return { ok: false, text: `${two.trim()} failed: ${error instanceof Error ? error.message : String(error)}` };
+  }
+  if (planned.has(one) || planned.has(two)) return { ok: false, text: `ctl ${planned.has(two) ? two : one} is not available yet in this version` };
+  const known = [...commands.keys()].filter((c) => c !== 'eval').join(', ');
+  return { ok: false, text: one === '' ? `say what: ${known}` : `there is no command ctl ${argv.join(' ')}; there are ${known}` };
+}
+
+function usage(form: string): CtlReply {
+  return { ok: false, text: `usage: starmesh ctl ${form}` };
+}

@@ -1,0 +1,58 @@
+// What a running node tells and does when it is asked over its control socket. `startNode`
+// implements it; `commands.ts` turns it into text and JSON.
+import type { ShardStatus } from '#db/api.js';
+
+export interface NodeStatus {
+  /** `core1@127.0.0.1`. */
+  readonly node: string;
+  readonly role: 'core' | 'replicant';
+  readonly version: string;
+  readonly state: 'starting' | 'running' | 'stopping';
+}
+
+export interface MemberStatus {
+  readonly name: string;
+  readonly role: 'core' | 'replicant';
+}
+
+export interface ClusterStatus {
+  readonly clusterName: string;
+  /** Empty before the cluster has formed. */
+  readonly clusterId: string;
+  readonly running: readonly MemberStatus[];
+  /** Members that are not running, replicants included until they are forgotten. */
+  readonly stopped: readonly MemberStatus[];
+}
+
+export interface RlogStatus {
+  readonly node: string;
+  readonly role: 'core' | 'replicant';
+  readonly shards: readonly ShardStatus[];
+  /** Names of the shards whose copy on this node is in service. */
+  readonly inSync: readonly string[];
+}
+
+/** Fields as in the HTTP API's `/clients`: `clientid`, `username`, `node`, `connected`, … */
+export interface ClientInfo {
+  readonly clientid: string;
+  readonly [field: string]: string | number | boolean | null;
+}
+
+export interface RouteInfo {
+  /** A topic filter. */
+  readonly topic: string;
+  readonly node: string;
+}
+
+export interface CtlHandlers {
+  status(): NodeStatus;
+  clusterStatus(): ClusterStatus | Promise<ClusterStatus>;
+  rlogStatus(): RlogStatus;
+  /** At most `limit`, in any stable order. */
+  clientsList(limit: number): readonly ClientInfo[] | Promise<readonly ClientInfo[]>;
+  clientsShow(clientid: string): ClientInfo | undefined | Promise<ClientInfo | undefined>;
+  /** False when there is no such client. */
+  clientsKick(clientid: string): boolean | Promise<boolean>;
+  /** At most `limit`, in key order. */
+  topicsList(limit: number): readonly RouteInfo[] | Promise<readonly RouteInfo[]>;
+}
