@@ -15,12 +15,14 @@ export interface HardState {
   readonly votedFor: string;
 }
 
+/** As the Raft machine names them. */
+export type LogEntryKind = 'normal' | 'noop' | 'config';
+
 /** One entry of a shard's Raft log. */
 export interface LogEntry {
   readonly index: number;
   readonly term: number;
-  /** Small number whose meaning belongs to the caller (0–255). */
-  readonly kind: number;
+  readonly kind: LogEntryKind;
   /** Kept in memory for a while: must not be a view of a much larger or reused buffer. */
   readonly data: Uint8Array;
 }
@@ -46,11 +48,11 @@ export interface WalDamage {
 }
 
 export interface ShardAppend {
-  readonly hardState?: HardState;
+  readonly hardState?: HardState | undefined;
   /** Entries from this index on are forgotten first (a new leader's log differs). */
-  readonly truncateFrom?: number;
+  readonly truncateFrom?: number | undefined;
   /** Contiguous, the first one right after the last index (after truncation). */
-  readonly entries?: readonly LogEntry[];
+  readonly entries?: readonly LogEntry[] | undefined;
 }
 
 /** 'failed': the disk refused a write or sync · 'version': format of a newer Starmesh · 'foreign': the log belongs to another node · 'closed'. */

@@ -1,0 +1,149 @@
+// One shard while the log is read at start. Knows what to think of entries when records before
+// them were lost: a log with a hole is *suspect* until something proves that the hole does not
+// matter. The proofs are Raft's log matching (a record of entries says the term of the index
+// before it; a segment's head says last index and term) and a base above the hole.
+import type { EntriesReader, ShardState } from './format.js';
+import { laterHardState, ShardLog } from './shard-log.js';
+import type { LogBase, WalDamage } from './types.js';
+
+interface Suspicion {
+  readonly damage: WalDamage;
+  /** Up to here the log is as it was before the loss. */
+  keep: number;
+  /** Behind the hole the log goes on here, after an index of this term. */
+  resume: { readonly index: number; readonly previousTerm: number } | undefined;
+}
+
+export interface FoundRecord {
+  readonly segment: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly crc: number;
+}
+
+export class RecoveringShard {
+  readonly log: ShardLog;
+  suspicion: Suspicion | undefined;
+  /** A hard state was lost; the mirror may have it. */
+  lostVote: WalDamage | undefined;
+
+  constructor(name: string, number: number) {
+    this.log = new ShardLog(name, number);
+  }
+
+  /** A record of this shard was lost, or an unknown number of records. */
+  suspect(damage: WalDamage): void {
+    const { log } = this;
+    if (this.suspicion === undefined) this.suspicion = { damage, keep: log.lastIndex, resume: undefined };
+    this.#cut(this.suspicion);
+  }
+
+  /** Forgets what came behind a hole: it cannot be relied on any more. */
+  #cut(s: Suspicion): void {
+    const { log } = this;
+    s.resume = undefined;
+    log.truncate(s.keep + 1);
+    log.lastIndex = s.keep;
+  }
+
+  #term(index: number): number | undefined {
+    const s = this.suspicion;
+    if (s === undefined || index <= s.keep) return this.log.term(index);
+    if (s.resume === undefined || index < s.resume.index - 1) return undefined;
+    return index === s.resume.index - 1 ? s.resume.previousTerm : this.log.term(index);
+  }
+
+  entries(r: EntriesReader, place: FoundRecord, damage: () => WalDamage): void {
+    const { log } = this;
+    const before = r.firstIndex - 1;
+    const follows = before >= log.base.index && before <= log.lastIndex && this.#term(before) === r.previousTerm;
+    if (!follows) {
+      this.suspicion ??= { damage: damage(), keep: log.lastIndex, resume: undefined };
+      this.suspicion.keep = Math.max(log.base.index, Math.min(this.suspicion.keep, before));
+      this.#cut(this.suspicion);
+      this.suspicion.resume = { index: r.firstIndex, previousTerm: r.previousTerm };
+    } else {
+      if (this.suspicion !== undefined && before <= this.suspicion.keep) this.suspicion = undefined;
+      log.truncate(r.firstIndex);
+    }
+    log.index.push({ ...place, firstIndex: r.firstIndex });
+    for (let e = r.next(); e !== undefined; e = r.next()) {
+      log.terms.push(e.index, e.term);
+      log.lastIndex = e.index;
+    }
+  }
+
+  truncate(from: number): void {
+    const { log, suspicion: s } = this;
+    if (from <= log.base.index) return;
+    if (s !== undefined && (s.resume === undefined || from <= s.resume.index)) {
+      // Proves nothing: what is left may still be what the lost record overwrote.
+      s.keep = Math.min(s.keep, from - 1);
+      this.#cut(s);
+    } else {
+      log.truncate(from);
+    }
+  }
+
+  base(base: LogBase): void {
+    const { log, suspicion: s } = this;
+    if (base.index < log.base.index) return;
+    const proven = base.index <= log.lastIndex && this.#term(base.index) === base.term;
+    if (proven) {
+      log.compact(base);
+      if (s !== undefined && base.index > s.keep) this.suspicion = undefined;
+      return;
+    }
+    log.reset(base);
+    if (s === undefined) return;
+    s.keep = base.index;
+    s.resume = undefined;
+  }
+
+  install(base: LogBase, adopted: RecoveringShard | undefined): void {
+    const { log } = this;
+    if (adopted === undefined) {
+      log.reset(base);
+      this.suspicion = undefined;
+      return;
+    }
+    adopted.base(base);
+    log.adopt(adopted.log, base);
+    this.suspicion = adopted.suspicion;
+  }
+
+  /** A segment's head tells the shard's state at that point. */
+  head(state: ShardState, known: boolean, damage: () => WalDamage): void {
+    const { log } = this;
+    log.hardState = laterHardState(log.hardState, state.hardState);
+    log.damage = state.damage;
+    this.lostVote = undefined;
+    if (!known) log.reset(state.base);
+    else if (state.base.index > log.base.index) this.base(state.base);
+    else if (state.base.index === log.base.index) log.base = state.base;
+    const { lastIndex, lastTerm } = state;
+    if (this.#term(lastIndex) === lastTerm) {
+      log.truncate(lastIndex + 1);
+      if (this.suspicion !== undefined && lastIndex <= this.suspicion.keep) this.suspicion = undefined;
+      return;
+    }
+    this.suspicion ??= { damage: damage(), keep: log.lastIndex, resume: undefined };
+    this.suspicion.keep = Math.max(log.base.index, Math.min(this.suspicion.keep, lastIndex));
+    this.#cut(this.suspicion);
+    this.suspicion.resume = { index: lastIndex + 1, previousTerm: lastTerm };
+    log.lastIndex = lastIndex;
+  }
+
+  /** After the last record: what is left is a log without holes. */
+  finish(): ShardLog {
+    const { log, suspicion: s } = this;
+    if (s !== undefined) {
+      log.damage = s.damage;
+      this.#cut(s);
+    }
+    log.writtenIndex = log.lastIndex;
+    log.durableIndex = log.lastIndex;
+    log.syncingIndex = log.lastIndex;
+    return log;
+  }
+}
