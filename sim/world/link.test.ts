@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { MalformedError } from '#base/byte-reader.js';
 import { type LinkNode, linked, linkWorld, pair, text } from './link-bench.js';
 
 test('a pair comes up once, and frames arrive in order on every lane, both ways', () => {
@@ -244,6 +245,29 @@ test('removed targets are closed, and stay away; closing tells the peers', () =>
   assert.equal(b.events.at(-1), 'down n1 local');
   assert.deepEqual(a.events.slice(-2), ['down n2 closed', 'dead n2']);
   assert.equal(b.sim.net.openCount(b.sim.scope), 0);
+});
+
+test('of a node that we gave up we do not want to know whether it is dead', () => {
+  const { world, a, b } = linked(22);
+  a.setTargets([]);
+  b.sim.crash({ kind: 'kill' });
+  world.runFor(5_000);
+  assert.deepEqual(a.events, ['up n2', 'down n2 local']);
+});
+
+test('links that go down as soon as they are up are made ever more slowly', () => {
+  const { world, nodes } = linkWorld({ seed: 23 }, [{}, { ownHandlers: true }]);
+  const [a, b] = nodes as [LinkNode, LinkNode];
+  // A frame that the other side cannot read closes the link, and nothing else.
+  b.links.onFrame('raft', () => {
+    throw new MalformedError('no such thing');
+  });
+  a.links.listen({ onUp: (peer) => void a.links.send(peer.nodeId, 'raft', text('?')) });
+  a.setTargets([b]);
+  world.runFor(30_000);
+  assert.ok(b.count('down n1 protocol') > 10, 'it goes on trying');
+  assert.ok(b.events.length < 80, `${b.events.length} events`);
+  assert.equal(a.count('dead n2'), 0);
 });
 
 test('a changed hello is seen by linked peers and in new links', () => {
