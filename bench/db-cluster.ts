@@ -1,0 +1,90 @@
+// Starts database nodes as processes on loopback and measures writes through three cores, the
+// cost of replicants, bootstrap and resume. Usage: node dist/bench/db-cluster.js [--replicants N]
+// [--writers 1,16,256] [--seconds S] [--value-bytes N] [--from leader|follower|replicant]
+import { type ChildProcess, fork } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import type { BenchCommand, BenchNodeOptions, BenchResult } from './db-node.js';
+
+type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
+
+class BenchNode {
+  readonly name: string;
+  readonly role: 'core' | 'replicant';
+  readonly #process: ChildProcess;
+  readonly ready: Promise<void>;
+  readonly #waiting: Map<number, (r: BenchResult) => void> = new Map();
+  #id = 0;
+
+  constructor(options: BenchNodeOptions) {
+    this.name = options.name;
+    this.role = options.role;
+    this.#process = fork(fileURLToPath(new URL('./db-node.js', import.meta.url)), [JSON.stringify(options)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    let isReady: () => void = () => {};
+    this.ready = new Promise((resolve) => {
+      isReady = resolve;
+    });
+    this.#process.on('message', (m: BenchResult | { ready: true }) => {
+      if ('ready' in m) return isReady();
+      this.#waiting.get(m.id)?.(m);
+      this.#waiting.delete(m.id);
+    });
+  }
+
+  ask(command: WithoutId<BenchCommand>): Promise<BenchResult> {
+    const id = ++this.#id;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#process.send({ ...command, id });
+    });
+  }
+
+  kill(): void {
+    this.#process.kill('SIGKILL');
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      cores: { type: 'string', default: '3' },
+      replicants: { type: 'string', default: '0' },
+      writers: { type: 'string', default: '1,16,256' },
+      seconds: { type: 'string', default: '4' },
+      'value-bytes': { type: 'string', default: '100' },
+      from: { type: 'string', default: 'leader' },
+      dir: { type: 'string', default: tmpdir() },
+      port: { type: 'string', default: '24370' },
+    },
+  });
+  const dir = mkdtempSync(join(values.dir, 'starmesh-bench-'));
+  const port = Number(values.port);
+  const coreCount = Number(values.cores);
+  const cores = Array.from({ length: coreCount }, (_, i) => ({ name: `core${i + 1}@127.0.0.1`, port: port + i }));
+  const nodes = cores.map((c) => new BenchNode({ ...c, role: 'core', dataDir: join(dir, c.name), cores }));
+  for (let i = 0; i < Number(values.replicants); i++) {
+    const name = `replicant${i + 1}@127.0.0.1`;
+    nodes.push(new BenchNode({ name, role: 'replicant', port: port + coreCount + i, dataDir: join(dir, name), cores }));
+  }
+  try {
+    await Promise.all(nodes.map((n) => n.ready));
+    const states = await Promise.all(nodes.map((n) => n.ask({ type: 'status' })));
+    const leader = nodes[states.findIndex((s) => s.leads)];
+    const follower = nodes.find((n, i) => n.role === 'core' && !states[i]?.leads);
+    const from = values.from === 'leader' ? leader : values.from === 'follower' ? follower : nodes.find((n) => n.role === 'replicant');
+    if (from === undefined) throw new Error(`there is no ${values.from}`);
+    for (const writers of values.writers.split(',').map(Number)) {
+      const r = await from.ask({ type: 'write', writers, seconds: Number(values.seconds), valueBytes: Number(values['value-bytes']), until: 'committed' });
+      const rate = Math.round(r.writes / r.seconds);
+      process.stdout.write(`cores ${coreCount}  replicants ${values.replicants}  from ${values.from}  writers ${writers}: ${rate} writes/s, p50 ${r.p50Ms.toFixed(2)} ms, p99 ${r.p99Ms.toFixed(2)} ms, failed ${r.failed}\n`);
+    }
+  } finally {
+    for (const n of nodes) n.kill();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+await main();
