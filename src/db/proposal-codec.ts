@@ -5,6 +5,7 @@
 //   reply: count × (u8 code · varint index · blob reply), in the order of the request
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
+import { copyBytes } from '#base/bytes.js';
 
 export const proposalKind: { readonly ops: 0; readonly command: 1; readonly transaction: 2; readonly void: 3 } = {
   ops: 0,
@@ -66,7 +67,7 @@ export function writeProposalBatch(w: ByteWriter, b: ProposalBatch): void {
 
 /** Bodies are copies: they outlive the frame. */
 export function readProposalBatch(bytes: Uint8Array): ProposalBatch {
-  const r = new ByteReader(bytes.slice());
+  const r = new ByteReader(copyBytes(bytes));
   const shard = r.string();
   const incarnation = r.varint();
   const receivedUpTo = r.varint();
@@ -95,7 +96,7 @@ export function encodeAnswers(answers: readonly Answer[]): Uint8Array {
 
 /** Replies are copies. */
 export function decodeAnswers(bytes: Uint8Array): Answer[] {
-  const r = new ByteReader(bytes.slice());
+  const r = new ByteReader(copyBytes(bytes));
   const answers: Answer[] = [];
   for (let n = r.varint(); n > 0; n--) answers.push({ code: r.u8() as AnswerCode, index: r.varint(), reply: r.blob() });
   return answers;

@@ -6,6 +6,7 @@
 // ignores everything of the shard until the `opened` that answers it.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
+import { copyBytes } from '#base/bytes.js';
 import type { AppliedEntry } from './apply.js';
 
 /** resume: entries follow · bootstrap: chunks follow, then entries · later: try again, or elsewhere. */
@@ -124,7 +125,7 @@ export function encodeRlog(m: RlogMessage): Uint8Array {
 
 /** Contents are copies of the frame, so that they may be kept. Throws MalformedError. */
 export function decodeRlog(frame: Uint8Array): RlogMessage {
-  const r = new ByteReader(frame.slice());
+  const r = new ByteReader(copyBytes(frame));
   const code = r.u8();
   const shard = r.string();
   switch (code) {

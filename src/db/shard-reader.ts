@@ -1,7 +1,7 @@
 // Reads of one copy of a shard's tables, rows of dead incarnations left out. Plain rows and the
 // side rows of long keys are merged by full key. Used for local reads, and below the leader's
 // overlay of writes that are not applied yet.
-import { compareBytes } from '#base/bytes.js';
+import { compareBytes, copyBytes } from '#base/bytes.js';
 import type { Hash } from '#env/hash.js';
 import type { TableStore } from '#env/tables.js';
 import type { Reader, Row, Table } from './api.js';
@@ -88,7 +88,7 @@ export class ShardReader implements Reader {
   #seekMerged(table: Table, key: Uint8Array): { readonly key: Uint8Array; readonly row: Row } | undefined {
     let result: { readonly key: Uint8Array; readonly row: Row } | undefined;
     this.range(table, key, undefined, (k, row) => {
-      result = { key: k.slice(), row: { value: row.value.slice(), owner: row.owner } };
+      result = { key: copyBytes(k), row: { value: copyBytes(row.value), owner: row.owner } };
       return false;
     });
     return result;
@@ -100,7 +100,7 @@ export class ShardReader implements Reader {
     this.store.range(sideStart(tableId, start), tableId === 0x7e && end === undefined ? undefined : stop, (_, bytes) => {
       const row = decodeStored(bytes, true);
       if (row.key !== undefined && this.#visible(row.owner) && keyInRange(row.key, start, end)) {
-        rows.push({ key: row.key.slice(), row: { value: row.value.slice(), owner: row.owner } });
+        rows.push({ key: copyBytes(row.key), row: { value: copyBytes(row.value), owner: row.owner } });
       }
       return true;
     });

@@ -14,9 +14,11 @@
 // A segment begins with its head: the node's id once more, the complete state of every shard but
 // its entries, and `headEnd`. `previousEnd` says where the segment before it ended: it was synced
 // up to there before this one was begun.
+
 import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
 import type { ByteWriter } from '#base/byte-writer.js';
+import { copyBytes } from '#base/bytes.js';
 import { crc32c } from '#base/crc32c.js';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import type { HardState, LogBase, LogEntry, LogEntryKind, WalDamage } from './types.js';
@@ -136,7 +138,7 @@ export function writeBase(w: ByteWriter, b: LogBase): void {
 export function readBase(r: ByteReader): LogBase {
   const index = r.varint();
   const term = r.varint();
-  const config = r.blob().slice();
+  const config = copyBytes(r.blob());
   const historyId = r.string();
   return { index, term, config, historyId, generation: r.varint() };
 }

@@ -1,7 +1,7 @@
 // Reads entries of one shard back from segment files, through its record index. What is read is
 // checked again: the disk may have lost what was there at start.
 import { MalformedError } from '#base/byte-reader.js';
-import { emptyBytes } from '#base/bytes.js';
+import { copyBytes, emptyBytes } from '#base/bytes.js';
 import { crc32c } from '#base/crc32c.js';
 import { type Files, FilesError } from '#env/files.js';
 import { EntriesReader, recordHeaderBytes, recordTrailerBytes, segmentName } from './format.js';
@@ -42,7 +42,7 @@ export class LogReader {
           if (e.index < next) continue;
           if (left < e.data.length && next > from) return undefined;
           left -= e.data.length;
-          out.push({ ...e, data: e.data.slice() });
+          out.push({ ...e, data: copyBytes(e.data) });
           next++;
         }
         if (record === undefined) return `${this.#dir}/${segmentName(place.segment)} at ${place.offset} is not what was written`;
