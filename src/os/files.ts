@@ -61,7 +61,11 @@ export class OsFiles implements Files {
   }
 
   read(path: string): Uint8Array {
-    return attempt(path, () => readFileSync(this.#full(path)));
+    return attempt(path, () => {
+      // A plain view: slice() of a Buffer would not copy.
+      const bytes = readFileSync(this.#full(path));
+      return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    });
   }
 
   readAt(path: string, offset: number, length: number): Uint8Array {
