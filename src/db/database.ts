@@ -1,14 +1,11 @@
 // The database of one node: all its shards, the rpc methods by which nodes write to each other's
 // leaders, and the `Database` that the other rooms use. Built by `node` (or the simulator), fed by
 // `cluster` with formation, incarnation and members.
-import { ByteReader, MalformedError } from '#base/byte-reader.js';
-import { ByteWriter } from '#base/byte-writer.js';
+import { MalformedError } from '#base/byte-reader.js';
 import { copyBytes, emptyBytes } from '#base/bytes.js';
-import { utf8Encode } from '#base/utf8.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
-import type { Links, PeerHello, RpcReply } from '#link/api.js';
-import { encodeConfig } from '#raft/codec.js';
+import type { Links, PeerHello } from '#link/api.js';
 import type { Wal } from '#store/types.js';
 import {
   type Database,
@@ -26,27 +23,17 @@ import {
 import { type DbBounds, dbBounds } from './bounds.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
-import {
-  answer,
-  encodeAnswers,
-  encodeCommand,
-  encodeOps,
-  encodeTransaction,
-  type ProposedOp,
-  proposalKind,
-  readProposalBatch,
-} from './proposal-codec.js';
-import { outcomesMethod, Proposer, proposeMethod } from './proposer.js';
+import { prepareLog } from './prepare-log.js';
+import { encodeCommand, encodeOps, encodeTransaction, type ProposedOp, proposalKind } from './proposal-codec.js';
+import { Proposer } from './proposer.js';
 import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
 import { decodeRlog } from './rlog-codec.js';
+import { ShardRpc } from './shard-rpc.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
-import { encodePosition, metaKey, startPosition } from './system-rows.js';
-import { TrackingReader } from './tracking-reader.js';
+import { transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
 
-const readIndexMethod = 'db.readIndex';
-const loadMethod = 'rlog.load';
 const tickMs = 25;
 
 /** Generations of one shard's tables (store/generations on disk). */
@@ -98,6 +85,7 @@ export class NodeDatabase implements Database {
   readonly #schemas: Map<string, ShardSchema> = new Map();
   readonly #byTable: Map<Table, Held> = new Map();
   readonly #transport: RaftTransport;
+  readonly #rpc: ShardRpc;
   readonly #incarnationListeners: ((incarnation: number) => void)[] = [];
   #incarnation = 0;
   #timer: Timer | undefined;
@@ -114,6 +102,7 @@ export class NodeDatabase implements Database {
     this.role = options.role;
     this.bounds = { ...dbBounds, ...options.bounds };
     this.#transport = new RaftTransport(options.links);
+    this.#rpc = new ShardRpc(options.env, options.links, options.nodeId, this.bounds, (shard) => this.#held.get(shard)?.core);
     for (const schema of options.schemas) {
       this.#schemas.set(schema.name, schema);
       if (this.role === 'core' || schema.replicate === 'all') this.#hold(schema);
@@ -150,7 +139,7 @@ export class NodeDatabase implements Database {
         bounds: this.bounds,
         schema,
         generations: maker,
-        chooseCore: (shard, not, chosen) => this.#chooseCore(shard, not, chosen),
+        chooseCore: (shard, not, chosen) => this.#rpc.chooseCore(shard, not, chosen),
         onState: (state) => env.log.info('replica state', { shard: schema.name, state }),
         onInService: () => this.#proposers.get(schema.name)?.kick(),
       },
@@ -183,30 +172,10 @@ export class NodeDatabase implements Database {
     const wal = this.#o.wal?.shard(h.schema.name);
     if (wal === undefined) return done(new Error('a core needs a write-ahead log'));
     const historyId = `${formation.clusterId}/${h.schema.name}`;
-    const begin = (): void => {
-      this.#makeCoreShard(h, wal, historyId);
-      done(undefined);
-    };
-    if (wal.base.historyId === '') {
-      // Newly formed: the voters are the configuration at index 0, in tables and log alike.
-      const config = encodeConfig({ voters: formation.voters, learners: [] });
-      const position = { ...startPosition, config, historyId };
-      h.state.store.write([{ key: metaKey, value: encodePosition(position) }], (error) => {
-        if (error !== undefined) return done(error);
-        h.state.cursor.system.position = position;
-        wal.installBase({ index: 0, term: 0, config, historyId, generation: h.state.generation }, undefined, (failure) =>
-          failure === undefined ? begin() : done(failure),
-        );
-      });
-      return;
-    }
-    const { appliedIndex, appliedTerm, config } = h.state.position;
-    const same = appliedIndex <= wal.lastIndex && (appliedIndex < wal.base.index || wal.term(appliedIndex) === appliedTerm);
-    if (same) return begin();
-    // The tables are a copy of a leader's that was put in service just before a crash: the log follows them.
-    wal.installBase({ index: appliedIndex, term: appliedTerm, config, historyId, generation: h.state.generation }, undefined, (failure) =>
-      failure === undefined ? begin() : done(failure),
-    );
+    prepareLog(h.state, wal, formation.voters, historyId, (error) => {
+      if (error === undefined && !this.#closed) this.#makeCoreShard(h, wal, historyId);
+      done(error);
+    });
   }
 
   #makeCoreShard(h: Held, wal: ReturnType<Wal['shard']>, historyId: string): void {
@@ -245,7 +214,7 @@ export class NodeDatabase implements Database {
         const raft = this.#held.get(shard)?.core?.raft;
         return raft === undefined || raft.leader === '' ? undefined : raft.leader;
       },
-      cores: () => this.#cores(),
+      cores: () => this.#rpc.cores(),
       localLeader:
         this.role !== 'core'
           ? undefined
@@ -257,12 +226,6 @@ export class NodeDatabase implements Database {
       whenApplied: (index, deadlineAt, then) => this.#whenApplied(shard, index, deadlineAt, then),
       onFenced: (incarnation) => this.onFenced(incarnation),
     });
-  }
-
-  #cores(): string[] {
-    const ids: string[] = [];
-    for (const p of this.#o.links.peers()) if (p.role === 'core') ids.push(p.nodeId);
-    return ids;
   }
 
   // ---- members and incarnation (told by `cluster`) ----
@@ -355,10 +318,6 @@ export class NodeDatabase implements Database {
       },
     });
     links.onFrame('rlog', (from, frame) => this.#rlog(from, frame));
-    links.handle(proposeMethod, (from, body, reply) => this.#onPropose(from, body, reply));
-    links.handle(outcomesMethod, (_from, body, reply) => this.#onOutcomes(body, reply));
-    links.handle(readIndexMethod, (_from, body, reply) => this.#onReadIndex(body, reply));
-    links.handle(loadMethod, (_from, body, reply) => this.#onLoad(body, reply));
   }
 
   #rlog(from: PeerHello, frame: Uint8Array): void {
@@ -371,89 +330,6 @@ export class NodeDatabase implements Database {
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       this.#o.env.log.warn('malformed log stream message', { from: from.name });
-    }
-  }
-
-  #onPropose(from: PeerHello, body: Uint8Array, reply: RpcReply): void {
-    try {
-      const batch = readProposalBatch(body);
-      const core = this.#held.get(batch.shard)?.core;
-      const leader = core?.leader;
-      if (leader === undefined) return reply(undefined, this.#notLeader(core));
-      leader.submit(from.nodeId, batch, (answers) => reply(undefined, encodeAnswers(answers)));
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
-      reply('malformed proposals');
-    }
-  }
-
-  #notLeader(core: CoreShard | undefined): Uint8Array {
-    const hint = core === undefined || core.raft.leader === '' || core.raft.leader === this.nodeId ? emptyBytes : utf8Encode(core.raft.leader);
-    return encodeAnswers([{ code: answer.notLeader, index: 0, reply: hint }]);
-  }
-
-  #onOutcomes(body: Uint8Array, reply: RpcReply): void {
-    const r = new ByteReader(body);
-    const core = this.#held.get(r.string())?.core;
-    const old = r.varint();
-    const renewed = r.varint();
-    const leader = core?.leader;
-    if (leader === undefined) return reply(undefined, this.#notLeader(core));
-    if (leader.head.streams.get(renewed) === undefined)
-      return reply(undefined, encodeAnswers([{ code: answer.notAdmitted, index: 0, reply: emptyBytes }]));
-    const stream = leader.head.streams.get(old);
-    const answers = Array.from({ length: r.varint() }, () => {
-      const outcome = stream?.outcomes.get(r.varint());
-      return outcome === undefined
-        ? { code: answer.gap, index: 0, reply: emptyBytes }
-        : { code: outcome.status, index: outcome.index, reply: outcome.reply };
-    });
-    reply(undefined, encodeAnswers(answers));
-  }
-
-  #onReadIndex(body: Uint8Array, reply: RpcReply): void {
-    const core = this.#held.get(new ByteReader(body).string())?.core;
-    if (core === undefined || core.raft.role !== 'leader') return reply('not the leader');
-    core.readIndex((index) => {
-      if (index === undefined) return reply('not the leader');
-      const w = new ByteWriter(16);
-      w.varint(index);
-      reply(undefined, w.finish());
-    });
-  }
-
-  #onLoad(body: Uint8Array, reply: RpcReply): void {
-    const core = this.#held.get(new ByteReader(body).string())?.core;
-    if (core?.readyToServe !== true) return reply('not in sync');
-    const w = new ByteWriter(8);
-    w.varint(core.server.streams);
-    reply(undefined, w.finish());
-  }
-
-  /** The ready core with the fewest streams, near ones first among equals; never the one that just failed if there is another. */
-  #chooseCore(shard: string, not: string | undefined, chosen: (core: string | undefined) => void): void {
-    const { links, env } = this.#o;
-    const all = this.#cores();
-    const others = all.filter((c) => c !== not);
-    const candidates = others.length > 0 ? others : all;
-    if (candidates.length === 0) return chosen(undefined);
-    const ready: { core: string; load: number; rtt: number }[] = [];
-    let missing = candidates.length;
-    const w = new ByteWriter(32);
-    w.string(shard);
-    const body = w.finish();
-    for (const core of candidates) {
-      links.call(core, loadMethod, body, loadDeadlineMs, (failure, answerBody) => {
-        if (failure === undefined)
-          ready.push({
-            core,
-            load: new ByteReader(answerBody).varint(),
-            rtt: (links.roundTripMs(core) ?? 0) * (0.9 + 0.2 * env.random.next()) + env.random.next(),
-          });
-        if (--missing > 0) return;
-        ready.sort((a, b) => a.load - b.load || a.rtt - b.rtt);
-        chosen(ready[0]?.core);
-      });
     }
   }
 
@@ -537,54 +413,16 @@ export class NodeDatabase implements Database {
     const held = this.#held.get(shard);
     if (p === undefined) return;
     if (held === undefined) return done(new WriteFailure('refused', `this node does not hold shard ${shard}`), { index: 0, reply: emptyBytes });
-    const { env } = this.#o;
-    const deadlineAt = env.clock.now() + (options.deadlineMs ?? this.bounds.proposalDeadlineMs);
-    const attempt = (left: number): void => {
-      const tx = new TrackingReader(held.state, this.#incarnation);
-      let reply: Uint8Array | undefined;
-      try {
-        reply = fn(tx);
-      } catch (error) {
-        const message = error instanceof Error ? error.message : String(error);
-        return done(error instanceof WriteFailure ? error : new WriteFailure('refused', message), { index: 0, reply: emptyBytes });
-      }
-      const body = encodeTransaction({ reads: tx.reads, ops: tx.ops, reply: reply === undefined ? emptyBytes : copyBytes(reply) });
-      p.submit(proposalKind.transaction, body, { ...options, deadlineMs: Math.max(0, deadlineAt - env.clock.now()) }, (failure, result) => {
-        if (failure?.kind !== 'conflict' || left <= 0 || env.clock.now() >= deadlineAt) return done(failure, result);
-        // Someone else's write came first: look again once this copy has seen it, with jitter.
-        env.clock.setTimer(1 + env.random.next() * 5 * (this.bounds.transactionRetries - left + 1), () => attempt(left - 1));
-      });
-    };
-    attempt(this.bounds.transactionRetries);
+    transact({ env: this.#o.env, bounds: this.bounds, state: held.state, proposer: p, incarnation: () => this.#incarnation }, fn, options, done);
   }
 
   barrier(shard: string, deadlineMs: number, done: (failure: WriteFailure | undefined) => void): void {
-    const { env, links } = this.#o;
-    const deadlineAt = env.clock.now() + deadlineMs;
-    const held = this.#held.get(shard);
-    if (held === undefined) return done(new WriteFailure('refused', `this node does not hold shard ${shard}`));
-    const reached = (index: number): void => {
+    const deadlineAt = this.#o.env.clock.now() + deadlineMs;
+    if (!this.#held.has(shard)) return done(new WriteFailure('refused', `this node does not hold shard ${shard}`));
+    this.#rpc.readIndex(shard, deadlineAt, (index) => {
+      if (index === undefined) return done(new WriteFailure('no-quorum', `no leader of shard ${shard} answered in time`));
       this.#whenApplied(shard, index, deadlineAt, (ok) => done(ok ? undefined : new WriteFailure('no-quorum', 'this copy did not catch up in time')));
-    };
-    let turn = 0;
-    const retry = (): void => {
-      if (this.#closed || env.clock.now() >= deadlineAt) return done(new WriteFailure('no-quorum', `no leader of shard ${shard} answered in time`));
-      env.clock.setTimer(this.bounds.proposalRetryMs, ask);
-    };
-    const ask = (): void => {
-      if (held.core?.raft.role === 'leader') return held.core.readIndex((index) => (index === undefined ? retry() : reached(index)));
-      const known = held.core?.raft.leader;
-      const cores = this.#cores();
-      const target = known !== undefined && known !== '' ? known : cores[turn++ % Math.max(1, cores.length)];
-      if (target === undefined) return retry();
-      const w = new ByteWriter(32);
-      w.string(shard);
-      links.call(target, readIndexMethod, w.view(), Math.max(1, deadlineAt - env.clock.now()), (failure, body) => {
-        if (failure !== undefined) return retry();
-        reached(new ByteReader(body).varint());
-      });
-    };
-    ask();
+    });
   }
 
   subscribe(shard: string, feed: Feed): () => void {
@@ -639,5 +477,3 @@ export class NodeDatabase implements Database {
     if (this.#held.size === 0) done();
   }
 }
-
-const loadDeadlineMs = 300;

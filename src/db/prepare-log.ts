@@ -1,0 +1,32 @@
+// Makes a core's log and tables of one shard fit each other before Raft starts on them: begins both
+// at formation, and finishes what a crash interrupted between the two.
+import { encodeConfig } from '#raft/codec.js';
+import type { WalShard } from '#store/types.js';
+import type { ShardState } from './shard-state.js';
+import { encodePosition, metaKey, startPosition } from './system-rows.js';
+
+export function prepareLog(
+  state: ShardState,
+  wal: WalShard,
+  voters: readonly string[],
+  historyId: string,
+  done: (error: Error | undefined) => void,
+): void {
+  const { generation } = state;
+  if (wal.base.historyId === '') {
+    // Newly formed: the voters are the configuration at index 0, in tables and log alike.
+    const config = encodeConfig({ voters, learners: [] });
+    const position = { ...startPosition, config, historyId };
+    state.store.write([{ key: metaKey, value: encodePosition(position) }], (error) => {
+      if (error !== undefined) return done(error);
+      state.cursor.system.position = position;
+      wal.installBase({ index: 0, term: 0, config, historyId, generation }, undefined, done);
+    });
+    return;
+  }
+  const { appliedIndex, appliedTerm, config } = state.position;
+  const fits = appliedIndex <= wal.lastIndex && (appliedIndex < wal.base.index || wal.term(appliedIndex) === appliedTerm);
+  if (fits) return done(undefined);
+  // The tables are a copy of a leader's that was put in service just before a crash: the log follows them.
+  wal.installBase({ index: appliedIndex, term: appliedTerm, config, historyId, generation }, undefined, done);
+}

@@ -1,0 +1,158 @@
+// The rpc methods by which nodes ask a shard's core: to take proposals, to say what became of an
+// old stream, how far a linearizable read must wait, and how much it has to do.
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import { emptyBytes } from '#base/bytes.js';
+import { utf8Encode } from '#base/utf8.js';
+import type { Env } from '#env/env.js';
+import type { Links, PeerHello, RpcReply } from '#link/api.js';
+import type { DbBounds } from './bounds.js';
+import type { CoreShard } from './core-shard.js';
+import { answer, encodeAnswers, readProposalBatch } from './proposal-codec.js';
+import { outcomesMethod, proposeMethod } from './proposer.js';
+
+const readIndexMethod = 'db.readIndex';
+const loadMethod = 'rlog.load';
+const loadDeadlineMs = 300;
+
+export class ShardRpc {
+  readonly #env: Env;
+  readonly #links: Links;
+  readonly #nodeId: string;
+  readonly #bounds: DbBounds;
+  readonly #core: (shard: string) => CoreShard | undefined;
+
+  constructor(env: Env, links: Links, nodeId: string, bounds: DbBounds, core: (shard: string) => CoreShard | undefined) {
+    this.#env = env;
+    this.#links = links;
+    this.#nodeId = nodeId;
+    this.#bounds = bounds;
+    this.#core = core;
+    links.handle(proposeMethod, (from, body, reply) => this.#onPropose(from, body, reply));
+    links.handle(outcomesMethod, (_from, body, reply) => this.#onOutcomes(body, reply));
+    links.handle(readIndexMethod, (_from, body, reply) => this.#onReadIndex(body, reply));
+    links.handle(loadMethod, (_from, body, reply) => this.#onLoad(body, reply));
+  }
+
+  /** Cores whose link is up, this node not among them. */
+  cores(): string[] {
+    const ids: string[] = [];
+    for (const p of this.#links.peers()) if (p.role === 'core') ids.push(p.nodeId);
+    return ids;
+  }
+
+  #onPropose(from: PeerHello, body: Uint8Array, reply: RpcReply): void {
+    try {
+      const batch = readProposalBatch(body);
+      const core = this.#core(batch.shard);
+      const leader = core?.leader;
+      if (leader === undefined) return reply(undefined, this.#notLeader(core));
+      leader.submit(from.nodeId, batch, (answers) => reply(undefined, encodeAnswers(answers)));
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      reply('malformed proposals');
+    }
+  }
+
+  #notLeader(core: CoreShard | undefined): Uint8Array {
+    const hint = core === undefined || core.raft.leader === '' || core.raft.leader === this.#nodeId ? emptyBytes : utf8Encode(core.raft.leader);
+    return encodeAnswers([{ code: answer.notLeader, index: 0, reply: hint }]);
+  }
+
+  #onOutcomes(body: Uint8Array, reply: RpcReply): void {
+    const r = new ByteReader(body);
+    const core = this.#core(r.string());
+    const old = r.varint();
+    const renewed = r.varint();
+    const leader = core?.leader;
+    if (leader === undefined) return reply(undefined, this.#notLeader(core));
+    if (leader.head.streams.get(renewed) === undefined)
+      return reply(undefined, encodeAnswers([{ code: answer.notAdmitted, index: 0, reply: emptyBytes }]));
+    const stream = leader.head.streams.get(old);
+    const answers = Array.from({ length: r.varint() }, () => {
+      const outcome = stream?.outcomes.get(r.varint());
+      return outcome === undefined
+        ? { code: answer.gap, index: 0, reply: emptyBytes }
+        : { code: outcome.status, index: outcome.index, reply: outcome.reply };
+    });
+    reply(undefined, encodeAnswers(answers));
+  }
+
+  #onReadIndex(body: Uint8Array, reply: RpcReply): void {
+    const core = this.#core(new ByteReader(body).string());
+    if (core === undefined || core.raft.role !== 'leader') return reply('not the leader');
+    core.readIndex((index) => {
+      if (index === undefined) return reply('not the leader');
+      const w = new ByteWriter(16);
+      w.varint(index);
+      reply(undefined, w.finish());
+    });
+  }
+
+  #onLoad(body: Uint8Array, reply: RpcReply): void {
+    const core = this.#core(new ByteReader(body).string());
+    if (core?.readyToServe !== true) return reply('not in sync');
+    const w = new ByteWriter(8);
+    w.varint(core.server.streams);
+    reply(undefined, w.finish());
+  }
+
+  /** The ready core with the fewest streams, near ones first among equals; never the one that just failed if there is another. */
+  chooseCore(shard: string, not: string | undefined, chosen: (core: string | undefined) => void): void {
+    const links = this.#links;
+    const env = this.#env;
+    const all = this.cores();
+    const others = all.filter((c) => c !== not);
+    const candidates = others.length > 0 ? others : all;
+    if (candidates.length === 0) return chosen(undefined);
+    const ready: { core: string; load: number; rtt: number }[] = [];
+    let missing = candidates.length;
+    const w = new ByteWriter(32);
+    w.string(shard);
+    const body = w.finish();
+    for (const core of candidates) {
+      links.call(core, loadMethod, body, loadDeadlineMs, (failure, answerBody) => {
+        if (failure === undefined)
+          ready.push({
+            core,
+            load: new ByteReader(answerBody).varint(),
+            rtt: (links.roundTripMs(core) ?? 0) * (0.9 + 0.2 * env.random.next()) + env.random.next(),
+          });
+        if (--missing > 0) return;
+        ready.sort((a, b) => a.load - b.load || a.rtt - b.rtt);
+        chosen(ready[0]?.core);
+      });
+    }
+  }
+
+  /** What everything read from now on must include, from the shard's leader; undefined when none answered by the deadline. */
+  readIndex(shard: string, deadlineAt: number, done: (index: number | undefined) => void): void {
+    const env = this.#env;
+    const core = this.#core(shard);
+    let turn = 0;
+    const retry = (): void => {
+      if (env.clock.now() >= deadlineAt) return done(undefined);
+      env.clock.setTimer(this.#bounds.proposalRetryMs, ask);
+    };
+    const ask = (): void => {
+      if (core?.raft.role === 'leader') return core.readIndex((index) => (index === undefined ? retry() : done(index)));
+      const known = core?.raft.leader;
+      const cores = this.cores();
+      const target = known !== undefined && known !== '' ? known : cores[turn++ % Math.max(1, cores.length)];
+      if (target === undefined) return retry();
+      const w = new ByteWriter(32);
+      w.string(shard);
+      this.#links.call(
+        target,
+        readIndexMethod,
+        w.view(),
+        Math.max(1, Math.min(this.#bounds.proposalAttemptMs, deadlineAt - env.clock.now())),
+        (failure, body) => {
+          if (failure !== undefined) return retry();
+          done(new ByteReader(body).varint());
+        },
+      );
+    };
+    ask();
+  }
+}
