@@ -106,6 +106,10 @@ export interface PublishPacket {
   readonly rawTopicNameAt?: number | undefined;
   /** Only with `raw`: where in it the two bytes of the Packet Identifier are; 0 when `qos` is 0. */
   readonly rawPacketIdAt?: number | undefined;
+  /** Only with `raw`, and without making its view: the received bytes, and where in them the frame begins and ends. */
+  readonly rawChunk?: Uint8Array | undefined;
+  readonly rawStart?: number | undefined;
+  readonly rawEnd?: number | undefined;
 }
 
 /** What the four acknowledgements of a PUBLISH share. */

@@ -66,6 +66,18 @@ class ReceivedPublish implements PublishPacket {
     return this.#topicNameAt === 0 ? undefined : viewOf(this.#chunk, this.#start, this.#end);
   }
 
+  get rawChunk(): Uint8Array | undefined {
+    return this.#topicNameAt === 0 ? undefined : this.#chunk;
+  }
+
+  get rawStart(): number {
+    return this.#start;
+  }
+
+  get rawEnd(): number {
+    return this.#end;
+  }
+
   get rawTopicNameAt(): number | undefined {
     return this.#topicNameAt === 0 ? undefined : this.#topicNameAt;
   }

@@ -62,6 +62,7 @@ export class Channel implements SessionChannel, AckChannel {
   session: Session | undefined = undefined;
   version: ProtocolVersion = 4;
   clientId = '';
+  username: string | undefined = undefined;
   cleanStart = true;
   keepAliveS = 0;
   /** QoS 1 and 2 messages that may be unacknowledged towards the client. [MQTT-3.3.4-9] */
@@ -75,8 +76,6 @@ export class Channel implements SessionChannel, AckChannel {
   topicAliases: Map<number, string> | undefined = undefined;
   /** Wall clock ms of CONNACK. */
   connectedAt = 0;
-  /** For the broker: publishes of this connection that wait for one of the same topic name. */
-  heldPublishes: unknown = undefined;
   #owed: Deque<DeferredAck> | undefined = undefined;
   /** Reasons not to read from the peer. */
   #paused = 0;
@@ -89,6 +88,11 @@ export class Channel implements SessionChannel, AckChannel {
     this.limits = limits;
     this.counters = counters;
     this.window = limits.maxInflight;
+  }
+
+  /** `1.2.3.4:56789`. */
+  get peer(): string {
+    return this.out.peer;
   }
 
   /** The connection's output has room again. */
@@ -192,7 +196,7 @@ export class Channel implements SessionChannel, AckChannel {
   }
 
   /** The connection is gone without a DISCONNECT. */
-  lost(now: number, _effects: ChannelEffects): void {
+  lost(now: number): void {
     this.end({ by: 'transport', reasonCode: ReasonCode.unspecifiedError, normal: false }, now);
   }
 

@@ -9,9 +9,9 @@ import { publishSizeAs, writePublishAs } from '#mqtt/publish.js';
 import { stringSize } from '#mqtt/wire-writer.js';
 import type { Message, Qos } from './message.js';
 
-/** Bytes `[start, end)` of `buffer`; `packetIdAt` is where the Packet Identifier is, 0 when there is none. */
+/** `bytes[start, end)`; `packetIdAt` is where in `bytes` the Packet Identifier is, 0 when there is none. */
 export interface Frame {
-  buffer: ArrayBufferLike;
+  bytes: Uint8Array;
   start: number;
   end: number;
   packetIdAt: number;
@@ -19,10 +19,9 @@ export interface Frame {
 
 /** Fresh memory is taken in pieces of this size, and cut up. */
 const slabBytes = 64 * 1024;
-const nowhere = new ArrayBuffer(0);
 
 class Slot implements Frame {
-  buffer: ArrayBufferLike = nowhere;
+  bytes: Uint8Array = emptyBytes;
   start = 0;
   end = 0;
   packetIdAt = 0;
@@ -66,7 +65,7 @@ export class Frames {
     this.#round = (this.#round + 1) & 0x3fffffff;
     this.#hasProperties = false;
     // A frame with a topic alias means something to its own connection only; DUP is the sender's own. [MQTT-3.3.1-3]
-    if (source !== undefined && !source.dup && source.properties?.topicAlias === undefined && source.rawTopicNameAt !== undefined) {
+    if (source !== undefined && !source.dup && source.properties?.topicAlias === undefined && source.rawChunk !== undefined) {
       this.#source = source;
       this.#sourceIs5 = sourceVersion === 5;
     } else {
@@ -120,7 +119,7 @@ export class Frames {
     }
     const start = this.#slabAt;
     this.#slabAt = writePublishAs(this.#slab, start, packet, version, qos, retain, dup, qos === 0 ? 0 : 1);
-    slot.buffer = this.#slab.buffer;
+    slot.bytes = this.#slab;
     slot.start = start;
     slot.end = this.#slabAt;
     slot.packetIdAt = qos === 0 ? 0 : start + packetIdOffset(this.#slab, start, packet.topicName);
@@ -136,11 +135,11 @@ function packetIdOffset(bytes: Uint8Array, start: number, topicName: string): nu
 }
 
 function passThrough(source: PublishPacket, slot: Slot): void {
-  const raw = source.raw as Uint8Array;
-  slot.buffer = raw.buffer;
-  slot.start = raw.byteOffset;
-  slot.end = raw.byteOffset + raw.length;
-  slot.packetIdAt = source.qos === 0 ? 0 : raw.byteOffset + (source.rawPacketIdAt as number);
+  const start = source.rawStart as number;
+  slot.bytes = source.rawChunk as Uint8Array;
+  slot.start = start;
+  slot.end = source.rawEnd as number;
+  slot.packetIdAt = source.qos === 0 ? 0 : start + (source.rawPacketIdAt as number);
 }
 
 /** The properties as a receiver gets them. Undefined when there are none. */

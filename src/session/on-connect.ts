@@ -16,6 +16,7 @@ export function onConnect(channel: Channel, packet: ConnectPacket, now: number):
   channel.pauseReading();
   channel.version = packet.protocolVersion;
   channel.clientId = packet.clientId;
+  channel.username = packet.username;
   channel.cleanStart = packet.cleanStart;
   channel.bridgeMode = packet.bridgeMode === true;
   if (p?.maximumPacketSize !== undefined) channel.maximumPacketSize = Math.min(p.maximumPacketSize, noMaximum);

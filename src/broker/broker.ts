@@ -1,0 +1,222 @@
+// The broker of one node: puts its parts together, gives connections their channels, and is what the
+// channels, the command line and the HTTP API talk to.
+import type { Env } from '#env/env.js';
+import type { ConnectPacket, PublishPacket } from '#mqtt/packet.js';
+import { ReasonCode, reasonCodeName } from '#mqtt/reason-code.js';
+import type { ChannelEffects, ChannelEnd, SubscribeRequest } from '#session/channel.js';
+import { Channel } from '#session/channel.js';
+import type { SessionLimits } from '#session/limits.js';
+import type { Message } from '#session/message.js';
+import type { ChannelOutput } from '#session/output.js';
+import type { Session } from '#session/session.js';
+import type { Access } from './access.js';
+import { openAccess } from './access.js';
+import type { ClientInfo, SubscriptionInfo } from './clients.js';
+import { clientInfo, subscriptionsOf } from './clients.js';
+import { Connector } from './connect.js';
+import { Core } from './core.js';
+import type { BrokerMetrics } from './metrics.js';
+import type { BrokerOptions } from './options.js';
+import { defaultBrokerOptions } from './options.js';
+import type { BrokerPorts } from './ports.js';
+import type { PublishOutcome } from './publish.js';
+import { Publisher } from './publish.js';
+import { Sessions } from './sessions.js';
+import { Subscriber } from './subscribe.js';
+import { Takeover } from './takeover.js';
+import type { Timers } from './timers.js';
+import { Unregistered } from './unregistered.js';
+import { Wills } from './wills.js';
+
+export interface BrokerStats {
+  /** Clients connected now. */
+  readonly connections: number;
+  /** Sessions, those without a connection included. */
+  readonly sessions: number;
+  readonly subscriptions: number;
+  /** Topic filters with a subscriber here. */
+  readonly filters: number;
+  /** Route rows of the cluster. */
+  readonly routes: number;
+  readonly retained: number;
+  readonly pendingWills: number;
+  readonly unregisteredSessions: number;
+}
+
+export class Broker implements ChannelEffects {
+  readonly #core: Core;
+  readonly #publisher: Publisher;
+  readonly #wills: Wills;
+  readonly #sessions: Sessions;
+  readonly #subscriber: Subscriber;
+  readonly #connector: Connector;
+  readonly #unregistered: Unregistered;
+
+  constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {
+    const core = new Core(env, options, ports, access);
+    this.#core = core;
+    this.#publisher = new Publisher(core);
+    this.#wills = new Wills(core, this.#publisher);
+    this.#sessions = new Sessions(core, this.#wills);
+    this.#subscriber = new Subscriber(core, this.#sessions);
+    this.#unregistered = new Unregistered(core, this.#sessions);
+    this.#connector = new Connector(core, this.#sessions, this.#unregistered);
+    ports.registry.serve(new Takeover(core, this.#sessions));
+    this.#gauges();
+  }
+
+  // ---- for connections ----
+
+  get env(): Env {
+    return this.#core.env;
+  }
+
+  get timers(): Timers {
+    return this.#core.timers;
+  }
+
+  get limits(): SessionLimits {
+    return this.#core.limits;
+  }
+
+  get metrics(): BrokerMetrics {
+    return this.#core.metrics;
+  }
+
+  newChannel(out: ChannelOutput): Channel {
+    return new Channel(out, this, this.#core.limits, this.#core.metrics);
+  }
+
+  // ---- ChannelEffects ----
+
+  connect(channel: Channel, packet: ConnectPacket): void {
+    this.#connector.connect(channel, packet);
+  }
+
+  publish(channel: Channel, _session: Session, message: Message, packet: PublishPacket, now: number): void {
+    this.#publisher.publish(channel, message, packet, now);
+  }
+
+  subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[]): void {
+    this.#subscriber.subscribe(channel, session, packetId, requests);
+  }
+
+  unsubscribe(channel: Channel, session: Session, packetId: number, topicFilters: readonly string[]): void {
+    this.#subscriber.unsubscribe(channel, session, packetId, topicFilters);
+  }
+
+  closed(channel: Channel, session: Session | undefined, end: ChannelEnd, now: number): void {
+    this.#publisher.closed(channel);
+    if (session === undefined) {
+      if (end.by === 'server') this.#core.metrics.connackError.value++;
+      return;
+    }
+    this.#core.metrics.clientDisconnected.value++;
+    this.#countEnd(end);
+    // Who displaces a connection has told the registry already.
+    const displaced = end.by === 'server' && end.reasonCode === ReasonCode.sessionTakenOver;
+    this.#sessions.disconnected(session, channel, end, now, displaced ? 'silent' : 'tell');
+  }
+
+  #countEnd(end: ChannelEnd): void {
+    const reason = end.by === 'transport' ? 'connectionLost' : reasonCodeName(end.reasonCode);
+    this.#core.env.metrics.counter('starmesh_client_disconnects', 'ends of connections', { by: end.by, reason }).value++;
+  }
+
+  // ---- for the command line, the HTTP API, rules ----
+
+  /** Publishes a message of the broker's own (`makeMessage`). */
+  publishOwn(message: Message, done?: (outcome: PublishOutcome) => void): void {
+    this.#publisher.publishOwn(message, this.#core.now(), done);
+  }
+
+  *clients(): IterableIterator<ClientInfo> {
+    for (const session of this.#core.sessions.values()) yield clientInfo(session);
+  }
+
+  client(clientId: string): ClientInfo | undefined {
+    const session = this.#core.sessions.get(clientId);
+    return session === undefined ? undefined : clientInfo(session);
+  }
+
+  *subscriptions(clientId?: string): IterableIterator<SubscriptionInfo> {
+    if (clientId === undefined) {
+      for (const session of this.#core.sessions.values()) yield* subscriptionsOf(session);
+      return;
+    }
+    const session = this.#core.sessions.get(clientId);
+    if (session !== undefined) yield* subscriptionsOf(session);
+  }
+
+  /** Closes the client's connection, wherever it is, and ends its session. */
+  kick(clientId: string, done: (found: boolean) => void): void {
+    const session = this.#core.sessions.get(clientId);
+    if (session === undefined) this.#core.ports.registry.kick(clientId, done);
+    else {
+      this.#sessions.discard(session, ReasonCode.administrativeAction, this.#core.now(), 'tell');
+      done(true);
+    }
+  }
+
+  /** Sessions with their epochs, for `Registry.reassert` after this node got a new incarnation. */
+  *epochs(): IterableIterator<{ readonly clientId: string; readonly epoch: number }> {
+    for (const session of this.#core.sessions.values()) if (session.epoch > 0) yield { clientId: session.clientId, epoch: session.epoch };
+  }
+
+  /** Topic filters that this node has subscribers of: what its routes should be. */
+  filters(): IterableIterator<string> {
+    return this.#core.subscribers.filters();
+  }
+
+  stats(): BrokerStats {
+    const core = this.#core;
+    return {
+      connections: this.#sessions.connected,
+      sessions: core.sessions.size,
+      subscriptions: core.subscribers.count,
+      filters: core.subscribers.filterCount,
+      routes: core.ports.routes.count,
+      retained: core.ports.retained.count,
+      pendingWills: this.#wills.pendingCount,
+      unregisteredSessions: this.#unregistered.count,
+    };
+  }
+
+  /** Refuses new clients and closes every connection (MQTT 5.0: with `reasonCode`). Sessions stay. */
+  stop(reasonCode: number = ReasonCode.serverShuttingDown): void {
+    this.#connector.stop();
+    const now = this.#core.now();
+    for (const session of [...this.#core.sessions.values()]) session.channel?.disconnect(reasonCode, now);
+  }
+
+  #gauges(): void {
+    const { metrics } = this.#core.env;
+    const gauge = (name: string, help: string, read: () => number): void => {
+      let max = 0;
+      metrics.gaugeFn(`${name}_count`, help, {}, () => {
+        const value = read();
+        max = Math.max(max, value);
+        return value;
+      });
+      metrics.gaugeFn(`${name}_max`, `${help}, the most that was seen`, {}, () => {
+        max = Math.max(max, read());
+        return max;
+      });
+    };
+    gauge('emqx_connections', 'clients connected', () => this.#sessions.connected);
+    gauge('emqx_live_connections', 'clients connected', () => this.#sessions.connected);
+    gauge('emqx_sessions', 'sessions on this node', () => this.#core.sessions.size);
+    gauge('emqx_subscriptions', 'subscriptions on this node', () => this.#core.subscribers.count);
+    gauge('emqx_suboptions', 'subscriptions on this node', () => this.#core.subscribers.count);
+    gauge('emqx_subscribers', 'subscriptions on this node', () => this.#core.subscribers.count);
+    gauge('emqx_topics', 'routes of the cluster', () => this.#core.ports.routes.count);
+    gauge('emqx_retained', 'retained messages of the cluster', () => this.#core.ports.retained.count);
+    metrics.gaugeFn('starmesh_pending_wills', 'wills that wait for their delay', {}, () => this.#wills.pendingCount);
+    metrics.gaugeFn('starmesh_unregistered_sessions', 'sessions taken in without a quorum', {}, () => this.#unregistered.count);
+  }
+}
+
+/** Settings that are not given have their defaults. */
+export function createBroker(env: Env, options: Partial<BrokerOptions>, ports: BrokerPorts, access: Access = openAccess): Broker {
+  return new Broker(env, { ...defaultBrokerOptions, ...options }, ports, access);
+}

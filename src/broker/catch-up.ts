@@ -1,0 +1,172 @@
+// Retained messages for new subscriptions (3.3.1.3, 3.8.4): after the route is effective, everything
+// retained that matches is delivered, paced, and live copies of the same messages are told apart by
+// their origin: a session gets a value by one of the two ways, not by both.
+// One CatchUp per session with SUBSCRIBEs under way; it is the session's gate for live messages.
+import { WheelTimer } from '#base/timer-wheel.js';
+import { deliverAs } from '#session/deliver.js';
+import type { Message } from '#session/message.js';
+import { lowerQos } from '#session/message.js';
+import type { DeliveryGate, Session, Subscription } from '#session/session.js';
+import type { Core } from './core.js';
+
+/** How often a scan that a slow client holds up is looked at again, in ms; and one whose client is away. */
+const retryMs = 100;
+const retryAwayMs = 5000;
+
+interface Scan {
+  readonly subscription: Subscription;
+  after: string | undefined;
+}
+
+export class CatchUp extends WheelTimer implements DeliveryGate {
+  readonly #core: Core;
+  readonly #session: Session;
+  /** Subscriptions whose route is not effective yet. */
+  #waiting = 0;
+  readonly #scans: Scan[] = [];
+  #running = false;
+  /** Retained messages that came live since the first SUBSCRIBE, and those that a scan delivered. */
+  readonly #live = new Set<string>();
+  readonly #scanned = new Set<string>();
+
+  constructor(core: Core, session: Session) {
+    super();
+    this.#core = core;
+    this.#session = session;
+  }
+
+  /** The session's catch-up, made when there is none; undefined while another gate stands (the session is moving). */
+  static of(core: Core, session: Session): CatchUp | undefined {
+    if (session.gate instanceof CatchUp) return session.gate;
+    if (session.gate !== undefined) return undefined;
+    const made = new CatchUp(core, session);
+    session.gate = made;
+    return made;
+  }
+
+  admit(_subscription: Subscription, message: Message): boolean {
+    if (!message.retain || message.payload.length === 0) return true;
+    const id = identity(message);
+    if (this.#scanned.has(id)) return false;
+    if (this.#waiting > 0 || this.#scans.length > 0) this.#remember(this.#live, id);
+    return true;
+  }
+
+  /** A SUBSCRIBE waits for its route. */
+  begin(): void {
+    this.#waiting++;
+    this.#core.timers.cancel(this);
+  }
+
+  /** The route is effective. `wanted`: deliver what is retained. */
+  settled(subscription: Subscription, wanted: boolean): void {
+    this.#waiting--;
+    if (!wanted) {
+      this.#rest();
+      return;
+    }
+    const scan: Scan = { subscription, after: undefined };
+    this.#waiting++;
+    this.#core.ports.retained.barrier(() => {
+      this.#waiting--;
+      this.#scans.push(scan);
+      this.#run();
+    });
+  }
+
+  #run(): void {
+    if (this.#running) return;
+    this.#running = true;
+    let budget = this.#core.options.retainedBatch;
+    while (this.#scans.length > 0 && budget > 0) {
+      const scan = this.#scans[0] as Scan;
+      const delivered = this.#scan(scan, budget);
+      if (delivered === -1) {
+        this.#running = false;
+        this.#core.timers.schedule(this, this.#core.now() + (this.#session.channel === undefined ? retryAwayMs : retryMs));
+        return;
+      }
+      budget -= delivered;
+      if (budget > 0) this.#scans.shift();
+    }
+    this.#running = false;
+    if (this.#scans.length > 0) this.#core.env.clock.endOfTurn(() => this.#run());
+    else this.#rest();
+  }
+
+  /** Delivers up to `budget` messages; fewer when that was all; -1 when the client must be waited for. */
+  #scan(scan: Scan, budget: number): number {
+    const { subscription } = scan;
+    const session = this.#session;
+    // Unsubscribed, replaced or over in the meantime.
+    if (session.ended || session.subscriptions.get(subscription.topicFilter) !== subscription) return 0;
+    const now = this.#core.now();
+    let delivered = 0;
+    let stuck = false;
+    this.#core.ports.retained.scan(
+      subscription.topicFilter,
+      (message) => {
+        if (this.#full()) {
+          stuck = true;
+          return false;
+        }
+        scan.after = message.topicName;
+        if (this.#deliver(subscription, message, now)) delivered++;
+        return delivered < budget;
+      },
+      scan.after,
+    );
+    return stuck ? -1 : delivered;
+  }
+
+  #full(): boolean {
+    const session = this.#session;
+    return session.queuedCount * 2 >= session.home.limits.maxQueuedMessages || session.channel?.out.writable === false;
+  }
+
+  #deliver(subscription: Subscription, message: Message, now: number): boolean {
+    if (message.expiresAt <= now) return false;
+    const id = identity(message);
+    if (this.#live.has(id)) return false;
+    this.#remember(this.#scanned, id);
+    if (subscription.noLocal && message.publisherId === this.#session.clientId) return false;
+    const { frames } = this.#core;
+    frames.begin(message, now);
+    // RETAIN 1 [MQTT-3.3.1-8]
+    deliverAs(this.#session, message, lowerQos(message.qos, subscription.qos), true, subscription.identifiers, frames);
+    frames.end();
+    return true;
+  }
+
+  #remember(set: Set<string>, id: string): void {
+    set.add(id);
+    if (set.size <= this.#core.options.retainedDedupEntries) return;
+    for (const oldest of set) {
+      set.delete(oldest);
+      return;
+    }
+  }
+
+  /** Nothing under way: live copies of what was scanned may still be, for a while. */
+  #rest(): void {
+    if (this.#waiting > 0 || this.#scans.length > 0) return;
+    this.#live.clear();
+    if (this.#scanned.size === 0 || this.#session.ended) this.#remove();
+    else this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);
+  }
+
+  #remove(): void {
+    this.#core.timers.cancel(this);
+    if (this.#session.gate === this) this.#session.gate = undefined;
+  }
+
+  onTimer(): void {
+    if (this.#session.ended) this.#scans.length = 0;
+    if (this.#scans.length > 0) this.#run();
+    else if (this.#waiting === 0) this.#remove();
+  }
+}
+
+function identity(message: Message): string {
+  return `${message.originIncarnation}:${message.originNumber}`;
+}

@@ -1,0 +1,282 @@
+// The journey of a CONNECT: authenticated, registered in the cluster (one owner per client id), its
+// session begun, continued or fetched from the node that holds it, then CONNACK.
+// Invariants: CONNECTs of one client id are handled one after the other on this node (at most one waits);
+// Session Present says 1 only when the complete session is here; nothing is sent before CONNACK.
+import { MalformedError } from '#base/byte-reader.js';
+import { toHex } from '#base/bytes.js';
+import type { ConnectPacket } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Channel } from '#session/channel.js';
+import { accept, refuse, sessionExpiryOf } from '#session/on-connect.js';
+import type { QueuedMessage } from '#session/queue.js';
+import type { Session } from '#session/session.js';
+import { Subscription } from '#session/session.js';
+import type { SessionState } from '#session/session-codec.js';
+import { decodeQueue, decodeSession } from '#session/session-codec.js';
+import { start } from '#session/step.js';
+import type { Core } from './core.js';
+import { HoldBack } from './hold-back.js';
+import type { RegisterResult } from './ports.js';
+import type { Sessions } from './sessions.js';
+import type { Unregistered } from './unregistered.js';
+
+interface Attempt {
+  readonly channel: Channel;
+  readonly packet: ConnectPacket;
+  readonly clientId: string;
+  readonly expiryIntervalS: number;
+}
+
+export class Connector {
+  readonly #core: Core;
+  readonly #sessions: Sessions;
+  readonly #unregistered: Unregistered;
+  /** The attempt under way for a client id, and the newest one that waits for it. */
+  readonly #active = new Map<string, Attempt>();
+  readonly #waiting = new Map<string, Attempt>();
+  #stopping = false;
+
+  constructor(core: Core, sessions: Sessions, unregistered: Unregistered) {
+    this.#core = core;
+    this.#sessions = sessions;
+    this.#unregistered = unregistered;
+  }
+
+  /** New clients are refused from now on. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  connect(channel: Channel, packet: ConnectPacket): void {
+    const core = this.#core;
+    core.metrics.clientConnect.value++;
+    if (this.#stopping) {
+      refuse(channel, ReasonCode.serverUnavailable, core.now());
+      return;
+    }
+    if (packet.clientId === '') channel.clientId = `sm-${toHex(core.env.random.bytes(12))}`; // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
+    const request = { clientId: channel.clientId, username: packet.username, password: packet.password, peer: channel.peer };
+    core.access.authenticate(request, (reasonCode) => {
+      if (channel.state !== 'connecting') return;
+      const refused = reasonCode !== 0 ? reasonCode : this.#mayWill(channel) ? 0 : ReasonCode.notAuthorized;
+      if (refused === 0) this.#enter({ channel, packet, clientId: channel.clientId, expiryIntervalS: sessionExpiryOf(channel, packet) });
+      else {
+        core.metrics.connackAuthError.value++;
+        refuse(channel, refused, core.now()); // [MQTT-3.1.4-2]
+      }
+    });
+  }
+
+  #mayWill(channel: Channel): boolean {
+    const { will } = channel;
+    return will === undefined || this.#core.access.mayPublish(channel, will.topicName, will.qos, will.retain);
+  }
+
+  // ---- one at a time per client id ----
+
+  #enter(attempt: Attempt): void {
+    if (!this.#active.has(attempt.clientId)) {
+      this.#run(attempt);
+      return;
+    }
+    const older = this.#waiting.get(attempt.clientId);
+    this.#waiting.set(attempt.clientId, attempt);
+    if (older !== undefined) refuse(older.channel, ReasonCode.serverBusy, this.#core.now());
+  }
+
+  #run(attempt: Attempt): void {
+    this.#active.set(attempt.clientId, attempt);
+    const { clientId, expiryIntervalS, packet } = attempt;
+    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS };
+    this.#core.ports.registry.register(request, (result) => this.#registered(attempt, result));
+  }
+
+  #leave(attempt: Attempt): void {
+    this.#active.delete(attempt.clientId);
+    const next = this.#waiting.get(attempt.clientId);
+    if (next === undefined) return;
+    this.#waiting.delete(attempt.clientId);
+    if (next.channel.state === 'connecting') this.#run(next);
+  }
+
+  #refuse(attempt: Attempt, reasonCode: number, reasonString?: string): void {
+    const tell = reasonString !== undefined && attempt.packet.properties?.requestProblemInformation !== false;
+    refuse(attempt.channel, reasonCode, this.#core.now(), tell ? { reasonString } : undefined);
+    this.#leave(attempt);
+  }
+
+  // ---- what the registry said ----
+
+  #registered(attempt: Attempt, result: RegisterResult): void {
+    switch (result.kind) {
+      case 'fresh':
+        this.#begin(attempt, result.epoch);
+        return;
+      case 'local':
+        this.#continue(attempt, result.epoch, result.heldEpoch);
+        return;
+      case 'remote':
+        this.#takeOver(attempt, result.epoch, result.state);
+        return;
+      case 'failed':
+        if (result.reason === 'no-quorum') this.#withoutQuorum(attempt);
+        else this.#refuse(attempt, result.reason === 'overtaken' ? ReasonCode.serverBusy : ReasonCode.quotaExceeded);
+    }
+  }
+
+  /** A new session; one that is still here is over. [MQTT-3.1.2-4] */
+  #begin(attempt: Attempt, epoch: number, reasonString?: string): void {
+    const now = this.#core.now();
+    const old = this.#sessions.get(attempt.clientId);
+    if (old !== undefined) this.#sessions.discard(old, ReasonCode.sessionTakenOver, now, 'silent'); // [MQTT-3.1.4-3]
+    if (attempt.channel.state !== 'connecting') {
+      if (epoch > 0) this.#core.ports.registry.ended(attempt.clientId, epoch);
+      this.#leave(attempt);
+      return;
+    }
+    const session = this.#sessions.create(attempt.clientId, epoch, attempt.expiryIntervalS);
+    if (epoch === 0) this.#unregistered.add(session);
+    this.#bind(attempt, session, false, reasonString);
+  }
+
+  /** The session is here. [MQTT-3.1.2-5] */
+  #continue(attempt: Attempt, epoch: number, heldEpoch: number, reasonString?: string): void {
+    const now = this.#core.now();
+    const session = this.#sessions.get(attempt.clientId);
+    if (session === undefined || session.epoch !== heldEpoch) {
+      this.#begin(attempt, epoch, reasonString);
+      return;
+    }
+    if (session.channel !== undefined) {
+      this.#core.metrics.sessionTakenover.value++;
+      session.channel.disconnect(ReasonCode.sessionTakenOver, now); // [MQTT-3.1.4-3]
+    }
+    // One that was to end with its connection has. [MQTT-3.1.2-6] of 3.1.1
+    if (session.ended) {
+      this.#begin(attempt, epoch, reasonString);
+      return;
+    }
+    session.epoch = epoch;
+    if (attempt.channel.state !== 'connecting') {
+      this.#sessions.abandoned(session, now);
+      this.#leave(attempt);
+      return;
+    }
+    session.expiryIntervalS = attempt.expiryIntervalS;
+    this.#core.metrics.sessionResumed.value++;
+    this.#bind(attempt, session, true, reasonString);
+  }
+
+  /** `mqtt.without_quorum`: the session lives in this node's memory only, and is offered to the registry later. */
+  #withoutQuorum(attempt: Attempt): void {
+    const { metrics, options } = this.#core;
+    if (options.withoutQuorum === 'refuse' || this.#unregistered.count >= options.maxUnregisteredSessions) {
+      metrics.refusedWithoutQuorum.value++;
+      this.#refuse(attempt, ReasonCode.serverUnavailable, 'no quorum of cores');
+      return;
+    }
+    metrics.acceptedWithoutQuorum.value++;
+    const held = attempt.packet.cleanStart ? undefined : this.#sessions.get(attempt.clientId);
+    const reason = 'no quorum of cores: the session is in the memory of this node only';
+    if (held === undefined) this.#begin(attempt, 0, reason);
+    else {
+      this.#unregistered.add(held);
+      this.#continue(attempt, held.epoch, held.epoch, reason);
+    }
+  }
+
+  // ---- the session comes from another node ----
+
+  #takeOver(attempt: Attempt, epoch: number, bytes: Uint8Array): void {
+    const now = this.#core.now();
+    const state = this.#decode(() => decodeSession(bytes, now));
+    const stale = this.#sessions.get(attempt.clientId);
+    if (stale !== undefined) this.#sessions.discard(stale, ReasonCode.sessionTakenOver, now, 'silent');
+    const session = this.#sessions.create(attempt.clientId, epoch, attempt.expiryIntervalS);
+    const holdBack = new HoldBack(this.#core, session);
+    if (state !== undefined) restore(session, state);
+    let open = 1;
+    let failed = false;
+    const answered = (): void => {
+      if (--open > 0) return;
+      if (failed) this.#giveUp(attempt, session, ReasonCode.serverUnavailable);
+      else this.#fetchQueue(attempt, session, holdBack, state !== undefined);
+    };
+    for (const subscription of session.subscriptions.values()) {
+      open++;
+      this.#core.subscribers.add(subscription);
+      this.#core.ports.routes.add(subscription.topicFilter, (outcome) => {
+        subscription.settled = true;
+        failed ||= outcome === 'failed';
+        answered();
+      });
+    }
+    answered();
+  }
+
+  #fetchQueue(attempt: Attempt, session: Session, holdBack: HoldBack, whole: boolean): void {
+    this.#core.ports.registry.finishTakeover(attempt.clientId, session.epoch, (outcome, bytes) => {
+      const now = this.#core.now();
+      if (outcome !== 'done' || session.ended) {
+        this.#giveUp(attempt, session, outcome === 'no-quorum' ? ReasonCode.serverUnavailable : ReasonCode.serverBusy);
+        return;
+      }
+      const queue = bytes === undefined || !whole ? undefined : this.#decode(() => decodeQueue(bytes, now));
+      if (queue === undefined) {
+        // The rest is lost: a session with holes is none.
+        this.#sessions.end(session, now, 'silent');
+        this.#begin(attempt, session.epoch);
+        return;
+      }
+      this.#takenOver(attempt, session, holdBack, queue, now);
+    });
+  }
+
+  #takenOver(attempt: Attempt, session: Session, holdBack: HoldBack, queue: QueuedMessage[], now: number): void {
+    holdBack.release(queue);
+    if (attempt.channel.state !== 'connecting') {
+      this.#sessions.abandoned(session, now);
+      this.#leave(attempt);
+      return;
+    }
+    this.#core.metrics.sessionResumed.value++;
+    this.#bind(attempt, session, true);
+  }
+
+  #giveUp(attempt: Attempt, session: Session, reasonCode: number): void {
+    this.#sessions.end(session, this.#core.now(), 'silent');
+    this.#refuse(attempt, reasonCode);
+  }
+
+  #decode<T>(read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      this.#core.env.log.warn('a session handed over by another node is malformed', { reason: error.message });
+      return undefined;
+    }
+  }
+
+  // ---- accepted ----
+
+  #bind(attempt: Attempt, session: Session, sessionPresent: boolean, reasonString?: string): void {
+    const { channel, packet } = attempt;
+    session.username = packet.username;
+    this.#sessions.connecting(session);
+    this.#core.metrics.clientConnected.value++;
+    accept(channel, session, sessionPresent, packet, this.#core.env.clock.wallNow(), reasonString);
+    start(channel, this.#core.now());
+    this.#leave(attempt);
+  }
+}
+
+function restore(session: Session, state: SessionState): void {
+  session.username = state.username;
+  session.lastPacketId = state.lastPacketId;
+  for (const { topicFilter, options } of state.subscriptions) {
+    if (!session.subscriptions.has(topicFilter)) session.addSubscription(new Subscription(session, topicFilter, options));
+  }
+  for (const entry of state.inflight) if (session.inflight?.get(entry.packetId) === undefined) session.needInflight().add(entry);
+  if (state.awaitingRel.length > 0) session.awaitingRel = new Map(state.awaitingRel.map((id) => [id, undefined]));
+}

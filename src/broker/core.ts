@@ -1,0 +1,42 @@
+// What the parts of the broker share: the world, the settings, the seams to the cluster, and the state
+// that every journey touches. Made by `broker.ts`; knows none of the journeys.
+import type { Env } from '#env/env.js';
+import { Frames } from '#session/frames.js';
+import type { SessionLimits } from '#session/limits.js';
+import type { Session } from '#session/session.js';
+import type { Access } from './access.js';
+import { LocalSubscribers } from './local-subscribers.js';
+import { BrokerMetrics } from './metrics.js';
+import type { BrokerOptions } from './options.js';
+import type { BrokerPorts } from './ports.js';
+import { Timers } from './timers.js';
+
+export class Core {
+  readonly env: Env;
+  readonly options: BrokerOptions;
+  readonly limits: SessionLimits;
+  readonly ports: BrokerPorts;
+  readonly metrics: BrokerMetrics;
+  readonly timers: Timers;
+  readonly frames: Frames;
+  readonly subscribers: LocalSubscribers;
+  /** By client id: any string, so a Map. */
+  readonly sessions: Map<string, Session> = new Map();
+  access: Access;
+
+  constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {
+    this.env = env;
+    this.options = options;
+    this.limits = options.limits;
+    this.ports = ports;
+    this.access = access;
+    this.metrics = new BrokerMetrics(env.metrics);
+    this.timers = new Timers(env.clock, options.timerTickMs);
+    this.frames = new Frames();
+    this.subscribers = new LocalSubscribers(options.matchCacheEntries, options.filterShapes);
+  }
+
+  now(): number {
+    return this.env.clock.now();
+  }
+}

@@ -1,0 +1,44 @@
+// The broker's settings, with EMQX's names where it has one. `node` fills them from the configuration.
+import type { SessionLimits } from '#session/limits.js';
+import { defaultLimits } from '#session/limits.js';
+
+export interface BrokerOptions {
+  /** Settings of zone `mqtt`. */
+  readonly limits: SessionLimits;
+  /** `mqtt.without_quorum`: what becomes of new clients while no quorum of cores answers. */
+  readonly withoutQuorum: 'accept' | 'refuse';
+  /** Sessions taken in without a quorum at a time. */
+  readonly maxUnregisteredSessions: number;
+  /** How often unregistered sessions are offered to the registry, in ms, and how many at a time. */
+  readonly reregisterEveryMs: number;
+  readonly reregisterBatch: number;
+  /** Results of matches that are remembered. */
+  readonly matchCacheEntries: number;
+  /** Shapes of wildcard filters that are matched by lookups; more go to a tree. */
+  readonly filterShapes: number;
+  /** Retained messages delivered per turn after a SUBSCRIBE. */
+  readonly retainedBatch: number;
+  /** How long live copies of retained messages that a SUBSCRIBE got are told apart, in ms: longer than a forwarded frame can be under way. */
+  readonly retainedDedupMs: number;
+  /** Identities remembered for it, per session. */
+  readonly retainedDedupEntries: number;
+  /** PUBLISHes of one connection that wait for a retained message of the same topic before it is not read any more. */
+  readonly heldPublishesPause: number;
+  /** Resolution of keep-alive and expiry, in ms. */
+  readonly timerTickMs: number;
+}
+
+export const defaultBrokerOptions: BrokerOptions = {
+  limits: defaultLimits,
+  withoutQuorum: 'accept',
+  maxUnregisteredSessions: 100_000,
+  reregisterEveryMs: 5000,
+  reregisterBatch: 200,
+  matchCacheEntries: 16_384,
+  filterShapes: 64,
+  retainedBatch: 200,
+  retainedDedupMs: 6000,
+  retainedDedupEntries: 10_000,
+  heldPublishesPause: 1000,
+  timerTickMs: 100,
+};

@@ -1,0 +1,268 @@
+// The journey of a PUBLISH: to this node's subscribers, to the other nodes that have some, and back to
+// the publisher as an acknowledgement once everybody who must has accepted the message. Called by the
+// channels (through `broker.ts`), by wills, and by the forwarder for messages of other nodes.
+// Invariants: a message gets its origin (incarnation, number) before anybody sees it; messages of one
+// client on one topic name are routed in the order they came in, retained or not; a QoS 1 or 2 message
+// is acknowledged after it was accepted locally and by each destination, a retained one also committed.
+import type { ProtocolVersion, PublishPacket } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Channel } from '#session/channel.js';
+import { settle } from '#session/channel.js';
+import { deliver } from '#session/deliver.js';
+import type { Message } from '#session/message.js';
+import { keep } from '#session/message.js';
+import type { DeferredAck, Subscription } from '#session/session.js';
+import { openAccess } from './access.js';
+import type { Core } from './core.js';
+
+/** What became of one of the broker's own messages. `matched`: it had a receiver somewhere. */
+export type PublishOutcome = { readonly kind: 'accepted'; readonly matched: boolean } | { readonly kind: 'failed'; readonly message: string };
+
+/** A PUBLISH that waits for an earlier, retained one of the same client and topic name. */
+interface HeldPublish {
+  readonly message: Message;
+  readonly ack: DeferredAck | undefined;
+}
+
+/** Per topic name. */
+type Held = Map<string, HeldPublish[]>;
+
+export class Publisher {
+  readonly #core: Core;
+  #number = 0;
+  readonly #held = new Map<Channel, Held>();
+  readonly #heldCounts = new Map<Channel, number>();
+  /** Publishers that are not read while the forwarder is congested. */
+  readonly #throttled = new Set<Channel>();
+  readonly #ports: Core['ports'];
+
+  constructor(core: Core) {
+    this.#core = core;
+    this.#ports = core.ports;
+    core.ports.forwarder.onMessage((message) => this.deliverLocally(message));
+    core.ports.forwarder.onRelief(() => this.#relieve());
+  }
+
+  /** A PUBLISH of a client. */
+  publish(channel: Channel, message: Message, packet: PublishPacket, now: number): void {
+    const core = this.#core;
+    const { qos } = message;
+    this.#countReceived(qos);
+    if (core.access !== openAccess && !core.access.mayPublish(channel, message.topicName, qos, message.retain)) {
+      core.metrics.publishDenied.value++;
+      core.metrics.dropped.value++;
+      if (qos > 0) channel.acknowledge(packet.packetId, qos === 1 ? 1 : 2, ReasonCode.notAuthorized); // section 4.3.2, [MQTT-3.3.5-2] of 3.1.1
+      return;
+    }
+    if (this.#held.size > 0 && this.#hold(channel, message, packet)) return;
+    if (message.retain) {
+      this.#publishRetained(channel, message, packet, now);
+      return;
+    }
+    this.#stamp(message);
+    const received = this.#fanOut(message, now, packet, channel.version);
+    const targets = this.#ports.routes.match(message.topicName);
+    if (targets.length === 0) {
+      if (received === 0) core.metrics.droppedNoSubscribers.value++;
+      if (qos !== 0) channel.acknowledge(packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
+      return;
+    }
+    core.metrics.forwarded.value++;
+    if (qos === 0) {
+      this.#ports.forwarder.forward(message, targets);
+      return;
+    }
+    const ack = channel.defer(packet.packetId, qos);
+    this.#ports.forwarder.forward(message, targets, (_outcome, matched) => {
+      settle(ack, matched || received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
+    });
+    if (this.#ports.forwarder.congested) this.#throttle(channel);
+  }
+
+  /** A message of the broker itself: a will, one of the API or of a rule. It is kept if need be. */
+  publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void = ignore): void {
+    this.#stamp(message);
+    if (!message.retain) {
+      this.#route(message, now, (matched) => done({ kind: 'accepted', matched }));
+      return;
+    }
+    keep(message);
+    this.#core.metrics.retainedStored.value++;
+    this.#ports.retained.store(message, (outcome, text) => {
+      if (outcome === 'no-quorum') {
+        this.#core.metrics.retainedRefused.value++;
+        done({ kind: 'failed', message: text });
+        return;
+      }
+      if (outcome === 'refused') this.#core.metrics.retainedRefused.value++;
+      this.#route(message, this.#core.now(), (matched) => done({ kind: 'accepted', matched }));
+    });
+  }
+
+  /** A message of another node: delivered to this node's subscribers, never routed again. */
+  deliverLocally(message: Message): boolean {
+    return this.#fanOut(message, this.#core.now(), undefined, undefined) > 0;
+  }
+
+  /** The connection is gone: nobody has to wait for its turn to be read. What it published goes on. */
+  closed(channel: Channel): void {
+    if (this.#throttled.size > 0) this.#throttled.delete(channel);
+  }
+
+  #stamp(message: Message): void {
+    message.originIncarnation = this.#ports.identity.incarnation;
+    message.originNumber = ++this.#number;
+    this.#core.metrics.published.value++;
+  }
+
+  #countReceived(qos: 0 | 1 | 2): void {
+    const { metrics } = this.#core;
+    metrics.received.value++;
+    if (qos === 0) metrics.receivedQos0.value++;
+    else if (qos === 1) metrics.receivedQos1.value++;
+    else metrics.receivedQos2.value++;
+  }
+
+  /** To this node's subscribers; how many there were. */
+  #fanOut(message: Message, now: number, packet: PublishPacket | undefined, version: ProtocolVersion | undefined): number {
+    const core = this.#core;
+    const list: readonly Subscription[] = core.subscribers.match(message.topicName);
+    const n = list.length;
+    if (n === 0) return 0;
+    const { frames } = core;
+    frames.begin(message, now, packet, version);
+    let received = 0;
+    for (let i = 0; i < n; i++) {
+      if (deliver(list[i] as Subscription, message, frames)) received++;
+    }
+    frames.end();
+    core.metrics.delivered.value += received;
+    return received;
+  }
+
+  /** Everywhere, without a publisher that waits in this call. `done` may run at once. */
+  #route(message: Message, now: number, done: (matched: boolean) => void): void {
+    const received = this.#fanOut(message, now, undefined, undefined);
+    const targets = this.#ports.routes.match(message.topicName);
+    if (targets.length === 0) {
+      if (received === 0) this.#core.metrics.droppedNoSubscribers.value++;
+      done(received > 0);
+      return;
+    }
+    this.#core.metrics.forwarded.value++;
+    if (message.qos === 0) {
+      this.#ports.forwarder.forward(message, targets);
+      done(true);
+      return;
+    }
+    this.#ports.forwarder.forward(message, targets, (_outcome, matched) => done(matched || received > 0));
+  }
+
+  // ---- retained ----
+
+  /** Committed first, then routed, then acknowledged. A QoS 0 message does not wait for the commit. */
+  #publishRetained(channel: Channel, message: Message, packet: PublishPacket, now: number): void {
+    this.#stamp(message);
+    keep(message);
+    if (message.qos === 0) {
+      this.#core.metrics.retainedStored.value++;
+      this.#ports.retained.store(message, (outcome) => {
+        if (outcome !== 'stored') this.#core.metrics.retainedRefused.value++;
+      });
+      this.#route(message, now, ignore);
+      return;
+    }
+    this.#storeThenRoute(channel, message, channel.defer(packet.packetId, message.qos));
+  }
+
+  #storeThenRoute(channel: Channel, message: Message, ack: DeferredAck): void {
+    this.#core.metrics.retainedStored.value++;
+    let answered = false;
+    this.#ports.retained.store(message, (outcome) => {
+      answered = true;
+      if (outcome === 'no-quorum') this.#refuseRetained(ack);
+      else {
+        // The message is published even if the store's limits keep it from being retained.
+        if (outcome === 'refused') this.#core.metrics.retainedRefused.value++;
+        this.#route(message, this.#core.now(), (matched) => settle(ack, matched ? 0 : ReasonCode.noMatchingSubscribers));
+      }
+      this.#release(channel, message.topicName);
+    });
+    if (!answered) this.#block(channel, message.topicName);
+  }
+
+  /** Not stored and not routed: the publisher must try again. Before 5.0 only a closed connection says so. */
+  #refuseRetained(ack: DeferredAck): void {
+    this.#core.metrics.retainedRefused.value++;
+    const channel = ack.channel as Channel;
+    if (channel.version !== 5) channel.disconnect(ReasonCode.serverUnavailable, this.#core.now());
+    settle(ack, ReasonCode.implementationSpecificError);
+  }
+
+  /** From now on publishes of the client on this topic name wait. */
+  #block(channel: Channel, topicName: string): void {
+    const held = this.#held.get(channel);
+    if (held === undefined) this.#held.set(channel, new Map([[topicName, []]]));
+    else if (!held.has(topicName)) held.set(topicName, []);
+  }
+
+  #hold(channel: Channel, message: Message, packet: PublishPacket): boolean {
+    const waiting = this.#held.get(channel)?.get(message.topicName);
+    if (waiting === undefined) return false;
+    this.#stamp(message);
+    keep(message);
+    waiting.push({ message, ack: message.qos === 0 ? undefined : channel.defer(packet.packetId, message.qos) });
+    const count = (this.#heldCounts.get(channel) ?? 0) + 1;
+    this.#heldCounts.set(channel, count);
+    if (count === this.#core.options.heldPublishesPause) channel.pauseReading();
+    return true;
+  }
+
+  /** The retained message of this topic name is through: those behind it follow, up to the next retained one. */
+  #release(channel: Channel, topicName: string): void {
+    const held = this.#held.get(channel);
+    const waiting = held?.get(topicName);
+    if (held === undefined || waiting === undefined) return;
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      this.#unhold(channel);
+      const { message, ack } = next;
+      if (message.retain && ack !== undefined) {
+        this.#storeThenRoute(channel, message, ack);
+        return;
+      }
+      if (message.retain) {
+        this.#ports.retained.store(message, ignore);
+        this.#core.metrics.retainedStored.value++;
+      }
+      this.#route(message, this.#core.now(), (matched) => {
+        if (ack !== undefined) settle(ack, matched ? 0 : ReasonCode.noMatchingSubscribers);
+      });
+    }
+    held.delete(topicName);
+    if (held.size === 0) this.#held.delete(channel);
+  }
+
+  #unhold(channel: Channel): void {
+    const count = (this.#heldCounts.get(channel) ?? 1) - 1;
+    if (count === 0) this.#heldCounts.delete(channel);
+    else this.#heldCounts.set(channel, count);
+    if (count === this.#core.options.heldPublishesPause - 1) channel.resumeReading();
+  }
+
+  // ---- flow control ----
+
+  #throttle(channel: Channel): void {
+    if (this.#throttled.has(channel)) return;
+    this.#throttled.add(channel);
+    this.#core.metrics.publishersPaused.value++;
+    channel.pauseReading();
+  }
+
+  #relieve(): void {
+    const waiting = [...this.#throttled];
+    this.#throttled.clear();
+    for (const channel of waiting) channel.resumeReading();
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,130 @@
+// The sessions of this node: their beginning, their time without a client, their end. Also the `home`
+// that sessions see. `connect.ts` and `takeover.ts` decide; this keeps the maps, the routes of their
+// subscriptions, the timers and the registry in step.
+import type { Channel, ChannelEnd } from '#session/channel.js';
+import type { SessionCounters } from '#session/counters.js';
+import type { Frames } from '#session/frames.js';
+import type { SessionLimits } from '#session/limits.js';
+import type { SessionHome, Subscription } from '#session/session.js';
+import { Session } from '#session/session.js';
+import type { Core } from './core.js';
+import type { Wills } from './wills.js';
+
+/** Tells the registry what happens to a session, or not because it knows better. */
+export type Tell = 'tell' | 'silent';
+
+export class Sessions implements SessionHome {
+  readonly limits: SessionLimits;
+  readonly counters: SessionCounters;
+  readonly frames: Frames;
+  readonly #core: Core;
+  readonly #wills: Wills;
+  /** Sessions with a connection. */
+  connected = 0;
+
+  constructor(core: Core, wills: Wills) {
+    this.#core = core;
+    this.#wills = wills;
+    this.limits = core.limits;
+    this.counters = core.metrics;
+    this.frames = core.frames;
+  }
+
+  now(): number {
+    return this.#core.now();
+  }
+
+  get(clientId: string): Session | undefined {
+    return this.#core.sessions.get(clientId);
+  }
+
+  /** A new session, known under its client id from now on. */
+  create(clientId: string, epoch: number, expiryIntervalS: number): Session {
+    const session = new Session(this, clientId, epoch, expiryIntervalS, this.#core.env.clock.wallNow());
+    this.#core.sessions.set(clientId, session);
+    this.#core.metrics.sessionCreated.value++;
+    return session;
+  }
+
+  /** A channel is about to be bound. */
+  connecting(session: Session): void {
+    this.#core.timers.cancel(session);
+    this.#wills.cancel(session);
+    session.expiresAt = Number.POSITIVE_INFINITY;
+    this.connected++;
+  }
+
+  /** Its channel has closed. */
+  disconnected(session: Session, channel: Channel, end: ChannelEnd, now: number, tell: Tell): void {
+    this.connected--;
+    const ends = !session.lasting;
+    if (channel.will !== undefined && !end.normal) this.#wills.lost(session, channel.will, channel, ends, now);
+    if (ends) {
+      this.end(session, now, tell);
+      return;
+    }
+    session.expiresAt = session.expiryFrom(now);
+    this.#arm(session);
+    if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
+  }
+
+  /** The client was gone before its session could be given to it. */
+  abandoned(session: Session, now: number): void {
+    if (!session.lasting) {
+      this.end(session, now, 'tell');
+      return;
+    }
+    session.expiresAt = session.expiryFrom(now);
+    this.#arm(session);
+    if (session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
+  }
+
+  /** The client continues the session on another node: a will whose delay has not passed is off. [MQTT-3.1.3-9] */
+  continuedElsewhere(session: Session): void {
+    this.#wills.cancel(session);
+  }
+
+  /** The session is over: its subscriptions, its messages, its will's delay. Its channel is closed already. */
+  end(session: Session, now: number, tell: Tell): void {
+    if (session.ended) return;
+    session.ended = true;
+    this.#core.timers.cancel(session);
+    for (const subscription of [...session.subscriptions.values()]) this.unsubscribe(subscription);
+    if (this.#core.sessions.get(session.clientId) === session) this.#core.sessions.delete(session.clientId);
+    session.queue = undefined;
+    session.inflight = undefined;
+    session.awaitingRel = undefined;
+    session.gate = undefined;
+    this.#core.metrics.sessionTerminated.value++;
+    this.#wills.fire(session, now); // [MQTT-3.1.2-8]
+    if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.ended(session.clientId, session.epoch);
+  }
+
+  /** Closes the connection, if there is one, and ends the session. */
+  discard(session: Session, reasonCode: number, now: number, tell: Tell): void {
+    if (session.ended) return;
+    this.#core.metrics.sessionDiscarded.value++;
+    session.channel?.disconnect(reasonCode, now);
+    // A session that does not last has ended with its connection.
+    this.end(session, now, tell);
+  }
+
+  /** Takes the subscription out of its session and of the index; the route goes with the last one of its filter. */
+  unsubscribe(subscription: Subscription): void {
+    subscription.session.removeSubscription(subscription.topicFilter);
+    if (this.#core.subscribers.remove(subscription)) this.#core.ports.routes.remove(subscription.topicFilter);
+  }
+
+  #arm(session: Session): void {
+    const due = Math.min(session.expiresAt, this.#wills.due(session) ?? Number.POSITIVE_INFINITY);
+    if (due !== Number.POSITIVE_INFINITY) this.#core.timers.schedule(session, due);
+  }
+
+  /** A delayed will is due, or the session expires, or neither yet: the wheel's reach is shorter than the longest interval. */
+  onSessionTimer(session: Session, now: number): void {
+    if (session.ended || session.channel !== undefined) return;
+    if ((this.#wills.due(session) ?? Number.POSITIVE_INFINITY) <= now) this.#wills.fire(session, now);
+    if (session.expiresAt <= now) this.end(session, now, 'tell');
+    else this.#arm(session);
+  }
+}

@@ -1,0 +1,107 @@
+// The journeys of SUBSCRIBE and UNSUBSCRIBE. SUBSCRIBE: added here first, so that nothing is missed;
+// then the route, and SUBACK when every filter's route is effective (or the wait for it ended); a filter
+// whose route could not be written is taken back and refused. Retained messages follow the SUBACK.
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Channel, SubscribeRequest } from '#session/channel.js';
+import type { Session } from '#session/session.js';
+import { Subscription } from '#session/session.js';
+import { openAccess } from './access.js';
+import { CatchUp } from './catch-up.js';
+import type { Core } from './core.js';
+import type { RouteOutcome } from './ports.js';
+import type { Sessions } from './sessions.js';
+
+/** A SUBSCRIBE that waits for its routes. */
+interface Job {
+  readonly channel: Channel;
+  readonly session: Session;
+  readonly packetId: number;
+  readonly requests: SubscribeRequest[];
+  /** Filters not answered yet; one more while the job is being begun. */
+  open: number;
+  /** What to look for in the retained messages once SUBACK is out. */
+  readonly retained: { readonly subscription: Subscription; readonly wanted: boolean; readonly catchUp: CatchUp }[];
+}
+
+export class Subscriber {
+  readonly #core: Core;
+  readonly #sessions: Sessions;
+
+  constructor(core: Core, sessions: Sessions) {
+    this.#core = core;
+    this.#sessions = sessions;
+  }
+
+  subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[]): void {
+    const job: Job = { channel, session, packetId, requests, open: 1, retained: [] };
+    this.#core.metrics.clientSubscribe.value += requests.length;
+    for (const request of requests) {
+      if (request.reasonCode < 0x80 && !this.#mayUse(channel, request)) request.reasonCode = ReasonCode.notAuthorized;
+      if (request.reasonCode < 0x80) this.#begin(job, request);
+    }
+    this.#answered(job);
+  }
+
+  unsubscribe(channel: Channel, session: Session, packetId: number, topicFilters: readonly string[]): void {
+    this.#core.metrics.clientUnsubscribe.value += topicFilters.length;
+    const codes: number[] = [];
+    for (const topicFilter of topicFilters) {
+      const subscription = session.subscriptions.get(topicFilter); // compared character by character [MQTT-3.10.4-1]
+      if (subscription !== undefined) this.#sessions.unsubscribe(subscription); // [MQTT-3.10.4-2]
+      codes.push(subscription === undefined ? ReasonCode.noSubscriptionExisted : ReasonCode.success);
+    }
+    channel.unsuback(packetId, codes); // [MQTT-3.10.4-5] [MQTT-3.11.3-1]
+  }
+
+  #mayUse(channel: Channel, request: SubscribeRequest): boolean {
+    const { access } = this.#core;
+    return access === openAccess || access.maySubscribe(channel, request.topicFilter, request.options.qos);
+  }
+
+  #begin(job: Job, request: SubscribeRequest): void {
+    const { session } = job;
+    const existing = session.subscriptions.get(request.topicFilter);
+    const isNew = existing === undefined;
+    const subscription = existing ?? new Subscription(session, request.topicFilter, request.options);
+    if (isNew) {
+      session.addSubscription(subscription);
+      this.#core.subscribers.add(subscription);
+    } else {
+      subscription.update(request.options); // [MQTT-3.8.4-3]
+      this.#core.subscribers.changed(subscription);
+    }
+    const handling = request.options.retainHandling;
+    const wanted = handling === 0 || (handling === 1 && isNew); // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+    const catchUp = wanted ? CatchUp.of(this.#core, session) : undefined;
+    catchUp?.begin();
+    job.open++;
+    this.#core.ports.routes.add(request.topicFilter, (outcome) => {
+      this.#routed(request, subscription, outcome);
+      if (catchUp !== undefined) job.retained.push({ subscription, wanted: outcome !== 'failed', catchUp });
+      this.#answered(job);
+    });
+  }
+
+  #routed(request: SubscribeRequest, subscription: Subscription, outcome: RouteOutcome): void {
+    if (outcome !== 'failed') {
+      subscription.settled = true;
+      return;
+    }
+    request.reasonCode = ReasonCode.implementationSpecificError;
+    this.#core.metrics.subscribeFailed.value++;
+    const { session } = subscription;
+    // One that was in force before keeps its place.
+    if (!subscription.settled && session.subscriptions.get(subscription.topicFilter) === subscription) this.#sessions.unsubscribe(subscription);
+  }
+
+  #answered(job: Job): void {
+    if (--job.open > 0) return;
+    if (job.channel.session === job.session) {
+      job.channel.suback(
+        job.packetId,
+        job.requests.map((r) => r.reasonCode),
+      ); // [MQTT-3.8.4-2] [MQTT-3.8.4-6] [MQTT-3.9.3-1]
+    }
+    for (const { subscription, wanted, catchUp } of job.retained) catchUp.settled(subscription, wanted);
+  }
+}

@@ -1,0 +1,51 @@
+// What other nodes (through the registry) ask of a session that is here: to hand it over in two phases,
+// or to end. A request with another epoch than the session's is stale, or too early, and finds nothing.
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Session } from '#session/session.js';
+import { encodeQueue, encodeSession } from '#session/session-codec.js';
+import type { Core } from './core.js';
+import type { TakeoverSource } from './ports.js';
+import type { Sessions } from './sessions.js';
+
+export class Takeover implements TakeoverSource {
+  readonly #core: Core;
+  readonly #sessions: Sessions;
+
+  constructor(core: Core, sessions: Sessions) {
+    this.#core = core;
+    this.#sessions = sessions;
+  }
+
+  begin(clientId: string, epoch: number): Uint8Array | undefined {
+    const session = this.#held(clientId, epoch);
+    if (session === undefined) return undefined;
+    const now = this.#core.now();
+    if (session.channel !== undefined) {
+      this.#core.metrics.sessionTakenover.value++;
+      session.channel.disconnect(ReasonCode.sessionTakenOver, now);
+    }
+    // A session that was to end with its connection has.
+    if (session.ended) return undefined;
+    this.#sessions.continuedElsewhere(session);
+    return encodeSession(session, now);
+  }
+
+  finish(clientId: string, epoch: number): Uint8Array | undefined {
+    const session = this.#held(clientId, epoch);
+    if (session === undefined) return undefined;
+    const now = this.#core.now();
+    const queue = encodeQueue(session, now);
+    this.#sessions.end(session, now, 'silent');
+    return queue;
+  }
+
+  discard(clientId: string, epoch: number, reasonCode: number): void {
+    const session = this.#held(clientId, epoch);
+    if (session !== undefined) this.#sessions.discard(session, reasonCode, this.#core.now(), 'silent');
+  }
+
+  #held(clientId: string, epoch: number): Session | undefined {
+    const session = this.#core.sessions.get(clientId);
+    return session?.epoch === epoch ? session : undefined;
+  }
+}

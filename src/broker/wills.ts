@@ -1,0 +1,82 @@
+// Wills (3.1.2.5): kept with the connection, published when it ends without being taken back, at once
+// or after the Will Delay Interval, at the latest when the session ends. The delay runs on the session's
+// own timer (`sessions.ts`).
+import type { Will } from '#mqtt/packet.js';
+import type { Message } from '#session/message.js';
+import { expiryTime, makeMessage, messageProperties } from '#session/message.js';
+import type { Session } from '#session/session.js';
+import type { AccessClient } from './access.js';
+import type { Core } from './core.js';
+import type { Publisher } from './publish.js';
+
+interface PendingWill {
+  readonly will: Will;
+  readonly client: AccessClient;
+  /** Monotonic ms. */
+  readonly due: number;
+}
+
+export class Wills {
+  readonly #core: Core;
+  readonly #publisher: Publisher;
+  readonly #pending = new Map<Session, PendingWill>();
+
+  constructor(core: Core, publisher: Publisher) {
+    this.#core = core;
+    this.#publisher = publisher;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  /** The connection ended and the will stands. `sessionEnds`: there is nothing to wait for. [MQTT-3.1.3-9] */
+  lost(session: Session, will: Will, client: AccessClient, sessionEnds: boolean, now: number): void {
+    const delayS = will.properties?.willDelayInterval ?? 0;
+    if (delayS === 0 || sessionEnds) this.#publish(will, client, now);
+    else this.#pending.set(session, { will, client, due: now + delayS * 1000 });
+  }
+
+  /** When the session's will is due; undefined when none waits. */
+  due(session: Session): number | undefined {
+    return this.#pending.get(session)?.due;
+  }
+
+  /** The client continued its session in time. */
+  cancel(session: Session): void {
+    this.#pending.delete(session);
+  }
+
+  /** The delay is over, or the session is. [MQTT-3.1.2-8] */
+  fire(session: Session, now: number): void {
+    const pending = this.#pending.get(session);
+    if (pending === undefined) return;
+    this.#pending.delete(session);
+    this.#publish(pending.will, pending.client, now);
+  }
+
+  #publish(will: Will, client: AccessClient, now: number): void {
+    // Rights may have changed since CONNECT.
+    if (!this.#core.access.mayPublish(client, will.topicName, will.qos, will.retain)) {
+      this.#core.metrics.publishDenied.value++;
+      return;
+    }
+    this.#core.metrics.willsPublished.value++;
+    this.#publisher.publishOwn(willMessage(will, client.clientId, now), now);
+  }
+}
+
+function willMessage(will: Will, clientId: string, now: number): Message {
+  const p = will.properties;
+  const message = makeMessage(
+    will.topicName,
+    will.payload,
+    will.qos,
+    will.retain, // [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+    messageProperties(p),
+    expiryTime(p?.messageExpiryInterval, now),
+    clientId,
+  );
+  message.kept = true;
+  return message;
+}

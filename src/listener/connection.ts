@@ -1,0 +1,330 @@
+// One client's connection: drives its channel with what arrives, and gathers what the channel and other
+// clients' messages want sent. Also keeps its times: CONNECT must come, the client must not fall silent,
+// it must take what it is sent, and a closed one must go.
+// Invariants: nothing thrown in here gets past its edges (the handlers and the timer); after `close`
+// nothing is read and nothing more is sent.
+import { WheelTimer } from '#base/timer-wheel.js';
+import type { Broker } from '#broker/broker.js';
+import type { Connection, ConnectionHandler, NetError } from '#env/net.js';
+import { writeAckReason } from '#mqtt/acks.js';
+import type { DecodeError, DecoderSettings } from '#mqtt/decoder.js';
+import { Decoder } from '#mqtt/decoder.js';
+import { encodeWithin } from '#mqtt/encoder.js';
+import type { Packet, ProtocolVersion } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import type { Channel } from '#session/channel.js';
+import { noMaximum } from '#session/channel.js';
+import type { Frame } from '#session/frames.js';
+import type { AckByte, ChannelOutput } from '#session/output.js';
+import { step } from '#session/step.js';
+import type { WireMetrics } from './metrics.js';
+import type { ConnectionOptions } from './options.js';
+import type { Outbox, OutboxClient } from './outbox.js';
+
+/** What the connections of a listener share. */
+export interface ConnectionHome {
+  readonly broker: Broker;
+  readonly options: ConnectionOptions;
+  readonly metrics: WireMetrics;
+  readonly outbox: Outbox;
+  readonly decoding: DecoderSettings;
+  /** The connection is gone. */
+  closed(connection: ClientConnection): void;
+}
+
+// The connection whose chunk is being decoded: decoding is synchronous, and one function serves all.
+let current: ClientConnection | undefined;
+let currentNow = 0;
+
+function onPacket(packet: Packet): void {
+  if (current !== undefined) current.handle(packet, currentNow);
+}
+
+const pingrespBytes = Uint8Array.of(0xd0, 0);
+
+export class ClientConnection extends WheelTimer implements ConnectionHandler, ChannelOutput, OutboxClient {
+  readonly net: Connection;
+  readonly #home: ConnectionHome;
+  readonly #decoder: Decoder;
+  readonly #channel: Channel;
+  outHead = -1;
+  outTail = -1;
+  outBytes = 0;
+  /** Bytes that the transport has not passed on, as of the last flush. */
+  #buffered = 0;
+  #closing = false;
+  #gone = false;
+  /** The channel holds the client back. */
+  #held = false;
+  /** The client is not read because its output is full. */
+  #full = false;
+  /** Milliseconds of silence that end the connection; 0: any. */
+  #silenceMs = 0;
+  /** Seconds on the monotonic clock, a small integer: of the last packet, and since when the transport is full (-1: it is not). */
+  #lastS: number;
+  #fullSinceS = -1;
+  #bufferedThen = 0;
+
+  constructor(net: Connection, home: ConnectionHome, now: number) {
+    super();
+    this.net = net;
+    this.#home = home;
+    this.#decoder = new Decoder(home.decoding);
+    this.#channel = home.broker.newChannel(this);
+    this.#lastS = Math.floor(now / 1000);
+    net.handler = this;
+    home.broker.timers.schedule(this, now + home.options.idleTimeoutMs);
+  }
+
+  get peer(): string {
+    const { host, port } = this.net.remote;
+    return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  }
+
+  // ---- what arrives ----
+
+  onData(chunk: Uint8Array): void {
+    if (this.#closing) return;
+    const now = this.#home.broker.env.clock.now();
+    this.#lastS = Math.floor(now / 1000);
+    this.#home.metrics.bytesReceived.value += chunk.length;
+    current = this;
+    currentNow = now;
+    try {
+      const error = this.#decoder.push(chunk, onPacket);
+      if (error !== undefined && !this.#closing) this.#refuse(error, now);
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      current = undefined;
+    }
+  }
+
+  /** One packet of the chunk. */
+  handle(packet: Packet, now: number): void {
+    const { metrics } = this.#home;
+    metrics.packetsReceived.value++;
+    if (packet.type === 'publish') metrics.publishReceived.value++;
+    else {
+      const counter = metrics.receivedByType.get(packet.type);
+      if (counter !== undefined) counter.value++;
+    }
+    step(this.#channel, packet, now);
+  }
+
+  /** Bytes that are no packet, or one that must not come: the client is told why, where its version can say it. */
+  #refuse(error: DecodeError, now: number): void {
+    this.#home.metrics.malformed.value++;
+    this.#home.broker.env.log.debug('closing a connection for what it sent', { peer: this.peer, reason: error.message });
+    const version = error.connackVersion;
+    if (version !== undefined && this.#channel.state === 'idle') {
+      this.send({ type: 'connack', sessionPresent: false, reasonCode: error.reasonCode }, version, noMaximum);
+    }
+    this.#channel.fail(error.reasonCode, now);
+  }
+
+  onDrain(): void {
+    this.#buffered = 0;
+    this.#fullSinceS = -1;
+    if (this.#closing) return;
+    try {
+      if (this.#full) {
+        this.#full = false;
+        if (!this.#held) this.net.resume();
+      }
+      this.#channel.drained();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  onClose(_error: NetError | undefined): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    this.#closing = true;
+    this.#decoder.close();
+    this.#home.broker.timers.cancel(this);
+    try {
+      this.#channel.lost(this.#home.broker.env.clock.now());
+    } catch (error) {
+      this.#failed(error);
+    }
+    // The channel asked to be closed, which would keep a timer for a connection that is gone.
+    this.#home.broker.timers.cancel(this);
+    this.#home.closed(this);
+  }
+
+  /** A bug in here or further in: it costs this connection, not the process. */
+  #failed(error: unknown): void {
+    this.#home.metrics.failures.value++;
+    this.#home.broker.env.log.error('handling a connection failed', {
+      peer: this.peer,
+      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
+    this.#closing = true;
+    this.#decoder.close();
+    this.net.destroy();
+  }
+
+  // ---- ChannelOutput ----
+
+  get writable(): boolean {
+    return this.outBytes + this.#buffered < this.#home.options.outputBytesMax;
+  }
+
+  frame(frame: Frame, packetId: number): void {
+    if (this.#closing) return;
+    const { metrics, outbox } = this.#home;
+    metrics.packetsSent.value++;
+    metrics.publishSent.value++;
+    outbox.add(this, frame.bytes, frame.start, frame.end, frame.packetIdAt, packetId);
+  }
+
+  ack(type: AckByte, packetId: number, reasonCode: number): void {
+    if (this.#closing) return;
+    const { metrics, outbox } = this.#home;
+    metrics.packetsSent.value++;
+    let counter = metrics.pubackSent;
+    if (type === 0x50) counter = metrics.pubrecSent;
+    else if (type === 0x62) counter = metrics.pubrelSent;
+    else if (type === 0x70) counter = metrics.pubcompSent;
+    counter.value++;
+    if (reasonCode === 0) {
+      const at = outbox.room(this, 4);
+      const out = outbox.slab;
+      out[at] = type;
+      out[at + 1] = 2;
+      out[at + 2] = packetId >>> 8;
+      out[at + 3] = packetId & 255;
+      return;
+    }
+    const at = outbox.room(this, 5);
+    writeAckReason(outbox.slab, at, ackType[type], packetId, reasonCode);
+  }
+
+  send(packet: Packet, version: ProtocolVersion, maximumPacketSize: number): void {
+    if (this.#closing) return;
+    const { metrics, outbox } = this.#home;
+    const bytes = packet.type === 'pingresp' ? pingrespBytes : encodeWithin(packet, version, maximumPacketSize);
+    if (bytes === undefined) {
+      metrics.answersTooLarge.value++;
+      return;
+    }
+    metrics.packetsSent.value++;
+    const counter = metrics.sentByType.get(packet.type);
+    if (counter !== undefined) counter.value++;
+    outbox.add(this, bytes, 0, bytes.length, 0, 0);
+  }
+
+  pauseReading(): void {
+    this.#held = true;
+    if (!this.#full) this.net.pause();
+  }
+
+  resumeReading(): void {
+    this.#held = false;
+    if (!this.#full && !this.#closing) this.net.resume();
+  }
+
+  setKeepAlive(seconds: number): void {
+    this.#silenceMs = seconds * 1000 * this.#home.options.keepAliveMultiplier; // [MQTT-3.1.2-22]
+    this.#arm(this.#home.broker.env.clock.now());
+  }
+
+  close(): void {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#decoder.close();
+    this.#home.outbox.touch(this);
+    this.#home.broker.timers.schedule(this, this.#home.broker.env.clock.now() + this.#home.options.lingerMs);
+  }
+
+  // ---- after the turn's write ----
+
+  flushed(full: boolean): void {
+    if (this.#gone) return;
+    if (this.#closing) {
+      this.net.end();
+      return;
+    }
+    if (!full) {
+      // What is left has not reached the mark at which `onDrain` would follow.
+      if (this.#fullSinceS === -1) this.#buffered = 0;
+      return;
+    }
+    this.#buffered = this.net.bufferedBytes;
+    if (this.#fullSinceS === -1) {
+      this.#markFull(this.#home.broker.env.clock.now());
+    }
+    if (!this.#full && this.#buffered >= this.#home.options.outputBytesMax) {
+      this.#full = true;
+      this.#home.metrics.outputFull.value++;
+      if (!this.#held) this.net.pause();
+    }
+  }
+
+  #markFull(now: number): void {
+    this.#fullSinceS = Math.floor(now / 1000);
+    this.#bufferedThen = this.#buffered;
+    this.#arm(now);
+  }
+
+  // ---- times ----
+
+  onTimer(now: number): void {
+    try {
+      this.#check(now);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #check(now: number): void {
+    const { metrics, options } = this.#home;
+    if (this.#closing) {
+      this.net.destroy();
+      return;
+    }
+    if (this.#channel.state === 'idle') {
+      metrics.idleTimeouts.value++;
+      this.#channel.fail(ReasonCode.keepAliveTimeout, now);
+      return;
+    }
+    if (this.#fullSinceS !== -1 && now - this.#fullSinceS * 1000 >= options.sendTimeoutMs) {
+      const buffered = this.net.bufferedBytes;
+      if (buffered >= this.#bufferedThen) {
+        metrics.sendTimeouts.value++;
+        this.#channel.disconnect(ReasonCode.quotaExceeded, now);
+        this.net.destroy(); // it would not take the rest either
+        return;
+      }
+      this.#buffered = buffered;
+      this.#markFull(now);
+      return;
+    }
+    // While we do not read, the client's silence is ours.
+    const silent = now - (this.#lastS + 1) * 1000;
+    if (this.#silenceMs > 0 && !this.#held && !this.#full && silent >= this.#silenceMs) {
+      metrics.keepAliveTimeouts.value++;
+      this.#channel.disconnect(ReasonCode.keepAliveTimeout, now);
+      return;
+    }
+    this.#arm(now);
+  }
+
+  /** The next moment at which something may be over. */
+  #arm(now: number): void {
+    const { options, broker } = this.#home;
+    let due = Number.POSITIVE_INFINITY;
+    if (this.#channel.state === 'connecting') due = now + options.idleTimeoutMs;
+    if (this.#silenceMs > 0) due = Math.max((this.#lastS + 1) * 1000 + this.#silenceMs, now + minRecheckMs);
+    if (this.#fullSinceS !== -1) due = Math.min(due, this.#fullSinceS * 1000 + options.sendTimeoutMs);
+    if (due === Number.POSITIVE_INFINITY) broker.timers.cancel(this);
+    else broker.timers.schedule(this, due);
+  }
+}
+
+/** A client that is held back is looked at again after this, in ms. */
+const minRecheckMs = 500;
+
+const ackType = { 64: 'puback', 80: 'pubrec', 98: 'pubrel', 112: 'pubcomp' } as const;

@@ -1,0 +1,264 @@
+// The output of all connections during one turn of the event loop: pieces of byte arrays, linked per
+// connection, written at the end of the turn with (nearly always) one write each. Frames that follow
+// each other in a received chunk are joined and passed on without a copy; everything else is copied
+// once, into fresh memory that the transport owns from then on. Nothing is allocated per piece.
+import { emptyBytes } from '#base/bytes.js';
+import type { Clock } from '#env/clock.js';
+import type { Counter } from '#env/metrics.js';
+import type { Connection } from '#env/net.js';
+import { viewOf } from '#mqtt/wire-reader.js';
+
+/** A connection as the outbox sees it; the fields `out*` are the outbox's own. */
+export interface OutboxClient {
+  readonly net: Connection;
+  /** First and last piece of this turn; -1: none. */
+  outHead: number;
+  outTail: number;
+  /** Bytes of this turn. */
+  outBytes: number;
+  /** The output of the turn was written. `full`: the transport wants no more for now. */
+  flushed(full: boolean): void;
+}
+
+/** Memory is taken in pieces of this size, and cut up. */
+const slabBytes = 64 * 1024;
+/** Longer pieces are written by themselves instead of being copied together. */
+const copyBytesMax = 16 * 1024;
+/** Up to this length a loop is faster than `set`, which needs a view. */
+const loopBytesMax = 96;
+
+export class Outbox {
+  readonly #clock: Clock;
+  readonly #sent: Counter;
+  #dirty: OutboxClient[] = [];
+  #spare: OutboxClient[] = [];
+  #scheduled = false;
+  // Columns of the pieces: bytes[start, end), the place and value of a packet identifier, the next piece.
+  #count = 0;
+  #capacity = 1024;
+  readonly #bytes: Uint8Array[] = [];
+  #start = new Int32Array(1024);
+  #end = new Int32Array(1024);
+  #idAt = new Int32Array(1024);
+  #id = new Int32Array(1024);
+  #next = new Int32Array(1024);
+  #slab: Uint8Array = new Uint8Array(slabBytes);
+  #slabAt = 0;
+  // The last view that was made: in a fan-out everybody gets the same.
+  #viewBytes: Uint8Array = emptyBytes;
+  #viewStart = 0;
+  #viewEnd = 0;
+  #view: Uint8Array = emptyBytes;
+  readonly #flush: () => void;
+
+  constructor(clock: Clock, sentBytes: Counter) {
+    this.#clock = clock;
+    this.#sent = sentBytes;
+    this.#flush = () => this.flush();
+  }
+
+  /** Adds `bytes[start, end)`, which nobody may change any more. `idAt` 0: no packet identifier to patch. */
+  add(client: OutboxClient, bytes: Uint8Array, start: number, end: number, idAt: number, id: number): void {
+    client.outBytes += end - start;
+    const tail = client.outTail;
+    if (tail !== -1 && idAt === 0 && this.#end[tail] === start && this.#bytes[tail] === bytes && this.#idAt[tail] === 0) {
+      this.#end[tail] = end;
+      return;
+    }
+    const n = this.#count++;
+    if (n === this.#capacity) this.#grow();
+    this.#bytes[n] = bytes;
+    this.#start[n] = start;
+    this.#end[n] = end;
+    this.#idAt[n] = idAt;
+    this.#id[n] = id;
+    this.#next[n] = -1;
+    client.outTail = n;
+    if (tail !== -1) this.#next[tail] = n;
+    else {
+      client.outHead = n;
+      this.#mark(client);
+    }
+  }
+
+  /** Room for a few bytes that the caller writes at once, as output of `client`: returns where in {@link slab}. */
+  room(client: OutboxClient, length: number): number {
+    const at = this.#reserve(length);
+    this.add(client, this.#slab, at, at + length, 0, 0);
+    return at;
+  }
+
+  /** Where {@link room} is. */
+  get slab(): Uint8Array {
+    return this.#slab;
+  }
+
+  /** `client.flushed` is wanted at the end of the turn, output or not. */
+  touch(client: OutboxClient): void {
+    if (client.outHead === -1) this.#mark(client);
+  }
+
+  #mark(client: OutboxClient): void {
+    this.#dirty.push(client);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#clock.endOfTurn(this.#flush);
+  }
+
+  #grow(): void {
+    this.#capacity *= 2;
+    this.#start = grown(this.#start);
+    this.#end = grown(this.#end);
+    this.#idAt = grown(this.#idAt);
+    this.#id = grown(this.#id);
+    this.#next = grown(this.#next);
+  }
+
+  #reserve(length: number): number {
+    if (this.#slabAt + length > this.#slab.length) {
+      this.#slab = new Uint8Array(Math.max(slabBytes, length));
+      this.#slabAt = 0;
+    }
+    const at = this.#slabAt;
+    this.#slabAt += length;
+    return at;
+  }
+
+  /** Writes everything. Runs at the end of the turn; what `flushed` adds is written in the next one. */
+  flush(): void {
+    const dirty = this.#dirty;
+    this.#dirty = this.#spare;
+    this.#scheduled = false;
+    // Writing may report a lost connection, and more output for others: it goes behind the pieces of this turn.
+    for (let i = 0; i < dirty.length; i++) this.#write(dirty[i] as OutboxClient);
+    dirty.length = 0;
+    this.#spare = dirty;
+    if (this.#dirty.length === 0) this.#clear();
+  }
+
+  #clear(): void {
+    for (let i = 0; i < this.#count; i++) this.#bytes[i] = emptyBytes;
+    this.#count = 0;
+    this.#viewBytes = emptyBytes;
+    this.#view = emptyBytes;
+    this.#viewEnd = 0;
+  }
+
+  #write(client: OutboxClient): void {
+    const head = client.outHead;
+    const tail = client.outTail;
+    const total = client.outBytes;
+    client.outHead = -1;
+    client.outTail = -1;
+    client.outBytes = 0;
+    if (head === -1) {
+      client.flushed(false);
+      return;
+    }
+    this.#sent.value += total;
+    // What a slow reader leaves lying must not keep whole slabs and chunks alive.
+    const apart = client.net.bufferedBytes > 0;
+    let ok: boolean;
+    if (head === tail && this.#idAt[head] === 0 && !apart) {
+      ok = client.net.write(this.#viewOf(head));
+    } else if (total <= copyBytesMax) {
+      ok = client.net.write(this.#gather(head, -1, total, apart));
+    } else {
+      ok = this.#writeLarge(client, head, apart);
+    }
+    client.flushed(!ok);
+  }
+
+  #viewOf(n: number): Uint8Array {
+    const bytes = this.#bytes[n] as Uint8Array;
+    const start = this.#start[n] as number;
+    const end = this.#end[n] as number;
+    if (bytes !== this.#viewBytes || start !== this.#viewStart || end !== this.#viewEnd) {
+      this.#viewBytes = bytes;
+      this.#viewStart = start;
+      this.#viewEnd = end;
+      this.#view = viewOf(bytes, start, end);
+    }
+    return this.#view;
+  }
+
+  /** Copies the pieces from `head` up to (not with) `stop` into one. */
+  #gather(head: number, stop: number, total: number, apart: boolean): Uint8Array {
+    let out: Uint8Array;
+    let at: number;
+    if (apart) {
+      out = new Uint8Array(total);
+      at = 0;
+    } else {
+      at = this.#reserve(total);
+      out = this.#slab;
+    }
+    const from = at;
+    for (let n = head; n !== stop; n = this.#next[n] as number) at = this.#copy(n, out, at);
+    return apart ? out : viewOf(out, from, at);
+  }
+
+  #copy(n: number, out: Uint8Array, at: number): number {
+    const bytes = this.#bytes[n] as Uint8Array;
+    const start = this.#start[n] as number;
+    const end = this.#end[n] as number;
+    if (end - start <= loopBytesMax) {
+      for (let from = start, to = at; from < end; from++, to++) out[to] = bytes[from] as number;
+    } else {
+      out.set(viewOf(bytes, start, end), at);
+    }
+    const idAt = this.#idAt[n] as number;
+    if (idAt !== 0) {
+      const id = this.#id[n] as number;
+      out[at + idAt - start] = id >>> 8;
+      out[at + idAt - start + 1] = id & 255;
+    }
+    return at + end - start;
+  }
+
+  /** Long pieces are written by themselves, short ones between them together. */
+  #writeLarge(client: OutboxClient, head: number, apart: boolean): boolean {
+    let ok = true;
+    let first = head;
+    let total = 0;
+    for (let n = head; n !== -1; n = this.#next[n] as number) {
+      const length = (this.#end[n] as number) - (this.#start[n] as number);
+      if (length <= copyBytesMax && total + length <= slabBytes) {
+        total += length;
+        continue;
+      }
+      if (total > 0) ok = client.net.write(this.#gather(first, n, total, apart)) && ok;
+      total = 0;
+      first = n;
+      if (length <= copyBytesMax) {
+        total = length;
+        continue;
+      }
+      ok = this.#writeLong(client, n) && ok;
+      first = this.#next[n] as number;
+    }
+    if (total > 0) ok = client.net.write(this.#gather(first, -1, total, apart)) && ok;
+    return ok;
+  }
+
+  /** One long piece: only the part up to its packet identifier is copied. */
+  #writeLong(client: OutboxClient, n: number): boolean {
+    const idAt = this.#idAt[n] as number;
+    if (idAt === 0) return client.net.write(this.#viewOf(n));
+    const bytes = this.#bytes[n] as Uint8Array;
+    const start = this.#start[n] as number;
+    const split = idAt + 2;
+    const id = this.#id[n] as number;
+    const header = bytes.slice(start, split);
+    header[idAt - start] = id >>> 8;
+    header[idAt - start + 1] = id & 255;
+    client.net.write(header);
+    return client.net.write(viewOf(bytes, split, this.#end[n] as number));
+  }
+}
+
+function grown(column: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
+  const next = new Int32Array(column.length * 2);
+  next.set(column);
+  return next;
+}

@@ -1,0 +1,223 @@
+// A session as bytes, for its move to another node: the state (subscriptions, inflight, QoS 2
+// identifiers) and, apart, the messages that wait. Written by the holder, read by the new owner, which
+// may run another version: the first byte is the format. Times are carried as what is left of them.
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import { copyBytes } from '#base/bytes.js';
+import type { InflightEntry } from './inflight.js';
+import type { Message, MessageProperties, Qos } from './message.js';
+import { makeMessage } from './message.js';
+import type { QueuedMessage } from './queue.js';
+import type { Session, SubscriptionOptions } from './session.js';
+
+const format = 1;
+
+/** What a session is made of again. */
+export interface SessionState {
+  readonly expiryIntervalS: number;
+  readonly username: string | undefined;
+  readonly lastPacketId: number;
+  readonly subscriptions: readonly { readonly topicFilter: string; readonly options: SubscriptionOptions }[];
+  readonly inflight: readonly InflightEntry[];
+  readonly awaitingRel: readonly number[];
+}
+
+/** The state without the queue. */
+export function encodeSession(session: Session, now: number): Uint8Array {
+  const w = new ByteWriter();
+  w.u8(format);
+  w.varint(session.expiryIntervalS);
+  writeOptional(w, session.username);
+  w.varint(session.lastPacketId);
+  w.varint(session.subscriptions.size);
+  for (const s of session.subscriptions.values()) {
+    w.string(s.topicFilter);
+    w.u8(s.qos | (s.noLocal ? 4 : 0) | (s.retainAsPublished ? 8 : 0) | (s.retainHandling << 4));
+    w.varint(s.identifiers?.[0] ?? 0);
+  }
+  const inflight = session.inflight === undefined ? [] : [...session.inflight.entries()];
+  w.varint(inflight.length);
+  for (const entry of inflight) {
+    w.varint(entry.packetId);
+    w.u8(entry.qos | (entry.retain ? 4 : 0) | (entry.released ? 8 : 0) | (entry.message === undefined ? 0 : 16));
+    writeIdentifiers(w, entry.subscriptionIdentifiers);
+    if (entry.message !== undefined) writeMessage(w, entry.message, now);
+  }
+  w.varint(session.awaitingRel?.size ?? 0);
+  if (session.awaitingRel !== undefined) for (const id of session.awaitingRel.keys()) w.varint(id);
+  return w.finish();
+}
+
+/** Throws {@link MalformedError}. */
+export function decodeSession(bytes: Uint8Array, now: number): SessionState {
+  const r = new ByteReader(bytes);
+  readFormat(r);
+  const expiryIntervalS = r.varint();
+  const username = readOptional(r);
+  const lastPacketId = readPacketId(r);
+  const subscriptions: { topicFilter: string; options: SubscriptionOptions }[] = [];
+  for (let n = r.varint(); n > 0; n--) {
+    const topicFilter = r.string();
+    const bits = r.u8();
+    const identifier = r.varint();
+    subscriptions.push({
+      topicFilter,
+      options: {
+        qos: readQos(bits),
+        noLocal: (bits & 4) !== 0,
+        retainAsPublished: (bits & 8) !== 0,
+        retainHandling: readHandling(bits >> 4),
+        subscriptionIdentifier: identifier === 0 ? undefined : identifier,
+      },
+    });
+  }
+  const inflight: InflightEntry[] = [];
+  for (let n = r.varint(); n > 0; n--) inflight.push(readInflight(r, now));
+  const awaitingRel: number[] = [];
+  for (let n = r.varint(); n > 0; n--) awaitingRel.push(readPacketId(r));
+  r.done();
+  return { expiryIntervalS, username, lastPacketId, subscriptions, inflight, awaitingRel };
+}
+
+function readInflight(r: ByteReader, now: number): InflightEntry {
+  const packetId = readPacketId(r);
+  const bits = r.u8();
+  const qos = readQos(bits);
+  if (qos === 0 || packetId === 0) throw new MalformedError('inflight entry without QoS or packet identifier');
+  const subscriptionIdentifiers = readIdentifiers(r);
+  const message = (bits & 16) !== 0 ? readMessage(r, now) : undefined;
+  return { packetId, qos, message, retain: (bits & 4) !== 0, subscriptionIdentifiers, released: (bits & 8) !== 0, sent: false };
+}
+
+/** Everything that waits, in order. */
+export function encodeQueue(session: Session, now: number): Uint8Array {
+  const w = new ByteWriter(1024);
+  const { queue } = session;
+  w.u8(format);
+  w.varint(queue?.length ?? 0);
+  for (let i = 0; queue !== undefined && i < queue.length; i++) {
+    const item = queue.at(i) as QueuedMessage;
+    w.u8(item.qos | (item.retain ? 4 : 0));
+    writeIdentifiers(w, item.subscriptionIdentifiers);
+    writeMessage(w, item.message, now);
+  }
+  return w.finish();
+}
+
+/** Throws {@link MalformedError}. */
+export function decodeQueue(bytes: Uint8Array, now: number): QueuedMessage[] {
+  const r = new ByteReader(bytes);
+  readFormat(r);
+  const out: QueuedMessage[] = [];
+  for (let n = r.varint(); n > 0; n--) {
+    const bits = r.u8();
+    const subscriptionIdentifiers = readIdentifiers(r);
+    out.push({ message: readMessage(r, now), qos: readQos(bits), retain: (bits & 4) !== 0, subscriptionIdentifiers });
+  }
+  r.done();
+  return out;
+}
+
+function readFormat(r: ByteReader): void {
+  const found = r.u8();
+  if (found !== format) throw new MalformedError(`session format ${found} is not known`);
+}
+
+function readPacketId(r: ByteReader): number {
+  const id = r.varint();
+  if (id > 0xffff) throw new MalformedError('packet identifier above 65,535');
+  return id;
+}
+
+function readQos(bits: number): Qos {
+  const qos = bits & 3;
+  if (qos === 0 || qos === 1 || qos === 2) return qos;
+  throw new MalformedError('QoS 3');
+}
+
+function readHandling(n: number): 0 | 1 | 2 {
+  if (n === 0 || n === 1 || n === 2) return n;
+  throw new MalformedError('retain handling out of range');
+}
+
+function writeIdentifiers(w: ByteWriter, ids: readonly number[] | undefined): void {
+  w.varint(ids?.length ?? 0);
+  if (ids !== undefined) for (const id of ids) w.varint(id);
+}
+
+function readIdentifiers(r: ByteReader): number[] | undefined {
+  const n = r.varint();
+  if (n === 0) return undefined;
+  const ids: number[] = [];
+  for (let i = 0; i < n; i++) ids.push(r.varint());
+  return ids;
+}
+
+function writeOptional(w: ByteWriter, s: string | undefined): void {
+  w.u8(s === undefined ? 0 : 1);
+  if (s !== undefined) w.string(s);
+}
+
+function readOptional(r: ByteReader): string | undefined {
+  return r.u8() === 0 ? undefined : r.string();
+}
+
+function writeMessage(w: ByteWriter, m: Message, now: number): void {
+  const expires = m.expiresAt !== Number.POSITIVE_INFINITY;
+  const p = m.properties;
+  w.u8(m.qos | (m.retain ? 4 : 0) | (expires ? 8 : 0) | (p === undefined ? 0 : 16));
+  w.string(m.topicName);
+  w.blob(m.payload);
+  if (expires) w.f64(m.expiresAt - now);
+  w.string(m.publisherId);
+  w.varint(m.originIncarnation);
+  w.varint(m.originNumber);
+  if (p !== undefined) writeMessageProperties(w, p);
+}
+
+function writeMessageProperties(w: ByteWriter, p: MessageProperties): void {
+  w.u8(p.payloadFormatIndicator ?? 255);
+  writeOptional(w, p.contentType);
+  writeOptional(w, p.responseTopic);
+  w.u8(p.correlationData === undefined ? 0 : 1);
+  if (p.correlationData !== undefined) w.blob(p.correlationData);
+  w.varint(p.userProperties?.length ?? 0);
+  if (p.userProperties === undefined) return;
+  for (const [name, value] of p.userProperties) {
+    w.string(name);
+    w.string(value);
+  }
+}
+
+function readMessage(r: ByteReader, now: number): Message {
+  const bits = r.u8();
+  const topicName = r.string();
+  const payload = copyBytes(r.blob());
+  const expiresAt = (bits & 8) !== 0 ? now + r.f64() : Number.POSITIVE_INFINITY;
+  const publisherId = r.string();
+  const originIncarnation = r.varint();
+  const originNumber = r.varint();
+  const properties = (bits & 16) !== 0 ? readMessageProperties(r) : undefined;
+  const message = makeMessage(topicName, payload, readQos(bits), (bits & 4) !== 0, properties, expiresAt, publisherId);
+  message.originIncarnation = originIncarnation;
+  message.originNumber = originNumber;
+  message.kept = true;
+  return message;
+}
+
+function readMessageProperties(r: ByteReader): MessageProperties {
+  const out: { -readonly [K in keyof MessageProperties]: MessageProperties[K] } = {};
+  const format = r.u8();
+  if (format !== 255) out.payloadFormatIndicator = format;
+  const contentType = readOptional(r);
+  if (contentType !== undefined) out.contentType = contentType;
+  const responseTopic = readOptional(r);
+  if (responseTopic !== undefined) out.responseTopic = responseTopic;
+  if (r.u8() !== 0) out.correlationData = copyBytes(r.blob());
+  const n = r.varint();
+  if (n === 0) return out;
+  const pairs: [string, string][] = [];
+  for (let i = 0; i < n; i++) pairs.push([r.string(), r.string()]);
+  out.userProperties = pairs;
+  return out;
+}
