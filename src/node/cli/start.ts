@@ -11,8 +11,20 @@ export interface StartFlags {
   readonly supervised?: boolean;
 }
 
-/** Resolves with the exit status once the node has stopped. */
+/** How long what is left of a stopped or failed node may hold the process. */
+const leftoverMsMax = 1000;
+
+/** Resolves with the exit status once the node has stopped; rejects when it cannot start. */
 export async function start(flags: StartFlags): Promise<number> {
+  try {
+    return await run(flags);
+  } finally {
+    process.stdin.destroy();
+    setTimeout(() => process.exit(), leftoverMsMax).unref();
+  }
+}
+
+async function run(flags: StartFlags): Promise<number> {
   const { config, warnings } = readConfig(flags.config);
   const ending = endOfLife(flags.supervised === true);
   void ending.then(cutOff);

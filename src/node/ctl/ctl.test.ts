@@ -279,3 +279,13 @@ test('the command line: eval, failures, check-config', async (t) => {
   assert.match((await starmesh('check-config', join(dir, 'none.conf'))).err, /there is no file/);
   assert.equal((await starmesh('nonsense')).status, 1);
 });
+
+test('the command line: a node that cannot start ends, also under a supervisor', async (t) => {
+  const dir = folder(t);
+  writeFileSync(join(dir, 'file'), '');
+  const file = join(dir, 'x.conf');
+  writeFileSync(file, `node.data_dir = ${JSON.stringify(join(dir, 'file'))}\nlisteners.tcp.default.bind = "127.0.0.1:0"\n`);
+  const { status, err } = await starmesh('start', '-c', file, '--supervised');
+  assert.equal(status, 1);
+  assert.match(err, /^starmesh: [^\n]+\n$/);
+});

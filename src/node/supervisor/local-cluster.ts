@@ -42,6 +42,7 @@ export class LocalCluster {
   /** Starts all and keeps asking until `stop`. */
   async run(): Promise<void> {
     for (const node of this.nodes) node.start();
+    this.#changed();
     while (!this.#stopping) {
       await Promise.all(this.nodes.map((node) => this.#askOne(node)));
       this.#judge();

@@ -1,7 +1,7 @@
 // One node of the local cluster as a process: started, watched, started again, stopped. Its output
 // goes straight to `node.log` in its folder, so it can outlive us for the moment that it needs to notice.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, copyFileSync, openSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import { closeSync, copyFileSync, fstatSync, openSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { configPath } from './folders.js';
 import { type Health, healthOf } from './health.js';
@@ -39,6 +39,8 @@ export class NodeProcess {
   #stopping = false;
   #answered = false;
   #failures = 0;
+  /** Where this run's output begins in the log. */
+  #logFrom = 0;
   #timer: NodeJS.Timeout | undefined;
   #whenGone: (() => void)[] = [];
 
@@ -64,7 +66,7 @@ export class NodeProcess {
   get shown(): string {
     if (this.#stopping && this.#state === 'running') return 'stopping';
     if (this.#state === 'running') return this.#health.state;
-    if (this.#state === 'waiting') return `starts again`;
+    if (this.#state === 'waiting') return 'starts again';
     return this.#state;
   }
 
@@ -72,6 +74,7 @@ export class NodeProcess {
     this.#health = healthOf(undefined);
     this.#answered = false;
     const log = openLog(this.logPath);
+    this.#logFrom = fstatSync(log).size;
     const child = spawn(process.execPath, [this.#options.program, 'start', '-c', configPath(this.plan), '--supervised'], {
       stdio: ['pipe', log, log],
       env: this.#options.environment,
@@ -82,7 +85,6 @@ export class NodeProcess {
     child.stdin?.on('error', () => {});
     child.on('error', (error) => this.#events.say(this.plan, `cannot be started: ${error.message}`));
     child.on('close', (code, signal) => this.#closed(child, code, signal));
-    this.#events.changed();
   }
 
   get logPath(): string {
@@ -145,7 +147,10 @@ export class NodeProcess {
     if (this.#options.restart && !hopeless) {
       this.#state = 'waiting';
       this.#events.say(this.plan, `ended (${how}) and is started again in ${restartMs / 1000} s${this.#answered ? '' : this.#lastWords()}`);
-      this.#timer = setTimeout(() => this.start(), restartMs);
+      this.#timer = setTimeout(() => {
+        this.start();
+        this.#events.changed();
+      }, restartMs);
       return;
     }
     this.#state = 'dead';
@@ -156,7 +161,7 @@ export class NodeProcess {
   // A node that never ran said why in its log.
   #lastWords(): string {
     try {
-      const lines = readFileSync(this.logPath, 'utf8').trimEnd().split('\n').slice(-tailLines);
+      const lines = readFileSync(this.logPath).subarray(this.#logFrom).toString('utf8').trimEnd().split('\n').slice(-tailLines);
       return lines.join('') === '' ? '' : `; its last words:\n  ${lines.join('\n  ')}`;
     } catch {
       return '';
