@@ -2,7 +2,7 @@
 // leaders, and the `Database` that the other rooms use. Built by `node` (or the simulator), fed by
 // `cluster` with formation, incarnation and members.
 import { MalformedError } from '#base/byte-reader.js';
-import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { emptyBytes } from '#base/bytes.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links, PeerHello } from '#link/api.js';
@@ -24,7 +24,7 @@ import { type DbBounds, dbBounds } from './bounds.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { prepareLog } from './prepare-log.js';
-import { encodeCommand, encodeOps, encodeTransaction, type ProposedOp, proposalKind } from './proposal-codec.js';
+import { encodeCommand, encodeOps, type ProposedOp, proposalKind } from './proposal-codec.js';
 import { Proposer } from './proposer.js';
 import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';

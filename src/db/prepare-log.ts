@@ -25,7 +25,11 @@ export function prepareLog(
     return;
   }
   const { appliedIndex, appliedTerm, config } = state.position;
-  const fits = appliedIndex <= wal.lastIndex && (appliedIndex < wal.base.index || wal.term(appliedIndex) === appliedTerm);
+  if (appliedIndex < wal.base.index) {
+    const gap = `the tables of shard ${state.schema.name} end at ${appliedIndex}, its log begins after ${wal.base.index}`;
+    return done(new Error(`${gap}: the tables were damaged or replaced; restore them, or empty the data directory and let this core be admitted anew`));
+  }
+  const fits = appliedIndex <= wal.lastIndex && wal.term(appliedIndex) === appliedTerm;
   if (fits) return done(undefined);
   // The tables are a copy of a leader's that was put in service just before a crash: the log follows them.
   wal.installBase({ index: appliedIndex, term: appliedTerm, config, historyId, generation }, undefined, done);
