@@ -1,11 +1,14 @@
 // Every check and test, one after the other: fences, Biome, build, then Node's test runner over all
 // rooms, suites and tools. The last line counts what ran: each of the first three steps is one.
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from './build.mjs';
 import { annexes, rooms } from './rooms.mjs';
 
+const home = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** Two files at a time, whatever the machine: what passes here passes on a small one. */
 const filesAtOnce = 2;
 /** A hung test fails instead of hanging the run. */
@@ -14,11 +17,12 @@ const testMsMax = 180_000;
 /**
  * @param {string} root the checkout
  * @param {string[]} [only] parts of paths: runs only the test files that contain one of them
- * @returns {Promise<number>} exit status
+ * @returns {number} exit status
  */
-export async function check(root, only = []) {
+export function check(root, only = []) {
   let passed = 0;
   let failed = 0;
+  let skipped = 0;
   const step = (name, run) => {
     console.log(`\n== ${name}`);
     const ok = run();
@@ -31,10 +35,12 @@ export async function check(root, only = []) {
   step('format and lint', () => node('node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings'));
   if (step('build', () => builds(root))) {
     console.log('\n== tests');
-    const tests = await runTests(root, only);
+    const tests = runTests(root, only);
     passed += tests.passed;
     failed += tests.failed;
+    skipped = tests.skipped;
   } else console.log('The tests did not run: there is nothing built that they could test.');
+  if (skipped > 0) console.log(`\n${skipped} skipped; each says above why`);
   console.log(`\n${passed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;
 }
@@ -67,31 +73,28 @@ function runTests(root, only) {
   const files = testFiles(root).filter((f) => only.length === 0 || only.some((part) => f.includes(part)));
   if (files.length === 0) {
     console.error('No test file matches.');
-    return Promise.resolve({ passed: 0, failed: 1 });
+    return { passed: 0, failed: 1, skipped: 0 };
   }
-  const args = [
-    '--test',
-    `--test-concurrency=${filesAtOnce}`,
-    `--test-timeout=${testMsMax}`,
-    '--test-reporter=spec',
-    '--test-reporter-destination=stdout',
-    ...files,
-  ];
-  return new Promise((resolve) => {
-    const runner = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
-    let tail = '';
-    runner.stdout.on('data', (chunk) => {
-      process.stdout.write(chunk);
-      tail = (tail + chunk).slice(-8192);
-    });
-    runner.on('close', (status) => resolve(countsOf(tail, status)));
-  });
+  const dir = mkdtempSync(join(tmpdir(), 'starmesh-check-'));
+  try {
+    return runFiles(root, files, join(dir, 'counts.json'));
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 }
 
-// The runner's own closing lines ("ℹ pass 12"). A runner that died without them counts as one failure.
-function countsOf(tail, status) {
-  const number = (word) => Number(new RegExp(`^\\W*${word} (\\d+)`, 'm').exec(tail.slice(tail.lastIndexOf('tests ') - 20))?.[1] ?? 0);
-  const passed = number('pass');
-  const failed = number('fail') + number('cancelled');
-  return { passed, failed: failed === 0 && status !== 0 ? 1 : failed };
+/** Runs test files with Node's runner, whose output is shown; what it counted is given back. */
+export function runFiles(root, files, countsPath) {
+  const reporters = [
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${pathToFileURL(join(home, 'tools/count-reporter.mjs')).href}`,
+    `--test-reporter-destination=${countsPath}`,
+  ];
+  const args = ['--test', `--test-concurrency=${filesAtOnce}`, `--test-timeout=${testMsMax}`, ...reporters, ...files];
+  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  const counts = existsSync(countsPath) ? JSON.parse(readFileSync(countsPath, 'utf8') || '{}') : {};
+  const failed = (counts.fail ?? 0) + (counts.cancelled ?? 0);
+  // A runner that died, or says nothing of what it holds against us, is one failure.
+  return { passed: counts.pass ?? 0, failed: failed === 0 && status !== 0 ? 1 : failed, skipped: counts.skipped ?? 0 };
 }
