@@ -11,21 +11,26 @@ import {
   decodeEpoch,
   decodeRegister,
   decodeRow,
+  displacedMax,
   type EpochBody,
-  type EpochVerdict,
+  type EpochReply,
+  encodeEpochReply,
   encodeLookup,
   encodeRegisterReply,
   encodeRow,
-  encodeVerdict,
   type RegistryRow,
 } from './registry-row.js';
 
+const current: EpochReply = { verdict: 'current', displaced: [] };
+const stale: EpochReply = { verdict: 'stale', displaced: [] };
+const absent: EpochReply = { verdict: 'absent', displaced: [] };
+
 export function registryCommands(table: Table): Readonly<Record<string, CommandHandler>> {
   const onEpoch =
-    (decide: (context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined) => EpochVerdict): CommandHandler =>
+    (decide: (context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined) => EpochReply): CommandHandler =>
     (context, bytes) => {
       const body = decoded(() => decodeEpoch(bytes));
-      return encodeVerdict(decide(context, table, body, read(context, table, body.key)));
+      return encodeEpochReply(decide(context, table, body, read(context, table, body.key)));
     };
   return {
     register: (context, bytes) => register(context, table, bytes),
@@ -52,7 +57,8 @@ function read(context: CommandContext, table: Table, key: Uint8Array): RegistryR
   if (stored === undefined) return undefined;
   const row = decodeRow(stored.value);
   if (!context.isLive(row.holder.incarnation)) return undefined;
-  return row.owner === undefined || context.isLive(row.owner.incarnation) ? row : { ...row, owner: undefined };
+  const owner = row.owner !== undefined && context.isLive(row.owner.incarnation) ? row.owner : undefined;
+  return { ...row, owner, displaced: row.displaced.filter((claim) => context.isLive(claim.incarnation)) };
 }
 
 function write(context: CommandContext, table: Table, key: Uint8Array, row: RegistryRow): void {
@@ -73,59 +79,79 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array): Uin
   const body = decoded(() => decodeRegister(bytes));
   const mine = claimOf(context, body.nodeId, context.position);
   const before = read(context, table, body.key);
-  const keepsHolder = before !== undefined && !body.cleanStart && before.holder.incarnation !== mine.incarnation;
+  const elsewhere = before !== undefined && before.holder.incarnation !== mine.incarnation;
+  const keepsHolder = elsewhere && !body.cleanStart;
+  const displaced = before?.displaced ?? [];
   write(context, table, body.key, {
     owner: mine,
     holder: keepsHolder ? before.holder : mine,
     sessionExpiryInterval: body.sessionExpiryInterval,
     disconnectedAtMs: 0,
+    displaced: elsewhere && body.cleanStart ? [...displaced, before.holder].slice(-displacedMax) : displaced,
     will: body.will,
   });
-  return encodeRegisterReply({ epoch: mine.epoch, holder: before?.holder, owner: before?.owner });
+  return encodeRegisterReply({ epoch: mine.epoch, holder: before?.holder, owner: before?.owner, displaced });
 }
 
 /** The owner has the session now. Without a row its holder was purged meanwhile: the owner's claim stands alone. */
-function takeoverDone(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochVerdict {
+function takeoverDone(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   const mine = claimOf(context, body.nodeId, body.epoch);
-  if (row !== undefined && !isOf(row.owner, context, body.epoch)) return 'stale';
+  if (row !== undefined && !isOf(row.owner, context, body.epoch)) return stale;
   const { sessionExpiryInterval } = row ?? body;
-  write(context, table, body.key, { owner: mine, holder: mine, sessionExpiryInterval, disconnectedAtMs: 0, will: row?.will ?? emptyBytes });
-  return 'current';
+  const displaced = row === undefined || body.settled ? [] : [...row.displaced, row.holder].filter((claim) => claim.incarnation !== mine.incarnation);
+  write(context, table, body.key, {
+    owner: mine,
+    holder: mine,
+    sessionExpiryInterval,
+    disconnectedAtMs: 0,
+    displaced,
+    will: row?.will ?? emptyBytes,
+  });
+  return current;
 }
 
-function disconnected(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochVerdict {
-  if (row === undefined) return 'absent';
+function disconnected(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+  const holder = claimOf(context, body.nodeId, body.epoch);
+  const disconnectedAtMs = context.stampMs;
+  if (row === undefined) {
+    // The node was purged and is back, or the row's last holder ended: the session that is there stands for itself.
+    const { sessionExpiryInterval } = body;
+    write(context, table, body.key, { owner: undefined, holder, sessionExpiryInterval, disconnectedAtMs, displaced: [], will: emptyBytes });
+    return current;
+  }
   const owned = isOf(row.owner, context, body.epoch);
-  if (owned) write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs: context.stampMs });
+  if (owned) write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs, displaced: body.settled ? [] : row.displaced });
   // With a takeover under way the holder's session must stay until it is fetched.
-  return owned || isOf(row.holder, context, body.epoch) ? 'current' : 'stale';
+  return owned || isOf(row.holder, context, body.epoch) ? current : stale;
 }
 
-function ended(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochVerdict {
-  if (row === undefined) return 'absent';
+function ended(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+  if (row === undefined) return absent;
   const owned = isOf(row.owner, context, body.epoch);
   if (isOf(row.holder, context, body.epoch)) {
     // A newer owner that was about to fetch the session starts with none: it is the holder from now on.
     if (row.owner === undefined || owned) context.delete(table, body.key);
     else write(context, table, body.key, { ...row, holder: row.owner });
-    return 'current';
+    return current;
   }
-  if (!owned) return 'stale';
+  if (!owned) return stale;
   // A takeover that was given up: the holder keeps the session, and nobody is connected.
   write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs: context.stampMs });
-  return 'current';
+  return current;
 }
 
-/** After a new incarnation: a session is kept only if nobody has a newer epoch. */
-function reassert(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochVerdict {
+/** After a new incarnation: a session is kept only if nobody has a newer epoch; who has an older one loses. */
+function reassert(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   const mine = claimOf(context, body.nodeId, body.epoch);
-  if (row !== undefined && Math.max(row.holder.epoch, row.owner?.epoch ?? 0) > body.epoch) return 'stale';
+  if (row !== undefined && Math.max(row.holder.epoch, row.owner?.epoch ?? 0) > body.epoch) return stale;
+  const displaced = row === undefined ? [] : [...row.displaced, row.holder].filter((claim) => claim.incarnation !== mine.incarnation);
   write(context, table, body.key, {
     owner: mine,
     holder: mine,
     sessionExpiryInterval: row?.sessionExpiryInterval ?? body.sessionExpiryInterval,
     disconnectedAtMs: 0,
+    displaced: displaced.slice(-displacedMax),
     will: row?.will ?? emptyBytes,
   });
-  return 'current';
+  return { verdict: 'current', displaced };
 }

@@ -3,6 +3,8 @@
 //  - holder: the node that has the session. Owner and holder differ while a takeover is on its way.
 // The database's owner of a row is the holder's incarnation, so that the row goes when the holder is
 // purged; an owner that is not live counts as absent. Epochs are positions in the shard's log.
+//  - displaced: holders that lost the client id to a registration whose sender has not shown yet that
+//    it knows of it; the next registration tells them too, so that a lost answer leaves no session behind.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes, fromHex, toHex } from '#base/bytes.js';
@@ -23,11 +25,14 @@ export interface RegistryRow {
   readonly sessionExpiryInterval: number;
   /** Leader's stamp of the disconnection; 0 while connected. */
   readonly disconnectedAtMs: number;
+  readonly displaced: readonly Claim[];
   /** Reserved for the will that stands with the registration. */
   readonly will: Uint8Array;
 }
 
 const rowVersion = 1;
+/** Displaced holders that a row remembers; the oldest goes first. */
+export const displacedMax = 4;
 
 export function encodeRow(row: RegistryRow): Uint8Array {
   const w = new ByteWriter(96 + row.will.length);
@@ -36,6 +41,7 @@ export function encodeRow(row: RegistryRow): Uint8Array {
   writeOptionalClaim(w, row.owner);
   w.u32(row.sessionExpiryInterval);
   w.varint(row.disconnectedAtMs);
+  writeClaims(w, row.displaced);
   w.blob(row.will);
   return w.finish();
 }
@@ -46,7 +52,14 @@ export function decodeRow(bytes: Uint8Array): RegistryRow {
   if (r.u8() !== rowVersion) throw new MalformedError('registry row of another version');
   const holder = readClaim(r);
   const owner = readOptionalClaim(r);
-  return { holder, owner, sessionExpiryInterval: r.u32(), disconnectedAtMs: r.varint(), will: copyBytes(r.blob()) };
+  return {
+    holder,
+    owner,
+    sessionExpiryInterval: r.u32(),
+    disconnectedAtMs: r.varint(),
+    displaced: readClaims(r),
+    will: copyBytes(r.blob()),
+  };
 }
 
 function writeClaim(w: ByteWriter, claim: Claim): void {
@@ -66,6 +79,17 @@ function writeOptionalClaim(w: ByteWriter, claim: Claim | undefined): void {
 
 function readOptionalClaim(r: ByteReader): Claim | undefined {
   return r.u8() === 0 ? undefined : readClaim(r);
+}
+
+function writeClaims(w: ByteWriter, claims: readonly Claim[]): void {
+  w.u8(claims.length);
+  for (const claim of claims) writeClaim(w, claim);
+}
+
+function readClaims(r: ByteReader): Claim[] {
+  const claims: Claim[] = [];
+  for (let n = r.u8(); n > 0; n--) claims.push(readClaim(r));
+  return claims;
 }
 
 function writeNodeId(w: ByteWriter, nodeId: string): void {
@@ -114,6 +138,7 @@ export interface RegisterReply {
   readonly epoch: number;
   readonly holder: Claim | undefined;
   readonly owner: Claim | undefined;
+  readonly displaced: readonly Claim[];
 }
 
 export function encodeRegisterReply(reply: RegisterReply): Uint8Array {
@@ -121,12 +146,13 @@ export function encodeRegisterReply(reply: RegisterReply): Uint8Array {
   w.varint(reply.epoch);
   writeOptionalClaim(w, reply.holder);
   writeOptionalClaim(w, reply.owner);
+  writeClaims(w, reply.displaced);
   return w.finish();
 }
 
 export function decodeRegisterReply(bytes: Uint8Array): RegisterReply {
   const r = new ByteReader(bytes);
-  return { epoch: r.varint(), holder: readOptionalClaim(r), owner: readOptionalClaim(r) };
+  return { epoch: r.varint(), holder: readOptionalClaim(r), owner: readOptionalClaim(r), displaced: readClaims(r) };
 }
 
 /** Body of every command about one epoch: takeoverDone, disconnected, ended, reassert. */
@@ -135,6 +161,8 @@ export interface EpochBody {
   readonly nodeId: string;
   readonly epoch: number;
   readonly sessionExpiryInterval: number;
+  /** takeoverDone, disconnected: every session that this one displaced has ended or been told. */
+  readonly settled: boolean;
 }
 
 export function encodeEpoch(body: EpochBody): Uint8Array {
@@ -143,12 +171,13 @@ export function encodeEpoch(body: EpochBody): Uint8Array {
   writeNodeId(w, body.nodeId);
   w.varint(body.epoch);
   w.u32(body.sessionExpiryInterval);
+  w.u8(body.settled ? 1 : 0);
   return w.finish();
 }
 
 export function decodeEpoch(bytes: Uint8Array): EpochBody {
   const r = new ByteReader(bytes);
-  return { key: r.blob(), nodeId: toHex(r.raw(16)), epoch: r.varint(), sessionExpiryInterval: r.u32() };
+  return { key: r.blob(), nodeId: toHex(r.raw(16)), epoch: r.varint(), sessionExpiryInterval: r.u32(), settled: r.u8() === 1 };
 }
 
 /** current: done, the epoch is the current one · stale: a newer one holds the client id · absent: there is no row. */
@@ -156,14 +185,24 @@ export type EpochVerdict = 'current' | 'stale' | 'absent';
 
 const verdicts: readonly EpochVerdict[] = ['current', 'stale', 'absent'];
 
-export function encodeVerdict(verdict: EpochVerdict): Uint8Array {
-  return Uint8Array.of(verdicts.indexOf(verdict));
+/** Answer to a command about an epoch. `displaced`: holders that lost the client id by it and must be told. */
+export interface EpochReply {
+  readonly verdict: EpochVerdict;
+  readonly displaced: readonly Claim[];
 }
 
-export function decodeVerdict(bytes: Uint8Array): EpochVerdict {
-  const verdict = verdicts[bytes[0] ?? 255];
+export function encodeEpochReply(reply: EpochReply): Uint8Array {
+  const w = new ByteWriter(8 + 32 * reply.displaced.length);
+  w.u8(verdicts.indexOf(reply.verdict));
+  writeClaims(w, reply.displaced);
+  return w.finish();
+}
+
+export function decodeEpochReply(bytes: Uint8Array): EpochReply {
+  const r = new ByteReader(bytes);
+  const verdict = verdicts[r.u8()];
   if (verdict === undefined) throw new MalformedError('unknown verdict');
-  return verdict;
+  return { verdict, displaced: readClaims(r) };
 }
 
 /** Reply of `lookup`: the row, or nothing. */

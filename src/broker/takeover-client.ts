@@ -1,0 +1,107 @@
+// The new owner's side of a takeover: fetches a session's state or queue from its holder, chunk by
+// chunk, and keeps trying until the deadline unless the holder is known to be lost.
+import { MalformedError } from '#base/byte-reader.js';
+import { concatBytes, copyBytes } from '#base/bytes.js';
+import type { Database } from '#db/api.js';
+import type { Clock } from '#env/clock.js';
+import type { Links } from '#link/api.js';
+import type { Claim } from './registry-row.js';
+import { routeTable } from './schema.js';
+import { decodeTakeoverReply, encodeTakeover, type TakeoverReply } from './takeover-frame.js';
+
+export type TakeoverMethod = 'takeover.begin' | 'takeover.finish';
+
+/** none: the holder has no such session · lost: it is dead, fenced, another incarnation, or silent until the deadline. */
+export type FetchResult = { readonly kind: 'fetched'; readonly bytes: Uint8Array } | { readonly kind: 'none' | 'lost' | 'overtaken' };
+
+/** What a session may be in transit; longer ones count as none. */
+const transferBytesMax = 64 * 1024 * 1024;
+const retryMs = 50;
+/** One attempt; a frozen holder is asked again, since its link may have been replaced. */
+const attemptMs = 1_000;
+export const overtakenMessage = 'overtaken';
+
+interface Fetch {
+  readonly method: TakeoverMethod;
+  readonly holder: Claim;
+  readonly clientId: string;
+  readonly newEpoch: number;
+  readonly deadline: number;
+  readonly done: (result: FetchResult) => void;
+  transfer: number;
+  offset: number;
+  chunks: Uint8Array[];
+}
+
+export class TakeoverClient {
+  readonly #clock: Clock;
+  readonly #links: Links;
+  readonly #db: Database;
+  /** Nodes whose host refuses connections. */
+  readonly #dead: Set<string> = new Set();
+
+  constructor(clock: Clock, links: Links, db: Database) {
+    this.#clock = clock;
+    this.#links = links;
+    this.#db = db;
+    links.listen({
+      onDead: (peer) => this.#dead.add(peer.nodeId),
+      onUp: (peer) => this.#dead.delete(peer.nodeId),
+    });
+  }
+
+  /** True when the incarnation that the claim names will never answer again. */
+  isLost(claim: Claim): boolean {
+    if (this.#dead.has(claim.nodeId) || !this.#db.isLive(routeTable.shard, claim.incarnation)) return true;
+    const peer = this.#links.peer(claim.nodeId);
+    return peer !== undefined && peer.incarnation > claim.incarnation;
+  }
+
+  /** Calls `done` once, at the deadline at the latest. */
+  fetch(method: TakeoverMethod, holder: Claim, clientId: string, newEpoch: number, deadline: number, done: (result: FetchResult) => void): void {
+    this.#next({ method, holder, clientId, newEpoch, deadline, done, transfer: 0, offset: 0, chunks: [] });
+  }
+
+  #next(f: Fetch): void {
+    const left = f.deadline - this.#clock.now();
+    if (left <= 0 || this.isLost(f.holder)) {
+      f.done({ kind: 'lost' });
+      return;
+    }
+    const { clientId, newEpoch, offset, transfer } = f;
+    const body = encodeTakeover({ clientId, newEpoch, offset, transfer, heldEpoch: f.holder.epoch });
+    this.#links.call(f.holder.nodeId, f.method, body, Math.min(left, attemptMs), (failure, reply) => {
+      if (failure === undefined) this.#answered(f, reply);
+      else if (failure.kind === 'refused' && failure.message === overtakenMessage) f.done({ kind: 'overtaken' });
+      else this.#clock.setTimer(Math.min(retryMs, Math.max(0, f.deadline - this.#clock.now())), () => this.#next(f));
+    });
+  }
+
+  #answered(f: Fetch, bytes: Uint8Array): void {
+    let reply: TakeoverReply;
+    try {
+      reply = decodeTakeoverReply(bytes);
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      reply = { kind: 'none' };
+    }
+    if (reply.kind === 'none' || (reply.kind === 'chunk' && reply.total > transferBytesMax)) {
+      f.done({ kind: 'none' });
+      return;
+    }
+    if (reply.kind === 'again' || (f.offset > 0 && reply.transfer !== f.transfer)) {
+      f.offset = 0;
+      f.transfer = 0;
+      f.chunks = [];
+      // A pause, so that two takers that reset each other do not spin.
+      this.#clock.setTimer(retryMs, () => this.#next(f));
+      return;
+    }
+    f.transfer = reply.transfer;
+    f.offset += reply.bytes.length;
+    f.chunks.push(copyBytes(reply.bytes));
+    if (f.offset >= reply.total) f.done({ kind: 'fetched', bytes: concatBytes(f.chunks) });
+    else if (reply.bytes.length === 0) f.done({ kind: 'none' });
+    else this.#next(f);
+  }
+}
