@@ -6,7 +6,7 @@ import { registryShardIndex } from './registry-row.js';
 import { retainCommands } from './retained-commands.js';
 
 /** (filter, node) → nothing. Key: router/route-key.ts. Rows belong to the node's incarnation. */
-export const routeTable: Table = { id: 10, name: 'route', shard: 'route' };
+export const routeTable: Table = { id: 10, name: 'route', shard: 'route', owned: true };
 
 /** Topic name → retained message. Rows belong to nobody. */
 export const retainTable: Table = { id: 11, name: 'retain', shard: 'retain' };
@@ -18,6 +18,7 @@ export const registryTables: readonly Table[] = Array.from({ length: registrySha
   id: 20 + i,
   name: 'registry',
   shard: `registry-${i}`,
+  owned: true,
 }));
 
 export function registryTableOf(key: Uint8Array): Table {

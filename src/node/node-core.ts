@@ -10,6 +10,7 @@ import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
 import { NodeDatabase } from '#db/database.js';
 import type { Env } from '#env/env.js';
+import type { NetAddress, NetError } from '#env/net.js';
 import type { Links, NodeRole, PeerTarget } from '#link/api.js';
 import { createLinks } from '#link/links.js';
 import type { LinkLimits } from '#link/options.js';
@@ -21,8 +22,8 @@ export interface NodeCoreOptions {
   readonly name: string;
   readonly role: NodeRole;
   readonly cookie: string;
-  /** Where to accept links, and how others dial it. */
-  readonly listen: { readonly host: string; readonly port: number };
+  /** Where to accept links (undefined: this node is alone), and how others dial it. */
+  readonly listen: { readonly host: string; readonly port: number } | undefined;
   readonly advertise: { readonly host: string; readonly port: number };
   readonly cores: readonly PeerTarget[];
   /** Beside the shard `cluster`. */
@@ -33,7 +34,8 @@ export interface NodeCoreOptions {
   readonly timings?: RaftTimings;
   readonly linkLimits?: Partial<LinkLimits>;
   readonly walSegmentBytes?: number;
-  readonly onListenError?: (error: Error) => void;
+  readonly onListening?: (address: NetAddress) => void;
+  readonly onListenError?: (error: NetError) => void;
   /** The node cannot go on (disk failed): stop the process, say why. */
   readonly onFatal: (error: Error) => void;
 }
@@ -88,6 +90,7 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     cookie: o.cookie,
     listen: o.listen,
     ...(o.linkLimits === undefined ? {} : { limits: o.linkLimits }),
+    ...(o.onListening === undefined ? {} : { onListening: o.onListening }),
     ...(o.onListenError === undefined ? {} : { onListenError: o.onListenError }),
   });
   const generations = new Map<string, DirectoryGenerations>();
@@ -99,8 +102,8 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     schemas: [clusterSchema, ...o.schemas],
     memberShard,
     generations: (shard) => {
-      let g = generations.get(shard);
-      if (g === undefined) generations.set(shard, (g = new DirectoryGenerations(env, shard)));
+      const g = generations.get(shard) ?? new DirectoryGenerations(env, shard);
+      generations.set(shard, g);
       return g;
     },
     wal,

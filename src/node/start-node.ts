@@ -1,5 +1,18 @@
-// Builds one node from its configuration and runs it: the only place where all rooms meet.
+// Runs one node in this process over the real world: data directory and its lock, ports, the node
+// itself (`create-node.ts`), HTTP, the control socket; and takes all of it down again, in order.
+// The command line calls it; errors are single sentences that say what to do.
+import { join, resolve } from 'node:path';
+import { type AdminServer, startAdmin } from '#admin/server.js';
+import { toHex } from '#base/bytes.js';
+import type { NetAddress } from '#env/net.js';
+import { createOsEnv, type OsEnv } from '#os/env.js';
+import { adminNode } from './admin-node.js';
 import type { StarmeshConfig } from './config/config.js';
+import { createNode, type NodeOptions, type StarmeshNode } from './create-node.js';
+import { ctlHandlers } from './ctl/node-handlers.js';
+import { type CtlServer, startCtlServer } from './ctl-server.js';
+import { nodeOptions, refusals, warnings } from './node-options.js';
+import { cannotListen, probe } from './ports.js';
 
 export interface StartOptions {
   /** Sentences to log once the logger is there: what the configuration was warned about. */
@@ -7,11 +20,156 @@ export interface StartOptions {
 }
 
 export interface RunningNode {
+  readonly name: string;
+  /** Ports as they were found, for those configured as 0. `mqtt` is empty until the node serves. */
+  readonly addresses: { readonly cluster: NetAddress | undefined; readonly http: NetAddress | undefined; readonly mqtt: readonly NetAddress[] };
+  /** Rejects when the node cannot go on (a disk failed, a port was taken): stop it, and say why. Never resolves. */
+  readonly failed: Promise<never>;
+  /** Resolves once clients are accepted. */
+  readonly serving: Promise<void>;
   /** Leaves in order: clients told, leadership handed on, files synced. */
   stop(): Promise<void>;
 }
 
+/** From there on the rest of an orderly stop is skipped. */
+const stopMsMax = 8_000;
+
 /** Resolves when the node runs (not yet: when its shards are in sync). Rejects with one sentence. */
-export function startNode(config: StarmeshConfig, _options: StartOptions = {}): Promise<RunningNode> {
-  return Promise.reject(new Error(`${config.node.name} cannot start: this version has no node yet`));
+export async function startNode(config: StarmeshConfig, options: StartOptions = {}): Promise<RunningNode> {
+  const problems = refusals(config);
+  if (problems.length > 0) throw new Error(problems.join('\n'));
+  const env = createOsEnv({
+    dataDir: config.node.dataDir,
+    logLevel: logLevel(config),
+    logger: { bindings: { node: config.node.name }, ...logTarget(config) },
+  });
+  for (const text of [...(options.warnings ?? []), ...warnings(config)]) env.log.warn(text);
+  const run = new Run(config, env);
+  try {
+    await run.start();
+  } catch (error) {
+    await run.stop();
+    throw error;
+  }
+  return run;
+}
+
+class Run implements RunningNode {
+  readonly failed: Promise<never>;
+  readonly serving: Promise<void>;
+  readonly #config: StarmeshConfig;
+  readonly #env: OsEnv;
+  #node: StarmeshNode | undefined;
+  #admin: AdminServer | undefined;
+  #ctl: CtlServer | undefined;
+  #cluster: NetAddress | undefined;
+  #stopping: Promise<void> | undefined;
+  #served: () => void = () => {};
+  #fail: (error: Error) => void = () => {};
+
+  constructor(config: StarmeshConfig, env: OsEnv) {
+    this.#config = config;
+    this.#env = env;
+    this.failed = new Promise<never>((_, reject) => {
+      this.#fail = reject;
+    });
+    // Nobody may be listening yet, or any more.
+    this.failed.catch(() => {});
+    this.serving = new Promise((done) => {
+      this.#served = done;
+    });
+  }
+
+  get name(): string {
+    return this.#config.node.name;
+  }
+
+  get addresses(): RunningNode['addresses'] {
+    const mqtt = this.#node?.addresses().filter((a) => a !== undefined) ?? [];
+    return { cluster: this.#cluster, http: this.#admin?.address, mqtt };
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config;
+    // MQTT ports open only when the node serves; that they are free is better known now.
+    for (const l of config.listeners) await probe(this.#env.net, `listeners.${l.type}.${l.name}`, l.bind);
+    const cookie = config.node.cookie ?? toHex(this.#env.random.bytes(32));
+    await this.#startNode(nodeOptions(config, cookie, (error) => this.#fatal(error)));
+    const node = this.#node;
+    if (node === undefined) return;
+    const { http } = config.dashboard;
+    if (http !== undefined) {
+      try {
+        this.#admin = await startAdmin(adminNode(config, this.#env, node), http);
+      } catch (error) {
+        throw cannotListen('dashboard.listeners.http', http, error);
+      }
+    }
+    this.#ctl = await startCtlServer(join(resolve(config.node.dataDir), 'ctl.sock'), ctlHandlers(config, node));
+    this.#env.log.info('the node runs', { role: config.node.role, nodeId: node.core.nodeId, dataDir: config.node.dataDir });
+  }
+
+  /** Resolves once the cluster port listens, if there is one. */
+  #startNode(options: NodeOptions): Promise<void> {
+    return new Promise((done, reject) => {
+      const { listen } = options.core;
+      this.#node = createNode(this.#env, {
+        ...options,
+        core: {
+          ...options.core,
+          onListening: (address) => {
+            this.#cluster = address;
+            done();
+          },
+          onListenError: (error) => reject(listen === undefined ? error : cannotListen('cluster.listen', listen, error)),
+        },
+        onServing: () => this.#served(),
+        onListenerError: (listener, error) => this.#fatal(cannotListen(`listener ${listener.id}`, listener.options, error)),
+      });
+      if (listen === undefined) done();
+    });
+  }
+
+  #fatal(error: Error): void {
+    this.#env.log.error('the node cannot go on', { reason: error.message });
+    this.#node?.cutOff();
+    this.#fail(new Error(`the node cannot go on: ${error.message}`));
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    const ordered = this.#stopInOrder();
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<'late'>((done) => {
+      timer = setTimeout(() => done('late'), stopMsMax);
+    });
+    const end = await Promise.race([ordered, deadline]);
+    clearTimeout(timer);
+    if (end === 'late') this.#env.log.warn('stopping took too long; the rest is skipped');
+    await new Promise<void>((done) => this.#env.close(done));
+  }
+
+  async #stopInOrder(): Promise<void> {
+    await this.#ctl?.close();
+    const node = this.#node;
+    if (node !== undefined) await new Promise<void>((done) => node.stop(done));
+    await this.#admin?.close();
+    this.#env.log.info('the node has stopped');
+  }
+}
+
+function logLevel(config: StarmeshConfig): 'debug' | 'info' | 'warn' | 'error' | 'silent' {
+  const { console, file } = config.log;
+  if (file === undefined && !console.enable) return 'silent';
+  const level = file?.level ?? console.level;
+  return level === 'warning' ? 'warn' : level;
+}
+
+function logTarget(config: StarmeshConfig): { to?: string } {
+  const { file } = config.log;
+  return file === undefined ? {} : { to: file.path };
 }

@@ -31,8 +31,11 @@ async function run(flags: StartFlags): Promise<number> {
   // Everything a node needs is loaded here only: `ctl` must not pay for it.
   const { startNode } = await import('../start-node.js');
   const node: RunningNode = await startNode(config, { warnings });
-  await ending;
-  await node.stop();
+  try {
+    await Promise.race([ending, node.failed]);
+  } finally {
+    await node.stop();
+  }
   return 0;
 }
 

@@ -132,7 +132,8 @@ const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
   maxPacketSize: field('max_packet_size', size(128), MiB),
   maxClientidLen: field('max_clientid_len', integer(23, 65_535), 65_535),
   maxTopicLevels: field('max_topic_levels', integer(1, 65_535), 128),
-  maxTopicAlias: field('max_topic_alias', integer(0, 65_535), 65_535),
+  // Each may stand for a name of 64 KiB on each connection: EMQX's 65,535 would be 4 GiB.
+  maxTopicAlias: field('max_topic_alias', integer(0, 65_535), 64),
   maxQosAllowed: field('max_qos_allowed', integer(0, 2), 2),
   retainAvailable: field('retain_available', flag, true),
   wildcardSubscription: field('wildcard_subscription', flag, true),

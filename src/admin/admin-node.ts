@@ -1,0 +1,18 @@
+// What the HTTP server is given of its node: `node` hands it in.
+import type { ShardStatus } from '#db/api.js';
+import type { MetricFamily } from './metric-family.js';
+
+export interface AdminNode {
+  /** `core1@127.0.0.1`. */
+  readonly name: string;
+  readonly version: string;
+  /** `starting` until clients can be served; `why`: what it waits for, empty when there is nothing to say. */
+  state(): { readonly state: 'starting' | 'running' | 'stopping'; readonly why: string };
+  shards(): readonly ShardStatus[];
+  /** Counts of this process that the status does not carry; undefined where this node holds no core copy. */
+  elections(shard: string): { readonly elections: number; readonly leaderChanges: number } | undefined;
+  /** Everything that the parts of the node count, as of now. */
+  collect(): readonly MetricFamily[];
+  /** JSON of `rlog status`. */
+  rlogStatus(): unknown;
+}

@@ -1,0 +1,67 @@
+// The node's own HTTP port: health for load balancers, metrics for Prometheus, the state of the
+// replicated database as JSON. Bound to loopback unless configured otherwise; nothing here changes anything.
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import type { AdminNode } from './admin-node.js';
+import { prometheusContentType, prometheusText } from './prometheus.js';
+import { shardFamilies } from './shard-metrics.js';
+
+export interface AdminServer {
+  readonly address: { readonly host: string; readonly port: number };
+  close(): Promise<void>;
+}
+
+/** No request that is served has a body. */
+const bodyBytesMax = 64 * 1024;
+const requestMsMax = 30_000;
+/** What a load balancer is told while the node cannot serve, in seconds. */
+const retryAfterS = '15';
+
+/** Rejects with the system's error when it cannot listen. */
+export async function startAdmin(node: AdminNode, at: { readonly host: string; readonly port: number }): Promise<AdminServer> {
+  const server = fastify({
+    logger: false,
+    bodyLimit: bodyBytesMax,
+    requestTimeout: requestMsMax,
+    connectionTimeout: requestMsMax,
+    forceCloseConnections: true,
+    exposeHeadRoutes: true,
+  });
+  routes(server, node);
+  await server.listen({ host: at.host, port: at.port });
+  const address = server.server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : at.port;
+  return { address: { host: at.host, port }, close: () => server.close() };
+}
+
+function routes(server: FastifyInstance, node: AdminNode): void {
+  const metrics = (_request: FastifyRequest, reply: FastifyReply): FastifyReply =>
+    reply.header('content-type', prometheusContentType).send(prometheusText([...shardFamilies(node), ...node.collect()]));
+  for (const path of ['/status', '/api/v5/status']) server.get(path, (request, reply) => status(node, request, reply));
+  for (const path of ['/metrics', '/api/v5/prometheus/stats']) server.get(path, metrics);
+  server.get('/api/v5/rlog/status', (_request, reply) => reply.send(node.rlogStatus()));
+  server.setNotFoundHandler((_request, reply) => reply.code(404).send({ code: 'NOT_FOUND', message: 'there is nothing here' }));
+  server.setErrorHandler((error: { readonly statusCode?: number; readonly message: string }, _request, reply) => {
+    const code = error.statusCode ?? 500;
+    return reply.code(code).send({ code: code < 500 ? 'BAD_REQUEST' : 'INTERNAL_ERROR', message: code < 500 ? error.message : 'the request failed' });
+  });
+}
+
+/** 200 once clients can be served, 503 before and while stopping. */
+function status(node: AdminNode, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const { state, why } = node.state();
+  const running = state === 'running';
+  reply.code(running ? 200 : 503);
+  if (!running) reply.header('retry-after', retryAfterS);
+  const query = request.query as { readonly format?: unknown };
+  if (query.format === 'json') {
+    return reply.send({
+      rel_vsn: node.version,
+      node_name: node.name,
+      broker_status: running ? 'started' : state,
+      app_status: running ? 'running' : 'not_running',
+      ...(why === '' ? {} : { reason: why }),
+    });
+  }
+  const text = running ? 'starmesh is running' : `starmesh is not running${why === '' ? '' : `: ${why}`}`;
+  return reply.header('content-type', 'text/plain; charset=utf-8').send(`Node ${node.name} is ${running ? 'started' : state}\n${text}`);
+}

@@ -1,0 +1,161 @@
+// The whole node over an `Env`: the database half (`node-core.ts`), the clustered half of the broker
+// over it, the broker, and its TCP listeners. Used by `start-node.ts` over the real world and by the
+// simulator over its own, so nothing of Node is touched here.
+// Invariants: no client is accepted before the node has joined and every shard it holds is in sync;
+// from then on the listeners stay open, whatever becomes of the cluster, until `stop`.
+import { type Broker, createBroker } from '#broker/broker.js';
+import { type ForwardOptions, NodeForwarder } from '#broker/forward.js';
+import type { BrokerOptions } from '#broker/options.js';
+import type { BrokerPorts } from '#broker/ports.js';
+import { ClusterRegistry, type RegistryOptions } from '#broker/registry.js';
+import { ReplicatedRetained, type RetainedOptions } from '#broker/retained.js';
+import { RouteSync, type RouteSyncSettings } from '#broker/route-sync.js';
+import { brokerSchema } from '#broker/schema.js';
+import type { Timer } from '#env/clock.js';
+import type { Env } from '#env/env.js';
+import type { NetAddress, NetError } from '#env/net.js';
+import { TcpListener } from '#listener/listener.js';
+import { defaultTcpListenerOptions, type TcpListenerOptions } from '#listener/options.js';
+import { createNodeCore, type NodeCore, type NodeCoreOptions } from './node-core.js';
+
+export interface NodeOptions {
+  /** `schemas`: shards beside the broker's. */
+  readonly core: Omit<NodeCoreOptions, 'schemas'> & { readonly schemas?: NodeCoreOptions['schemas'] };
+  /** None: a core that only keeps data. */
+  readonly listeners: readonly Partial<TcpListenerOptions>[];
+  readonly broker?: Partial<BrokerOptions>;
+  readonly routes?: Partial<RouteSyncSettings>;
+  readonly forward?: Partial<ForwardOptions>;
+  readonly retained?: Partial<RetainedOptions>;
+  readonly registry?: Partial<RegistryOptions>;
+  /** The listeners accept clients: once. */
+  readonly onServing?: (node: StarmeshNode) => void;
+  readonly onListenerError?: (listener: TcpListener, error: NetError) => void;
+}
+
+/** How often a node that does not serve yet looks whether it can. */
+const servingPollMs = 50;
+/** While stopping: how long clients have to take their DISCONNECT, and the last writes to reach the leader. */
+const farewellMs = 1_000;
+const farewellPollMs = 20;
+
+export type NodeState = 'starting' | 'running' | 'stopping';
+
+export class StarmeshNode {
+  readonly core: NodeCore;
+  readonly broker: Broker;
+  readonly routes: RouteSync;
+  readonly forwarder: NodeForwarder;
+  readonly retained: ReplicatedRetained;
+  readonly registry: ClusterRegistry;
+  readonly listeners: readonly TcpListener[];
+  readonly #env: Env;
+  readonly #options: NodeOptions;
+  #state: NodeState = 'starting';
+  #timer: Timer | undefined;
+
+  constructor(env: Env, options: NodeOptions) {
+    this.#env = env;
+    this.#options = options;
+    const core = createNodeCore(env, { ...options.core, schemas: [...brokerSchema, ...(options.core.schemas ?? [])] });
+    const { database, links, cluster } = core;
+    this.core = core;
+    this.forwarder = new NodeForwarder(env, links, database, options.forward);
+    this.routes = new RouteSync(env, database, options.routes, {
+      nodeName: (nodeId) => cluster.member(nodeId)?.name,
+      onPurged: (nodeId, incarnation) => this.forwarder.purged(nodeId, incarnation),
+    });
+    this.retained = new ReplicatedRetained(env, database, options.retained);
+    this.registry = new ClusterRegistry(env, database, links, options.registry);
+    const ports: BrokerPorts = {
+      routes: this.routes,
+      forwarder: this.forwarder,
+      retained: this.retained,
+      registry: this.registry,
+      identity: database,
+    };
+    const broker = createBroker(env, options.broker ?? {}, ports);
+    this.broker = broker;
+    database.onIncarnation(() => this.registry.reassert(broker.epochs()));
+    this.listeners = options.listeners.map((l) => new TcpListener(env, broker, { ...defaultTcpListenerOptions, ...l }));
+    this.#waitUntilServing();
+  }
+
+  /** `running`: clients are (or could be) served. */
+  get state(): NodeState {
+    return this.#state;
+  }
+
+  /** Where each listener accepts clients; undefined while it does not. */
+  addresses(): readonly (NetAddress | undefined)[] {
+    return this.listeners.map((l) => l.address);
+  }
+
+  #waitUntilServing(): void {
+    if (this.#state !== 'starting') return;
+    if (this.core.cluster.serving) this.#serve();
+    else this.#timer = this.#env.clock.setTimer(servingPollMs, () => this.#waitUntilServing());
+  }
+
+  #serve(): void {
+    this.#state = 'running';
+    let open = this.listeners.length;
+    const started = (): void => {
+      if (--open > 0 || this.#state !== 'running') return;
+      this.#env.log.info('the node serves clients', { listeners: this.listeners.length });
+      this.#options.onServing?.(this);
+    };
+    if (this.listeners.length === 0) {
+      open = 1;
+      started();
+      return;
+    }
+    for (const listener of this.listeners) {
+      listener.start((error) => {
+        if (error === undefined) started();
+        else {
+          this.#env.log.error('a listener cannot start', { id: listener.id, port: listener.options.port, code: error.code });
+          this.#options.onListenerError?.(listener, error);
+        }
+      });
+    }
+  }
+
+  /** In order: no new clients, those that are here are told and closed, what that changes is written, then the database. */
+  stop(done: () => void): void {
+    if (this.#state === 'stopping') return;
+    this.#state = 'stopping';
+    this.#timer?.cancel();
+    for (const listener of this.listeners) listener.stop(() => {});
+    this.broker.stop();
+    const end = this.#env.clock.now() + farewellMs;
+    const wait = (): void => {
+      const connected = this.listeners.some((l) => l.connectionCount > 0);
+      const written = !this.core.cluster.serving || (this.registry.idle && this.routes.quiet);
+      if ((connected || !written) && this.#env.clock.now() < end) this.#env.clock.setTimer(farewellPollMs, wait);
+      else this.#close(done);
+    };
+    this.#env.clock.endOfTurn(wait);
+  }
+
+  #close(done: () => void): void {
+    for (const listener of this.listeners) listener.closeAll();
+    this.registry.close();
+    this.routes.close();
+    this.retained.close();
+    this.forwarder.close();
+    this.core.stop(done);
+  }
+
+  /** The disk failed: nothing may be acknowledged any more. Clients are cut off at once; `stop` follows. */
+  cutOff(): void {
+    for (const listener of this.listeners) {
+      listener.stop(() => {});
+      listener.closeAll();
+    }
+  }
+}
+
+export function createNode(env: Env, options: NodeOptions): StarmeshNode {
+  return new StarmeshNode(env, options);
+}

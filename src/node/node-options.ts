@@ -1,0 +1,139 @@
+// From the configuration to the options of a node's parts. What the file may say and this version
+// cannot do is refused here with a sentence, never ignored where somebody relies on it.
+import { type BrokerOptions, defaultBrokerOptions } from '#broker/options.js';
+import type { RegistryOptions } from '#broker/registry.js';
+import { registryShards } from '#broker/schema.js';
+import type { PeerTarget } from '#link/api.js';
+import type { TcpListenerOptions } from '#listener/options.js';
+import type { QoS } from '#mqtt/packet.js';
+import { defaultLimits, neverExpires, type SessionLimits } from '#session/limits.js';
+import type { ListenerConfig, MqttConfig, StarmeshConfig } from './config/config.js';
+import type { NodeOptions } from './create-node.js';
+
+/** A CONNECT may carry a client id, a user name, a password, a will topic and a will payload of 64 KiB each, and properties. */
+const connectBytesMin = 512 * 1024;
+
+/** Settings that this version cannot honour, one sentence each; empty: it can start. */
+export function refusals(config: StarmeshConfig): string[] {
+  const all = config.listeners.flatMap(listenerRefusals);
+  if (config.authentication.length > 0) all.push('authentication is configured and not available yet in this version: anybody would be let in');
+  if (config.authorization.noMatch === 'deny' || config.authorization.sources.length > 0)
+    all.push('authorization is configured and not available yet in this version: everybody would be allowed everything');
+  if (config.cluster.tls !== undefined) all.push('cluster.tls is not available yet in this version');
+  if (config.node.workers > 0) all.push('node.workers is not available yet in this version; set it to 0');
+  if (config.database.registryShards !== registryShards) all.push(`database.registry_shards is fixed at ${registryShards} in this version`);
+  return all;
+}
+
+function listenerRefusals(l: ListenerConfig): string[] {
+  const name = `listeners.${l.type}.${l.name}`;
+  if (l.type !== 'tcp') return [`${name}: only tcp listeners are available yet in this version`];
+  const all: string[] = [];
+  if (l.proxyProtocol) all.push(`${name}.proxy_protocol is not available yet in this version`);
+  if (l.mountpoint !== '') all.push(`${name}.mountpoint is not available yet in this version`);
+  return all;
+}
+
+/** Settings that have no effect yet and harm nobody. */
+export function warnings(config: StarmeshConfig): string[] {
+  return config.listeners.flatMap((l) =>
+    l.maxConnRate < Infinity || l.messagesRate < Infinity || l.bytesRate < Infinity
+      ? [`listeners.${l.type}.${l.name}: rate limits have no effect yet in this version`]
+      : [],
+  );
+}
+
+/** `cookie`: what a node without a configured one uses, being alone. */
+export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (error: Error) => void): NodeOptions {
+  const { node, cluster, database, rpc, forward, mqtt, retainer } = config;
+  const self: PeerTarget = { name: node.name, role: node.role, ...cluster.advertise };
+  const cores: PeerTarget[] = cluster.cores.map((c) => ({ name: c.name, role: 'core', host: c.host, port: c.port }));
+  return {
+    core: {
+      name: node.name,
+      role: node.role,
+      cookie,
+      // Without a shared secret nobody could join.
+      listen: node.cookie === undefined ? undefined : cluster.listen,
+      advertise: cluster.advertise,
+      // A core that lists itself alone, or nobody, is a cluster of one.
+      cores: cores.length === 0 ? [self] : cores,
+      nodeDownAfterMs: cluster.nodeDownAfterMs,
+      autocleanMs: cluster.autocleanMs,
+      bounds: {
+        proposalDeadlineMs: database.proposalTimeoutMs,
+        transactionRetries: database.transactionRetries,
+        logKeepBytes: database.logKeepSize,
+        logKeepMs: database.logKeepMs,
+        logKeepBytesMax: database.logKeepSizeMax,
+        replicaCreditBytes: database.replicantCredit,
+        bootstrapChunkBytes: database.bootstrapChunkSize,
+      },
+      timings: {
+        heartbeatMs: database.heartbeatMs,
+        electionTimeoutMinMs: database.electionTimeoutMinMs,
+        electionTimeoutMaxMs: database.electionTimeoutMaxMs,
+      },
+      linkLimits: { connectTimeoutMs: rpc.connectTimeoutMs, handshakeMs: rpc.authenticationTimeoutMs },
+      walSegmentBytes: database.logSegmentSize,
+      onFatal,
+    },
+    listeners: config.listeners.map((l) => listenerOptions(l, mqtt)),
+    broker: brokerOptions(config),
+    routes: { suback: mqtt.suback, subackTimeoutMs: mqtt.subackTimeoutMs, proposalDeadlineMs: database.proposalTimeoutMs },
+    forward: { windowBytesMax: forward.windowBytes, windowMessagesMax: forward.windowMessages, ackDeadlineMs: forward.ackTimeoutMs },
+    retained: {
+      payloadBytesMax: retainer.maxPayloadSize,
+      messagesMax: retainer.maxRetainedMessages === Infinity ? 0 : retainer.maxRetainedMessages,
+      deadlineMs: database.proposalTimeoutMs,
+    },
+    registry: registryOptions(mqtt.registrationTimeoutMs),
+  };
+}
+
+function listenerOptions(l: ListenerConfig, mqtt: MqttConfig): Partial<TcpListenerOptions> {
+  return {
+    id: `${l.type}:${l.name}`,
+    host: l.bind.host,
+    port: l.bind.port,
+    maxConnections: l.maxConnections,
+    idleTimeoutMs: mqtt.idleTimeoutMs,
+    outputBytesMax: l.tcp.highWatermark,
+    sendTimeoutMs: l.tcp.sendTimeoutMs,
+    keepAliveMultiplier: mqtt.keepaliveMultiplier,
+    maxConnectBytes: Math.max(connectBytesMin, Math.min(mqtt.maxPacketSize, 2 * connectBytesMin)),
+  };
+}
+
+function brokerOptions(config: StarmeshConfig): Partial<BrokerOptions> {
+  return { ...defaultBrokerOptions, limits: sessionLimits(config), withoutQuorum: config.mqtt.withoutQuorum };
+}
+
+function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
+  return {
+    ...defaultLimits,
+    maxInflight: mqtt.maxInflight,
+    maxQueuedMessages: mqtt.maxMqueueLen,
+    maxQueuedBytes: mqtt.maxMqueueBytes,
+    queueQos0: mqtt.mqueueStoreQos0,
+    maxAwaitingRel: mqtt.maxAwaitingRel,
+    maxPacketSizeBytes: mqtt.maxPacketSize,
+    maxClientIdLength: mqtt.maxClientidLen,
+    maxTopicLevels: mqtt.maxTopicLevels,
+    maxTopicAlias: mqtt.maxTopicAlias,
+    maxQos: mqtt.maxQosAllowed as QoS,
+    retainAvailable: mqtt.retainAvailable && retainer.enable,
+    wildcardSubscription: mqtt.wildcardSubscription,
+    // Said in CONNACK, so that clients know.
+    sharedSubscription: false,
+    maxSubscriptions: mqtt.maxSubscriptions,
+    sessionExpiryIntervalS: Math.min(neverExpires, Math.ceil(mqtt.sessionExpiryIntervalMs / 1000)),
+    serverKeepAliveS: mqtt.serverKeepalive ?? 0,
+    responseInformation: mqtt.responseInformation,
+  };
+}
+
+/** The parts that are kept back for the later steps of a registration shrink with a short deadline. */
+function registryOptions(deadlineMs: number): Partial<RegistryOptions> {
+  return { deadlineMs, reserveAfterBeginMs: Math.min(2_000, deadlineMs * 0.4), reserveAfterFinishMs: Math.min(1_000, deadlineMs * 0.2) };
+}
