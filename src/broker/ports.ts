@@ -80,6 +80,11 @@ export interface TakeoverSource {
   finish(clientId: string, epoch: number): Uint8Array | undefined;
   /** Clean start elsewhere, or a kick: close the connection with this MQTT 5 reason code and drop the session. */
   discard(clientId: string, epoch: number, reasonCode: number): void;
+  /**
+   * Epoch of the session that is here, undefined when there is none. With it a session survives a registration on this
+   * node whose answer was lost.
+   */
+  heldEpoch?(clientId: string): number | undefined;
 }
 
 export interface RegisterRequest {

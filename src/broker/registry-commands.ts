@@ -7,6 +7,7 @@ import { MalformedError } from '#base/byte-reader.js';
 import { emptyBytes } from '#base/bytes.js';
 import { type CommandContext, type CommandHandler, CommandRefused, type Table } from '#db/api.js';
 import {
+  alsoMax,
   type Claim,
   decodeEpoch,
   decodeRegister,
@@ -68,11 +69,16 @@ function write(context: CommandContext, table: Table, key: Uint8Array, row: Regi
 /** The sender's claim. Only a node that is a member writes here. */
 function claimOf(context: CommandContext, nodeId: string, epoch: number): Claim {
   if (context.incarnation === 0 || context.liveIncarnation(nodeId) !== context.incarnation) throw new CommandRefused('the node is not a member');
-  return { nodeId, incarnation: context.incarnation, epoch };
+  return { nodeId, incarnation: context.incarnation, epoch, also: [] };
 }
 
 function isOf(claim: Claim | undefined, context: CommandContext, epoch: number): boolean {
   return claim !== undefined && claim.epoch === epoch && claim.incarnation === context.incarnation;
+}
+
+/** The holder may still know its session by this older epoch. */
+function wasOf(claim: Claim, context: CommandContext, epoch: number): boolean {
+  return claim.incarnation === context.incarnation && claim.also.includes(epoch);
 }
 
 function register(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
@@ -82,9 +88,10 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array): Uin
   const elsewhere = before !== undefined && before.holder.incarnation !== mine.incarnation;
   const keepsHolder = elsewhere && !body.cleanStart;
   const displaced = before?.displaced ?? [];
+  const also = before === undefined || elsewhere ? [] : [...before.holder.also, before.holder.epoch].slice(-alsoMax);
   write(context, table, body.key, {
     owner: mine,
-    holder: keepsHolder ? before.holder : mine,
+    holder: keepsHolder ? before.holder : { ...mine, also },
     sessionExpiryInterval: body.sessionExpiryInterval,
     disconnectedAtMs: 0,
     displaced: elsewhere && body.cleanStart ? [...displaced, before.holder].slice(-displacedMax) : displaced,
@@ -122,7 +129,7 @@ function disconnected(context: CommandContext, table: Table, body: EpochBody, ro
   const owned = isOf(row.owner, context, body.epoch);
   if (owned) write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs, displaced: body.settled ? [] : row.displaced });
   // With a takeover under way the holder's session must stay until it is fetched.
-  return owned || isOf(row.holder, context, body.epoch) ? current : stale;
+  return owned || isOf(row.holder, context, body.epoch) || wasOf(row.holder, context, body.epoch) ? current : stale;
 }
 
 function ended(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
@@ -134,7 +141,7 @@ function ended(context: CommandContext, table: Table, body: EpochBody, row: Regi
     else write(context, table, body.key, { ...row, holder: row.owner });
     return current;
   }
-  if (!owned) return stale;
+  if (!owned) return wasOf(row.holder, context, body.epoch) ? current : stale;
   // A takeover that was given up: the holder keeps the session, and nobody is connected.
   write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs: context.stampMs });
   return current;

@@ -4,6 +4,7 @@ import type { Clock, Timer } from '#env/clock.js';
 import type { Counter, Metrics } from '#env/metrics.js';
 import type { Links } from '#link/api.js';
 import type { Claim } from './registry-row.js';
+import { epochsOf } from './takeover-client.js';
 import { encodeDiscard } from './takeover-frame.js';
 
 /** Sessions that wait for their node to come back; more are dropped and counted (they end at their next command). */
@@ -69,7 +70,7 @@ export class SessionDiscards {
 
   #send(d: Discard): void {
     d.flying = true;
-    const body = encodeDiscard({ clientId: d.clientId, epoch: d.claim.epoch, reasonCode: d.reasonCode });
+    const body = encodeDiscard({ clientId: d.clientId, epochs: epochsOf(d.claim), reasonCode: d.reasonCode });
     this.#links.call(d.claim.nodeId, 'session.discard', body, callMs, (failure) => {
       d.flying = false;
       // A refusal means that the node had too many questions about this client: it is asked again.

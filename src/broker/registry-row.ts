@@ -16,6 +16,11 @@ export interface Claim {
   readonly nodeId: string;
   readonly incarnation: number;
   readonly epoch: number;
+  /**
+   * Older epochs under which the node may still know the session: those of registrations on the same node whose
+   * successor's answer may have been lost. Newest last.
+   */
+  readonly also: readonly number[];
 }
 
 export interface RegistryRow {
@@ -33,6 +38,8 @@ export interface RegistryRow {
 const rowVersion = 1;
 /** Displaced holders that a row remembers; the oldest goes first. */
 export const displacedMax = 4;
+/** Older epochs that a claim remembers. */
+export const alsoMax = 4;
 
 export function encodeRow(row: RegistryRow): Uint8Array {
   const w = new ByteWriter(96 + row.will.length);
@@ -66,10 +73,17 @@ function writeClaim(w: ByteWriter, claim: Claim): void {
   writeNodeId(w, claim.nodeId);
   w.varint(claim.incarnation);
   w.varint(claim.epoch);
+  w.u8(claim.also.length);
+  for (const epoch of claim.also) w.varint(epoch);
 }
 
 function readClaim(r: ByteReader): Claim {
-  return { nodeId: toHex(r.raw(16)), incarnation: r.varint(), epoch: r.varint() };
+  const nodeId = toHex(r.raw(16));
+  const incarnation = r.varint();
+  const epoch = r.varint();
+  const also: number[] = [];
+  for (let n = r.u8(); n > 0; n--) also.push(r.varint());
+  return { nodeId, incarnation, epoch, also };
 }
 
 function writeOptionalClaim(w: ByteWriter, claim: Claim | undefined): void {

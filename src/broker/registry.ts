@@ -19,7 +19,7 @@ import { EpochCommands, epochReply } from './registry-epochs.js';
 import { ClientLines } from './registry-lines.js';
 import { type Claim, decodeLookup, decodeRegisterReply, encodeEpoch, encodeRegister, type RegisterReply, registryKey } from './registry-row.js';
 import { registryTableOf } from './schema.js';
-import { overtakenMessage, TakeoverClient } from './takeover-client.js';
+import { epochsOf, overtakenMessage, TakeoverClient } from './takeover-client.js';
 import { decodeDiscard, decodeTakeover, encodeDiscard, encodeTakeoverReply, type TakeoverRequest } from './takeover-frame.js';
 import { type HandedOut, TakeoverServer, type TakeoverServerOptions } from './takeover-server.js';
 
@@ -258,7 +258,7 @@ export class ClusterRegistry implements Registry {
       this.#end(r, { kind: 'fresh', epoch });
     } else if (this.#isOwn(holder)) {
       const reclaimed = this.#server.reclaim(clientId, holder.epoch);
-      if (reclaimed === undefined) this.#end(r, { kind: 'local', epoch, heldEpoch: holder.epoch });
+      if (reclaimed === undefined) this.#end(r, { kind: 'local', epoch, heldEpoch: this.#heldEpoch(clientId, holder) });
       else this.#opened(r, holder, epoch, reclaimed.state, reclaimed);
     } else {
       const deadline = r.deadline - this.#options.reserveAfterBeginMs;
@@ -317,12 +317,18 @@ export class ClusterRegistry implements Registry {
   }
 
   #displace(claim: Claim, clientId: string): void {
-    if (this.#isOwn(claim)) this.#discardHere(clientId, claim.epoch);
+    if (this.#isOwn(claim)) for (const epoch of epochsOf(claim)) this.#discardHere(clientId, epoch);
     else if (claim.nodeId !== this.#db.nodeId) this.#discards.add(claim, clientId, ReasonCode.sessionTakenOver);
   }
 
   #discardHere(clientId: string, epoch: number): void {
     this.#source.discard(clientId, epoch, ReasonCode.sessionTakenOver);
+  }
+
+  /** Which of the epochs that the row remembers of this node its session has. */
+  #heldEpoch(clientId: string, holder: Claim): number {
+    const epoch = this.#source.heldEpoch?.(clientId);
+    return epoch !== undefined && holder.also.includes(epoch) ? epoch : holder.epoch;
   }
 
   /** The newer epoch may be one that a registration of ours is about to give the same session: that comes first. */
@@ -365,9 +371,9 @@ export class ClusterRegistry implements Registry {
     const q = this.#decode(() => decodeDiscard(body), reply);
     if (q === undefined) return;
     const discard = (): void => {
-      this.#source.discard(q.clientId, q.epoch, q.reasonCode);
+      for (const epoch of q.epochs) this.#source.discard(q.clientId, epoch, q.reasonCode);
       // Nobody takes its place: the row goes too.
-      if (kicked) this.ended(q.clientId, q.epoch);
+      if (kicked && q.epochs[0] !== undefined) this.ended(q.clientId, q.epochs[0]);
       reply(undefined, emptyBytes);
     };
     if (!this.#lines.whenFree(q.clientId, discard)) reply(busyMessage);
@@ -386,12 +392,12 @@ export class ClusterRegistry implements Registry {
 
   #kickAt(claim: Claim, clientId: string, done: (reached: boolean) => void): void {
     if (claim.nodeId === this.#db.nodeId) {
-      this.#source.discard(clientId, claim.epoch, ReasonCode.administrativeAction);
+      for (const epoch of epochsOf(claim)) this.#source.discard(clientId, epoch, ReasonCode.administrativeAction);
       this.ended(clientId, claim.epoch);
       done(true);
       return;
     }
-    const body = encodeDiscard({ clientId, epoch: claim.epoch, reasonCode: ReasonCode.administrativeAction });
+    const body = encodeDiscard({ clientId, epochs: epochsOf(claim), reasonCode: ReasonCode.administrativeAction });
     this.#links.call(claim.nodeId, 'session.kick', body, kickMs, (failure) => done(failure === undefined));
   }
 

@@ -33,6 +33,11 @@ interface Fetch {
   chunks: Uint8Array[];
 }
 
+/** All epochs under which the claim's node may know the session, the likeliest first. */
+export function epochsOf(claim: Claim): number[] {
+  return [claim.epoch, ...claim.also.toReversed()];
+}
+
 export class TakeoverClient {
   readonly #clock: Clock;
   readonly #links: Links;
@@ -69,7 +74,7 @@ export class TakeoverClient {
       return;
     }
     const { clientId, newEpoch, offset, transfer } = f;
-    const body = encodeTakeover({ clientId, newEpoch, offset, transfer, heldEpoch: f.holder.epoch });
+    const body = encodeTakeover({ clientId, newEpoch, offset, transfer, heldEpochs: epochsOf(f.holder) });
     this.#links.call(f.holder.nodeId, f.method, body, Math.min(left, attemptMs), (failure, reply) => {
       if (failure === undefined) this.#answered(f, reply);
       else if (failure.kind === 'refused' && failure.message === overtakenMessage) f.done({ kind: 'overtaken' });

@@ -1,14 +1,14 @@
 // Bodies of the takeover calls between nodes. Readers throw MalformedError.
-//   request of takeover.begin, takeover.finish: client id, held epoch, new epoch, offset, transfer
+//   request of takeover.begin, takeover.finish: client id, held epochs, new epoch, offset, transfer
 //   reply: 0 there is no such session · 1 transfer, total, bytes from offset · 2 start again at offset 0
-//   request of session.discard, session.kick: client id, epoch, reason code; the reply is empty
+//   request of session.discard, session.kick: client id, epochs, reason code; the reply is empty
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 
 export interface TakeoverRequest {
   readonly clientId: string;
-  /** The epoch under which the holder has the session. */
-  readonly heldEpoch: number;
+  /** The epoch under which the holder has the session, then older ones that it may still know it by. */
+  readonly heldEpochs: readonly number[];
   /** The epoch of the connection that takes it over. */
   readonly newEpoch: number;
   readonly offset: number;
@@ -19,7 +19,7 @@ export interface TakeoverRequest {
 export function encodeTakeover(q: TakeoverRequest): Uint8Array {
   const w = new ByteWriter(64);
   w.string(q.clientId);
-  w.varint(q.heldEpoch);
+  writeEpochs(w, q.heldEpochs);
   w.varint(q.newEpoch);
   w.varint(q.offset);
   w.varint(q.transfer);
@@ -28,7 +28,7 @@ export function encodeTakeover(q: TakeoverRequest): Uint8Array {
 
 export function decodeTakeover(bytes: Uint8Array): TakeoverRequest {
   const r = new ByteReader(bytes);
-  const q = { clientId: r.string(), heldEpoch: r.varint(), newEpoch: r.varint(), offset: r.varint(), transfer: r.varint() };
+  const q = { clientId: r.string(), heldEpochs: readEpochs(r), newEpoch: r.varint(), offset: r.varint(), transfer: r.varint() };
   r.done();
   return q;
 }
@@ -65,21 +65,32 @@ export function decodeTakeoverReply(bytes: Uint8Array): TakeoverReply {
 
 export interface DiscardRequest {
   readonly clientId: string;
-  readonly epoch: number;
+  readonly epochs: readonly number[];
   readonly reasonCode: number;
 }
 
 export function encodeDiscard(q: DiscardRequest): Uint8Array {
   const w = new ByteWriter(48);
   w.string(q.clientId);
-  w.varint(q.epoch);
+  writeEpochs(w, q.epochs);
   w.u8(q.reasonCode);
   return w.finish();
 }
 
 export function decodeDiscard(bytes: Uint8Array): DiscardRequest {
   const r = new ByteReader(bytes);
-  const q = { clientId: r.string(), epoch: r.varint(), reasonCode: r.u8() };
+  const q = { clientId: r.string(), epochs: readEpochs(r), reasonCode: r.u8() };
   r.done();
   return q;
+}
+
+function writeEpochs(w: ByteWriter, epochs: readonly number[]): void {
+  w.u8(epochs.length);
+  for (const epoch of epochs) w.varint(epoch);
+}
+
+function readEpochs(r: ByteReader): number[] {
+  const epochs: number[] = [];
+  for (let n = r.u8(); n > 0; n--) epochs.push(r.varint());
+  return epochs;
 }

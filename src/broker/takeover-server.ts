@@ -59,13 +59,13 @@ export class TakeoverServer {
       known.touchedAt = now;
       return known.state === undefined ? { kind: 'none' } : this.#chunk(known.state, known.stateTransfer, { ...q, transfer: known.stateTransfer });
     }
-    const state = source.begin(q.clientId, q.heldEpoch);
+    const state = first(q.heldEpochs, (epoch) => source.begin(q.clientId, epoch));
     // A late request about an older epoch leaves alone what is kept of a newer one.
     if (state === undefined) return { kind: 'none' };
     this.#drop(q.clientId);
     const transfer = ++this.#transfer;
     this.#keep(q.clientId, {
-      heldEpoch: q.heldEpoch,
+      heldEpoch: q.heldEpochs[0] ?? 0,
       newEpoch: q.newEpoch,
       state,
       queue: undefined,
@@ -84,12 +84,12 @@ export class TakeoverServer {
       known.touchedAt = now;
       return this.#chunk(known.queue, known.queueTransfer, { ...q, transfer: known.queueTransfer });
     }
-    const queue = source.finish(q.clientId, q.heldEpoch);
+    const queue = first(q.heldEpochs, (epoch) => source.finish(q.clientId, epoch));
     if (queue === undefined) return { kind: 'none' };
     this.#drop(q.clientId);
     const transfer = ++this.#transfer;
     this.#keep(q.clientId, {
-      heldEpoch: q.heldEpoch,
+      heldEpoch: q.heldEpochs[0] ?? 0,
       newEpoch: q.newEpoch,
       state: known?.state,
       queue,
@@ -122,7 +122,7 @@ export class TakeoverServer {
 
   #known(q: TakeoverRequest): Outgoing | 'overtaken' | undefined {
     const known = this.#outgoing.get(q.clientId);
-    if (known === undefined || known.heldEpoch !== q.heldEpoch) return undefined;
+    if (known === undefined || known.heldEpoch !== q.heldEpochs[0]) return undefined;
     return q.newEpoch < known.newEpoch ? 'overtaken' : known;
   }
 
@@ -150,4 +150,12 @@ export class TakeoverServer {
 
 function sizeOf(o: Outgoing): number {
   return (o.state?.length ?? 0) + (o.queue?.length ?? 0);
+}
+
+function first<T>(epochs: readonly number[], ask: (epoch: number) => T | undefined): T | undefined {
+  for (const epoch of epochs) {
+    const answer = ask(epoch);
+    if (answer !== undefined) return answer;
+  }
+  return undefined;
 }

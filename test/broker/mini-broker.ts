@@ -84,6 +84,10 @@ export class MiniBroker implements TakeoverSource {
     this.discarded.push(`${clientId} ${epoch} ${reasonCode}`);
   }
 
+  heldEpoch(clientId: string): number | undefined {
+    return this.sessions.get(clientId)?.epoch;
+  }
+
   #held(clientId: string, epoch: number): MiniSession | undefined {
     const session = this.sessions.get(clientId);
     return session?.epoch === epoch ? session : undefined;

@@ -246,6 +246,23 @@ test('a lost answer leaves no session behind: the next registration tells the no
   assert.equal(b.sessions.size, 0);
 });
 
+test('a session survives a registration on its own node whose answer was lost', () => {
+  for (const where of [0, 1]) {
+    const c = cluster(2);
+    const [a] = c.nodes as [MiniBroker];
+    const [, first] = c.connect(a, 'x');
+    c.db.fault = () => 'late';
+    for (let i = 0; i < 2; i++) assert.equal(c.connect(a, 'x', false, 5_100)[0], 'no-quorum');
+    c.db.fault = () => 'none';
+    a.disconnect('x', false);
+    c.clock.advance(100);
+    const last = c.nodes[where] as MiniBroker;
+    const [, session] = c.connect(last, 'x');
+    assert.equal(session?.identity, first?.identity);
+    assert.equal(c.row('x')?.holder.epoch, last.sessions.get('x')?.epoch);
+  }
+});
+
 test('malformed calls are refused and counted', () => {
   const c = cluster(2);
   const [a, b] = c.nodes as [MiniBroker, MiniBroker];
