@@ -107,10 +107,7 @@ export class Broker implements ChannelEffects {
 
   closed(channel: Channel, session: Session | undefined, end: ChannelEnd, now: number): void {
     this.#publisher.closed(channel);
-    if (session === undefined) {
-      if (end.by === 'server') this.#core.metrics.connackError.value++;
-      return;
-    }
+    if (session === undefined) return;
     this.#core.metrics.clientDisconnected.value++;
     this.#countEnd(end);
     // Who displaces a connection has told the registry already.

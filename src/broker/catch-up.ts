@@ -26,8 +26,8 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   readonly #scans: Scan[] = [];
   #running = false;
   /** Retained messages that came live since the first SUBSCRIBE, and those that a scan delivered. */
-  readonly #live = new Set<string>();
-  readonly #scanned = new Set<string>();
+  #live: Set<string> | undefined = undefined;
+  #scanned: Set<string> | undefined = undefined;
 
   constructor(core: Core, session: Session) {
     super();
@@ -47,8 +47,11 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   admit(_subscription: Subscription, message: Message): boolean {
     if (!message.retain || message.payload.length === 0) return true;
     const id = identity(message);
-    if (this.#scanned.has(id)) return false;
-    if (this.#waiting > 0 || this.#scans.length > 0) this.#remember(this.#live, id);
+    if (this.#scanned?.has(id) === true) return false;
+    if (this.#waiting > 0 || this.#scans.length > 0) {
+      this.#live ??= new Set();
+      this.#remember(this.#live, id);
+    }
     return true;
   }
 
@@ -127,7 +130,8 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   #deliver(subscription: Subscription, message: Message, now: number): boolean {
     if (message.expiresAt <= now) return false;
     const id = identity(message);
-    if (this.#live.has(id)) return false;
+    if (this.#live?.has(id) === true) return false;
+    this.#scanned ??= new Set();
     this.#remember(this.#scanned, id);
     if (subscription.noLocal && message.publisherId === this.#session.clientId) return false;
     const { frames } = this.#core;
@@ -150,8 +154,8 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   /** Nothing under way: live copies of what was scanned may still be, for a while. */
   #rest(): void {
     if (this.#waiting > 0 || this.#scans.length > 0) return;
-    this.#live.clear();
-    if (this.#scanned.size === 0 || this.#session.ended) this.#remove();
+    this.#live = undefined;
+    if (this.#scanned === undefined || this.#session.ended) this.#remove();
     else this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);
   }
 

@@ -14,6 +14,7 @@ export class BrokerMetrics implements SessionCounters {
   readonly retainedStored: Counter;
   readonly retainedRefused: Counter;
   readonly delivered: Counter;
+  readonly messagesDropped: Counter;
   readonly droppedNoSubscribers: Counter;
   readonly publishDenied: Counter;
   // Deliveries.
@@ -37,7 +38,6 @@ export class BrokerMetrics implements SessionCounters {
   readonly clientConnect: Counter;
   readonly clientConnected: Counter;
   readonly clientDisconnected: Counter;
-  readonly connackError: Counter;
   readonly connackAuthError: Counter;
   readonly clientSubscribe: Counter;
   readonly clientUnsubscribe: Counter;
@@ -65,6 +65,7 @@ export class BrokerMetrics implements SessionCounters {
     this.retainedStored = c('emqx_messages_retained', 'retained messages handed to the store');
     this.retainedRefused = c('starmesh_retained_refused', 'retained messages that the store did not take');
     this.delivered = c('emqx_messages_delivered', 'messages handed to sessions');
+    this.messagesDropped = c('emqx_messages_dropped', 'messages that reached nobody');
     this.droppedNoSubscribers = c('emqx_messages_dropped_no_subscribers', 'messages that nobody subscribed to');
     this.publishDenied = c('emqx_packets_publish_auth_error', 'PUBLISH packets that authorization refused');
     this.sent = c('emqx_messages_sent', 'PUBLISH packets to clients');
@@ -86,7 +87,6 @@ export class BrokerMetrics implements SessionCounters {
     this.clientConnect = c('emqx_client_connect', 'CONNECT packets');
     this.clientConnected = c('emqx_client_connected', 'clients accepted');
     this.clientDisconnected = c('emqx_client_disconnected', 'connections of accepted clients that ended');
-    this.connackError = c('emqx_packets_connack_error', 'CONNACK packets that refuse');
     this.connackAuthError = c('emqx_packets_connack_auth_error', 'CONNACK packets that refuse by authentication or authorization');
     this.clientSubscribe = c('emqx_client_subscribe', 'topic filters asked for in SUBSCRIBE');
     this.clientUnsubscribe = c('emqx_client_unsubscribe', 'topic filters in UNSUBSCRIBE');

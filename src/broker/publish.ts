@@ -50,7 +50,7 @@ export class Publisher {
     this.#countReceived(qos);
     if (core.access !== openAccess && !core.access.mayPublish(channel, message.topicName, qos, message.retain)) {
       core.metrics.publishDenied.value++;
-      core.metrics.dropped.value++;
+      core.metrics.messagesDropped.value++;
       if (qos > 0) channel.acknowledge(packet.packetId, qos === 1 ? 1 : 2, ReasonCode.notAuthorized); // section 4.3.2, [MQTT-3.3.5-2] of 3.1.1
       return;
     }
@@ -63,7 +63,7 @@ export class Publisher {
     const received = this.#fanOut(message, now, packet, channel.version);
     const targets = this.#ports.routes.match(message.topicName);
     if (targets.length === 0) {
-      if (received === 0) core.metrics.droppedNoSubscribers.value++;
+      if (received === 0) this.#countUnwanted();
       if (qos !== 0) channel.acknowledge(packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
       return;
     }
@@ -115,6 +115,11 @@ export class Publisher {
     this.#core.metrics.published.value++;
   }
 
+  #countUnwanted(): void {
+    this.#core.metrics.messagesDropped.value++;
+    this.#core.metrics.droppedNoSubscribers.value++;
+  }
+
   #countReceived(qos: 0 | 1 | 2): void {
     const { metrics } = this.#core;
     metrics.received.value++;
@@ -145,7 +150,7 @@ export class Publisher {
     const received = this.#fanOut(message, now, undefined, undefined);
     const targets = this.#ports.routes.match(message.topicName);
     if (targets.length === 0) {
-      if (received === 0) this.#core.metrics.droppedNoSubscribers.value++;
+      if (received === 0) this.#countUnwanted();
       done(received > 0);
       return;
     }

@@ -211,6 +211,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
       return;
     }
     metrics.packetsSent.value++;
+    if (packet.type === 'connack' && packet.reasonCode >= 0x80) metrics.connackError.value++;
     const counter = metrics.sentByType.get(packet.type);
     if (counter !== undefined) counter.value++;
     outbox.add(this, bytes, 0, bytes.length, 0, 0);
@@ -241,7 +242,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 
   // ---- after the turn's write ----
 
-  flushed(full: boolean): void {
+  flushed(full: boolean, bytes: number): void {
     if (this.#gone) return;
     if (this.#closing) {
       this.net.end();
@@ -250,6 +251,8 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (!full) {
       // What is left has not reached the mark at which `onDrain` would follow.
       if (this.#fullSinceS === -1) this.#buffered = 0;
+      // The turn alone was over the bound, and the transport took it all.
+      if (bytes >= this.#home.options.outputBytesMax) this.#channel.drained();
       return;
     }
     this.#buffered = this.net.bufferedBytes;

@@ -16,6 +16,7 @@ export class WireMetrics {
   readonly pubcompSent: Counter;
   readonly receivedByType: ReadonlyMap<PacketType, Counter>;
   readonly sentByType: ReadonlyMap<PacketType, Counter>;
+  readonly connackError: Counter;
   readonly malformed: Counter;
   readonly idleTimeouts: Counter;
   readonly keepAliveTimeouts: Counter;
@@ -47,6 +48,7 @@ export class WireMetrics {
     this.pubrecSent = c('emqx_packets_pubrec_sent', 'PUBREC packets to clients');
     this.pubrelSent = c('emqx_packets_pubrel_sent', 'PUBREL packets to clients');
     this.pubcompSent = c('emqx_packets_pubcomp_sent', 'PUBCOMP packets to clients');
+    this.connackError = c('emqx_packets_connack_error', 'CONNACK packets that refuse');
     this.malformed = c('starmesh_malformed_packets', 'connections closed for bytes that are no packet, or one that is not allowed there');
     this.idleTimeouts = c('starmesh_idle_timeouts', 'connections closed because no CONNECT came in time');
     this.keepAliveTimeouts = c('starmesh_keepalive_timeouts', 'clients that were silent for too long');

@@ -16,8 +16,8 @@ export interface OutboxClient {
   outTail: number;
   /** Bytes of this turn. */
   outBytes: number;
-  /** The output of the turn was written. `full`: the transport wants no more for now. */
-  flushed(full: boolean): void;
+  /** `bytes` of output were written. `full`: the transport wants no more for now. */
+  flushed(full: boolean, bytes: number): void;
 }
 
 /** Memory is taken in pieces of this size, and cut up. */
@@ -152,7 +152,7 @@ export class Outbox {
     client.outTail = -1;
     client.outBytes = 0;
     if (head === -1) {
-      client.flushed(false);
+      client.flushed(false, 0);
       return;
     }
     this.#sent.value += total;
@@ -166,7 +166,7 @@ export class Outbox {
     } else {
       ok = this.#writeLarge(client, head, apart);
     }
-    client.flushed(!ok);
+    client.flushed(!ok, total);
   }
 
   #viewOf(n: number): Uint8Array {

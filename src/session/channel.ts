@@ -4,6 +4,7 @@
 // One file per packet it handles (`on-*.ts`); this one keeps the states and what the others share.
 // States: idle (before CONNECT), connecting (the broker decides), connected, closed. Closed is final: the
 // session is unbound and the broker was told, exactly once; late answers are ignored.
+import { defined } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import type { ConnectPacket, Packet, Properties, ProtocolVersion, PublishPacket, Will } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
@@ -109,13 +110,14 @@ export class Channel implements SessionChannel, AckChannel {
       this.#sendAck(packetId, qos, reasonCode);
       return;
     }
-    owed.push({ channel: this, packetId, qos, reasonCode });
+    owed.push({ channel: this, session: defined(this.session, 'channel: an acknowledgement without a session'), packetId, qos, reasonCode });
   }
 
   /** The PUBLISH is on its way; `settle` when everybody who must has accepted it. */
   defer(packetId: number, qos: 1 | 2): DeferredAck {
-    const ack: DeferredAck = { channel: this, packetId, qos, reasonCode: -1 };
-    if (qos === 2) this.session?.awaitingRel?.set(packetId, ack);
+    const session = defined(this.session, 'channel: an acknowledgement without a session');
+    const ack: DeferredAck = { channel: this, session, packetId, qos, reasonCode: -1 };
+    if (qos === 2) session.awaitingRel?.set(packetId, ack);
     this.#owe(ack);
     return ack;
   }
@@ -233,11 +235,12 @@ function connackCode(reasonCode: number): number {
 /** The acknowledgement is complete: its turn comes when those before it have left. */
 export function settle(ack: DeferredAck, reasonCode: number): void {
   ack.reasonCode = reasonCode;
-  const channel = ack.channel;
-  const session = channel.session;
-  if (ack.qos === 2 && session?.awaitingRel?.get(ack.packetId) === ack) {
-    if (reasonCode >= 0x80) session.awaitingRel.delete(ack.packetId);
-    else session.awaitingRel.set(ack.packetId, undefined);
+  if (ack.qos === 2) {
+    const ids = ack.session.awaitingRel;
+    if (ids?.get(ack.packetId) === ack) {
+      if (reasonCode >= 0x80) ids.delete(ack.packetId);
+      else ids.set(ack.packetId, undefined);
+    }
   }
-  channel.flushAcks();
+  ack.channel.flushAcks();
 }

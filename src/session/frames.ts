@@ -19,6 +19,8 @@ export interface Frame {
 
 /** Fresh memory is taken in pieces of this size, and cut up. */
 const slabBytes = 64 * 1024;
+/** Rounds are small integers. */
+const roundMax = 2 ** 30;
 
 class Slot implements Frame {
   bytes: Uint8Array = emptyBytes;
@@ -62,7 +64,11 @@ export class Frames {
   begin(message: Message, now: number, source?: PublishPacket, sourceVersion?: ProtocolVersion): void {
     this.#message = message;
     this.#now = now;
-    this.#round = (this.#round + 1) & 0x3fffffff;
+    if (++this.#round === roundMax) {
+      // An old slot must not pass for one of this message.
+      for (const slot of this.#slots) slot.round = 0;
+      this.#round = 1;
+    }
     this.#hasProperties = false;
     // A frame with a topic alias means something to its own connection only; DUP is the sender's own. [MQTT-3.3.1-3]
     if (source !== undefined && !source.dup && source.properties?.topicAlias === undefined && source.rawChunk !== undefined) {

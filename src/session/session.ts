@@ -91,7 +91,9 @@ export interface SessionChannel {
 
 /** An acknowledgement of a PUBLISH that is owed. Acknowledgements leave in the order of the PUBLISHes. [MQTT-4.6.0-2] [MQTT-4.6.0-3] */
 export interface DeferredAck {
+  /** Where the client is to get it: the connection it published on, or a later one on which it repeated the PUBLISH. */
   channel: AckChannel;
+  readonly session: Session;
   readonly packetId: number;
   readonly qos: 1 | 2;
   /** -1 until it is settled. */
@@ -99,7 +101,6 @@ export interface DeferredAck {
 }
 
 export interface AckChannel {
-  readonly session: Session | undefined;
   /** Sends the settled acknowledgements at the head of the line. */
   flushAcks(): void;
 }
