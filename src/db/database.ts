@@ -200,6 +200,9 @@ export class NodeDatabase implements Database {
     h.core = core;
     h.sweeper = new Sweeper(core, this.bounds);
     this.#transport.register(h.schema.name, core);
+    // Nobody else could lead: no reason to wait for an election timeout.
+    const { voters } = core.raft.config;
+    if (voters.length === 1 && voters[0] === this.nodeId) core.step({ type: 'campaign' });
   }
 
   #makeProposer(shard: string): Proposer {
