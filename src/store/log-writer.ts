@@ -83,6 +83,37 @@ export class LogWriter {
     );
   }
 
+  /**
+   * What was found may be in the page cache only (the process was killed, not the machine), and
+   * counts as durable from now on: so it is synced before anything else is written.
+   */
+  syncFound(): void {
+    const { dir, segment, end } = this.#start;
+    if (segment === 0) return;
+    this.#durableEnd = { segment, offset: end };
+    this.#markedEnd = end;
+    this.#syncing = [];
+    const began = this.#env.clock.now();
+    const { files } = this.#env;
+    try {
+      const found = [`${dir}/${segmentName(segment)}`, `${dir}/${mirrorName(segment)}`].filter((path) => files.exists(path));
+      let left = found.length + 1;
+      const done = (error: FilesError | undefined): void => {
+        if (this.failure !== undefined) return;
+        if (error !== undefined) this.#fail(error);
+        else if (--left === 0) this.#durable(began, this.#durableEnd);
+      };
+      for (const path of found) {
+        const file = files.openAppend(path);
+        file.sync(done);
+        file.close();
+      }
+      files.syncDir(dir, done);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   /** Segment that the next record goes to. */
   get segment(): number {
     return this.#segment;
@@ -109,7 +140,8 @@ export class LogWriter {
 
   /** Adds a record to the batch, which has begun, and returns where it lies. */
   record(type: number, shard: number, fill: (w: ByteWriter) => void): Omit<RecordPlace, 'firstIndex'> {
-    assert(this.#scheduled || this.#syncing !== undefined, 'wal: record outside a batch');
+    // A batch that grew while its predecessor was synced is written right after the callbacks of that sync.
+    assert(this.#scheduled || this.#syncing !== undefined || this.#buffer.length > 0, 'wal: record outside a batch');
     return this.#put(type, shard, fill);
   }
 
@@ -204,7 +236,7 @@ export class LogWriter {
       else if (--left === 0) this.#durable(began, end);
     };
     this.#hooks.written();
-    if (this.#mirrorBuffer.length > 0 && this.#mirror !== undefined) {
+    if ((begins || this.#mirrorBuffer.length > 0) && this.#mirror !== undefined) {
       left++;
       this.#mirror.append([this.#mirrorBuffer.view()]);
       this.#mirrorBuffer.reset();
@@ -231,8 +263,6 @@ export class LogWriter {
     const states = new ByteWriter(1024);
     this.#hooks.mirrorHead(states);
     if (states.length > 0) this.#mirror.append([states.view()]);
-    // Forces the sync of the new file even when no hard state has changed.
-    if (this.#mirrorBuffer.length === 0) mirrorMark(this.#mirrorBuffer, { segment: this.#segment, offset: 0 });
   }
 
   #durable(began: number, end: Mark): void {
