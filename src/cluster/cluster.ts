@@ -1,9 +1,9 @@
 // This node's part in the cluster: forms it (cores), joins it, watches the others, notices that it
 // was declared dead and joins anew without a restart, and tells links and database who is there.
 import { toHex } from '#base/bytes.js';
+import type { NodeDatabase } from '#db/database.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
-import type { NodeDatabase } from '#db/database.js';
 import type { Links, NodeRole, PeerHello, PeerTarget } from '#link/api.js';
 import { decideFormation, decodeFormation, encodeFormation, type Formed } from './formation.js';
 import { decodeIncarnation, decodeMember, encodeFence, encodeJoin, type Member, memberShard, membersTable } from './schema.js';

@@ -65,19 +65,26 @@ export type FormationStep =
   | { readonly type: 'refuse'; readonly why: string };
 
 /** For a core that is not formed yet. `peers`: cores whose link is up. */
-export function decideFormation(self: { readonly name: string; readonly nodeId: string; readonly cores: readonly string[] }, peers: readonly CorePeer[]): FormationStep {
+export function decideFormation(
+  self: { readonly name: string; readonly nodeId: string; readonly cores: readonly string[] },
+  peers: readonly CorePeer[],
+): FormationStep {
   for (const p of peers) {
     const formed = p.info?.formed;
     if (formed === undefined) continue;
     if (formed.voters.includes(self.nodeId)) return { type: 'adopt', formed };
-    return { type: 'refuse', why: `the cluster of ${p.name} does not know this core's node id: its data directory was wiped, or it was never part of that cluster` };
+    return {
+      type: 'refuse',
+      why: `the cluster of ${p.name} does not know this core's node id: its data directory was wiped, or it was never part of that cluster`,
+    };
   }
   const byName = new Map(peers.map((p) => [p.name, p]));
   for (const name of self.cores) {
     if (name === self.name) continue;
     const p = byName.get(name);
     if (p?.info === undefined) return { type: 'wait', why: `core ${name} is not there yet` };
-    if (p.info.cores.join() !== self.cores.join()) return { type: 'wait', why: `core ${name} is configured with other cores: ${p.info.cores.join(', ')}` };
+    if (p.info.cores.join() !== self.cores.join())
+      return { type: 'wait', why: `core ${name} is configured with other cores: ${p.info.cores.join(', ')}` };
   }
   if (self.cores[0] !== self.name) return { type: 'wait', why: `waiting for ${self.cores[0]} to form the cluster` };
   const voters = self.cores.map((name) => (name === self.name ? self.nodeId : (byName.get(name)?.nodeId ?? '')));

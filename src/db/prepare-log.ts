@@ -27,7 +27,9 @@ export function prepareLog(
   const { appliedIndex, appliedTerm, config } = state.position;
   if (appliedIndex < wal.base.index) {
     const gap = `the tables of shard ${state.schema.name} end at ${appliedIndex}, its log begins after ${wal.base.index}`;
-    return done(new Error(`${gap}: the tables were damaged or replaced; restore them, or empty the data directory and let this core be admitted anew`));
+    return done(
+      new Error(`${gap}: the tables were damaged or replaced; restore them, or empty the data directory and let this core be admitted anew`),
+    );
   }
   const fits = appliedIndex <= wal.lastIndex && wal.term(appliedIndex) === appliedTerm;
   if (fits) return done(undefined);
