@@ -137,9 +137,13 @@ function ended(context: CommandContext, table: Table, body: EpochBody, row: Regi
   const owned = isOf(row.owner, context, body.epoch);
   if (isOf(row.holder, context, body.epoch)) {
     // A newer owner that was about to fetch the session starts with none: it is the holder from now on.
-    if (row.owner === undefined || owned) context.delete(table, body.key);
-    else write(context, table, body.key, { ...row, holder: row.owner });
-    return current;
+    if (row.owner !== undefined && !owned) {
+      write(context, table, body.key, { ...row, holder: row.owner });
+      return current;
+    }
+    context.delete(table, body.key);
+    // Nobody else can tell them any more.
+    return { verdict: 'current', displaced: row.displaced };
   }
   if (!owned) return wasOf(row.holder, context, body.epoch) ? current : stale;
   // A takeover that was given up: the holder keeps the session, and nobody is connected.

@@ -392,9 +392,12 @@ export class ClusterRegistry implements Registry {
 
   #kickAt(claim: Claim, clientId: string, done: (reached: boolean) => void): void {
     if (claim.nodeId === this.#db.nodeId) {
-      for (const epoch of epochsOf(claim)) this.#source.discard(clientId, epoch, ReasonCode.administrativeAction);
-      this.ended(clientId, claim.epoch);
-      done(true);
+      const kick = (): void => {
+        for (const epoch of epochsOf(claim)) this.#source.discard(clientId, epoch, ReasonCode.administrativeAction);
+        this.ended(clientId, claim.epoch);
+        done(true);
+      };
+      this.#lines.whenFree(clientId, kick, Number.POSITIVE_INFINITY);
       return;
     }
     const body = encodeDiscard({ clientId, epochs: epochsOf(claim), reasonCode: ReasonCode.administrativeAction });

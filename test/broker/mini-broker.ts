@@ -133,13 +133,18 @@ export class MiniBroker implements TakeoverSource {
         return;
       }
       assert.ok(mine || !this.sessions.has(clientId), 'a takeover that is done was replaced by another session');
+      if (!mine) {
+        // It was kicked while it was built.
+        this.registry.ended(clientId, session.epoch);
+        done('gone', undefined);
+        return;
+      }
       session.building = false;
       if (queue === undefined) {
         done('fresh', this.#make(clientId, session.epoch));
         return;
       }
       session.queue = [...text(queue).split(',').filter(Boolean), ...session.queue];
-      this.sessions.set(clientId, session);
       done('remote', session);
     });
   }
