@@ -22,7 +22,9 @@ class BenchNode {
   constructor(options: BenchNodeOptions) {
     this.name = options.name;
     this.role = options.role;
-    this.#process = fork(fileURLToPath(new URL('./db-node.js', import.meta.url)), [JSON.stringify(options)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#process = fork(fileURLToPath(new URL('./db-node.js', import.meta.url)), [JSON.stringify(options)], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
     let isReady: () => void = () => {};
     this.ready = new Promise((resolve) => {
       isReady = resolve;
@@ -77,9 +79,17 @@ async function main(): Promise<void> {
     const from = values.from === 'leader' ? leader : values.from === 'follower' ? follower : nodes.find((n) => n.role === 'replicant');
     if (from === undefined) throw new Error(`there is no ${values.from}`);
     for (const writers of values.writers.split(',').map(Number)) {
-      const r = await from.ask({ type: 'write', writers, seconds: Number(values.seconds), valueBytes: Number(values['value-bytes']), until: 'committed' });
+      const r = await from.ask({
+        type: 'write',
+        writers,
+        seconds: Number(values.seconds),
+        valueBytes: Number(values['value-bytes']),
+        until: 'committed',
+      });
       const rate = Math.round(r.writes / r.seconds);
-      process.stdout.write(`cores ${coreCount}  replicants ${values.replicants}  from ${values.from}  writers ${writers}: ${rate} writes/s, p50 ${r.p50Ms.toFixed(2)} ms, p99 ${r.p99Ms.toFixed(2)} ms, failed ${r.failed}\n`);
+      process.stdout.write(
+        `cores ${coreCount}  replicants ${values.replicants}  from ${values.from}  writers ${writers}: ${rate} writes/s, p50 ${r.p50Ms.toFixed(2)} ms, p99 ${r.p99Ms.toFixed(2)} ms, failed ${r.failed}\n`,
+      );
     }
   } finally {
     for (const n of nodes) n.kill();

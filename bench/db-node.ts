@@ -13,7 +13,14 @@ export interface BenchNodeOptions {
 }
 
 export type BenchCommand =
-  | { readonly id: number; readonly type: 'write'; readonly writers: number; readonly seconds: number; readonly valueBytes: number; readonly until: 'committed' | 'applied' | 'effective' }
+  | {
+      readonly id: number;
+      readonly type: 'write';
+      readonly writers: number;
+      readonly seconds: number;
+      readonly valueBytes: number;
+      readonly until: 'committed' | 'applied' | 'effective';
+    }
   | { readonly id: number; readonly type: 'fill'; readonly rows: number; readonly valueBytes: number }
   | { readonly id: number; readonly type: 'status' };
 
@@ -80,7 +87,16 @@ function write(c: Extract<BenchCommand, { type: 'write' }>): void {
         const sorted = Float64Array.from(times).sort();
         const seconds = (performance.now() - began) / 1000;
         const leads = core.database.coreShard('items')?.leader !== undefined;
-        report({ id: c.id, writes: times.length, failed, seconds, p50Ms: percentile(sorted, 0.5), p99Ms: percentile(sorted, 0.99), leads, status: undefined });
+        report({
+          id: c.id,
+          writes: times.length,
+          failed,
+          seconds,
+          p50Ms: percentile(sorted, 0.5),
+          p99Ms: percentile(sorted, 0.99),
+          leads,
+          status: undefined,
+        });
         return;
       }
       const key = Buffer.from(`w${w}/${n++ % 1000}`);

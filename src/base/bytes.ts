@@ -4,7 +4,7 @@ export const emptyBytes: Uint8Array = new Uint8Array(0);
 
 /** Order of keys everywhere: unsigned bytes, the shorter one first on a tie. Returns <0, 0 or >0. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  const n = a.length < b.length ? a.length : b.length;
+  const n = Math.min(a.length, b.length);
   for (let i = 0; i < n; i++) {
     const d = (a[i] as number) - (b[i] as number);
     if (d !== 0) return d;

@@ -203,7 +203,7 @@ export class CoreShard implements RlogSource {
       this.#leader.close(leader === '' ? undefined : utf8Encode(leader));
       this.#leader = undefined;
     }
-    if (role === 'leader') this.#visible.clear();
+    if (role === 'leader') this.#expectReports();
     this.#reportedTo = '';
     this.#visibleMoved();
     this.#o.onLeadership(this);
@@ -269,6 +269,8 @@ export class CoreShard implements RlogSource {
 
   /** Seen by this core's feeds and by its normal replicants. */
   get visibleHere(): number {
+    // A copy under way is not in service: nothing has to wait for it.
+    if (this.#copying !== undefined) return Number.MAX_SAFE_INTEGER;
     return Math.min(this.state.appliedIndex, this.server.visibleOfNormal());
   }
 
@@ -277,7 +279,7 @@ export class CoreShard implements RlogSource {
     const here = this.visibleHere;
     if (this.#raft.role === 'leader') return this.#updateEffective();
     const { leader } = this.#raft;
-    if (leader === '' || this.#copying !== undefined || (here === this.#reportedVisible && leader === this.#reportedTo)) return;
+    if (leader === '' || (here === this.#reportedVisible && leader === this.#reportedTo)) return;
     this.#reportedVisible = here;
     this.#reportedTo = leader;
     this.#o.transport.sendVisible(leader, this.shard, here);
@@ -286,6 +288,13 @@ export class CoreShard implements RlogSource {
   /** What this core has told the leader: replicants count as normal only once they are not behind it. */
   get reportedVisible(): number {
     return this.#raft.role === 'leader' ? (this.leader?.effectiveIndex ?? 0) : this.#reportedVisible;
+  }
+
+  /** A new leader does not know how far the others are: nothing is effective before each connected one has said so. */
+  #expectReports(): void {
+    this.#visible.clear();
+    const { voters, learners } = this.#raft.config;
+    for (const id of [...voters, ...learners]) if (id !== this.#o.nodeId && this.#o.links.peer(id) !== undefined) this.#visible.set(id, 0);
   }
 
   visibleReport(from: string, index: number): void {
@@ -311,6 +320,8 @@ export class CoreShard implements RlogSource {
 
   peerUp(nodeId: string): void {
     this.step({ type: 'peerReachable', peer: nodeId });
+    const { voters, learners } = this.#raft.config;
+    if (this.#raft.role === 'leader' && (voters.includes(nodeId) || learners.includes(nodeId))) this.#visible.set(nodeId, 0);
     this.#reportedTo = '';
     this.#visibleMoved();
   }

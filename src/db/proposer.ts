@@ -55,7 +55,6 @@ export class Proposer {
   #deadlineAt = Number.POSITIVE_INFINITY;
   #hint: string | undefined;
   #rotate = 0;
-  #attemptsOut = 0;
   #renewing = false;
   #closed = false;
 
@@ -124,22 +123,15 @@ export class Proposer {
     };
     const incarnation = this.#incarnation;
     if (target === nodeId && localLeader !== undefined) {
-      this.#attemptsOut++;
       const taken = localLeader(batch, nodeId, (answers) => {
-        this.#attemptsOut--;
         if (incarnation === this.#incarnation) this.#answered(out, answers);
       });
-      if (!taken) {
-        this.#attemptsOut--;
-        this.#failed(out);
-      }
+      if (!taken) this.#failed(out);
       return;
     }
     const w = new ByteWriter(1024);
     writeProposalBatch(w, batch);
-    this.#attemptsOut++;
     links.call(target, proposeMethod, w.view(), Math.max(bounds.proposalAttemptMs, 1), (failure, body) => {
-      this.#attemptsOut--;
       if (this.#closed || incarnation !== this.#incarnation) return;
       if (failure !== undefined) {
         this.#hint = undefined;
