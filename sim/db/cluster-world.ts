@@ -2,6 +2,7 @@
 // simulated hosts. Scenarios start, crash, cut and heal it; checkers look at it.
 import type { ShardSchema, Table } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
+import type { RaftTimings } from '#db/core-shard.js';
 import type { NodeRole, PeerTarget } from '#link/api.js';
 import { createNodeCore, type NodeCore } from '#node/node-core.js';
 import { World } from '../world/scheduler.js';
@@ -27,6 +28,11 @@ export interface ClusterWorldOptions {
   readonly bounds?: Partial<DbBounds>;
   readonly nodeDownAfterMs?: number;
   readonly walSegmentBytes?: number;
+  readonly timings?: RaftTimings;
+  /** A life of a node has begun, has ended, or cannot go on. */
+  readonly onStart?: (n: RunningNode) => void;
+  readonly onEnd?: (n: RunningNode) => void;
+  readonly onFatal?: (n: RunningNode, error: Error) => void;
 }
 
 export class RunningNode {
@@ -89,19 +95,40 @@ export class ClusterWorld {
       autocleanMs: Number.POSITIVE_INFINITY,
       ...(this.options.bounds === undefined ? {} : { bounds: this.options.bounds }),
       ...(this.options.walSegmentBytes === undefined ? {} : { walSegmentBytes: this.options.walSegmentBytes }),
+      ...(this.options.timings === undefined ? {} : { timings: this.options.timings }),
       onFatal: (error) => {
         n.fatal = error;
+        this.options.onFatal?.(n, error);
       },
     });
+    this.options.onStart?.(n);
   }
 
   startAll(): void {
     for (const n of this.nodes) this.start(n);
   }
 
-  crash(n: RunningNode, kind: 'power' | 'kill' = 'kill'): void {
-    n.sim.crash({ kind });
+  crash(n: RunningNode, kind: 'power' | 'kill' = 'kill', silent: boolean = false): void {
+    n.sim.crash({ kind, silent });
     n.core = undefined;
+    this.options.onEnd?.(n);
+  }
+
+  /** An orderly stop; `stopped` runs when the process has ended. */
+  stop(n: RunningNode, stopped: () => void): void {
+    const { core } = n;
+    if (core === undefined) return;
+    const { scope } = n.sim;
+    n.core = undefined;
+    n.sim.run(() =>
+      core.stop(() => {
+        this.world.after(0, () => {
+          if (scope.dead) return;
+          this.crash(n);
+          stopped();
+        });
+      }),
+    );
   }
 
   get allServing(): boolean {

@@ -1,0 +1,208 @@
+// The faults of a run: each kind comes at random times with its own mean, until `heal` ends them all.
+// Faults are events of the world; nodes are only started and ended through the ClusterWorld.
+import type { Prng } from '#base/prng.js';
+import type { ClusterWorld, RunningNode } from './cluster-world.js';
+import type { FaultPlan } from './plan.js';
+
+const slowFactors = [20, 200] as const;
+const slowWindowMs: readonly [number, number] = [100, 3_000];
+
+export class Nemesis {
+  readonly #c: ClusterWorld;
+  readonly #plan: FaultPlan;
+  readonly #prng: Prng;
+  #active = false;
+  /** How often each kind of fault struck. */
+  readonly counts: Map<string, number> = new Map();
+  onFault: ((kind: string, detail: string) => void) | undefined;
+
+  constructor(c: ClusterWorld, plan: FaultPlan) {
+    this.#c = c;
+    this.#plan = plan;
+    this.#prng = c.world.prng.fork('nemesis');
+  }
+
+  start(): void {
+    this.#active = true;
+    const p = this.#plan;
+    this.#every(p.killMs, () => this.#kill('kill'));
+    this.#every(p.powerMs, () => this.#kill('power'));
+    this.#every(p.allDownMs, () => this.#allDown());
+    this.#every(p.stopMs, () => this.#stop());
+    this.#every(p.wipeMs, () => this.#wipe());
+    this.#every(p.partitionMs, () => this.#partition());
+    this.#every(p.resetMs, () => this.#reset());
+    this.#every(p.slowLinkMs, () => this.#slowLink());
+    this.#every(p.pauseMs, () => this.#pause());
+    this.#every(p.slowDiskMs, () => this.#slowDisk());
+    this.#every(p.slowTablesMs, () => this.#slowTables());
+    this.#every(p.clockMs, () => this.#clock());
+  }
+
+  /** No fault from now on; everything runs and everybody reaches everybody. */
+  heal(): void {
+    this.#active = false;
+    const { net, nodes } = this.#c;
+    net.healAll();
+    for (const n of nodes) {
+      n.sim.disk.faults.slowFactor = 1;
+      n.sim.tables.faults.slowFactor = 1;
+      n.sim.setDrift(1);
+      if (n.sim.scope.paused) n.sim.resume();
+      for (const m of nodes) if (m !== n) net.setWay(n.name, m.name, { delayMs: net.way.delayMs, jitterMs: net.way.jitterMs, bytesPerMs: 0 });
+      if (!n.sim.up) this.#c.start(n);
+    }
+  }
+
+  #every(meanMs: number | undefined, fault: () => void): void {
+    if (meanMs === undefined) return;
+    const next = (): void => {
+      this.#c.world.after(-Math.log(1 - this.#prng.next()) * meanMs, () => {
+        if (!this.#active) return;
+        fault();
+        next();
+      });
+    };
+    next();
+  }
+
+  #note(kind: string, detail: string): void {
+    this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1);
+    this.onFault?.(kind, detail);
+  }
+
+  #between([from, to]: readonly [number, number]): number {
+    return from + this.#prng.next() * (to - from);
+  }
+
+  /** Runs `fn` later, if faults still happen then: `heal` does it otherwise. */
+  #later(ms: number, fn: () => void): void {
+    this.#c.world.after(ms, () => {
+      if (this.#active) fn();
+    });
+  }
+
+  #up(): RunningNode[] {
+    return this.#c.nodes.filter((n) => n.up);
+  }
+
+  #victim(): RunningNode | undefined {
+    const up = this.#up();
+    if (up.length === 0) return undefined;
+    if (this.#prng.chance(this.#plan.leaderShare)) {
+      const leader = this.#c.leaderOf(this.#prng.pick(['cluster', 'items', 'vault']));
+      if (leader !== undefined && leader.up) return leader;
+    }
+    return this.#prng.pick(up);
+  }
+
+  #restartLater(n: RunningNode): void {
+    this.#later(this.#between(this.#plan.downMs), () => {
+      if (!n.sim.up) this.#c.start(n);
+    });
+  }
+
+  #kill(kind: 'kill' | 'power'): void {
+    const n = this.#victim();
+    if (n === undefined) return;
+    const silent = kind === 'power' && this.#prng.chance(0.5);
+    this.#note(kind, n.name);
+    this.#c.crash(n, kind, silent);
+    this.#restartLater(n);
+  }
+
+  #allDown(): void {
+    this.#note('all down', '');
+    for (const n of this.#up()) {
+      this.#c.crash(n, this.#prng.chance(0.5) ? 'power' : 'kill');
+      this.#restartLater(n);
+    }
+  }
+
+  #stop(): void {
+    const n = this.#victim();
+    if (n === undefined || n.sim.scope.paused) return;
+    this.#note('stop', n.name);
+    this.#c.stop(n, () => {
+      if (this.#active) this.#restartLater(n);
+      else this.#c.start(n);
+    });
+  }
+
+  #wipe(): void {
+    const n = this.#prng.pick(this.#c.nodes);
+    if (n.role !== 'replicant' || !n.up) return;
+    this.#note('wipe', n.name);
+    this.#c.crash(n, 'power');
+    n.sim.wipe();
+    this.#restartLater(n);
+  }
+
+  #partition(): void {
+    const { net, nodes } = this.#c;
+    if (nodes.length < 2) return;
+    const left: string[] = [];
+    const right: string[] = [];
+    for (const n of nodes) (this.#prng.chance(0.5) ? left : right).push(n.name);
+    const oneWay = this.#prng.chance(this.#plan.oneWayShare);
+    this.#note(oneWay ? 'one-way partition' : 'partition', `${left.join()} | ${right.join()}`);
+    for (const a of left)
+      for (const b of right) {
+        if (oneWay) net.cutOneWay(a, b);
+        else net.cut(a, b);
+      }
+    this.#later(this.#between(this.#plan.partitionLengthMs), () => net.healAll());
+  }
+
+  #reset(): void {
+    const { net, nodes } = this.#c;
+    const [a, b] = [this.#prng.pick(nodes), this.#prng.pick(nodes)];
+    if (a === b) return;
+    this.#note('reset', `${a.name} ${b.name}`);
+    net.resetConnections(a.name, b.name);
+  }
+
+  #slowLink(): void {
+    const { net, nodes } = this.#c;
+    const [a, b] = [this.#prng.pick(nodes), this.#prng.pick(nodes)];
+    if (a === b) return;
+    const delayMs = this.#prng.pick([20, 100, 400]);
+    this.#note('slow link', `${a.name} ${b.name} ${delayMs}`);
+    net.setWay(a.name, b.name, { delayMs, jitterMs: delayMs / 4, bytesPerMs: this.#prng.pick([0, 2]) });
+    this.#later(this.#between(slowWindowMs), () => net.setWay(a.name, b.name, { ...net.way }));
+  }
+
+  #pause(): void {
+    const n = this.#victim();
+    if (n === undefined || n.sim.scope.paused) return;
+    this.#note('pause', n.name);
+    n.sim.pause();
+    const { scope } = n.sim;
+    this.#later(this.#between(this.#plan.pauseLengthMs), () => this.#c.world.resume(scope));
+  }
+
+  #slowDisk(): void {
+    const n = this.#prng.pick(this.#c.nodes);
+    this.#note('slow disk', n.name);
+    n.sim.disk.faults.slowFactor = this.#prng.pick(slowFactors);
+    this.#later(this.#between(slowWindowMs), () => {
+      n.sim.disk.faults.slowFactor = 1;
+    });
+  }
+
+  #slowTables(): void {
+    const n = this.#prng.pick(this.#c.nodes);
+    this.#note('slow tables', n.name);
+    n.sim.tables.faults.slowFactor = this.#prng.pick(slowFactors);
+    this.#later(this.#between(slowWindowMs), () => {
+      n.sim.tables.faults.slowFactor = 1;
+    });
+  }
+
+  #clock(): void {
+    const n = this.#prng.pick(this.#c.nodes);
+    this.#note('clock', n.name);
+    if (this.#prng.chance(0.5)) n.sim.jumpWall((this.#prng.next() - 0.5) * 7_200_000);
+    else n.sim.setDrift(0.9 + this.#prng.next() * 0.2);
+  }
+}

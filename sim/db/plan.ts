@@ -1,0 +1,156 @@
+// What one seed's run looks like: the cluster, its bounds, the load, and which faults happen how
+// often. Swarm testing: every knob is on in about half of the runs, so that faults also meet alone.
+import type { Prng } from '#base/prng.js';
+import type { Until } from '#db/api.js';
+import type { DbBounds } from '#db/bounds.js';
+import type { RaftTimings } from '#db/core-shard.js';
+
+/** Mean time between faults of a kind in ms; undefined: none. */
+export interface FaultPlan {
+  readonly killMs: number | undefined;
+  readonly powerMs: number | undefined;
+  /** Of the kills, how many hit a leader. */
+  readonly leaderShare: number;
+  /** Down for so long: from, to. */
+  readonly downMs: readonly [number, number];
+  readonly allDownMs: number | undefined;
+  readonly stopMs: number | undefined;
+  readonly wipeMs: number | undefined;
+  readonly partitionMs: number | undefined;
+  readonly oneWayShare: number;
+  readonly partitionLengthMs: readonly [number, number];
+  readonly resetMs: number | undefined;
+  readonly slowLinkMs: number | undefined;
+  readonly pauseMs: number | undefined;
+  readonly pauseLengthMs: readonly [number, number];
+  readonly slowDiskMs: number | undefined;
+  readonly slowTablesMs: number | undefined;
+  readonly clockMs: number | undefined;
+  /** Faults begin before the cluster has formed. */
+  readonly early: boolean;
+}
+
+export interface Plan {
+  readonly cores: number;
+  readonly replicants: number;
+  readonly clients: number;
+  readonly thinkMs: number;
+  readonly deadlineMs: number;
+  readonly untils: readonly Until[];
+  readonly bounds: Partial<DbBounds>;
+  readonly timings: RaftTimings;
+  readonly nodeDownAfterMs: number;
+  readonly walSegmentBytes: number | undefined;
+  readonly delayMs: number;
+  readonly faults: FaultPlan;
+}
+
+export const noFaults: FaultPlan = {
+  killMs: undefined,
+  powerMs: undefined,
+  leaderShare: 0,
+  downMs: [1, 1],
+  allDownMs: undefined,
+  stopMs: undefined,
+  wipeMs: undefined,
+  partitionMs: undefined,
+  oneWayShare: 0,
+  partitionLengthMs: [1, 1],
+  resetMs: undefined,
+  slowLinkMs: undefined,
+  pauseMs: undefined,
+  pauseLengthMs: [1, 1],
+  slowDiskMs: undefined,
+  slowTablesMs: undefined,
+  clockMs: undefined,
+  early: false,
+};
+
+export function makePlan(prng: Prng, faults: boolean): Plan {
+  const cores = prng.pick([1, 3, 3, 3, 5]);
+  return {
+    cores,
+    replicants: prng.pick([0, 1, 2, 2, 3]),
+    clients: prng.range(2, 8),
+    thinkMs: prng.pick([30, 100, 300]),
+    deadlineMs: prng.pick([1_000, 5_000, 5_000]),
+    untils: prng.pick<readonly Until[]>([['committed'], ['committed', 'applied', 'effective'], ['effective']]),
+    bounds: makeBounds(prng),
+    timings: makeTimings(prng),
+    nodeDownAfterMs: prng.pick([1_500, 4_000, 15_000]),
+    walSegmentBytes: prng.pick([undefined, 4_096, 30_000]),
+    delayMs: prng.pick([0.2, 0.2, 2, 20]),
+    faults: faults ? makeFaults(prng) : noFaults,
+  };
+}
+
+function makeBounds(prng: Prng): Partial<DbBounds> {
+  const b: { -readonly [K in keyof DbBounds]?: DbBounds[K] } = {};
+  const some = (name: keyof DbBounds, ...values: number[]): void => {
+    if (prng.chance(0.4)) b[name] = prng.pick(values);
+  };
+  some('applyRowsMax', 1, 5, 50);
+  some('batchTransactionsMax', 1, 3);
+  some('batchBytesMax', 200);
+  some('replicaCreditBytes', 500, 5_000);
+  some('bootstrapChunkBytes', 100, 1_000);
+  some('conflictWindowKeys', 3, 30);
+  some('sweepRowsMax', 1, 3);
+  some('streamOutcomesMax', 4);
+  some('applyQueueBytesMax', 500);
+  some('pendingProposalsMax', 5);
+  some('leaderApplyLagMax', 20);
+  some('proposalAttemptMs', 200, 700);
+  some('effectiveWaitMs', 100);
+  if (prng.chance(0.6)) {
+    b.logKeepMs = prng.pick([200, 1_000]);
+    b.logKeepBytes = prng.pick([500, 5_000]);
+    b.logKeepBytesMax = prng.pick([20_000, 100_000]);
+  }
+  return b;
+}
+
+function makeTimings(prng: Prng): RaftTimings {
+  const t: { -readonly [K in keyof RaftTimings]?: RaftTimings[K] } = {};
+  if (prng.chance(0.5)) {
+    t.electionTimeoutMinMs = 400;
+    t.electionTimeoutMaxMs = 800;
+  }
+  if (prng.chance(0.3)) t.messageBytesMax = 100;
+  if (prng.chance(0.3)) t.inflightMessagesMax = prng.pick([1, 4]);
+  return t;
+}
+
+function makeFaults(prng: Prng): FaultPlan {
+  const sometimes = (...means: number[]): number | undefined => (prng.chance(0.45) ? prng.pick(means) : undefined);
+  return {
+    killMs: sometimes(800, 3_000),
+    powerMs: sometimes(2_000, 5_000),
+    leaderShare: prng.pick([0, 0.5, 1]),
+    downMs: prng.pick<readonly [number, number]>([
+      [1, 60],
+      [100, 3_000],
+      [1, 12_000],
+    ]),
+    allDownMs: prng.chance(0.2) ? 10_000 : undefined,
+    stopMs: prng.chance(0.25) ? 4_000 : undefined,
+    wipeMs: prng.chance(0.3) ? 6_000 : undefined,
+    partitionMs: sometimes(1_500, 5_000),
+    oneWayShare: prng.pick([0, 0.5, 1]),
+    partitionLengthMs: prng.pick<readonly [number, number]>([
+      [50, 1_000],
+      [500, 8_000],
+    ]),
+    resetMs: sometimes(400, 3_000),
+    slowLinkMs: sometimes(3_000),
+    pauseMs: sometimes(1_500, 5_000),
+    pauseLengthMs: prng.pick<readonly [number, number]>([
+      [8, 300],
+      [300, 6_000],
+    ]),
+    slowDiskMs: sometimes(2_000),
+    slowTablesMs: sometimes(2_000),
+    clockMs: prng.chance(0.25) ? 3_000 : undefined,
+    early: prng.chance(0.2),
+  };
+}

@@ -1,0 +1,235 @@
+// One run of the database under faults, decided by its seed: form, load and hurt for a while, heal,
+// and then everything must come back, agree, and be what the clients were told.
+import { Prng } from '#base/prng.js';
+import { utf8Encode } from '#base/utf8.js';
+import { clusterSchema, memberShard } from '#cluster/schema.js';
+import type { Table } from '#db/api.js';
+import { ClusterWorld, type RunningNode } from './cluster-world.js';
+import { checkStores } from './final-checks.js';
+import { History } from './history.js';
+import { ShardModel } from './model.js';
+import { Nemesis } from './nemesis.js';
+import { makePlan, type Plan } from './plan.js';
+import { encodeRow, mainTable, runSchemas, runShards } from './schema.js';
+import { Watch, watchedShards } from './watch.js';
+import { Workload } from './workload.js';
+
+export interface RunOptions {
+  /** Default true. */
+  readonly faults?: boolean;
+  /** Simulated time of load and faults. Default 20,000. */
+  readonly lengthMs?: number;
+  /** Prints log lines and faults as they come. */
+  readonly print?: (line: string) => void;
+}
+
+export interface RunResult {
+  readonly seed: number;
+  readonly violations: readonly string[];
+  readonly traceHash: string;
+  readonly simSeconds: number;
+  readonly events: number;
+  readonly acknowledged: number;
+  readonly failed: number;
+  readonly comparisons: number;
+  readonly faults: ReadonlyMap<string, number>;
+  readonly bootstraps: number;
+  /** Tails of the nodes' logs, when something was wrong. */
+  readonly report: string;
+}
+
+/** After healing: until every node serves, until everything is equal and swept. */
+const servingBoundMs = 60_000;
+const quietBoundMs = 40_000;
+const formingBoundMs = 60_000;
+const violationsMax = 20;
+const tables: ReadonlyMap<string, readonly Table[]> = new Map([clusterSchema, ...runSchemas].map((s) => [s.name, s.tables]));
+
+export class Run {
+  readonly seed: number;
+  readonly plan: Plan;
+  readonly c: ClusterWorld;
+  readonly history: History;
+  readonly watch: Watch;
+  readonly models: Map<string, ShardModel> = new Map();
+  readonly nemesis: Nemesis;
+  readonly workload: Workload;
+  readonly violations: string[] = [];
+  readonly #lengthMs: number;
+
+  constructor(seed: number, options: RunOptions = {}) {
+    this.seed = seed;
+    this.#lengthMs = options.lengthMs ?? 20_000;
+    this.plan = makePlan(new Prng(seed).fork('plan'), options.faults ?? true);
+    const violation = (text: string): void => this.#violation(text);
+    const { plan } = this;
+    this.c = new ClusterWorld({
+      seed,
+      cores: plan.cores,
+      replicants: plan.replicants,
+      schemas: runSchemas,
+      bounds: plan.bounds,
+      timings: plan.timings,
+      nodeDownAfterMs: plan.nodeDownAfterMs,
+      ...(plan.walSegmentBytes === undefined ? {} : { walSegmentBytes: plan.walSegmentBytes }),
+      onStart: (n) => this.watch.started(n, tables),
+      onEnd: (n) => this.workload.nodeDied(n),
+      onFatal: (n, error) => this.#violation(`${n.name} cannot go on: ${error.message}`),
+    });
+    this.c.net.way = { delayMs: plan.delayMs, jitterMs: plan.delayMs / 2 + 0.1, bytesPerMs: 0 };
+    this.history = new History(violation);
+    for (const shard of watchedShards(runShards)) {
+      const model: ShardModel = new ShardModel(
+        shard,
+        (t, index, n) => {
+          if (shard !== memberShard) this.history.logged(model, t, index, n);
+        },
+        violation,
+      );
+      this.models.set(shard, model);
+    }
+    this.watch = new Watch(this.c, this.models, violation);
+    this.nemesis = new Nemesis(this.c, plan.faults);
+    this.workload = new Workload(this.c, this.history, this.watch, plan, violation);
+    if (options.print !== undefined) this.#print(options.print);
+  }
+
+  #print(print: (line: string) => void): void {
+    for (const n of this.c.nodes) {
+      const inner = n.sim.logs.onLine;
+      n.sim.logs.onLine = (line) => {
+        inner?.(line);
+        print(`${line.at.toFixed(3).padStart(11)} ${n.name} ${line.level} ${line.message} ${JSON.stringify(line.fields ?? {})}`);
+      };
+    }
+    this.nemesis.onFault = (kind, detail) => print(`${this.c.world.now.toFixed(3).padStart(11)} ** ${kind} ${detail}`);
+  }
+
+  #violation(text: string): void {
+    if (this.violations.length < violationsMax) this.violations.push(`at ${this.c.world.now.toFixed(3)} ms: ${text}`);
+  }
+
+  get #broken(): boolean {
+    return this.violations.length > 0;
+  }
+
+  run(): void {
+    const { world } = this.c;
+    this.c.startAll();
+    if (this.plan.faults.early) this.nemesis.start();
+    else if (!world.runUntil(() => this.#broken || this.c.allServing, formingBoundMs)) return this.#violation('the cluster did not form');
+    if (!this.plan.faults.early) this.nemesis.start();
+    this.workload.start();
+    world.runUntil(() => this.#broken, this.#lengthMs);
+    if (this.#broken) return;
+    this.nemesis.heal();
+    this.#recover();
+  }
+
+  /** Nothing hurts any more: everything must come back by itself. */
+  #recover(): void {
+    const { world } = this.c;
+    if (!this.#until(() => this.c.allServing, servingBoundMs)) return this.#stuck('not every node serves', this.#notServing());
+    this.#until(() => false, 1_000);
+    this.workload.stop();
+    if (!this.#until(() => this.workload.waiting === 0, 10_000)) return this.#stuck(`${this.workload.waiting} calls were never answered`);
+    if (!this.#until(() => this.c.allServing, servingBoundMs)) return this.#stuck('not every node serves in the end', this.#notServing());
+    this.#lastWrites();
+    if (this.#broken) return;
+    if (!this.#until(() => this.#quiet(), quietBoundMs)) return this.#stuck('the copies did not become equal', this.#notQuiet());
+    world.runFor(500);
+    this.history.check();
+    for (const text of this.watch.unsettled()) this.#violation(text);
+    for (const m of this.watch.mirrors.values()) m.compareTables();
+    checkStores(this.c, this.models, (text) => this.#violation(text));
+  }
+
+  #until(done: () => boolean, limitMs: number): boolean {
+    return this.c.world.runUntil(() => this.#broken || done(), limitMs);
+  }
+
+  #stuck(text: string, detail: string = ''): void {
+    if (!this.#broken) this.#violation(detail === '' ? text : `${text}: ${detail}`);
+  }
+
+  #notServing(): string {
+    return this.c.nodes
+      .filter((n) => n.core?.cluster.serving !== true)
+      .map((n) => `${n.name} (${n.core?.cluster.phase ?? 'down'} ${n.core?.cluster.why ?? ''} ${JSON.stringify(n.core?.database.status())})`)
+      .join('; ');
+  }
+
+  /** A write from each node to each shard it may write to, effective everywhere. */
+  #lastWrites(): void {
+    let missing = 0;
+    for (const n of this.c.nodes) {
+      for (const shard of runShards) {
+        const what = { kind: 'put', keys: [utf8Encode(`z${n.name}`)] } as const;
+        const record = this.history.invoke(0, n.name, shard, what, this.c.world.now);
+        const db = n.core?.database;
+        if (db === undefined) continue;
+        missing++;
+        const until = db.holds(shard) ? 'effective' : 'committed';
+        const op = { kind: 'put', table: mainTable(shard), key: what.keys[0], value: encodeRow(record.id, 0) } as const;
+        n.sim.run(() =>
+          db.write(shard, [op], { until }, (failure, result) => {
+            missing--;
+            this.history.done(record, failure === undefined ? 'ok' : failure.kind, result.index, result.reply, this.c.world.now);
+            if (failure !== undefined) this.#violation(`after healing, a write on ${n.name} to ${shard} failed: ${failure.kind}, ${failure.message}`);
+          }),
+        );
+      }
+    }
+    if (!this.#until(() => missing === 0, 15_000)) this.#stuck('after healing, a write was never answered');
+  }
+
+  #quiet(): boolean {
+    return this.#notQuiet() === '';
+  }
+
+  /** What is not at rest yet, '' for nothing. */
+  #notQuiet(): string {
+    const all = this.c.nodes as RunningNode[];
+    for (const shard of watchedShards(runShards)) {
+      let index: number | undefined;
+      for (const n of all) {
+        const db = n.core?.database;
+        if (db === undefined) return `${n.name} is down`;
+        const state = db.shardState(shard);
+        if (state === undefined) continue;
+        if (!state.idle || db.pendingWrites > 0) return `${n.name} ${shard} is busy (${db.pendingWrites} writes)`;
+        if (state.cursor.system.unswept.size > 0) return `${n.name} ${shard} has unswept incarnations`;
+        if (!db.inSync(shard)) return `${n.name} ${shard} is not in sync`;
+        if (index !== undefined && index !== state.appliedIndex) return `${n.name} ${shard} is at ${state.appliedIndex}, another node at ${index}`;
+        index = state.appliedIndex;
+      }
+    }
+    return '';
+  }
+}
+
+/** Runs one seed to its end. Never throws: what the code under test throws is a violation. */
+export function runSeed(seed: number, options: RunOptions = {}): RunResult {
+  const run = new Run(seed, options);
+  let thrown: string | undefined;
+  try {
+    run.run();
+  } catch (error) {
+    thrown = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  }
+  const { world } = run.c;
+  const violations = thrown === undefined ? run.violations : [...run.violations, thrown];
+  return {
+    seed,
+    violations,
+    traceHash: world.hash,
+    simSeconds: world.now / 1_000,
+    events: world.events,
+    acknowledged: run.workload.acknowledged,
+    failed: run.workload.failed,
+    comparisons: run.watch.comparisons,
+    faults: run.nemesis.counts,
+    bootstraps: run.watch.bootstraps,
+    report: violations.length === 0 ? '' : world.report(),
+  };
+}

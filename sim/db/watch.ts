@@ -1,0 +1,252 @@
+// Watches every node's copies: a mirror rebuilt from the change feed alone, compared with the model
+// after each batch; the order of a replica's states; the log ahead of the tables; the promise of
+// `effective`. One Watch per run, one Mirror per life of a node and shard.
+
+import { memberShard } from '#cluster/schema.js';
+import type { Database, Feed, Row, Table } from '#db/api.js';
+import type { ClusterWorld, RunningNode } from './cluster-world.js';
+import { cellName, rowHash, type ShardModel } from './model.js';
+
+interface MirrorRow {
+  readonly hash: number;
+  readonly owner: number;
+}
+
+/** What is not compared yet, because the model is behind. */
+interface Due {
+  readonly who: string;
+  readonly hash: number;
+  readonly why: string;
+}
+
+const fullCompareEvery = 32;
+const nextStates: Readonly<Record<string, readonly string[]>> = {
+  disconnected: ['bootstrap', 'local_replay'],
+  bootstrap: ['local_replay', 'disconnected'],
+  local_replay: ['normal', 'disconnected'],
+  normal: ['disconnected'],
+};
+
+export class Mirror implements Feed {
+  readonly shard: string;
+  readonly node: RunningNode;
+  readonly rows: Map<string, MirrorRow> = new Map();
+  readonly #watch: Watch;
+  readonly #db: Database;
+  readonly #tables: readonly Table[];
+  hash = 0;
+  index = -1;
+  /** Entries of a core that were compared with the model. */
+  #compared = 0;
+  #batches = 0;
+
+  constructor(watch: Watch, node: RunningNode, db: Database, shard: string, tables: readonly Table[]) {
+    this.#watch = watch;
+    this.node = node;
+    this.#db = db;
+    this.shard = shard;
+    this.#tables = tables;
+  }
+
+  reset(_generation: number, index: number): void {
+    if (index < this.index) this.#watch.violation(`${this.#who}: the tables went back from ${this.index} to ${index}`);
+    this.rows.clear();
+    this.hash = 0;
+    for (const [name, row] of this.#read()) this.#put(name, row);
+    this.index = index;
+    this.#compared = index;
+    this.#watch.compare(this, 'after a reset');
+  }
+
+  change(table: Table, key: Uint8Array, row: Row | undefined): void {
+    const name = cellName(table.id, key);
+    this.#put(name, row === undefined ? undefined : { hash: rowHash(table.id, key, row.owner, row.value), owner: row.owner });
+  }
+
+  purged(_nodeId: string, incarnation: number): void {
+    for (const [name, row] of this.rows) if (row.owner === incarnation) this.#put(name, undefined);
+  }
+
+  applied(index: number): void {
+    if (index <= this.index) this.#watch.violation(`${this.#who}: applied ${index} after ${this.index}`);
+    this.#watch.world.trace(index);
+    this.#seeEntries(index);
+    this.index = index;
+    this.#watch.compare(this, 'after a batch');
+    if (++this.#batches % fullCompareEvery === 0) this.compareTables();
+  }
+
+  get #who(): string {
+    return `${this.node.name} ${this.shard}`;
+  }
+
+  #put(name: string, row: MirrorRow | undefined): void {
+    const old = this.rows.get(name);
+    if (old !== undefined) this.hash = (this.hash - old.hash) | 0;
+    if (row === undefined) this.rows.delete(name);
+    else {
+      this.rows.set(name, row);
+      this.hash = (this.hash + row.hash) | 0;
+    }
+  }
+
+  #read(): Map<string, MirrorRow> {
+    const found = new Map<string, MirrorRow>();
+    for (const table of this.#tables) {
+      this.#db.range(table, new Uint8Array(0), undefined, (key, row) => {
+        found.set(cellName(table.id, key), { hash: rowHash(table.id, key, row.owner, row.value), owner: row.owner });
+        return true;
+      });
+    }
+    return found;
+  }
+
+  /** What the feed told is what the tables hold. */
+  compareTables(): void {
+    const found = this.#read();
+    let same = found.size === this.rows.size;
+    for (const [name, row] of found) if (this.rows.get(name)?.hash !== row.hash) same = false;
+    if (!same) this.#watch.violation(`${this.#who}: at ${this.index} the tables hold other rows than the feed told`);
+  }
+
+  /** On a core: the entries just applied, for the model; and that they are on its own disk. */
+  #seeEntries(to: number): void {
+    const core = this.node.core?.database.coreShard(this.shard);
+    if (core === undefined) return;
+    if (to > core.raft.durableIndex)
+      this.#watch.violation(`${this.#who}: applied ${to}, but the log is durable only up to ${core.raft.durableIndex}`);
+    const model = this.#watch.model(this.shard);
+    let from = this.#compared + 1;
+    while (from <= to) {
+      const entries = core.raft.entries(from, to + 1, 1 << 20);
+      if (entries === undefined || entries.length === 0) break;
+      for (const e of entries) model.see(this.node.name, e.index, e.term, e.kind, e.data);
+      from += entries.length;
+    }
+    this.#compared = to;
+    this.#watch.settle(this.shard);
+  }
+}
+
+export class Watch {
+  readonly world: ClusterWorld['world'];
+  readonly violation: (text: string) => void;
+  readonly mirrors: Map<string, Mirror> = new Map();
+  readonly #models: ReadonlyMap<string, ShardModel>;
+  readonly #due: Map<string, Map<number, Due[]>> = new Map();
+  readonly #states: Map<string, string> = new Map();
+  /** Grows whenever a node's place in the cluster is disturbed: its links, its replicas' states, its process. */
+  readonly #disturbed: Map<string, number> = new Map();
+  comparisons = 0;
+  bootstraps = 0;
+
+  constructor(c: ClusterWorld, models: ReadonlyMap<string, ShardModel>, violation: (text: string) => void) {
+    this.world = c.world;
+    this.#models = models;
+    this.violation = violation;
+    for (const n of c.nodes) {
+      n.sim.logs.onLine = (line) => {
+        if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
+      };
+    }
+  }
+
+  model(shard: string): ShardModel {
+    return this.#models.get(shard) as ShardModel;
+  }
+
+  /** A life of a node begins. */
+  started(n: RunningNode, tables: ReadonlyMap<string, readonly Table[]>): void {
+    const core = n.core;
+    if (core === undefined) return;
+    this.#disturb(n.name);
+    for (const shard of this.#models.keys()) {
+      this.#states.delete(`${n.name} ${shard}`);
+      this.mirrors.delete(`${n.name} ${shard}`);
+      if (!core.database.holds(shard)) continue;
+      const mirror = new Mirror(this, n, core.database, shard, tables.get(shard) ?? []);
+      this.mirrors.set(`${n.name} ${shard}`, mirror);
+      core.database.subscribe(shard, mirror);
+    }
+    core.links.listen({
+      onUp: (peer) => this.#disturb(n.name, peer.name),
+      onDown: (peer) => this.#disturb(n.name, peer.name),
+    });
+  }
+
+  mirror(n: RunningNode, shard: string): Mirror | undefined {
+    return this.mirrors.get(`${n.name} ${shard}`);
+  }
+
+  #disturb(...names: string[]): void {
+    for (const name of names) this.#disturbed.set(name, (this.#disturbed.get(name) ?? 0) + 1);
+  }
+
+  #state(n: RunningNode, shard: string, state: string): void {
+    const name = `${n.name} ${shard}`;
+    const before = this.#states.get(name) ?? 'disconnected';
+    this.#states.set(name, state);
+    if (state === 'bootstrap') this.bootstraps++;
+    this.#disturb(n.name);
+    if (nextStates[before]?.includes(state) !== true) this.violation(`${name}: from ${before} to ${state}`);
+  }
+
+  /** The nodes that take part in a shard's service now, for the promise of `effective`. */
+  inService(c: ClusterWorld, shard: string): Map<RunningNode, number> {
+    const found = new Map<RunningNode, number>();
+    for (const n of c.nodes) if (n.up && n.core?.database.inSync(shard) === true) found.set(n, this.#disturbed.get(n.name) ?? 0);
+    return found;
+  }
+
+  /** A write was reported effective: everybody who was in service, and undisturbed since, reads it. */
+  effective(c: ClusterWorld, shard: string, before: ReadonlyMap<RunningNode, number>, index: number, what: string): void {
+    const now = this.inService(c, shard);
+    for (const [n, mark] of before) {
+      const mirror = this.mirror(n, shard);
+      if (now.get(n) !== mark || mirror === undefined) continue;
+      if (mirror.index < index) this.violation(`${what} was reported effective at ${index}, but ${n.name} has seen only ${mirror.index}`);
+    }
+  }
+
+  /** Equal tables at equal index. */
+  compare(mirror: Mirror, why: string): void {
+    const due: Due = { who: mirror.node.name, hash: mirror.hash, why };
+    const model = this.model(mirror.shard);
+    if (mirror.index <= model.index) return this.#compareNow(model, mirror.index, due);
+    let later = this.#due.get(mirror.shard);
+    if (later === undefined) this.#due.set(mirror.shard, (later = new Map()));
+    const list = later.get(mirror.index);
+    if (list === undefined) later.set(mirror.index, [due]);
+    else list.push(due);
+  }
+
+  #compareNow(model: ShardModel, index: number, due: Due): void {
+    this.comparisons++;
+    if (model.hashes[index] !== due.hash) this.violation(`${due.who} ${model.shard}: other rows at ${index} than the log makes (${due.why})`);
+  }
+
+  /** The model has moved: what waited for it. */
+  settle(shard: string): void {
+    const later = this.#due.get(shard);
+    if (later === undefined || later.size === 0) return;
+    const model = this.model(shard);
+    for (const [index, list] of later) {
+      if (index > model.index) continue;
+      later.delete(index);
+      for (const due of list) this.#compareNow(model, index, due);
+    }
+  }
+
+  /** Copies that showed an index which no core has applied. */
+  unsettled(): string[] {
+    const out: string[] = [];
+    for (const [shard, later] of this.#due)
+      for (const [index, list] of later) for (const d of list) out.push(`${d.who} ${shard} showed index ${index}, which no core has`);
+    return out;
+  }
+}
+
+/** The shards watched: the members' too. */
+export function watchedShards(shards: readonly string[]): string[] {
+  return [memberShard, ...shards];
+}
