@@ -186,7 +186,9 @@ export class ShardLeader {
       return true;
     }
     if (p.seq === stream.lastSeq + 1) {
-      if (stream.outcomes.size < this.#o.bounds.streamOutcomesMax) return false;
+      // What the proposer has received by now is forgotten with this very entry, so it does not count.
+      const received = Math.max(stream.receivedUpTo, request.batch.receivedUpTo);
+      if (stream.lastSeq - received < this.#o.bounds.streamOutcomesMax) return false;
       this.#answer(request, at, answer.busy, 0, emptyBytes);
       return true;
     }
