@@ -91,7 +91,7 @@ export class Nemesis {
     if (up.length === 0) return undefined;
     if (this.#prng.chance(this.#plan.leaderShare)) {
       const leader = this.#c.leaderOf(this.#prng.pick(['cluster', 'items', 'vault']));
-      if (leader !== undefined && leader.up) return leader;
+      if (leader?.up === true) return leader;
     }
     return this.#prng.pick(up);
   }

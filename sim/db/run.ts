@@ -42,6 +42,7 @@ export interface RunResult {
 const servingBoundMs = 60_000;
 const quietBoundMs = 40_000;
 const formingBoundMs = 60_000;
+const lastWriteAttempts = 3;
 const violationsMax = 20;
 const tables: ReadonlyMap<string, readonly Table[]> = new Map([clusterSchema, ...runSchemas].map((s) => [s.name, s.tables]));
 
@@ -159,28 +160,33 @@ export class Run {
       .join('; ');
   }
 
-  /** A write from each node to each shard it may write to, effective everywhere. */
+  /** A write from each node to each shard, effective everywhere. */
   #lastWrites(): void {
-    let missing = 0;
+    const missing = new Set<string>();
     for (const n of this.c.nodes) {
       for (const shard of runShards) {
-        const what = { kind: 'put', keys: [utf8Encode(`z${n.name}`)] } as const;
-        const record = this.history.invoke(0, n.name, shard, what, this.c.world.now);
-        const db = n.core?.database;
-        if (db === undefined) continue;
-        missing++;
-        const until = db.holds(shard) ? 'effective' : 'committed';
-        const op = { kind: 'put', table: mainTable(shard), key: what.keys[0], value: encodeRow(record.id, 0) } as const;
-        n.sim.run(() =>
-          db.write(shard, [op], { until }, (failure, result) => {
-            missing--;
-            this.history.done(record, failure === undefined ? 'ok' : failure.kind, result.index, result.reply, this.c.world.now);
-            if (failure !== undefined) this.#violation(`after healing, a write on ${n.name} to ${shard} failed: ${failure.kind}, ${failure.message}`);
-          }),
-        );
+        missing.add(`${n.name} to ${shard}`);
+        this.#lastWrite(n, shard, lastWriteAttempts, () => missing.delete(`${n.name} to ${shard}`));
       }
     }
-    if (!this.#until(() => missing === 0, 15_000)) this.#stuck('after healing, a write was never answered');
+    if (!this.#until(() => missing.size === 0, 20_000)) this.#stuck(`after healing, writes were never answered: ${[...missing].join(', ')}`);
+  }
+
+  #lastWrite(n: RunningNode, shard: string, attempts: number, then: () => void): void {
+    const db = n.core?.database;
+    if (db === undefined) return this.#violation(`${n.name} ended after healing`);
+    const key = utf8Encode(`z${n.name}`);
+    const record = this.history.invoke(0, n.name, shard, { kind: 'put', keys: [key] }, this.c.world.now);
+    const op = { kind: 'put', table: mainTable(shard), key, value: encodeRow(record.id, 0) } as const;
+    n.sim.run(() =>
+      db.write(shard, [op], { until: db.holds(shard) ? 'effective' : 'committed' }, (failure, result) => {
+        this.history.done(record, failure === undefined ? 'ok' : failure.kind, result.index, result.reply, this.c.world.now);
+        if (failure === undefined) return then();
+        // The wait for 'effective' may be short, and many writes may still be on their way.
+        if (failure.kind === 'not-effective' && attempts > 1) return this.#lastWrite(n, shard, attempts - 1, then);
+        this.#violation(`after healing, a write on ${n.name} to ${shard} failed: ${failure.kind}, ${failure.message}`);
+      }),
+    );
   }
 
   #quiet(): boolean {

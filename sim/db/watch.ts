@@ -214,7 +214,10 @@ export class Watch {
     const model = this.model(mirror.shard);
     if (mirror.index <= model.index) return this.#compareNow(model, mirror.index, due);
     let later = this.#due.get(mirror.shard);
-    if (later === undefined) this.#due.set(mirror.shard, (later = new Map()));
+    if (later === undefined) {
+      later = new Map();
+      this.#due.set(mirror.shard, later);
+    }
     const list = later.get(mirror.index);
     if (list === undefined) later.set(mirror.index, [due]);
     else list.push(due);

@@ -113,7 +113,10 @@ export class Workload {
 
   #wait(node: RunningNode, then: () => void): () => void {
     let set = this.#waiting.get(node);
-    if (set === undefined) this.#waiting.set(node, (set = new Set()));
+    if (set === undefined) {
+      set = new Set();
+      this.#waiting.set(node, set);
+    }
     const here = set;
     let over = false;
     const w = {
