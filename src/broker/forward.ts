@@ -1,12 +1,12 @@
 // Messages to and from the other nodes (broker.md, Forwarding): implements Forwarder over the links'
 // lane `forward`. Per destination and turn one frame for QoS 0 and one for QoS 1/2. The receiving
-// side hands messages to the broker, which delivers locally and never routes again.
+// side (forward-receiver.ts) hands messages to the broker, which delivers locally and never routes again.
 //
 // QoS 0: dropped and counted when the lane is down or full. QoS 1/2: kept in a SendWindow until the
 // destination took them or is lost: its process is dead, it was fenced, it has a new incarnation, or
 // `ackDeadlineMs` passed. A stream is one run of this process (a random number, so that a restart can
 // never look like the old run), which holds across renewals of the incarnation.
-import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { type ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import type { Database } from '#db/api.js';
 import type { Clock, Timer } from '#env/clock.js';
@@ -14,8 +14,9 @@ import type { Counter, Metrics } from '#env/metrics.js';
 import type { Random } from '#env/random.js';
 import type { Links, PeerHello } from '#link/api.js';
 import type { Message } from '#session/message.js';
-import { frameKind, patchFloor, readMessage, readNumber, writeMessage, writeReliableHeader } from './forward-frame.js';
-import { type PendingForward, ReceiveState, SendWindow } from './forward-window.js';
+import { frameKind, patchFloor, readNumber, writeMessage, writeReliableHeader } from './forward-frame.js';
+import { ForwardReceiver } from './forward-receiver.js';
+import { type PendingForward, SendWindow } from './forward-window.js';
 import type { Forwarder, ForwardOutcome, RemoteTarget } from './ports.js';
 import { routeTable } from './schema.js';
 
@@ -48,8 +49,6 @@ export const forwardDefaults: ForwardOptions = {
   tickMs: 250,
 };
 
-/** Streams of one node that are remembered: its current run, and one before that may still be on its way. */
-const streamsMax = 2;
 /** Writers that grew beyond are not kept. */
 const idleWriterBytesMax = MiB;
 const countAt = 25;
@@ -82,14 +81,6 @@ class Destination {
   }
 }
 
-interface Source {
-  /** It sent bytes that are no frame: nothing more is read until its link is new. */
-  ignored: boolean;
-  readonly streams: Map<number, ReceiveState>;
-  /** A stream whose acknowledgement the lane did not take. */
-  owed: number | undefined;
-}
-
 class Publish implements PendingForward {
   #open: number;
   #matched = false;
@@ -115,20 +106,15 @@ export class NodeForwarder implements Forwarder {
   readonly #options: ForwardOptions;
   readonly #stream: number;
   readonly #destinations: Map<string, Destination> = new Map();
-  readonly #sources: Map<string, Source> = new Map();
+  readonly #receiver: ForwardReceiver;
   #dirty: Destination[] = [];
   #scheduled = false;
   #congested = 0;
   readonly #relief: (() => void)[] = [];
-  #receive: (message: Message) => boolean = () => false;
   #timer: Timer | undefined;
-  readonly #ackWriter: ByteWriter = new ByteWriter(64);
   readonly #sent: Counter;
-  readonly #received: Counter;
   readonly #dropped: Counter;
   readonly #lost: Counter;
-  readonly #duplicates: Counter;
-  readonly #malformed: Counter;
 
   constructor(env: ForwardEnv, links: Links, db: Database, options: Partial<ForwardOptions> = {}) {
     this.#clock = env.clock;
@@ -138,12 +124,10 @@ export class NodeForwarder implements Forwarder {
     this.#stream = 1 + env.random.int(2 ** 25) * 2 ** 26 + env.random.int(2 ** 26);
     const { metrics } = env;
     this.#sent = metrics.counter('starmesh_forward_sent_total', 'Messages handed to the links for other nodes');
-    this.#received = metrics.counter('starmesh_forward_received_total', 'Messages taken from other nodes');
     this.#dropped = metrics.counter('starmesh_forward_dropped_total', 'QoS 0 messages dropped because a node was out of reach or its lane full');
     this.#lost = metrics.counter('starmesh_forward_lost_total', 'QoS 1 and 2 messages given up because their destination was lost');
-    this.#duplicates = metrics.counter('starmesh_forward_duplicates_total', 'Messages that were sent again and had been taken before');
-    this.#malformed = metrics.counter('starmesh_forward_malformed_total', 'Frames of other nodes that could not be read');
-    links.onFrame('forward', (from, frame) => this.#onFrame(from, frame));
+    this.#receiver = new ForwardReceiver(env.clock, metrics, links, (from, kind, r) => this.#onAnswer(from, kind, r));
+    links.onFrame('forward', (from, frame) => this.#receiver.read(from, frame));
     links.listen({
       onUp: (peer) => this.#onUp(peer),
       onDown: (peer) => this.#onDown(peer),
@@ -163,7 +147,7 @@ export class NodeForwarder implements Forwarder {
   }
 
   onMessage(receive: (message: Message) => boolean): void {
-    this.#receive = receive;
+    this.#receiver.receive = receive;
   }
 
   forward(message: Message, targets: readonly RemoteTarget[], done?: (outcome: ForwardOutcome, matched: boolean) => void): void {
@@ -341,12 +325,7 @@ export class NodeForwarder implements Forwarder {
   // ---- links ----
 
   #onUp(peer: PeerHello): void {
-    const source = this.#sources.get(peer.nodeId);
-    if (source !== undefined) {
-      source.ignored = false;
-      source.owed = undefined;
-      for (const stream of source.streams.values()) stream.reconnected();
-    }
+    this.#receiver.connected(peer);
     const d = this.#destination(peer.nodeId);
     if (d.incarnation !== 0 && peer.incarnation !== d.incarnation) this.#lose(d);
     d.incarnation = peer.incarnation;
@@ -373,112 +352,28 @@ export class NodeForwarder implements Forwarder {
   }
 
   #onDrain(peer: PeerHello): void {
-    const source = this.#sources.get(peer.nodeId);
-    if (source?.owed !== undefined) {
-      const stream = source.owed;
-      source.owed = undefined;
-      this.#acknowledge(peer, source, stream, source.streams.get(stream)?.next ?? 0, []);
-    }
+    this.#receiver.drained(peer);
     const d = this.#destinations.get(peer.nodeId);
     if (d === undefined) return;
     d.full = false;
     this.#pump(d);
   }
 
-  // ---- receiving ----
+  // ---- answers ----
 
-  #onFrame(from: PeerHello, frame: Uint8Array): void {
-    let source = this.#sources.get(from.nodeId);
-    if (source === undefined) {
-      source = { ignored: false, streams: new Map(), owed: undefined };
-      this.#sources.set(from.nodeId, source);
-    }
-    if (source.ignored) return;
-    try {
-      this.#read(from, source, new ByteReader(frame));
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
-      this.#malformed.value++;
-      source.ignored = true;
-    }
+  #onAnswer(from: PeerHello, kind: number, r: ByteReader): void {
+    if (kind === frameKind.ack) this.#readAck(from, r);
+    else if (kind === frameKind.gap) this.#readGap(from, r);
+    else throw new MalformedError('kind of a forward frame');
   }
 
-  #read(from: PeerHello, source: Source, r: ByteReader): void {
-    switch (r.u8()) {
-      case frameKind.loose: {
-        const now = this.#clock.now();
-        while (r.remaining > 0) {
-          const message = readMessage(r, now);
-          this.#received.value++;
-          this.#receive(message);
-        }
-        return;
-      }
-      case frameKind.reliable:
-        this.#readReliable(from, source, r);
-        return;
-      case frameKind.ack:
-        this.#readAck(from, r);
-        return;
-      case frameKind.gap: {
-        const d = this.#destinations.get(from.nodeId);
-        const stream = readNumber(r);
-        const next = readNumber(r);
-        if (d === undefined || stream !== this.#stream) return;
-        d.window.rewind(next);
-        this.#pump(d);
-        return;
-      }
-      default:
-        throw new MalformedError('kind of a forward frame');
-    }
-  }
-
-  #readReliable(from: PeerHello, source: Source, r: ByteReader): void {
+  #readGap(from: PeerHello, r: ByteReader): void {
+    const d = this.#destinations.get(from.nodeId);
     const stream = readNumber(r);
-    const state = streamOf(source, stream);
-    state.begin(readNumber(r));
-    const first = readNumber(r);
-    const count = r.u32();
-    const now = this.#clock.now();
-    const bits: boolean[] = [];
-    for (let i = 0; i < count; i++) {
-      const message = readMessage(r, now);
-      const verdict = state.take(first + i);
-      if (verdict === 'gap') {
-        if (state.reportGap()) this.#reportGap(from, stream, state.next);
-        break;
-      }
-      if (verdict === 'old') this.#duplicates.value++;
-      else this.#received.value++;
-      // Whether a duplicate had a receiver the first time is not remembered: assume so.
-      bits.push(verdict === 'old' || this.#receive(message));
-    }
-    this.#acknowledge(from, source, stream, first, bits);
-  }
-
-  #acknowledge(to: PeerHello, source: Source, stream: number, first: number, bits: readonly boolean[]): void {
-    const w = this.#ackWriter;
-    w.reset();
-    w.u8(frameKind.ack);
-    w.f64(stream);
-    w.f64(source.streams.get(stream)?.next ?? 0);
-    w.f64(first);
-    w.u32(bits.length);
-    for (let i = 0; i < bits.length; i += 8) {
-      let byte = 0;
-      for (let k = 0; k < 8; k++) if (bits[i + k] === true) byte |= 1 << k;
-      w.u8(byte);
-    }
-    if (this.#links.send(to.nodeId, 'forward', w.view()) === 'full') source.owed = stream;
-  }
-
-  #reportGap(to: PeerHello, stream: number, next: number): void {
-    const w = new ByteWriter(32);
-    w.u8(frameKind.gap);
-    w.f64(stream);
-    w.f64(next);
-    this.#links.send(to.nodeId, 'forward', w.view());
+    const next = readNumber(r);
+    if (d === undefined || stream !== this.#stream) return;
+    d.window.rewind(next);
+    this.#pump(d);
   }
 
   #readAck(from: PeerHello, r: ByteReader): void {
@@ -497,18 +392,6 @@ export class NodeForwarder implements Forwarder {
     });
     this.#measure(d);
   }
-}
-
-function streamOf(source: Source, stream: number): ReceiveState {
-  let state = source.streams.get(stream);
-  if (state !== undefined) return state;
-  if (source.streams.size >= streamsMax) {
-    const oldest = source.streams.keys().next();
-    if (oldest.done !== true) source.streams.delete(oldest.value);
-  }
-  state = new ReceiveState();
-  source.streams.set(stream, state);
-  return state;
 }
 
 function recycled(w: ByteWriter): ByteWriter {

@@ -201,7 +201,7 @@ export class ClusterRegistry implements Registry {
   kick(clientId: string, done: (found: boolean) => void): void {
     const key = registryKey(clientId);
     this.#db.command(registryTableOf(key).shard, 'lookup', key, {}, (failure, result) => {
-      const row = failure === undefined ? decodeLookup(result.reply) : undefined;
+      const row = failure === undefined ? orUndefined(() => decodeLookup(result.reply)) : undefined;
       if (row === undefined) {
         done(false);
         return;
@@ -240,7 +240,9 @@ export class ClusterRegistry implements Registry {
     const { cleanStart, sessionExpiryInterval } = r.request;
     const body = encodeRegister({ key: r.key, nodeId: this.#db.nodeId, cleanStart, sessionExpiryInterval, will: emptyBytes });
     this.#db.command(registryTableOf(r.key).shard, 'register', body, { deadlineMs: left }, (failure, result) => {
-      if (failure === undefined) this.#registered(r, decodeRegisterReply(result.reply));
+      const reply = failure === undefined ? orUndefined(() => decodeRegisterReply(result.reply)) : undefined;
+      if (reply !== undefined) this.#registered(r, reply);
+      else if (failure === undefined) this.#end(r, { kind: 'failed', reason: 'refused' });
       else if (failure.kind === 'fenced') this.#clock.setTimer(fencedRetryMs, () => this.#start(r));
       else this.#end(r, { kind: 'failed', reason: failure.kind === 'refused' ? 'refused' : 'no-quorum' });
     });
@@ -380,14 +382,12 @@ export class ClusterRegistry implements Registry {
   }
 
   #decode<T>(decode: () => T, reply: RpcReply): T | undefined {
-    try {
-      return decode();
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
+    const q = orUndefined(decode);
+    if (q === undefined) {
       this.#malformed.value++;
       reply('malformed');
-      return undefined;
     }
+    return q;
   }
 
   #kickAt(claim: Claim, clientId: string, done: (reached: boolean) => void): void {
@@ -417,5 +417,15 @@ export class ClusterRegistry implements Registry {
       this.#server.expire(now);
       if (this.#server.size > 0 || this.#takeovers.size > 0) this.#keepHouse();
     });
+  }
+}
+
+/** Undefined for bytes that a node of another version may have sent. */
+function orUndefined<T>(decode: () => T): T | undefined {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof MalformedError) return undefined;
+    throw error;
   }
 }

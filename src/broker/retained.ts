@@ -6,7 +6,7 @@
 // `expire` command answered with, carried on by its own monotonic clock, so that a jump of the wall
 // clock changes nothing. Expired rows are invisible here at once; the shard's leader deletes them.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
-import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { compareBytes, copyBytes, emptyBytes } from '#base/bytes.js';
 import type { Database, Row } from '#db/api.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Logger } from '#env/logger.js';
@@ -209,16 +209,20 @@ export class ReplicatedRetained implements RetainedStore {
     }
   }
 
-  #onChange(_key: Uint8Array, row: Row | undefined): void {
-    if (row === undefined) {
-      this.#count--;
-      return;
-    }
+  #onChange(key: Uint8Array, row: Row | undefined): void {
+    const delta = row === undefined ? -1 : this.#isNew(row) ? 1 : 0;
+    this.#count += delta;
+    // The sweep has been past this key: it has counted what was there before.
+    if (this.#cursor === undefined || compareBytes(key, this.#cursor) < 0) this.#sweepCount += delta;
+  }
+
+  #isNew(row: Row): boolean {
     try {
-      if (decodeRetainedRow(row.value).created) this.#count++;
+      return decodeRetainedRow(row.value).created;
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       this.#malformed.value++;
+      return false;
     }
   }
 
@@ -253,11 +257,12 @@ export class ReplicatedRetained implements RetainedStore {
   }
 
   #slice(sweep: number): void {
-    if (sweep !== this.#sweep || this.#cursor === undefined) return;
+    const start = this.#cursor;
+    if (sweep !== this.#sweep || start === undefined) return;
     const stamp = this.#stamp();
     let rows = 0;
     let next: Uint8Array | undefined;
-    this.#db.range(retainTable, this.#cursor, undefined, (key, row) => {
+    this.#db.range(retainTable, start, undefined, (key, row) => {
       if (rows === this.#options.sliceRows || this.#expiredFull()) {
         next = copyBytes(key);
         return false;
@@ -281,7 +286,6 @@ export class ReplicatedRetained implements RetainedStore {
 
   #endSweep(sweep: number): void {
     if (sweep !== this.#sweep) return;
-    // Rows that came or went behind the scan make the count err a little, until the next one.
     this.#count = this.#sweepCount;
     this.#startSweep(this.#options.sweepMs);
   }

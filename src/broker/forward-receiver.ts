@@ -1,0 +1,150 @@
+// The receiving end of the forward lane: reads the frames of other nodes, hands each message to the
+// broker at most once, and acknowledges what was taken. forward.ts owns it and hears the answers to
+// its own frames from it.
+//
+// Bytes that are no frame silence their peer until its link is new. An acknowledgement that the lane
+// does not take is owed, and sent when the lane drains.
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
+import type { Clock } from '#env/clock.js';
+import type { Counter, Metrics } from '#env/metrics.js';
+import type { Links, PeerHello } from '#link/api.js';
+import type { Message } from '#session/message.js';
+import { frameKind, readMessage, readNumber } from './forward-frame.js';
+import { ReceiveState } from './forward-window.js';
+
+/** Streams of one node that are remembered: its current run, and one before that may still be on its way. */
+const streamsMax = 2;
+
+interface Source {
+  ignored: boolean;
+  readonly streams: Map<number, ReceiveState>;
+  /** A stream whose acknowledgement the lane did not take. */
+  owed: number | undefined;
+}
+
+export class ForwardReceiver {
+  receive: (message: Message) => boolean = () => false;
+  readonly #clock: Clock;
+  readonly #links: Links;
+  readonly #onAnswer: (from: PeerHello, kind: number, r: ByteReader) => void;
+  readonly #sources: Map<string, Source> = new Map();
+  readonly #ackWriter: ByteWriter = new ByteWriter(64);
+  readonly #received: Counter;
+  readonly #duplicates: Counter;
+  readonly #malformed: Counter;
+
+  /** `onAnswer` reads the rest of a frame that is not a message; it may throw MalformedError. */
+  constructor(clock: Clock, metrics: Metrics, links: Links, onAnswer: (from: PeerHello, kind: number, r: ByteReader) => void) {
+    this.#clock = clock;
+    this.#links = links;
+    this.#onAnswer = onAnswer;
+    this.#received = metrics.counter('starmesh_forward_received_total', 'Messages taken from other nodes');
+    this.#duplicates = metrics.counter('starmesh_forward_duplicates_total', 'Messages that were sent again and had been taken before');
+    this.#malformed = metrics.counter('starmesh_forward_malformed_total', 'Frames of other nodes that could not be read');
+  }
+
+  connected(peer: PeerHello): void {
+    const source = this.#sources.get(peer.nodeId);
+    if (source === undefined) return;
+    source.ignored = false;
+    source.owed = undefined;
+    for (const stream of source.streams.values()) stream.reconnected();
+  }
+
+  drained(peer: PeerHello): void {
+    const source = this.#sources.get(peer.nodeId);
+    if (source?.owed === undefined) return;
+    const stream = source.owed;
+    source.owed = undefined;
+    this.#acknowledge(peer, source, stream, source.streams.get(stream)?.next ?? 0, []);
+  }
+
+  read(from: PeerHello, frame: Uint8Array): void {
+    let source = this.#sources.get(from.nodeId);
+    if (source === undefined) {
+      source = { ignored: false, streams: new Map(), owed: undefined };
+      this.#sources.set(from.nodeId, source);
+    }
+    if (source.ignored) return;
+    try {
+      this.#read(from, source, new ByteReader(frame));
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      this.#malformed.value++;
+      source.ignored = true;
+    }
+  }
+
+  #read(from: PeerHello, source: Source, r: ByteReader): void {
+    const kind = r.u8();
+    if (kind === frameKind.loose) {
+      const now = this.#clock.now();
+      while (r.remaining > 0) {
+        const message = readMessage(r, now);
+        this.#received.value++;
+        this.receive(message);
+      }
+    } else if (kind === frameKind.reliable) this.#readReliable(from, source, r);
+    else this.#onAnswer(from, kind, r);
+  }
+
+  #readReliable(from: PeerHello, source: Source, r: ByteReader): void {
+    const stream = readNumber(r);
+    const state = streamOf(source, stream);
+    state.begin(readNumber(r));
+    const first = readNumber(r);
+    const count = r.u32();
+    const now = this.#clock.now();
+    const bits: boolean[] = [];
+    for (let i = 0; i < count; i++) {
+      const message = readMessage(r, now);
+      const verdict = state.take(first + i);
+      if (verdict === 'gap') {
+        if (state.reportGap()) this.#reportGap(from, stream, state.next);
+        break;
+      }
+      if (verdict === 'old') this.#duplicates.value++;
+      else this.#received.value++;
+      // Whether a duplicate had a receiver the first time is not remembered: assume so.
+      bits.push(verdict === 'old' || this.receive(message));
+    }
+    this.#acknowledge(from, source, stream, first, bits);
+  }
+
+  #acknowledge(to: PeerHello, source: Source, stream: number, first: number, bits: readonly boolean[]): void {
+    const w = this.#ackWriter;
+    w.reset();
+    w.u8(frameKind.ack);
+    w.f64(stream);
+    w.f64(source.streams.get(stream)?.next ?? 0);
+    w.f64(first);
+    w.u32(bits.length);
+    for (let i = 0; i < bits.length; i += 8) {
+      let byte = 0;
+      for (let k = 0; k < 8; k++) if (bits[i + k] === true) byte |= 1 << k;
+      w.u8(byte);
+    }
+    if (this.#links.send(to.nodeId, 'forward', w.view()) === 'full') source.owed = stream;
+  }
+
+  #reportGap(to: PeerHello, stream: number, next: number): void {
+    const w = new ByteWriter(32);
+    w.u8(frameKind.gap);
+    w.f64(stream);
+    w.f64(next);
+    this.#links.send(to.nodeId, 'forward', w.view());
+  }
+}
+
+function streamOf(source: Source, stream: number): ReceiveState {
+  let state = source.streams.get(stream);
+  if (state !== undefined) return state;
+  if (source.streams.size >= streamsMax) {
+    const oldest = source.streams.keys().next();
+    if (oldest.done !== true) source.streams.delete(oldest.value);
+  }
+  state = new ReceiveState();
+  source.streams.set(stream, state);
+  return state;
+}
