@@ -4,12 +4,13 @@
 //
 //   header   magic 8 · version u32 · segment u32 · previousEnd u32 · chain u32 · nodeId (u8 length, bytes)
 //            · zeros · crc u32 at 124
-//   record   length u32 · type u8 · 0 u8 · shard u16 · headerCrc u32 · payload · crc u32
+//   record   length u32 · type u8 · 0 u8 · shard u16 · headerCrc u32 · payload · crc u32 · end 0xa5
 //
 // Checksums are chained: `headerCrc` continues from the `crc` of the record before (the header's
 // `chain` at the start of a segment), `crc` continues from `headerCrc`. A record that was lost,
 // moved or left over from earlier therefore does not check. `length` has a checksum of its own,
-// so that a flipped bit in it is not taken for the end of the file.
+// so that a flipped bit in it is not taken for the end of the file. The last byte of a record is
+// never zero, so that one whose end was not written is told from one that was changed.
 //
 // A segment begins with its head: the node's id once more, the complete state of every shard but
 // its entries, and `headEnd`. `previousEnd` says where the segment before it ended: it was synced
@@ -26,8 +27,9 @@ import type { HardState, LogBase, LogEntry, LogEntryKind, WalDamage } from './ty
 export const formatVersion = 1;
 export const headerBytes = 128;
 export const recordHeaderBytes = 12;
-/** Checksum after the payload. */
-export const recordTrailerBytes = 4;
+/** Checksum and end mark after the payload. */
+export const recordTrailerBytes = 5;
+const endMark = 0xa5;
 
 const magic = utf8Encode('smeshwal');
 const crcAt = headerBytes - 4;
@@ -107,6 +109,10 @@ export function beginRecord(w: ByteWriter, type: number, shard: number): number 
   return at;
 }
 
+export function isEndMark(byte: number | undefined): boolean {
+  return byte === endMark;
+}
+
 /** Returns the chain for the next record. */
 export function endRecord(w: ByteWriter, at: number, chain: number): number {
   w.patchU32(at, w.length - at - recordHeaderBytes);
@@ -114,6 +120,7 @@ export function endRecord(w: ByteWriter, at: number, chain: number): number {
   w.patchU32(at + 8, headerCrc);
   const crc = crc32c(w.bytes, headerCrc, at + recordHeaderBytes, w.length);
   w.u32(crc);
+  w.u8(endMark);
   return crc;
 }
 

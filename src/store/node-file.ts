@@ -39,9 +39,9 @@ export function readNodeFile(files: Files): NodeFile | undefined {
     if (error instanceof FilesError) throw error;
     throw damaged();
   }
-  if (!isObject(value) || typeof value['format'] !== 'number') throw damaged();
-  if (value['format'] !== formatVersion) {
-    throw new NodeFileError('version', `${nodeFileName} has format version ${value['format']}; this Starmesh reads version ${formatVersion}`);
+  if (!isObject(value) || typeof value.format !== 'number') throw damaged();
+  if (value.format !== formatVersion) {
+    throw new NodeFileError('version', `${nodeFileName} has format version ${value.format}; this Starmesh reads version ${formatVersion}`);
   }
   const { nodeId, clusterId, role, formation } = value as { readonly [key: string]: Json | undefined };
   if (typeof nodeId !== 'string' || !/^[0-9a-f]{32}$/.test(nodeId) || typeof clusterId !== 'string' || (role !== 'core' && role !== 'replicant'))

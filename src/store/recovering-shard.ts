@@ -8,7 +8,7 @@ import type { LogBase, WalDamage } from './types.js';
 
 interface Suspicion {
   readonly damage: WalDamage;
-  /** Up to here the log is as it was before the loss. */
+  /** Up to here the log is as it was at some moment before the loss. Always before `resume.index - 1`, or the base. */
   keep: number;
   /** Behind the hole the log goes on here, after an index of this term. */
   resume: { readonly index: number; readonly previousTerm: number } | undefined;
@@ -26,6 +26,8 @@ export class RecoveringShard {
   suspicion: Suspicion | undefined;
   /** A hard state was lost; the mirror may have it. */
   lostVote: WalDamage | undefined;
+  /** A newer base was lost, with the configuration in it. */
+  lostBase: WalDamage | undefined;
 
   constructor(name: string, number: number) {
     this.log = new ShardLog(name, number);
@@ -59,7 +61,8 @@ export class RecoveringShard {
     const follows = before >= log.base.index && before <= log.lastIndex && this.#term(before) === r.previousTerm;
     if (!follows) {
       this.suspicion ??= { damage: damage(), keep: log.lastIndex, resume: undefined };
-      this.suspicion.keep = Math.max(log.base.index, Math.min(this.suspicion.keep, before));
+      // The entry before is missing or another one than ours.
+      this.suspicion.keep = Math.max(log.base.index, Math.min(this.suspicion.keep, before - 1));
       this.#cut(this.suspicion);
       this.suspicion.resume = { index: r.firstIndex, previousTerm: r.previousTerm };
     } else {
@@ -87,11 +90,18 @@ export class RecoveringShard {
 
   base(base: LogBase): void {
     const { log, suspicion: s } = this;
+    this.lostBase = undefined;
     if (base.index < log.base.index) return;
     const proven = base.index <= log.lastIndex && this.#term(base.index) === base.term;
     if (proven) {
       log.compact(base);
       if (s !== undefined && base.index > s.keep) this.suspicion = undefined;
+      return;
+    }
+    if (s?.resume !== undefined && base.index < s.resume.index - 1) {
+      // Before the end of the hole: what is behind it may still prove useful.
+      log.compact(base);
+      s.keep = base.index;
       return;
     }
     log.reset(base);
@@ -102,6 +112,7 @@ export class RecoveringShard {
 
   install(base: LogBase, adopted: RecoveringShard | undefined): void {
     const { log } = this;
+    this.lostBase = undefined;
     if (adopted === undefined) {
       log.reset(base);
       this.suspicion = undefined;
@@ -118,6 +129,7 @@ export class RecoveringShard {
     log.hardState = laterHardState(log.hardState, state.hardState);
     log.damage = state.damage;
     this.lostVote = undefined;
+    this.lostBase = undefined;
     if (!known) log.reset(state.base);
     else if (state.base.index > log.base.index) this.base(state.base);
     else if (state.base.index === log.base.index) log.base = state.base;
@@ -128,7 +140,7 @@ export class RecoveringShard {
       return;
     }
     this.suspicion ??= { damage: damage(), keep: log.lastIndex, resume: undefined };
-    this.suspicion.keep = Math.max(log.base.index, Math.min(this.suspicion.keep, lastIndex));
+    this.suspicion.keep = Math.max(log.base.index, Math.min(this.suspicion.keep, lastIndex - 1));
     this.#cut(this.suspicion);
     this.suspicion.resume = { index: lastIndex + 1, previousTerm: lastTerm };
     log.lastIndex = lastIndex;
@@ -137,12 +149,14 @@ export class RecoveringShard {
   /** After the last record: what is left is a log without holes. */
   finish(): ShardLog {
     const { log, suspicion: s } = this;
+    log.damage ??= this.lostBase;
     if (s !== undefined) {
       log.damage = s.damage;
       this.#cut(s);
     }
     log.writtenIndex = log.lastIndex;
-    log.durableIndex = log.lastIndex;
+    // After a killed process it may be in the page cache only: durable once the log has synced it.
+    log.durableIndex = 0;
     log.syncingIndex = log.lastIndex;
     return log;
   }

@@ -14,6 +14,7 @@ import {
   EntriesReader,
   formatVersion,
   headerBytes,
+  isEndMark,
   readBase,
   readHardState,
   readShardState,
@@ -56,8 +57,6 @@ class Recovery {
   readonly #dir: string;
   readonly #shards = new Map<number, RecoveringShard>();
   readonly #damage: WalDamage[] = [];
-  /** Reported only when a shard misses something because of it. */
-  readonly #gaps: WalDamage[] = [];
   #lostNames: WalDamage | undefined;
   #headWhole = true;
   #nodeId: string | undefined;
@@ -109,9 +108,8 @@ class Recovery {
   }
 
   #gap(n: number, previous: number): void {
-    const damage = { file: this.#path(previous + 1), offset: 0, reason: `segments ${previous + 1} to ${n - 1} are missing` };
-    this.#gaps.push(damage);
-    this.#loseAll(damage);
+    // Segments are deleted one by one from the oldest on, so a gap is never the trace of a crash.
+    this.#lose({ file: this.#path(previous + 1), offset: 0, reason: `segments ${previous + 1} to ${n - 1} are missing` });
   }
 
   #loseAll(damage: WalDamage): void {
@@ -119,6 +117,7 @@ class Recovery {
     for (const shard of this.#shards.values()) {
       shard.suspect(damage);
       shard.lostVote ??= damage;
+      shard.lostBase ??= damage;
     }
   }
 
@@ -152,7 +151,7 @@ class Recovery {
       }
       this.#tornBytes += bytes.length - walk.offset;
     } else if (walk.stop === 'damaged') {
-      this.#lose({ file, offset: walk.offset, reason: last || next !== undefined ? 'the checksum of a record is wrong' : 'a record is incomplete' });
+      this.#lose({ file, offset: walk.offset, reason: 'the checksum of a record is wrong' });
       // Nobody may rely on where the next record began.
       this.#end = last ? bytes.length : walk.offset;
     } else if (next !== undefined && (bytes.length < expected || walk.chain !== next.chain)) {
@@ -180,6 +179,9 @@ class Recovery {
         return;
       case recordType.hardState:
         if (shard !== undefined) shard.lostVote ??= damage;
+        return;
+      case recordType.base:
+        if (shard !== undefined) shard.lostBase ??= damage;
         return;
       case recordType.shard:
         this.#headWhole = false;
@@ -259,16 +261,20 @@ class Recovery {
     let mark: MirrorContent['mark'];
     let newest: MirrorContent | undefined;
     for (const name of names) {
-      if (mirrorNumber(name) === undefined) continue;
+      const number = mirrorNumber(name);
+      // Older ones say nothing that the head of the newest segment does not.
+      if (number === undefined || number < (last ?? 0)) continue;
       const file = `${this.#dir}/${name}`;
       const content = readMirror(this.#files.read(file));
+      mark = content.mark ?? mark;
+      if (number === last) newest = content;
+      // Of a segment whose creation was not finished: nothing in it was acknowledged, and it is about to go.
+      else if (content.mark === undefined) continue;
+      if (content.damagedAt !== undefined) this.#damage.push({ file, offset: content.damagedAt, reason: 'the checksum of a record is wrong' });
       for (const [shard, state] of content.hardStates) {
         const known = hardStates.get(shard);
         hardStates.set(shard, known === undefined ? state : laterHardState(known, state));
       }
-      mark = content.mark ?? mark;
-      if (content.damagedAt !== undefined) this.#damage.push({ file, offset: content.damagedAt, reason: 'the checksum of a record is wrong' });
-      if (mirrorNumber(name) === last) newest = content;
     }
     if (mark !== undefined && (last === undefined || mark.segment > last || (mark.segment === last && mark.offset > this.#end))) {
       this.#lose({ file: this.#path(mark.segment), offset: this.#end, reason: `the log was durable up to ${mark.offset} and ends before` });
@@ -278,20 +284,15 @@ class Recovery {
 
   #finish(segments: readonly { segment: number; bytes: number }[], leftovers: string[], mirror: MirrorContent | undefined): Recovered {
     const shards: ShardLog[] = [];
-    let gapMatters = this.#lostNames !== undefined;
     for (const shard of this.#shards.values()) {
       const { log, suspicion } = shard;
-      if (suspicion !== undefined) {
-        gapMatters = true;
-        if (!this.#damage.includes(suspicion.damage)) this.#damage.push(suspicion.damage);
-      }
+      if (suspicion !== undefined && !this.#damage.includes(suspicion.damage)) this.#damage.push(suspicion.damage);
       shard.finish();
       const mirrored = mirror?.hardStates.get(log.name);
       if (mirrored !== undefined) log.hardState = laterHardState(log.hardState, mirrored);
       if (shard.lostVote !== undefined && (mirror === undefined || mirror.damagedAt !== undefined)) log.damage ??= shard.lostVote;
       shards.push(log);
     }
-    if (gapMatters) this.#damage.push(...this.#gaps.filter((g) => !this.#damage.includes(g)));
     const lost = this.#lostNames === undefined ? undefined : { damage: this.#lostNames, hardStates: mirror?.hardStates ?? new Map() };
     return {
       shards,
@@ -359,8 +360,8 @@ class Walk {
     const next = end + recordTrailerBytes;
     if (next > this.#end) return this.#incomplete();
     const crc = this.#view.getUint32(end, true);
-    const broken = crc32c(this.#bytes, headerCrc, start, end) !== crc;
-    if (broken && this.#contentEnd <= end) return this.#incomplete();
+    const broken = crc32c(this.#bytes, headerCrc, start, end) !== crc || !isEndMark(this.#bytes[next - 1]);
+    if (broken && this.#contentEnd < next) return this.#incomplete();
     this.offset = next;
     this.chain = crc;
     const type = this.#bytes[offset + 4] as number;

@@ -155,7 +155,10 @@ export interface Wal {
   shard(name: string): WalShard;
   /** Writes what was appended so far without waiting for the end of the turn. */
   flush(): void;
-  /** Runs when everything appended before this call is durable. */
+  /**
+   * Runs when everything appended before this call is durable. To be waited for after opening,
+   * before Raft starts: what was found may be in the page cache only, and is synced first.
+   */
   sync(done: WalDone): void;
   /** Appended and not yet durable. */
   readonly pendingBytes: number;

@@ -75,6 +75,10 @@ class NodeWal implements Wal, ShardOwner {
   readonly #touched = new Set<ShardLog>();
   #syncing: ShardLog[] = [];
   #neededFrom = 0;
+  /** Segments below this one are to be deleted. */
+  #deleteTo = 0;
+  #deleting = false;
+  #cleanedFor = 0;
   #leftovers: readonly string[];
 
   constructor(env: WalEnv, dir: string, options: WalOptions, found: Recovered) {
@@ -104,6 +108,8 @@ class NodeWal implements Wal, ShardOwner {
       durable: () => this.#durable(),
       failed: (error) => this.#failed(error),
     });
+    this.#syncing = [...found.shards];
+    this.writer.syncFound();
     // Shards of which nothing but a hard state is left: their log is gone.
     for (const name of found.lost?.hardStates.keys() ?? []) this.shard(name);
     this.#metrics();
@@ -228,33 +234,50 @@ class NodeWal implements Wal, ShardOwner {
   }
 
   #deleteBelow(segment: number): void {
-    const obsolete = this.#leftovers.map((name) => `${this.dir}/${name}`);
-    this.#leftovers = [];
-    while (this.#segments[0] !== undefined && this.#segments[0].segment < segment) {
-      obsolete.push(`${this.dir}/${segmentName(this.#segments[0].segment)}`);
-      this.#segments.shift();
+    const { durableSegment } = this.writer;
+    if (durableSegment !== this.#cleanedFor) {
+      this.#cleanedFor = durableSegment;
+      this.#attempt(() => this.#deleteStale(durableSegment));
     }
+    this.#deleteTo = Math.max(this.#deleteTo, segment);
+    if (!this.#deleting) this.#deleteNext();
+  }
+
+  /** One by one, each durably gone before the next: a crash must not leave a gap that looks like a loss. */
+  #deleteNext(): void {
+    const oldest = this.#segments[0];
+    if (oldest === undefined || oldest.segment >= this.#deleteTo || this.writer.failure !== undefined) return;
+    this.#attempt(() => {
+      this.files.remove(`${this.dir}/${segmentName(oldest.segment)}`);
+      this.#segments.shift();
+      this.#deleting = true;
+      this.files.syncDir(this.dir, (error) => {
+        this.#deleting = false;
+        if (error === undefined) this.#deleteNext();
+        else this.#notDeleted(error);
+      });
+    });
+  }
+
+  /** Leftovers, and mirrors of older segments: the newest one's head is durable now. */
+  #deleteStale(newest: number): void {
+    const stale = this.files.list(this.dir).filter((name) => this.#leftovers.includes(name) || (mirrorNumber(name) ?? newest) < newest);
+    this.#leftovers = [];
+    for (const name of stale) this.files.remove(`${this.dir}/${name}`);
+  }
+
+  #attempt(act: () => void): void {
     try {
-      if (this.#segments.length !== 0 || obsolete.length !== 0) this.#deleteMirrors();
-      for (const path of obsolete) if (this.files.exists(path)) this.files.remove(path);
+      act();
     } catch (error) {
-      // Nothing is wrong with the log; the files are tried again at the next start.
       if (!(error instanceof FilesError)) throw error;
-      this.#env.log.warn('A file of the log could not be deleted.', { path: error.path, error: error.message });
+      this.#notDeleted(error);
     }
   }
 
-  #mirrorsFor = 0;
-
-  /** Only the newest segment's mirror is needed, once that segment's head is durable. */
-  #deleteMirrors(): void {
-    const newest = this.writer.durableSegment;
-    if (this.#mirrorsFor === newest) return;
-    this.#mirrorsFor = newest;
-    for (const name of this.files.list(this.dir)) {
-      const number = mirrorNumber(name);
-      if (number !== undefined && number < newest) this.files.remove(`${this.dir}/${name}`);
-    }
+  /** Nothing is wrong with the log; the files are tried again later or at the next start. */
+  #notDeleted(error: FilesError): void {
+    this.#env.log.warn('A file of the log could not be deleted.', { path: error.path, error: error.message });
   }
 
   #cached(): number {
