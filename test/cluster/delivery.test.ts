@@ -1,0 +1,143 @@
+// Messages between all pairs of nodes of a cluster: three cores, two replicants, foreign clients.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { TestClient } from './clients.js';
+import { TestCluster, within } from './nodes.js';
+
+let cluster: TestCluster;
+
+before(async () => {
+  cluster = await TestCluster.start({ cores: 3, replicants: 2 });
+});
+after(() => cluster?.close());
+
+for (const protocolVersion of [4, 5] as const) {
+  test(`every node reaches every other with every QoS, protocol version ${protocolVersion}`, async () => {
+    const clients = await Promise.all(cluster.nodes.map((n) => TestClient.connect(n, { protocolVersion })));
+    await Promise.all(clients.map((c, i) => c.subscribe(`pairs/${protocolVersion}/${i}/#`, 2)));
+    const published: Promise<void>[] = [];
+    const expected: string[][] = clients.map(() => []);
+    for (const [from, publisher] of clients.entries()) {
+      for (let to = 0; to < clients.length; to++) {
+        for (const qos of [0, 1, 2] as const) {
+          const topic = `pairs/${protocolVersion}/${to}/${from}/${qos}`;
+          expected[to]?.push(`${topic} ${qos}`);
+          published.push(publisher.publish(topic, `${qos}`, { qos }));
+        }
+      }
+    }
+    await Promise.all(published);
+    for (const [i, c] of clients.entries()) {
+      await c.until(`messages for ${cluster.nodes[i]?.shortName}`, (all) => all.length >= clients.length * 3);
+      assert.deepEqual(c.received.map((m) => `${m.topic} ${m.qos}`).sort(), expected[i]?.sort());
+    }
+    await Promise.all(clients.map((c) => c.close()));
+  });
+}
+
+test('a retained message set through one node is there on every other', async () => {
+  for (const node of cluster.nodes) {
+    const publisher = await TestClient.connect(node);
+    await publisher.publish(`kept/${node.shortName}`, node.shortName, { qos: 1, retain: true });
+    await publisher.close();
+  }
+  const wanted = cluster.nodes.map((n) => `kept/${n.shortName}`).sort();
+  for (const node of cluster.nodes) {
+    const reader = await TestClient.connect(node);
+    await reader.subscribe('kept/+', 1);
+    await reader.until(`retained messages on ${node.shortName}`, (all) => all.length >= wanted.length);
+    assert.deepEqual(reader.received.map((m) => m.topic).sort(), wanted);
+    assert.ok(reader.received.every((m) => m.retain));
+    await reader.close();
+  }
+});
+
+test('what is published right after SUBACK, through another node, is never missed', async () => {
+  const rounds = 1000;
+  const subscribers = await Promise.all(cluster.nodes.map((n) => TestClient.connect(n)));
+  const publishers = await Promise.all(cluster.nodes.map((n) => TestClient.connect(n)));
+  const lanes = subscribers.map(async (subscriber, i) => {
+    for (let round = i; round < rounds; round += subscribers.length) {
+      const publisher = publishers[(i + 1 + (Math.floor(round / subscribers.length) % (subscribers.length - 1))) % subscribers.length];
+      const topic = `fresh/${round}`;
+      await subscriber.subscribe(topic, 1);
+      await publisher?.publish(topic, `${round}`, { qos: 1 });
+      await subscriber.until(`message ${round}`, (all) => all.at(-1)?.topic === topic || all.some((m) => m.topic === topic));
+      await subscriber.mqtt.unsubscribeAsync(topic);
+    }
+  });
+  await Promise.all(lanes);
+  const received = subscribers.flatMap((s) => s.received.map((m) => m.topic));
+  assert.equal(received.length, rounds);
+  assert.equal(new Set(received).size, rounds);
+  await Promise.all([...subscribers, ...publishers].map((c) => c.close()));
+});
+
+test('a session moves from node to node with what was queued', async () => {
+  const [first, second] = [cluster.node('replicant1'), cluster.node('core2')];
+  const options = { clientId: 'wanderer', clean: false, properties: { sessionExpiryInterval: 3600 } };
+  const here = await TestClient.connect(first, options);
+  assert.equal(here.sessionPresent, false);
+  await here.subscribe('wander/#', 1);
+  await here.drop();
+  const publisher = await TestClient.connect(cluster.node('replicant2'));
+  for (let i = 0; i < 20; i++) await publisher.publish(`wander/${i}`, `${i}`, { qos: 1 });
+  const there = await TestClient.connect(second, options);
+  assert.equal(there.sessionPresent, true);
+  await there.until('queued messages', (all) => all.length >= 20);
+  await publisher.publish('wander/live', 'live', { qos: 1 });
+  await there.until('a live message', (all) => all.length >= 21);
+  assert.deepEqual(
+    there.received.map((m) => m.payload),
+    [...Array.from({ length: 20 }, (_, i) => `${i}`), 'live'],
+  );
+  // And back, while it is connected: the older connection is told and closed.
+  const back = await TestClient.connect(first, options);
+  assert.equal(back.sessionPresent, true);
+  assert.equal(await there.end(), 'disconnect 142');
+  await publisher.publish('wander/again', 'again', { qos: 1 });
+  await back.until('a message after the second move', (all) => all.some((m) => m.payload === 'again'));
+  await Promise.all([publisher.close(), back.close()]);
+});
+
+test('a client is kicked through any node', async () => {
+  const client = await TestClient.connect(cluster.node('replicant2'), { clientId: 'to be kicked' });
+  const reply = await cluster.node('core1').ctl('clients', 'kick', 'to be kicked');
+  assert.equal(reply.ok, true, reply.text);
+  assert.equal(await client.end(), 'disconnect 152');
+});
+
+const hasMosquitto = spawnSync('mosquitto_pub', ['--help']).error === undefined;
+
+test('mosquitto_pub and mosquitto_sub talk across nodes', { skip: hasMosquitto ? false : 'mosquitto-clients is not installed' }, async () => {
+  const at = (node: string): string[] => ['-p', String(cluster.node(node).mqttPort)];
+  for (const version of ['311', '5']) {
+    const lasting = version === '5' ? ['-x', '600'] : [];
+    const subscribe = ['-V', `mqttv${version}`, '-c', '-i', `mosquitto ${version}`, ...lasting, '-q', '2', '-t', `mosquitto/${version}/#`];
+    // Ends with SUBACK; the messages wait for it, and are fetched through another node.
+    assert.equal((await run('mosquitto_sub', [...at('replicant1'), ...subscribe, '-E'])).status, 0);
+    for (const qos of ['0', '1', '2']) {
+      const message = ['-q', qos, '-t', `mosquitto/${version}/${qos}`, '-m', `hello ${qos}`];
+      assert.equal((await run('mosquitto_pub', [...at('core3'), '-V', `mqttv${version}`, ...message])).status, 0);
+    }
+    const got = await run('mosquitto_sub', [...at('core1'), ...subscribe, '-C', '3', '-F', '%t %q %p']);
+    assert.equal(got.status, 0);
+    const wanted = ['0', '1', '2'].map((qos) => `mosquitto/${version}/${qos} ${qos} hello ${qos}`);
+    assert.deepEqual(got.out.trim().split('\n'), wanted);
+  }
+});
+
+async function run(command: string, args: readonly string[]): Promise<{ readonly status: number | null; readonly out: string }> {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let out = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString();
+  });
+  try {
+    const status = await within(30_000, `${command} ${args.join(' ')} ends`, new Promise<number | null>((done) => child.on('close', done)));
+    return { status, out };
+  } finally {
+    child.kill('SIGKILL');
+  }
+}
