@@ -36,7 +36,7 @@ export class WalModel {
 
   constructor(wal: Wal, previous?: WalModel) {
     this.#state = readState(wal);
-    this.#voted = previous?.#voted ?? 0;
+    this.#voted = previous === undefined ? 0 : previous.#voted;
     for (const s of this.#state.values()) this.#term = Math.max(this.#term, s.hardState.currentTerm, s.base.term, ...s.entries.map((e) => e.term));
     this.#moment();
     this.durable = this.#moments.length;
