@@ -254,3 +254,18 @@ async function freePorts(count: number): Promise<number[]> {
   await Promise.all(servers.map((s) => new Promise((done) => s.close(done))));
   return ports;
 }
+
+const pollMs = 50;
+
+/** Asks again and again until `met` holds, for states that nobody announces. */
+export async function eventually(what: string, met: () => Promise<boolean>, ms: number = readyMsMax): Promise<void> {
+  let over = false;
+  const asking = async (): Promise<void> => {
+    while (!over && !(await met())) await new Promise((done) => setTimeout(done, pollMs));
+  };
+  try {
+    await within(ms, what, asking());
+  } finally {
+    over = true;
+  }
+}
