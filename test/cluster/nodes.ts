@@ -69,6 +69,11 @@ export class TestNode {
     this.#runDir = runDir;
   }
 
+  /** A second process of the same node: same configuration, same data directory. */
+  twin(): TestNode {
+    return new TestNode(this.shortName, this.role, { mqtt: this.mqttPort, http: this.httpPort }, this.dataDir, this.#config, this.#runDir);
+  }
+
   get url(): string {
     return `mqtt://${host}:${this.mqttPort}`;
   }
