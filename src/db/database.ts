@@ -24,7 +24,7 @@ import { type DbBounds, dbBounds } from './bounds.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { prepareLog } from './prepare-log.js';
-import { encodeCommand, encodeOps, type ProposedOp, proposalKind } from './proposal-codec.js';
+import { encodeCommand, encodeOps, ownerSelf, type ProposedOp, proposalKind } from './proposal-codec.js';
 import { Proposer } from './proposer.js';
 import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
@@ -388,7 +388,7 @@ export class NodeDatabase implements Database {
     if (p === undefined) return;
     const proposed: ProposedOp[] = ops.map((op) => {
       if (op.kind === 'delete') return { kind: 'delete', tableId: op.table.id, key: op.key };
-      const owner = op.owner === 'self' ? this.#incarnation : (op.owner ?? 0);
+      const owner = op.owner === 'self' ? ownerSelf : (op.owner ?? 0);
       return { kind: 'put', tableId: op.table.id, key: op.key, value: op.value, owner };
     });
     p.submit(proposalKind.ops, encodeOps(proposed), options, done);

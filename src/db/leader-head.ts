@@ -11,7 +11,7 @@ import type { DbBounds } from './bounds.js';
 import { ConflictWindow, cellId } from './conflict-window.js';
 import { type EntryOp, type EntryTransaction, type Status, status } from './entry-codec.js';
 import { LiveSet } from './live-set.js';
-import { decodeCommand, decodeTransaction, type Proposal, type ProposedOp, proposalKind, readOps } from './proposal-codec.js';
+import { decodeCommand, decodeTransaction, ownerSelf, type Proposal, type ProposedOp, proposalKind, readOps } from './proposal-codec.js';
 import type { ShardState } from './shard-state.js';
 import { keyInRange, tableKeyBytesMax } from './stored-row.js';
 import type { Streams } from './streams.js';
@@ -77,11 +77,11 @@ export class LeaderHead {
         case proposalKind.void:
           return { status: status.void, reply: emptyBytes, ops: [] };
         case proposalKind.ops:
-          return this.#plain(readOps(new ByteReader(proposal.body)), emptyBytes, index);
+          return this.#plain(readOps(new ByteReader(proposal.body)), emptyBytes, incarnation, index);
         case proposalKind.transaction: {
           const t = decodeTransaction(proposal.body);
           if (!this.#window.holds(t.reads, this.#owned)) return { status: status.conflict, reply: emptyBytes, ops: [] };
-          return this.#plain(t.ops, t.reply, index);
+          return this.#plain(t.ops, t.reply, incarnation, index);
         }
         case proposalKind.command:
           return this.#command(proposal.body, incarnation, index, n);
@@ -92,7 +92,8 @@ export class LeaderHead {
     }
   }
 
-  #plain(ops: readonly ProposedOp[], reply: Uint8Array, index: number): Judged {
+  #plain(proposed: readonly ProposedOp[], reply: Uint8Array, incarnation: number, index: number): Judged {
+    const ops = proposed.map((op) => (op.kind === 'put' && op.owner === ownerSelf ? { ...op, owner: incarnation } : op));
     for (const op of ops) this.#check(op);
     const resolved: EntryOp[] = [];
     for (const op of ops) {

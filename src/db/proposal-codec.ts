@@ -104,7 +104,10 @@ export function decodeAnswers(bytes: Uint8Array): Answer[] {
 
 // ---- bodies ----
 
-/** A put or delete as the proposer wrote it; the leader resolves owners. */
+/** Stands for the proposing incarnation, whichever it is when the leader takes the proposal. */
+export const ownerSelf: number = 2 ** 48 - 1;
+
+/** A put or delete as the proposer wrote it; the leader resolves `ownerSelf`. */
 export type ProposedOp =
   | { readonly kind: 'put'; readonly tableId: number; readonly key: Uint8Array; readonly owner: number; readonly value: Uint8Array }
   | { readonly kind: 'delete'; readonly tableId: number; readonly key: Uint8Array };

@@ -3,7 +3,7 @@
 import { compareBytes, copyBytes } from '#base/bytes.js';
 import { type Row, type Table, type Transaction, WriteFailure } from './api.js';
 import { cellId } from './conflict-window.js';
-import type { ProposedOp, ReadSet } from './proposal-codec.js';
+import { ownerSelf, type ProposedOp, type ReadSet } from './proposal-codec.js';
 import type { ShardState } from './shard-state.js';
 import { keyInRange } from './stored-row.js';
 
@@ -34,7 +34,7 @@ export class TrackingReader implements Transaction {
   }
 
   #written(op: ProposedOp): Row | undefined {
-    return op.kind === 'put' ? { value: op.value, owner: op.owner } : undefined;
+    return op.kind === 'put' ? { value: op.value, owner: op.owner === ownerSelf ? this.#incarnation : op.owner } : undefined;
   }
 
   get(table: Table, key: Uint8Array): Row | undefined {
@@ -87,7 +87,7 @@ export class TrackingReader implements Transaction {
       tableId: table.id,
       key: copyBytes(key),
       value: copyBytes(value),
-      owner: owner === 'self' ? this.#incarnation : 0,
+      owner: owner === 'self' ? ownerSelf : 0,
     };
     this.#writes.set(cellId(table.id, key), op);
   }
