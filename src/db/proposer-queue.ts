@@ -188,12 +188,12 @@ export class ProposerQueue<T> {
     }
   }
 
-  /** Everybody who waits, for closing. */
-  drain(visit: (caller: T) => void): void {
-    for (const p of this.#sent.values()) if (p.caller !== undefined) visit(p.caller);
+  /** Everybody who waits, for closing; `unsent` never left this node. */
+  drain(visit: (caller: T, unsent: boolean) => void): void {
+    for (const p of this.#sent.values()) if (p.caller !== undefined) visit(p.caller, false);
     for (let i = 0; i < this.#waiting.length; i++) {
       const p = this.#waiting.at(i) as Pending<T>;
-      if (p.caller !== undefined) visit(p.caller);
+      if (p.caller !== undefined) visit(p.caller, true);
     }
     this.#sent.clear();
     this.#waiting.clear();

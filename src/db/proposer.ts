@@ -286,7 +286,12 @@ export class Proposer {
     this.#closed = true;
     this.#retryTimer?.cancel();
     this.#deadlineTimer?.cancel();
-    this.#queue.drain((caller) => caller.done(new WriteFailure('closed', 'the database was closed'), noResult));
+    this.#queue.drain((caller, unsent) => {
+      const failure = unsent
+        ? new WriteFailure('closed', 'the database was closed; nothing was written')
+        : new WriteFailure('unknown', 'the database was closed while the write was on its way; it may still happen');
+      caller.done(failure, noResult);
+    });
   }
 }
 
