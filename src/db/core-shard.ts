@@ -407,9 +407,10 @@ export class CoreShard implements RlogSource {
     const term = this.#raft.termOf(index);
     if (term === undefined || index <= this.#wal.base.index || index > this.state.appliedIndex) return;
     const { historyId, config } = this.state.position;
+    // The machine first, while it can still read the term there: until the log's own step is durable it may move further.
+    this.step({ type: 'compacted', index });
     this.#wal.compact({ index, term, config, historyId, generation: this.state.generation }, (error) => {
-      if (error !== undefined) return this.#fail(error);
-      this.step({ type: 'compacted', index });
+      if (error !== undefined) this.#fail(error);
     });
   }
 
