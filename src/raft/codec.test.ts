@@ -20,6 +20,7 @@ const message: fc.Arbitrary<RaftMessage> = fc.oneof(
   fc.record({
     type: fc.constant('appendResponse' as const),
     term: positive,
+    stream: n,
     rejected: fc.boolean(),
     index: n,
     hintIndex: n,
@@ -44,7 +45,7 @@ const message: fc.Arbitrary<RaftMessage> = fc.oneof(
         term += s.up;
         return { index: prevIndex + 1 + i, term, kind: s.noop ? ('noop' as const) : ('normal' as const), data: s.data };
       });
-      return { type: 'append', term, prevIndex, prevTerm, commit, entries };
+      return { type: 'append', term, prevIndex, prevTerm, commit, stream: commit, entries };
     }),
 );
 
@@ -96,10 +97,18 @@ test('codec: damaged bytes give MalformedError and nothing else', () => {
 
 test('codec: what a machine must never see is refused', () => {
   const bad: RaftMessage[] = [
-    { type: 'append', term: 3, prevIndex: 0, prevTerm: 0, commit: 0, entries: [entry(1, 2), entry(2, 1)] },
-    { type: 'append', term: 3, prevIndex: 0, prevTerm: 0, commit: 0, entries: [entry(1, 4)] },
-    { type: 'append', term: 3, prevIndex: 1, prevTerm: 4, commit: 0, entries: [] },
-    { type: 'append', term: 3, prevIndex: 0, prevTerm: 0, commit: 0, entries: [{ index: 1, term: 3, kind: 'config', data: Uint8Array.of(9) }] },
+    { type: 'append', term: 3, prevIndex: 0, prevTerm: 0, commit: 0, stream: 1, entries: [entry(1, 2), entry(2, 1)] },
+    { type: 'append', term: 3, prevIndex: 0, prevTerm: 0, commit: 0, stream: 1, entries: [entry(1, 4)] },
+    { type: 'append', term: 3, prevIndex: 1, prevTerm: 4, commit: 0, stream: 1, entries: [] },
+    {
+      type: 'append',
+      term: 3,
+      prevIndex: 0,
+      prevTerm: 0,
+      commit: 0,
+      stream: 1,
+      entries: [{ index: 1, term: 3, kind: 'config', data: Uint8Array.of(9) }],
+    },
     { type: 'installSnapshot', term: 1, index: 1, indexTerm: 1, config: { voters: ['a', 'a'], learners: [] } },
     { type: 'installSnapshot', term: 1, index: 1, indexTerm: 1, config: { voters: ['a'], learners: ['a'] } },
     { type: 'timeoutNow', term: 0 },
@@ -108,7 +117,7 @@ test('codec: what a machine must never see is refused', () => {
 });
 
 test('codec: decoded entries do not share memory with the frame', () => {
-  const bytes = encode({ type: 'append', term: 1, prevIndex: 0, prevTerm: 0, commit: 0, entries: [entry(1, 1, 'abc')] });
+  const bytes = encode({ type: 'append', term: 1, prevIndex: 0, prevTerm: 0, commit: 0, stream: 1, entries: [entry(1, 1, 'abc')] });
   const m = decodeMessage(new ByteReader(bytes));
   bytes.fill(0);
   assert.ok(m.type === 'append');

@@ -88,6 +88,7 @@ export function encodeMessage(w: ByteWriter, m: RaftMessage): void {
       w.varint(m.prevIndex);
       w.varint(m.prevTerm);
       w.varint(m.commit);
+      w.varint(m.stream);
       w.varint(m.entries.length);
       for (const e of m.entries) {
         w.varint(e.term);
@@ -96,6 +97,7 @@ export function encodeMessage(w: ByteWriter, m: RaftMessage): void {
       }
       return;
     case 'appendResponse':
+      w.varint(m.stream);
       w.u8(m.rejected ? 1 : 0);
       w.varint(m.index);
       w.varint(m.hintIndex);
@@ -145,6 +147,7 @@ function decodeBody(r: ByteReader, tag: number, term: number): RaftMessage {
       return {
         type: 'appendResponse',
         term,
+        stream: r.varint(),
         rejected: flag(r),
         index: r.varint(),
         hintIndex: r.varint(),
@@ -170,6 +173,7 @@ function decodeAppend(r: ByteReader, term: number): RaftMessage {
   const prevIndex = r.varint();
   const prevTerm = r.varint();
   const commit = r.varint();
+  const stream = r.varint();
   const count = r.varint();
   if (prevTerm > term) throw new MalformedError('an entry of a term above its message');
   // An entry takes three bytes or more: a count that cannot be true allocates nothing.
@@ -187,5 +191,5 @@ function decodeAppend(r: ByteReader, term: number): RaftMessage {
     if (kind === 'config') decodeConfig(data);
     entries.push({ index: prevIndex + 1 + i, term: entryTerm, kind, data });
   }
-  return { type: 'append', term, prevIndex, prevTerm, commit, entries };
+  return { type: 'append', term, prevIndex, prevTerm, commit, stream, entries };
 }

@@ -19,6 +19,7 @@ const append = (term: number, prevIndex: number, prevTerm: number, commit = 0, e
   prevIndex,
   prevTerm,
   commit,
+  stream: 1,
   entries,
 });
 const heartbeat = (term: number, commit = 0, round = 1): RaftMessage => ({ type: 'heartbeat', term, commit, round });

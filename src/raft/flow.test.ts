@@ -79,7 +79,7 @@ test('the window of messages holds the stream, an acknowledgement moves it', () 
   a.take('send');
   for (const v of ['1', '2', '3', '4']) a.propose(v);
   assert.equal(appendsTo(a, 'b').length, 2);
-  a.receive('b', { type: 'appendResponse', term: 1, rejected: false, index: 2, hintIndex: 0, hintTerm: 0, recovery: 0 });
+  a.receive('b', { type: 'appendResponse', term: 1, stream: 1, rejected: false, index: 2, hintIndex: 0, hintTerm: 0, recovery: 0 });
   const next = appendsTo(a, 'b');
   assert.equal(next.length, 1);
   assert.equal(next[0]?.entries.length, 2, 'what has gathered goes out as one batch');
@@ -150,7 +150,7 @@ test('a rejection of an overtaken message is stale', () => {
   const a = c.elect('a');
   a.propose('1', '2');
   c.settle();
-  a.receive('b', { type: 'appendResponse', term: 1, rejected: true, index: 2, hintIndex: 0, hintTerm: 0, recovery: 0 });
+  a.receive('b', { type: 'appendResponse', term: 1, stream: 1, rejected: true, index: 2, hintIndex: 0, hintTerm: 0, recovery: 0 });
   assert.equal(follower(a, 'b').state, 'replicate');
 });
 

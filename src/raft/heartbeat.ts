@@ -1,7 +1,7 @@
 // Heartbeats and their responses: the leader's sign of life, the news of commits, and the leader's
 // chance to find out that something got lost. Called by raft.
 import { confirmReads } from './read-index.js';
-import { noteRecovery } from './recovery.js';
+import { noteRecovery, releaseRecovered } from './recovery.js';
 import { hearLeader } from './roles.js';
 import { sendEmpty, sendNews } from './sending.js';
 import { sendOffer } from './snapshot.js';
@@ -23,6 +23,7 @@ export function onHeartbeatResponse(s: RaftState, from: NodeId, m: HeartbeatResp
   const p = s.progress.get(from);
   if (s.role !== 'leader' || p === undefined || !noteRecovery(s, from, p, m.recovery)) return;
   p.lastHeardAt = s.now;
+  releaseRecovered(s, from, p);
   if (m.round > p.round && m.round <= s.round) p.round = m.round;
   switch (p.state) {
     case 'snapshot':

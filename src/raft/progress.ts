@@ -15,6 +15,8 @@ export class Progress {
   state: ProgressState = 'probe';
   matchIndex = 0;
   nextIndex: number;
+  /** Counts the times that this leader started over with this member. */
+  stream = 1;
   /** Probe only: a message is on its way; wait for its answer or the next heartbeat's. */
   paused = false;
   lastHeardAt: number;
@@ -29,7 +31,8 @@ export class Progress {
   recovery = 0;
   /** The entry that a recovering member must hold, committed without it, to count again. 0: not chosen yet. */
   recoverAt = 0;
-  released = false;
+  /** The last mark that was lifted: it may come again in a late message. */
+  releasedRecovery = 0;
   inflightBytes = 0;
   readonly #inflight: Deque<Inflight> = new Deque();
 
@@ -49,6 +52,7 @@ export class Progress {
 
   becomeProbe(nextIndex: number): void {
     this.state = 'probe';
+    this.stream++;
     this.paused = false;
     this.nextIndex = Math.max(nextIndex, this.matchIndex + 1);
     this.#clearInflight();

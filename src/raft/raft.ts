@@ -227,7 +227,7 @@ export class Raft implements RaftMachine {
   #onStale(from: NodeId, m: RaftMessage): void {
     const s = this.#s;
     if (m.type === 'append' || m.type === 'heartbeat' || m.type === 'installSnapshot') {
-      s.send(from, { type: 'appendResponse', term: s.term, rejected: true, index: 0, hintIndex: 0, hintTerm: 0, recovery: s.recovery });
+      s.send(from, { type: 'appendResponse', term: s.term, stream: 0, rejected: true, index: 0, hintIndex: 0, hintTerm: 0, recovery: s.recovery });
     } else if (m.type === 'requestVote') {
       s.send(from, { type: 'voteResponse', term: s.term, preVote: m.preVote, granted: false });
     }

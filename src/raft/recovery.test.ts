@@ -63,7 +63,7 @@ test('an acknowledgement from before the damage does not count afterwards', () =
   a.propose('x');
   a.sync();
   a.receive('c', { type: 'heartbeatResponse', term: 1, round: 0, recovery: 9 });
-  a.receive('c', { type: 'appendResponse', term: 1, rejected: false, index: 2, hintIndex: 0, hintTerm: 0, recovery: 0 });
+  a.receive('c', { type: 'appendResponse', term: 1, stream: 1, rejected: false, index: 2, hintIndex: 0, hintTerm: 0, recovery: 0 });
   assert.equal(a.raft.commitIndex, 1);
 });
 

@@ -13,32 +13,31 @@ import type { NodeId, RaftMessage } from './types.js';
 
 /** Leader: looks at the mark of a response. False when the response must be ignored. */
 export function noteRecovery(s: RaftState, from: NodeId, p: Progress, recovery: number): boolean {
-  if (recovery === 0) {
-    if (p.recovery === 0) return true;
-    // From before the damage, unless we have told it that it counts again.
-    if (!p.released) return false;
-    p.recovery = 0;
-    p.released = false;
+  // Unmarked while we wait for a repair: from before the damage.
+  if (recovery === 0) return p.recovery === 0;
+  if (recovery === p.releasedRecovery) {
+    // Late, or our word did not arrive. While a later damage is being repaired it is certainly late.
+    if (p.recovery !== 0) return false;
+    s.send(from, { type: 'recovered', term: s.term, recovery });
     return true;
   }
-  if (p.recovery === recovery) {
-    release(s, from, p);
-    return true;
+  if (p.recovery !== recovery) {
+    p.recovery = recovery;
+    // It may have lost what it had acknowledged.
+    p.matchIndex = 0;
+    p.round = 0;
+    p.becomeProbe(p.nextIndex);
+    p.recoverAt = appendAsLeader(s, 'noop', [new Uint8Array(0)]);
   }
-  p.recovery = recovery;
-  p.released = false;
-  // It may have lost what it had acknowledged.
-  p.matchIndex = 0;
-  p.round = 0;
-  p.becomeProbe(p.nextIndex);
-  p.recoverAt = appendAsLeader(s, 'noop', [new Uint8Array(0)]);
   return true;
 }
 
-function release(s: RaftState, from: NodeId, p: Progress): void {
-  if (p.matchIndex < p.recoverAt || s.commitIndex < p.recoverAt) return;
-  p.released = true;
+/** Leader: the member holds the entry, and the others have committed it: it counts again. */
+export function releaseRecovered(s: RaftState, from: NodeId, p: Progress): void {
+  if (p.recovery === 0 || p.matchIndex < p.recoverAt || s.commitIndex < p.recoverAt) return;
   s.send(from, { type: 'recovered', term: s.term, recovery: p.recovery });
+  p.releasedRecovery = p.recovery;
+  p.recovery = 0;
 }
 
 /** Member: the leader has brought it up. */

@@ -13,11 +13,13 @@ const append = (term: number, prevIndex: number, prevTerm: number, commit = 0, e
   prevIndex,
   prevTerm,
   commit,
+  stream: 1,
   entries,
 });
 const ack = (term: number, index: number): RaftMessage => ({
   type: 'appendResponse',
   term,
+  stream: 1,
   rejected: false,
   index,
   hintIndex: 0,

@@ -8,7 +8,7 @@ import { noteConfigs, stepDownIfRemoved } from './membership.js';
 import type { Progress } from './progress.js';
 import { majorityValue } from './quorum.js';
 import { startWaitingReads } from './read-index.js';
-import { noteRecovery } from './recovery.js';
+import { noteRecovery, releaseRecovered } from './recovery.js';
 import { hearLeader } from './roles.js';
 import { overwriteFrom, sendEntries, sendNews } from './sending.js';
 import type { RaftState } from './state.js';
@@ -31,7 +31,7 @@ export function onAppend(s: RaftState, from: NodeId, m: Append): void {
   appendNew(s, m.entries);
   const commit = Math.min(m.commit, lastNew);
   if (commit > s.commitIndex) s.commitIndex = commit;
-  respond(s, from, false, Math.max(lastNew, s.commitIndex), 0, 0);
+  respond(s, from, m.stream, false, Math.max(lastNew, s.commitIndex), 0, 0);
 }
 
 /** Appends what the log does not have yet. A late message may carry a prefix of it: that removes nothing. */
@@ -54,11 +54,11 @@ function appendNew(s: RaftState, entries: readonly Entry[]): void {
 function reject(s: RaftState, from: NodeId, m: Append): void {
   // The last place where the two logs may agree; saves the leader from going back one by one.
   const hintIndex = s.log.lastIndexWithin(Math.min(m.prevIndex, s.log.lastIndex), m.prevTerm);
-  respond(s, from, true, m.prevIndex, hintIndex, s.log.term(hintIndex) ?? 0);
+  respond(s, from, m.stream, true, m.prevIndex, hintIndex, s.log.term(hintIndex) ?? 0);
 }
 
-function respond(s: RaftState, to: NodeId, rejected: boolean, index: number, hintIndex: number, hintTerm: number): void {
-  const response: AppendResponse = { type: 'appendResponse', term: s.term, rejected, index, hintIndex, hintTerm, recovery: s.recovery };
+function respond(s: RaftState, to: NodeId, stream: number, rejected: boolean, index: number, hintIndex: number, hintTerm: number): void {
+  const response: AppendResponse = { type: 'appendResponse', term: s.term, stream, rejected, index, hintIndex, hintTerm, recovery: s.recovery };
   // A rejection vouches for nothing.
   if (rejected) s.send(to, response);
   else s.sendDurable(to, response);
@@ -74,17 +74,19 @@ export function onAppendResponse(s: RaftState, from: NodeId, m: AppendResponse):
   }
   if (m.index > s.log.lastIndex) return;
   const news = p.acknowledged(m.index);
-  if (p.state === 'probe') p.becomeReplicate();
+  // Only the answer to this stream's probe ends it: answers to an older burst would start the next one too early.
+  if (p.state === 'probe' && (m.stream === p.stream || m.stream === 0)) p.becomeReplicate();
   else if (p.state === 'snapshot' && p.matchIndex >= s.log.baseIndex) p.becomeReplicate();
   if (news) maybeCommit(s);
   // A committed removal of this leader may have ended its term just now.
   if (s.progress.get(from) !== p) return;
+  releaseRecovered(s, from, p);
   sendNews(s, from, p);
   finishTransfer(s, from);
 }
 
 function onRejected(s: RaftState, from: NodeId, p: Progress, m: AppendResponse): void {
-  if (p.state === 'snapshot') return;
+  if (p.state === 'snapshot' || m.stream !== p.stream) return;
   // Overtaken by an acknowledgement, or the answer to an older probe.
   if (p.state === 'replicate' ? m.index <= p.matchIndex : m.index !== p.nextIndex - 1) return;
   const agreed = s.log.lastIndexWithin(m.hintIndex, m.hintTerm);

@@ -70,7 +70,7 @@ function sendOne(s: RaftState, to: NodeId, p: Progress, entriesMax: number): boo
     offerSnapshot(s, to, p);
     return false;
   }
-  s.send(to, { type: 'append', term: s.term, prevIndex, prevTerm, commit: s.commitIndex, entries });
+  s.send(to, { type: 'append', term: s.term, prevIndex, prevTerm, commit: s.commitIndex, stream: p.stream, entries });
   p.commitSent = Math.max(p.commitSent, Math.min(s.commitIndex, prevIndex + entries.length));
   if (p.state === 'probe') p.paused = true;
   else if (entries.length > 0) {

@@ -81,7 +81,7 @@ test('a node that installs takes no entries and does not campaign, but votes by 
   const { c, late } = behind();
   assert.equal(late.raft.installing, true);
   assert.equal(late.raft.nextTimerAt, Number.POSITIVE_INFINITY);
-  late.receive('a', { type: 'append', term: 1, prevIndex: 1, prevTerm: 1, commit: 0, entries: [entry(2, 1)] });
+  late.receive('a', { type: 'append', term: 1, prevIndex: 1, prevTerm: 1, commit: 0, stream: 1, entries: [entry(2, 1)] });
   assert.equal(late.raft.lastIndex, 1);
   c.now += 60_000;
   late.step({ type: 'tick' });
@@ -143,7 +143,7 @@ test('a snapshot may come with an adopted log', () => {
 test('a persist under way when a snapshot is installed makes nothing durable', () => {
   const c = clusterOf(3);
   const b = c.node('b');
-  b.receive('a', { type: 'append', term: 1, prevIndex: 0, prevTerm: 0, commit: 0, entries: [entry(1, 1), entry(2, 1)] });
+  b.receive('a', { type: 'append', term: 1, prevIndex: 0, prevTerm: 0, commit: 0, stream: 1, entries: [entry(1, 1), entry(2, 1)] });
   b.receive('a', { type: 'installSnapshot', term: 1, index: 9, indexTerm: 1, config: { voters: ['a', 'b', 'c'], learners: [] } });
   b.step({ type: 'snapshotInstalled', index: 9, term: 1, config: b.disk.baseConfig });
   b.step({ type: 'persisted', id: 1 });

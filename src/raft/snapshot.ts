@@ -49,6 +49,7 @@ export function onInstallSnapshot(s: RaftState, from: NodeId, m: InstallSnapshot
     s.sendDurable(from, {
       type: 'appendResponse',
       term: s.term,
+      stream: 0,
       rejected: false,
       index: s.commitIndex,
       hintIndex: 0,
@@ -78,6 +79,7 @@ export function onSnapshotInstalled(s: RaftState, input: SnapshotInstalled): voi
   s.sendDurable(s.leader, {
     type: 'appendResponse',
     term: s.term,
+    stream: 0,
     rejected: false,
     index: input.index,
     hintIndex: 0,

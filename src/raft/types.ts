@@ -155,12 +155,16 @@ export type RaftMessage =
       readonly prevIndex: number;
       readonly prevTerm: number;
       readonly commit: number;
+      /** Echoed by the response. Grows each time the leader starts over with this member; what belongs to older streams is not acted on. */
+      readonly stream: number;
       /** Indexes prevIndex + 1, + 2, …; terms never fall. */
       readonly entries: readonly Entry[];
     }
   | {
       readonly type: 'appendResponse';
       readonly term: number;
+      /** Of the append that is answered; 0 when it answers something else. */
+      readonly stream: number;
       readonly rejected: boolean;
       /** Accepted: the log equals the leader's up to here and is durable. Rejected: the `prevIndex` that did not match. */
       readonly index: number;
