@@ -164,6 +164,17 @@ test('stored = wanted after quiet, under random changes, failures and new incarn
   }
 });
 
+test('a write that was in flight when the incarnation changed is written again', () => {
+  const s = new RouteSyncState();
+  const got: RouteOutcome[] = [];
+  s.add('a', (o) => got.push(o), 0);
+  const batch = s.take(0) as RouteBatch;
+  s.renew();
+  s.finished(batch, 'effective', 0);
+  assert.deepEqual(got, [], 'the row was purged with the old incarnation');
+  assert.deepEqual((s.take(0) as RouteBatch).puts, ['a']);
+});
+
 test('mending writes again what the table lost, and deletes what nobody wants', () => {
   const s = new RouteSyncState();
   s.add('a', () => {}, 0);

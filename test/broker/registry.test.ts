@@ -4,6 +4,7 @@ import { Prng } from '#base/prng.js';
 import type { RegistryOptions } from '#broker/registry.js';
 import { decodeRow, type RegistryRow, registryKey } from '#broker/registry-row.js';
 import { brokerSchema, registryTableOf } from '#broker/schema.js';
+import { type TakeoverAnswer, TakeoverServer } from '#broker/takeover-server.js';
 import { ManualClock } from '../doubles/manual-clock.js';
 import { MemoryCluster } from '../doubles/memory-database.js';
 import { MemoryNetwork } from '../doubles/memory-links.js';
@@ -261,6 +262,48 @@ test('a session survives a registration on its own node whose answer was lost', 
     assert.equal(session?.identity, first?.identity);
     assert.equal(c.row('x')?.holder.epoch, last.sessions.get('x')?.epoch);
   }
+});
+
+test('a call about an epoch whose registration is still being answered here waits for the answer', () => {
+  const c = cluster(2);
+  const [a, b] = c.nodes as [MiniBroker, MiniBroker];
+  const [, first] = c.connect(a, 'x');
+  // The leader decides after 1 ms; the answer to node 1 takes 60 ms, that to node 2 takes 1 ms.
+  const delays = [1, 1, 60, 1];
+  c.db.writeDelayMs = () => delays.shift() ?? 1;
+  a.connect('x', false);
+  b.connect('x', false);
+  c.clock.advance(30);
+  assert.equal(a.sessions.get('x')?.epoch, first?.epoch, 'not answered yet');
+  c.clock.advance(200);
+  assert.equal(b.sessions.get('x')?.identity, first?.identity);
+  assert.equal(a.sessions.size, 0);
+});
+
+test('of two takers the one with the newer epoch gets the session, also when the older one comes last', () => {
+  const server = new TakeoverServer();
+  let ended = 0;
+  const source = { begin: () => Uint8Array.of(1), finish: () => Uint8Array.of(++ended), discard: () => {} };
+  const q = (newEpoch: number) => ({ clientId: 'x', heldEpochs: [3], newEpoch, offset: 0, transfer: 0 });
+  const kind = (answer: TakeoverAnswer) => (answer === 'overtaken' ? answer : answer.kind);
+  assert.equal(kind(server.begin(source, q(5), 0)), 'chunk');
+  assert.equal(kind(server.begin(source, q(7), 0)), 'chunk');
+  assert.equal(kind(server.finish(source, q(5), 0)), 'overtaken');
+  assert.equal(ended, 0);
+  assert.equal(kind(server.finish(source, q(7), 0)), 'chunk');
+  assert.equal(kind(server.finish(source, q(7), 0)), 'chunk', 'asked again, it gives the same');
+  assert.equal(kind(server.begin(source, q(5), 0)), 'overtaken');
+  assert.equal(kind(server.begin(source, q(9), 0)), 'chunk');
+  assert.equal(ended, 1);
+  server.expire(20_000);
+  assert.equal(server.size, 0);
+});
+
+test('what the holder keeps is bounded, the oldest goes first', () => {
+  const server = new TakeoverServer({ keptBytesMax: 250 });
+  const source = { begin: () => new Uint8Array(100), finish: () => new Uint8Array(10), discard: () => {} };
+  for (let i = 0; i < 10; i++) server.begin(source, { clientId: `c${i}`, heldEpochs: [1], newEpoch: 2, offset: 0, transfer: 0 }, 0);
+  assert.equal(server.size, 2);
 });
 
 test('malformed calls are refused and counted', () => {

@@ -1,0 +1,150 @@
+// Finds the rows of the route table whose filter matches a topic name, through lookups only: the
+// table may have tens of millions of rows and lives on disk. Two ways, same result:
+//  - by shape: one exact lookup per shape that exists (route-shapes.ts) — the normal case;
+//  - skip-scan: down the levels of the topic name, at each level `#`, `+` and the literal, one seek
+//    each — while the shapes are not known, or when there are too many of them.
+// The skip-scan is bounded by `seeksMax`; beyond it `match` says so, and the caller takes every node
+// that has routes (a node without a receiver drops the message), which is never wrong, only wasteful.
+import { endOfLevels, levelEscape, levelSeparator, levelsLength, nodeIdLength, writeLevels } from './route-key.js';
+const plus = 0x2b;
+const hash = 0x23;
+const dollar = 0x24;
+export class RouteMatcher {
+    #rows;
+    #shapes;
+    #seeksMax;
+    // The topic name's levels, encoded once per match; level i is topic[starts[i], starts[i + 1] - 1).
+    #topic = new Uint8Array(256);
+    #starts = [];
+    #levels = 0;
+    #prefix = new Uint8Array(256);
+    #seeks = 0;
+    #stopped = false;
+    #visit = () => true;
+    constructor(rows, shapes, seeksMax = 10_000) {
+        this.#rows = rows;
+        this.#shapes = shapes;
+        this.#seeksMax = seeksMax;
+    }
+    /**
+     * Calls `visit` with each matching key (a node may come more than once) until it returns false.
+     * Returns false when it gave up at its bound: then every node with routes must be assumed to match.
+     */
+    match(topicName, visit) {
+        this.#load(topicName);
+        this.#seeks = 0;
+        this.#stopped = false;
+        this.#visit = (key) => {
+            if (visit(key))
+                return true;
+            this.#stopped = true;
+            return false;
+        };
+        if (this.#shapes.complete && !this.#shapes.overflowing)
+            this.#matchByShape();
+        else
+            this.#descend(0, 0);
+        return this.#stopped || this.#seeks <= this.#seekBound();
+    }
+    #seekBound() {
+        // Before the first count the nodes are not known either, so that giving up would lose routes.
+        return this.#shapes.complete ? this.#seeksMax : Number.POSITIVE_INFINITY;
+    }
+    #load(topicName) {
+        const n = levelsLength(topicName);
+        if (this.#topic.length < n + 1)
+            this.#topic = new Uint8Array(2 * n);
+        // Every literal level of a prefix comes from the topic name; `+` and `#` add at most two bytes a level.
+        if (this.#prefix.length < 3 * n + 8)
+            this.#prefix = new Uint8Array(6 * n + 8);
+        writeLevels(topicName, this.#topic, 0, n);
+        const topic = this.#topic;
+        topic[n] = endOfLevels;
+        this.#starts.length = 0;
+        this.#starts.push(0);
+        for (let i = 0; i < n; i++) {
+            if (topic[i] === levelEscape)
+                i++;
+            else if (topic[i] === levelSeparator)
+                this.#starts.push(i + 1);
+        }
+        this.#levels = this.#starts.length;
+        this.#starts.push(n + 1);
+    }
+    #matchByShape() {
+        const system = this.#topic[0] === dollar;
+        for (const shape of this.#shapes.list()) {
+            if (shape.multiLevel ? this.#levels < shape.levels : this.#levels !== shape.levels)
+                continue;
+            // Wildcards at the first level do not match names that begin with $ [MQTT-4.7.2-1].
+            if (system && shape.pattern.charCodeAt(0) !== 0x4c)
+                continue;
+            let at = 0;
+            for (let i = 0; i < shape.pattern.length; i++) {
+                if (i > 0)
+                    this.#prefix[at++] = levelSeparator;
+                const letter = shape.pattern.charCodeAt(i);
+                if (letter === 0x4c)
+                    at = this.#writeLevel(i, at);
+                else
+                    this.#prefix[at++] = letter;
+            }
+            this.#visitRows(at);
+            if (this.#stopped)
+                return;
+        }
+    }
+    #writeLevel(level, at) {
+        const end = this.#starts[level + 1] - 1;
+        for (let i = this.#starts[level]; i < end; i++)
+            this.#prefix[at++] = this.#topic[i];
+        return at;
+    }
+    /** The rows of the filter that is written in prefix[0, at). */
+    #visitRows(at) {
+        this.#seeks++;
+        this.#prefix[at] = endOfLevels;
+        this.#rows.prefix(this.#prefix.subarray(0, at + 1), this.#visit);
+    }
+    /** `level` levels of the topic name are matched by the levels in prefix[0, at). */
+    #descend(level, at) {
+        const next = level === 0 ? 0 : at + 1;
+        const wildcards = level > 0 || this.#topic[0] !== dollar;
+        if (level === this.#levels)
+            this.#visitRows(at);
+        if (level > 0)
+            this.#prefix[at] = levelSeparator;
+        if (wildcards && !this.#over()) {
+            this.#prefix[next] = hash;
+            this.#visitRows(next + 1);
+        }
+        if (level === this.#levels)
+            return;
+        if (wildcards) {
+            this.#prefix[next] = plus;
+            this.#descendInto(level + 1, next + 1);
+        }
+        if (this.#over())
+            return;
+        // The branch above wrote behind `next` only.
+        this.#descendInto(level + 1, this.#writeLevel(level, next));
+    }
+    #descendInto(level, at) {
+        if (this.#over())
+            return;
+        this.#seeks++;
+        const found = this.#rows.seek(this.#prefix.subarray(0, at));
+        if (found === undefined || found.length <= at + nodeIdLength)
+            return;
+        for (let i = at - 1; i >= 0; i--)
+            if (found[i] !== this.#prefix[i])
+                return;
+        const after = found[at];
+        if (after === endOfLevels || after === levelSeparator)
+            this.#descend(level, at);
+    }
+    #over() {
+        return this.#stopped || this.#seeks > this.#seekBound();
+    }
+}
+//# sourceMappingURL=route-match.js.map
