@@ -133,7 +133,9 @@ export class Run {
     if (!this.#until(() => this.c.allServing, servingBoundMs)) return this.#stuck('not every node serves', this.#notServing());
     this.#until(() => false, 1_000);
     this.workload.stop();
-    if (!this.#until(() => this.workload.waiting === 0, 10_000)) return this.#stuck(`${this.workload.waiting} calls were never answered`);
+    const pending = (): number => this.c.nodes.reduce((sum, n) => sum + (n.core?.database.pendingWrites ?? 0), 0);
+    if (!this.#until(() => this.workload.waiting === 0 && pending() === 0, 15_000))
+      return this.#stuck(`${this.workload.waiting} calls were never answered, ${pending()} writes never settled`);
     if (!this.#until(() => this.c.allServing, servingBoundMs)) return this.#stuck('not every node serves in the end', this.#notServing());
     this.#lastWrites();
     if (this.#broken) return;

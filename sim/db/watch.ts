@@ -3,7 +3,8 @@
 // `effective`. One Watch per run, one Mirror per life of a node and shard.
 
 import { memberShard } from '#cluster/schema.js';
-import type { Database, Feed, Row, Table } from '#db/api.js';
+import type { Feed, Row, Table } from '#db/api.js';
+import type { NodeCore } from '#node/node-core.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { cellName, rowHash, type ShardModel } from './model.js';
 
@@ -32,7 +33,7 @@ export class Mirror implements Feed {
   readonly node: RunningNode;
   readonly rows: Map<string, MirrorRow> = new Map();
   readonly #watch: Watch;
-  readonly #db: Database;
+  readonly #core: NodeCore;
   readonly #tables: readonly Table[];
   hash = 0;
   index = -1;
@@ -40,10 +41,10 @@ export class Mirror implements Feed {
   #compared = 0;
   #batches = 0;
 
-  constructor(watch: Watch, node: RunningNode, db: Database, shard: string, tables: readonly Table[]) {
+  constructor(watch: Watch, node: RunningNode, core: NodeCore, shard: string, tables: readonly Table[]) {
     this.#watch = watch;
     this.node = node;
-    this.#db = db;
+    this.#core = core;
     this.shard = shard;
     this.#tables = tables;
   }
@@ -93,7 +94,7 @@ export class Mirror implements Feed {
   #read(): Map<string, MirrorRow> {
     const found = new Map<string, MirrorRow>();
     for (const table of this.#tables) {
-      this.#db.range(table, new Uint8Array(0), undefined, (key, row) => {
+      this.#core.database.range(table, new Uint8Array(0), undefined, (key, row) => {
         found.set(cellName(table.id, key), { hash: rowHash(table.id, key, row.owner, row.value), owner: row.owner });
         return true;
       });
@@ -111,12 +112,13 @@ export class Mirror implements Feed {
 
   /** On a core: the entries just applied, for the model; and that they are on its own disk. */
   #seeEntries(to: number): void {
-    const core = this.node.core?.database.coreShard(this.shard);
+    const core = this.#core.database.coreShard(this.shard);
     if (core === undefined) return;
     if (to > core.raft.durableIndex)
       this.#watch.violation(`${this.#who}: applied ${to}, but the log is durable only up to ${core.raft.durableIndex}`);
     const model = this.#watch.model(this.shard);
-    let from = this.#compared + 1;
+    // Rows that were committed right before a crash were never told of: their entries are still in the log.
+    let from = Math.min(this.#compared, model.index) + 1;
     while (from <= to) {
       const entries = core.raft.entries(from, to + 1, 1 << 20);
       if (entries === undefined || entries.length === 0) break;
@@ -164,7 +166,7 @@ export class Watch {
       this.#states.delete(`${n.name} ${shard}`);
       this.mirrors.delete(`${n.name} ${shard}`);
       if (!core.database.holds(shard)) continue;
-      const mirror = new Mirror(this, n, core.database, shard, tables.get(shard) ?? []);
+      const mirror = new Mirror(this, n, core, shard, tables.get(shard) ?? []);
       this.mirrors.set(`${n.name} ${shard}`, mirror);
       core.database.subscribe(shard, mirror);
     }
@@ -191,10 +193,20 @@ export class Watch {
     if (nextStates[before]?.includes(state) !== true) this.violation(`${name}: from ${before} to ${state}`);
   }
 
-  /** The nodes that take part in a shard's service now, for the promise of `effective`. */
+  /**
+   * The nodes that take part in a shard's service now, for the promise of `effective`: in sync, and they
+   * or the core that they follow linked with every core that runs, so that whoever leads sees them.
+   */
   inService(c: ClusterWorld, shard: string): Map<RunningNode, number> {
     const found = new Map<RunningNode, number>();
-    for (const n of c.nodes) if (n.up && n.core?.database.inSync(shard) === true) found.set(n, this.#disturbed.get(n.name) ?? 0);
+    const cores = c.nodes.filter((n) => n.up && n.role === 'core');
+    for (const n of c.nodes) {
+      if (!n.up || n.core?.database.inSync(shard) !== true) continue;
+      const upstream = n.role === 'core' ? n : cores.find((m) => m.core?.nodeId === n.core?.database.replica(shard)?.upstream);
+      if (upstream === undefined || !cores.every((m) => m === upstream || linked(m, upstream))) continue;
+      if (upstream !== n && !linked(n, upstream)) continue;
+      found.set(n, (this.#disturbed.get(n.name) ?? 0) + (upstream === n ? 0 : (this.#disturbed.get(upstream.name) ?? 0)));
+    }
     return found;
   }
 
@@ -247,6 +259,10 @@ export class Watch {
       for (const [index, list] of later) for (const d of list) out.push(`${d.who} ${shard} showed index ${index}, which no core has`);
     return out;
   }
+}
+
+function linked(a: RunningNode, b: RunningNode): boolean {
+  return a.core?.links.peer(b.core?.nodeId ?? '') !== undefined && b.core?.links.peer(a.core.nodeId) !== undefined;
 }
 
 /** The shards watched: the members' too. */
