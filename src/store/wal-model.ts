@@ -62,7 +62,7 @@ export class WalModel {
         this.#term++;
         const hardState = { currentTerm: this.#term, votedFor: this.#term % 2 === 0 ? 'x' : '' };
         model.hardState = hardState;
-        this.#voted = this.#term;
+        this.#voted = Math.max(this.#voted, this.#term);
         this.#moment();
         const list = entries(last + 1, op.count, this.#term);
         real.append({ hardState, entries: list }, this.#done(op.count > 0 ? 1 : 0));
