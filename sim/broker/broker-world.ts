@@ -1,0 +1,110 @@
+// A simulated cluster of whole nodes, their MQTT listeners included, on simulated hosts. The scope's
+// faults start, crash, cut and heal it; clients connect to it; checkers look at it.
+import type { NodeRole, PeerTarget } from '#link/api.js';
+import { createNode, type NodeOptions, type StarmeshNode } from '#node/create-node.js';
+import { World } from '../world/scheduler.js';
+import { createSimNode, type SimNode } from '../world/sim-env.js';
+import { SimNet } from '../world/sim-net.js';
+
+const clusterPort = 4370;
+export const mqttPort = 1883;
+
+/** What the run chose for all nodes. */
+export type NodeSettings = Pick<NodeOptions, 'broker' | 'routes' | 'forward' | 'retained' | 'registry'> & {
+  readonly nodeDownAfterMs: number;
+  readonly bounds?: NodeOptions['core']['bounds'];
+  readonly linkLimits?: NodeOptions['core']['linkLimits'];
+  readonly walSegmentBytes?: number;
+  readonly listener?: NodeOptions['listeners'][number];
+};
+
+export class BrokerNode {
+  readonly sim: SimNode;
+  readonly name: string;
+  readonly role: NodeRole;
+  node: StarmeshNode | undefined;
+  fatal: Error | undefined;
+
+  constructor(sim: SimNode, name: string, role: NodeRole) {
+    this.sim = sim;
+    this.name = name;
+    this.role = role;
+  }
+
+  get host(): string {
+    return this.sim.host;
+  }
+
+  get serving(): boolean {
+    return this.sim.up && this.node?.state === 'running' && this.node.core.cluster.serving;
+  }
+}
+
+export class BrokerWorld {
+  readonly world: World;
+  readonly net: SimNet;
+  readonly nodes: BrokerNode[] = [];
+  readonly settings: NodeSettings;
+  /** Before a process ends. */
+  onCrash: ((n: BrokerNode) => void) | undefined = undefined;
+  readonly #targets: PeerTarget[] = [];
+
+  constructor(seed: number, cores: number, replicants: number, settings: NodeSettings) {
+    this.settings = settings;
+    this.world = new World({ seed });
+    this.net = new SimNet(this.world);
+    this.net.checkOwnership = seed % 8 === 0;
+    for (let i = 1; i <= cores; i++) this.#add(`core${i}`, 'core');
+    for (let i = 1; i <= replicants; i++) this.#add(`replicant${i}`, 'replicant');
+    for (const n of this.nodes) if (n.role === 'core') this.#targets.push({ name: n.name, role: 'core', host: n.host, port: clusterPort });
+  }
+
+  #add(short: string, role: NodeRole): void {
+    const name = `${short}@${short}`;
+    this.nodes.push(new BrokerNode(createSimNode(this.world, this.net, name), name, role));
+  }
+
+  start(n: BrokerNode): void {
+    const env = n.sim.up ? n.sim.env : n.sim.restart();
+    const { nodeDownAfterMs, bounds, linkLimits, walSegmentBytes, listener, ...rest } = this.settings;
+    n.fatal = undefined;
+    n.node = createNode(env, {
+      ...rest,
+      core: {
+        name: n.name,
+        role: n.role,
+        cookie: 'simulated secret',
+        listen: { host: n.host, port: clusterPort },
+        advertise: { host: n.host, port: clusterPort },
+        cores: this.#targets,
+        nodeDownAfterMs,
+        autocleanMs: Number.POSITIVE_INFINITY,
+        ...(bounds === undefined ? {} : { bounds }),
+        ...(linkLimits === undefined ? {} : { linkLimits }),
+        ...(walSegmentBytes === undefined ? {} : { walSegmentBytes }),
+        onFatal: (error) => {
+          n.fatal = error;
+        },
+      },
+      listeners: [{ ...listener, host: n.host, port: mqttPort }],
+    });
+  }
+
+  startAll(): void {
+    for (const n of this.nodes) this.start(n);
+  }
+
+  crash(n: BrokerNode, kind: 'power' | 'kill'): void {
+    this.onCrash?.(n);
+    n.sim.crash({ kind });
+    n.node = undefined;
+  }
+
+  get allServing(): boolean {
+    return this.nodes.every((n) => n.serving);
+  }
+
+  leaderOf(shard: string): BrokerNode | undefined {
+    return this.nodes.find((n) => n.node?.core.database.coreShard(shard)?.leader !== undefined);
+  }
+}

@@ -1,0 +1,168 @@
+// What happened, as the clients saw it: messages, sessions, subscriptions, deliveries. Clients write it,
+// checkers read it. Times are the world's. Violations that show at once are noted here too.
+import type { QoS } from '#mqtt/packet.js';
+import { matches } from '#mqtt/topic.js';
+
+export interface SimMessage {
+  readonly id: number;
+  readonly publisher: string;
+  readonly topicName: string;
+  readonly qos: QoS;
+  readonly retain: boolean;
+  /** Retained deletions have an empty payload and are never delivered as messages of their own. */
+  readonly empty: boolean;
+  readonly sentAt: number;
+  /** The publisher's connection on which it was sent first. */
+  readonly connection: number;
+  attempts: number;
+  readonly firstNode: string;
+  /** The node of the latest sending, and its count of lost forwards then. */
+  node: string;
+  lossesThen: number;
+  /** Of the first answer that accepted it. */
+  ackedAt: number;
+  /** The node of the answer counted a lost destination meanwhile, or nobody knows. */
+  mayBeLost: boolean;
+  /** It may have been taken in twice: exactly once is not promised. */
+  ambiguous: boolean;
+  refused: boolean;
+}
+
+export interface SimSubscription {
+  readonly filter: string;
+  readonly qos: QoS;
+  readonly sentAt: number;
+  ackedAt: number;
+  /** The wait for its route ended before it was effective. */
+  notEffective: boolean;
+  unsubscribeSentAt: number;
+  unsubscribedAt: number;
+}
+
+export interface Received {
+  copies: number;
+  readonly firstAt: number;
+  readonly sequence: number;
+}
+
+/** One session as its client knows it: from a CONNACK without Session Present to the next one. */
+export class SimSession {
+  readonly clientId: string;
+  readonly number: number;
+  readonly startedAt: number;
+  /** Ends with its connection. */
+  readonly lasting: boolean;
+  endedAt: number = Number.POSITIVE_INFINITY;
+  /** Taken in without a quorum, or otherwise outside of what is promised. */
+  tainted: string | undefined = undefined;
+  readonly subscriptions: SimSubscription[] = [];
+  readonly received: Map<number, Received> = new Map();
+  /** Nodes that had its connection, with the time of CONNECT. */
+  readonly nodes: { readonly at: number; readonly node: string }[] = [];
+  /** publisher, connection, topic, QoS → id of the last first delivery. */
+  readonly lastFirst: Map<string, number> = new Map();
+  sequence = 0;
+
+  constructor(clientId: string, number: number, startedAt: number, lasting: boolean) {
+    this.clientId = clientId;
+    this.number = number;
+    this.startedAt = startedAt;
+    this.lasting = lasting;
+  }
+
+  get marker(): string {
+    return `session/${this.clientId}/${this.number}`;
+  }
+
+  active(filter: string): SimSubscription | undefined {
+    for (let i = this.subscriptions.length - 1; i >= 0; i--) {
+      const s = this.subscriptions[i] as SimSubscription;
+      if (s.filter === filter) return s.unsubscribeSentAt === Number.POSITIVE_INFINITY ? s : undefined;
+    }
+    return undefined;
+  }
+}
+
+export interface SimWill {
+  readonly clientId: string;
+  readonly topicName: string;
+  /** The client took it back, and its connection ended in order after that. */
+  withdrawn: boolean;
+}
+
+/** A message came after a later one of its line; whether that is a fault the end tells. */
+export interface Disorder {
+  readonly session: SimSession;
+  readonly message: SimMessage;
+  readonly at: number;
+  readonly what: string;
+}
+
+export class History {
+  readonly disorder: Disorder[] = [];
+  readonly violations: string[] = [];
+  readonly messages: SimMessage[] = [];
+  readonly sessions: SimSession[] = [];
+  readonly wills: SimWill[] = [];
+  readonly counts: Record<string, number> = {};
+  /** No fault was injected: nothing is excused. */
+  calm = true;
+  /** Hears of everything, when somebody looks. */
+  trace: ((line: string) => void) | undefined = undefined;
+  readonly #now: () => number;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  count(name: string, by: number = 1): void {
+    this.counts[name] = (this.counts[name] ?? 0) + by;
+  }
+
+  note(who: string, what: () => string): void {
+    this.trace?.(`${this.#now().toFixed(3)} ${who} ${what()}`);
+  }
+
+  violation(what: string): void {
+    this.note('VIOLATION', () => what);
+    this.count('violations');
+    if (this.violations.length < 20) this.violations.push(`${this.#now().toFixed(1)} ms: ${what}`);
+  }
+
+  /** A PUBLISH came to a client, duplicates by packet identifier already taken out. */
+  delivered(s: SimSession, m: SimMessage, qos: QoS, dup: boolean, retain: boolean): void {
+    this.count(retain ? 'retainedDeliveries' : 'deliveries');
+    this.#wanted(s, m, retain);
+    const known = s.received.get(m.id);
+    if (retain) {
+      if (known === undefined) s.received.set(m.id, { copies: 1, firstAt: this.#now(), sequence: s.sequence++ });
+      return;
+    }
+    if (known !== undefined) {
+      known.copies++;
+      this.count('duplicates');
+      // The copy that a SUBSCRIBE got from the retained store is told apart by the broker, and counts as a copy here too.
+      const once = qos === 2 || m.qos === 0;
+      if (once && !m.ambiguous && s.tainted === undefined)
+        this.violation(`${s.clientId} got message ${m.id} (QoS ${m.qos}→${qos}${dup ? ', DUP' : ''}) ${known.copies} times in session ${s.number}`);
+      return;
+    }
+    s.received.set(m.id, { copies: 1, firstAt: this.#now(), sequence: s.sequence++ });
+    const line = `${m.publisher} ${m.connection} ${m.topicName} ${m.qos} ${qos}`;
+    const last = s.lastFirst.get(line) ?? -1;
+    if (last > m.id && s.tainted === undefined)
+      this.disorder.push({
+        session: s,
+        message: m,
+        at: this.#now(),
+        what: `${s.clientId} got message ${m.id} after ${last} (${line}, session ${s.number})`,
+      });
+    if (m.id > last) s.lastFirst.set(line, m.id);
+  }
+
+  #wanted(s: SimSession, m: SimMessage, retain: boolean): void {
+    const ok = s.subscriptions.some((x) => matches(x.filter, m.topicName) && (retain || m.sentAt <= x.unsubscribedAt || m.attempts > 1));
+    if (!ok && s.tainted === undefined)
+      this.violation(`${s.clientId} got message ${m.id} on ${m.topicName}, which session ${s.number} did not subscribe to then`);
+  }
+}

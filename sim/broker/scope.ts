@@ -1,0 +1,190 @@
+// Scope `broker`: a cluster of whole nodes with MQTT clients. A run: everything starts; clients and
+// faults do as the seed says; everything heals, clients stay and publish; silence; then the checkers.
+import { Prng } from '#base/prng.js';
+import { defaultLimits } from '#session/limits.js';
+import type { RunOptions, RunResult, Scope } from '../scope.js';
+import { Behaviour, drawSwarm, type Swarm } from './behaviour.js';
+import { BrokerWorld, type NodeSettings } from './broker-world.js';
+import { checkBounds, checkCluster, checkDelivery, checkOrder } from './checkers.js';
+import { drawFaults, FaultInjector, type Faults, noFaults } from './faults.js';
+import { History } from './history.js';
+
+/** Share of the run with faults; the rest shows that everything converges. */
+const wildShare = 0.6;
+const formMs = 30_000;
+/** After the run: until nothing is on its way any more. */
+const settleMs = 30_000;
+const boundsEveryMs = 500;
+const settlePollMs = 100;
+
+export interface BrokerRunOptions extends RunOptions {
+  /** Default: what the seed draws. */
+  readonly faults?: Faults | undefined;
+  readonly swarm?: Swarm | undefined;
+}
+
+interface Shape {
+  readonly cores: number;
+  readonly replicants: number;
+}
+
+const shapes: readonly Shape[] = [
+  { cores: 3, replicants: 2 },
+  { cores: 3, replicants: 2 },
+  { cores: 3, replicants: 1 },
+  { cores: 3, replicants: 0 },
+  { cores: 1, replicants: 1 },
+  { cores: 1, replicants: 0 },
+];
+
+function drawSettings(prng: Prng): NodeSettings {
+  const on = (p: number): boolean => prng.chance(p);
+  const smallQueues = on(0.2);
+  const smallWindows = on(0.4);
+  return {
+    nodeDownAfterMs: prng.pick([1_500, 3_000, 15_000]),
+    broker: {
+      limits: {
+        ...defaultLimits,
+        maxInflight: smallWindows ? prng.pick([1, 3]) : defaultLimits.maxInflight,
+        maxQueuedMessages: smallQueues ? 10 : defaultLimits.maxQueuedMessages,
+      },
+      withoutQuorum: on(0.5) ? 'accept' : 'refuse',
+      reregisterEveryMs: 1_000,
+    },
+    forward: on(0.3) ? { windowMessagesMax: 3, frameBytesMax: 100 } : {},
+    ...(on(0.3) ? { bounds: { replicaCreditBytes: 2_000, bootstrapChunkBytes: 500, batchTransactionsMax: 3, applyRowsMax: 2 } } : {}),
+    ...(on(0.3) ? { walSegmentBytes: 64 * 1024 } : {}),
+    registry: on(0.3) ? { server: { chunkBytes: 50 } } : {},
+    listener: on(0.3) ? { outputBytesMax: 2_000 } : {},
+  };
+}
+
+class BrokerRun {
+  readonly world: BrokerWorld;
+  readonly history: History;
+  readonly behaviour: Behaviour;
+  readonly faults: FaultInjector;
+  readonly settings: NodeSettings;
+  readonly #seconds: number;
+  #dropped = 0;
+
+  constructor(seed: number, seconds: number, options: BrokerRunOptions) {
+    const prng = new Prng(seed);
+    const shape = prng.pick(shapes);
+    const swarm = options.swarm ?? drawSwarm(prng);
+    const faults = options.faults ?? (prng.chance(0.1) ? noFaults : drawFaults(prng));
+    this.settings = drawSettings(prng);
+    this.#seconds = seconds;
+    this.world = new BrokerWorld(seed, shape.cores, shape.replicants, this.settings);
+    const { world } = this.world;
+    this.history = new History(() => world.now);
+    this.history.calm = faults === noFaults;
+    this.world.onCrash = (n) => {
+      this.#dropped += dropsOf(n.sim.metrics);
+    };
+    this.world.startAll();
+    if (!world.runUntil(() => this.world.allServing, formMs)) this.history.violation(`the cluster did not form in ${formMs} ms\n${world.report()}`);
+    this.behaviour = new Behaviour(this.world, this.history, swarm);
+    this.faults = new FaultInjector(
+      this.world,
+      this.history,
+      faults,
+      this.behaviour.clients.map((c) => c.name),
+    );
+    if (options.trace !== undefined) this.#trace(options.trace, shape, swarm, faults);
+    this.#watchBounds();
+  }
+
+  #trace(trace: (line: string) => void, shape: Shape, swarm: Swarm, faults: Faults): void {
+    trace(JSON.stringify({ shape, swarm, faults, settings: this.settings }));
+    for (const n of this.world.nodes) {
+      n.sim.logs.onLine = (l) =>
+        trace(`${l.at.toFixed(3)} ${n.name} ${l.level} ${l.message} ${l.fields === undefined ? '' : JSON.stringify(l.fields)}`);
+    }
+    this.history.trace = trace;
+  }
+
+  #watchBounds(): void {
+    const { limits } = this.settings.broker ?? {};
+    checkBounds(this.world, this.history, limits?.maxQueuedMessages ?? 0, limits?.maxInflight ?? 0);
+    for (const n of this.world.nodes) if (n.fatal !== undefined) this.history.violation(`${n.name} cannot go on: ${n.fatal.message}`);
+    this.world.world.after(boundsEveryMs, () => this.#watchBounds());
+  }
+
+  run(): RunResult {
+    const { world } = this.world;
+    const { history } = this;
+    if (history.violations.length === 0) {
+      const ms = this.#seconds * 1_000;
+      world.runFor(wildShare * ms);
+      this.faults.heal();
+      this.behaviour.phase = 'steady';
+      world.runFor((1 - wildShare) * ms);
+      this.behaviour.phase = 'silent';
+      this.#settle();
+      this.#check();
+    }
+    return {
+      violations: history.violations,
+      traceHash: Number.parseInt(world.hash.slice(0, 8), 16),
+      simSeconds: world.now / 1_000,
+      events: world.events,
+      counts: history.counts,
+    };
+  }
+
+  #settle(): void {
+    const { world } = this.world;
+    const end = world.now + settleMs;
+    while (world.now < end) {
+      world.runFor(settlePollMs);
+      if (this.#unsettled().length === 0) return;
+    }
+    for (const what of this.#unsettled()) this.history.violation(`not settled ${settleMs} ms after the end: ${what}`);
+  }
+
+  #unsettled(): string[] {
+    const out: string[] = [];
+    for (const n of this.world.nodes) {
+      if (!n.serving || n.node === undefined) out.push(`${n.name} does not serve (${n.node?.core.cluster.why})`);
+      else {
+        if (!n.node.routes.quiet) out.push(`${n.name} has routes to write`);
+        if (!n.node.registry.idle) out.push(`${n.name} has something to tell the registry or a node`);
+        if (n.node.broker.stats().unregisteredSessions > 0) out.push(`${n.name} has unregistered sessions`);
+        for (const info of n.node.broker.clients()) {
+          if (info.connected && info.queued + info.inflight > 0)
+            out.push(`${n.name}: ${info.queued} queued and ${info.inflight} on their way to ${info.clientId}`);
+        }
+      }
+    }
+    for (const client of this.behaviour.clients) {
+      // Two clients of one client id displace each other.
+      if (client.profile.double) continue;
+      if (client.state !== 'connected') out.push(`${client.name} is ${client.state} (${client.node?.name})`);
+      for (const op of client.open.values()) out.push(`${client.name} waits for the answer to ${op.what} since ${op.at.toFixed(1)}`);
+    }
+    return out;
+  }
+
+  #check(): void {
+    let dropped = this.#dropped;
+    for (const n of this.world.nodes) dropped += dropsOf(n.sim.metrics);
+    if (dropped > 0) this.history.count('runsWithFullQueues');
+    else {
+      checkDelivery(this.history, this.faults.disturbances);
+      checkOrder(this.history, this.faults.disturbances);
+    }
+    checkCluster(this.world, this.history, this.behaviour.clients);
+  }
+}
+
+function dropsOf(metrics: { value(name: string): number }): number {
+  return metrics.value('emqx_delivery_dropped_queue_full') + metrics.value('starmesh_takeover_held_dropped');
+}
+
+export function runBroker(seed: number, seconds: number, options: BrokerRunOptions = {}): RunResult {
+  return new BrokerRun(seed, seconds, options).run();
+}
+
+export const brokerScope: Scope = { name: 'broker', defaultSeconds: 30, run: runBroker };
