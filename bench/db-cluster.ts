@@ -1,6 +1,7 @@
 // Starts database nodes as processes on loopback and measures writes through three cores, the
-// cost of replicants, bootstrap and resume. Usage: node dist/bench/db-cluster.js [--replicants N]
-// [--writers 1,16,256] [--seconds S] [--value-bytes N] [--from leader|follower|replicant]
+// cost of replicants, and how long a replicant needs on another core when its own one is killed.
+//   npm run bench -- db [--replicants N] [--writers 1,16,256] [--seconds S] [--value-bytes N] [--from leader|follower|replicant]
+//   npm run bench -- db --resume [--rows 100000]
 import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -60,6 +61,8 @@ async function main(): Promise<void> {
       from: { type: 'string', default: 'leader' },
       dir: { type: 'string', default: tmpdir() },
       port: { type: 'string', default: '24370' },
+      resume: { type: 'boolean', default: false },
+      rows: { type: 'string', default: '100000' },
     },
   });
   const dir = mkdtempSync(join(values.dir, 'starmesh-bench-'));
@@ -67,12 +70,14 @@ async function main(): Promise<void> {
   const coreCount = Number(values.cores);
   const cores = Array.from({ length: coreCount }, (_, i) => ({ name: `core${i + 1}@127.0.0.1`, port: port + i }));
   const nodes = cores.map((c) => new BenchNode({ ...c, role: 'core', dataDir: join(dir, c.name), cores }));
-  for (let i = 0; i < Number(values.replicants); i++) {
+  const replicants = values.resume ? Math.max(1, Number(values.replicants)) : Number(values.replicants);
+  for (let i = 0; i < replicants; i++) {
     const name = `replicant${i + 1}@127.0.0.1`;
     nodes.push(new BenchNode({ name, role: 'replicant', port: port + coreCount + i, dataDir: join(dir, name), cores }));
   }
   try {
     await Promise.all(nodes.map((n) => n.ready));
+    if (values.resume) return await resume(nodes, Number(values.rows));
     const states = await Promise.all(nodes.map((n) => n.ask({ type: 'status' })));
     const leader = nodes[states.findIndex((s) => s.leads)];
     const follower = nodes.find((n, i) => n.role === 'core' && !states[i]?.leads);
@@ -95,6 +100,32 @@ async function main(): Promise<void> {
     for (const n of nodes) n.kill();
     rmSync(dir, { recursive: true, force: true });
   }
+}
+
+/** Kills the core that the first replicant follows, and says when it was `normal` again. */
+async function resume(nodes: readonly BenchNode[], rows: number): Promise<void> {
+  const first = nodes[0];
+  const replicant = nodes.find((n) => n.role === 'replicant');
+  if (first === undefined || replicant === undefined) throw new Error('needs a core and a replicant');
+  const filled = await first.ask({ type: 'fill', rows, valueBytes: 100 });
+  process.stdout.write(`filled ${filled.writes} rows in ${filled.seconds.toFixed(1)} s\n`);
+  const before = replicaStatus(await replicant.ask({ type: 'status' }));
+  const upstream = nodes.find((n) => n.name === before.upstream);
+  if (upstream === undefined) throw new Error('the replicant follows nobody');
+  const answer = replicant.ask({ type: 'resume' });
+  upstream.kill();
+  const r = await answer;
+  const after = r.status as { readonly bootstraps: number };
+  process.stdout.write(
+    `core killed -> replicant normal on another one: ${(r.seconds * 1000).toFixed(0)} ms, bootstraps ${before.bootstraps} -> ${after.bootstraps}\n`,
+  );
+}
+
+function replicaStatus(r: BenchResult): { readonly upstream: string; readonly bootstraps: number } {
+  const all = r.status as readonly { readonly shard: string; readonly replica?: { readonly upstream: string; readonly bootstraps: number } }[];
+  const found = all.find((s) => s.shard === 'items')?.replica;
+  if (found === undefined) throw new Error('no replica of items');
+  return found;
 }
 
 await main();

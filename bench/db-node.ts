@@ -22,6 +22,8 @@ export type BenchCommand =
       readonly until: 'committed' | 'applied' | 'effective';
     }
   | { readonly id: number; readonly type: 'fill'; readonly rows: number; readonly valueBytes: number }
+  /** Answers when the replica of `items` has lost its core and is `normal` again; `seconds`: how long that took. */
+  | { readonly id: number; readonly type: 'resume' }
   | { readonly id: number; readonly type: 'status' };
 
 export interface BenchResult {
@@ -135,9 +137,26 @@ function fill(c: Extract<BenchCommand, { type: 'fill' }>): void {
   for (let i = 0; i < 32; i++) next();
 }
 
+function resume(c: Extract<BenchCommand, { type: 'resume' }>): void {
+  let lostAt: number | undefined;
+  const look = (): void => {
+    const replica = core.database.replica('items');
+    if (replica === undefined) throw new Error('resume is for replicants');
+    const s = replica.status((id) => core.links.peer(id)?.name);
+    if (s.state !== 'normal') lostAt ??= performance.now();
+    else if (lostAt !== undefined) {
+      report({ id: c.id, writes: 0, failed: 0, seconds: (performance.now() - lostAt) / 1000, p50Ms: 0, p99Ms: 0, leads: false, status: s });
+      return;
+    }
+    setTimeout(look, 1);
+  };
+  look();
+}
+
 process.on('message', (command: BenchCommand) => {
   if (command.type === 'write') return write(command);
   if (command.type === 'fill') return fill(command);
+  if (command.type === 'resume') return resume(command);
   const leads = core.database.coreShard('items')?.leader !== undefined;
   report({ id: command.id, writes: 0, failed: 0, seconds: 0, p50Ms: 0, p99Ms: 0, leads, status: core.database.status() });
 });

@@ -1,0 +1,43 @@
+// One whole Starmesh node (a cluster of one core, everything on) in a process of its own, for
+// benchmarks: argument 1 is the MQTT port, 2 the data directory. Tells its parent when it serves;
+// answers any message with its memory after a collection (start it with --expose-gc).
+import { readFileSync } from 'node:fs';
+import { createNode } from '#node/create-node.js';
+import { createOsEnv } from '#os/env.js';
+
+const host = '127.0.0.1';
+const port = Number(process.argv[2]);
+const name = `core1@${host}`;
+const env = createOsEnv({ dataDir: process.argv[3] ?? 'data/bench', logLevel: 'warn' });
+createNode(env, {
+  core: {
+    name,
+    role: 'core',
+    cookie: 'benchmark of one node',
+    listen: { host, port: port + 1 },
+    advertise: { host, port: port + 1 },
+    cores: [{ name, role: 'core', host, port: port + 1 }],
+    nodeDownAfterMs: 15_000,
+    autocleanMs: Number.POSITIVE_INFINITY,
+    onFatal: (error) => {
+      process.stderr.write(`${error.stack ?? error.message}\n`);
+      process.exit(1);
+    },
+  },
+  listeners: [{ host, port }],
+  onServing: () => process.send?.({ ready: true }),
+});
+
+/** Private memory without mapped files, in KiB. */
+function anonymousKiB(): number {
+  const line = /^Anonymous:\s+(\d+) kB/m.exec(readFileSync('/proc/self/smaps_rollup', 'utf8'));
+  return Number(line?.[1] ?? 0);
+}
+
+process.on('message', () => {
+  const gc = (globalThis as { gc?: () => void }).gc;
+  gc?.();
+  gc?.();
+  process.send?.({ anonymousKiB: anonymousKiB(), rssKiB: process.memoryUsage().rss / 1024 });
+});
+process.on('disconnect', () => process.exit(0));
