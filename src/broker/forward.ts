@@ -75,9 +75,40 @@ class Destination {
   reliable: ByteWriter = new ByteWriter(4096);
   pending: PendingForward[] = [];
   readonly window: SendWindow = new SendWindow();
+  readonly sent: Tally;
+  readonly dropped: Tally;
+  readonly lost: Tally;
 
-  constructor(nodeId: string) {
+  /** `name`: of the node, as people know it. */
+  constructor(nodeId: string, name: string, metrics: Metrics, totals: Totals) {
     this.nodeId = nodeId;
+    const tally = (total: Counter, what: string, help: string): Tally =>
+      new Tally(total, metrics.counter(`starmesh_forward_peer_${what}_total`, help, { peer: name }));
+    this.sent = tally(totals.sent, 'sent', 'Messages handed to the links for this node');
+    this.dropped = tally(totals.dropped, 'dropped', 'QoS 0 messages for this node that were dropped');
+    this.lost = tally(totals.lost, 'lost', 'QoS 1 and 2 messages for this node that were given up');
+  }
+}
+
+interface Totals {
+  readonly sent: Counter;
+  readonly dropped: Counter;
+  readonly lost: Counter;
+}
+
+/** Counts for one destination, and for all. */
+class Tally {
+  readonly #total: Counter;
+  readonly #own: Counter;
+
+  constructor(total: Counter, own: Counter) {
+    this.#total = total;
+    this.#own = own;
+  }
+
+  add(n: number): void {
+    this.#total.value += n;
+    this.#own.value += n;
   }
 }
 
@@ -112,9 +143,8 @@ export class NodeForwarder implements Forwarder {
   #congested = 0;
   readonly #relief: (() => void)[] = [];
   #timer: Timer | undefined;
-  readonly #sent: Counter;
-  readonly #dropped: Counter;
-  readonly #lost: Counter;
+  readonly #metrics: Metrics;
+  readonly #totals: Totals;
 
   constructor(env: ForwardEnv, links: Links, db: Database, options: Partial<ForwardOptions> = {}) {
     this.#clock = env.clock;
@@ -123,9 +153,12 @@ export class NodeForwarder implements Forwarder {
     this.#options = { ...forwardDefaults, ...options };
     this.#stream = 1 + env.random.int(2 ** 25) * 2 ** 26 + env.random.int(2 ** 26);
     const { metrics } = env;
-    this.#sent = metrics.counter('starmesh_forward_sent_total', 'Messages handed to the links for other nodes');
-    this.#dropped = metrics.counter('starmesh_forward_dropped_total', 'QoS 0 messages dropped because a node was out of reach or its lane full');
-    this.#lost = metrics.counter('starmesh_forward_lost_total', 'QoS 1 and 2 messages given up because their destination was lost');
+    this.#metrics = metrics;
+    this.#totals = {
+      sent: metrics.counter('starmesh_forward_sent_total', 'Messages handed to the links for other nodes'),
+      dropped: metrics.counter('starmesh_forward_dropped_total', 'QoS 0 messages dropped because a node was out of reach or its lane full'),
+      lost: metrics.counter('starmesh_forward_lost_total', 'QoS 1 and 2 messages given up because their destination was lost'),
+    };
     this.#receiver = new ForwardReceiver(env.clock, metrics, links, (from, kind, r) => this.#onAnswer(from, kind, r));
     links.onFrame('forward', (from, frame) => this.#receiver.read(from, frame));
     links.listen({
@@ -176,7 +209,7 @@ export class NodeForwarder implements Forwarder {
     for (let i = 0; i < targets.length; i++) {
       const d = this.#destination((targets[i] as RemoteTarget).nodeId);
       if (!d.up || d.full || message.payload.length > this.#options.messageBytesMax) {
-        this.#dropped.value++;
+        d.dropped.add(1);
         continue;
       }
       if (d.loose.length >= this.#options.frameBytesMax) this.#flushLoose(d);
@@ -192,7 +225,7 @@ export class NodeForwarder implements Forwarder {
     for (let i = 0; i < targets.length; i++) {
       const d = this.#destination((targets[i] as RemoteTarget).nodeId);
       if (d.dead || this.#overflows(d) || message.payload.length > this.#options.messageBytesMax) {
-        this.#lost.value++;
+        d.lost.add(1);
         publish.settle(false, true);
         continue;
       }
@@ -244,8 +277,8 @@ export class NodeForwarder implements Forwarder {
   #flushLoose(d: Destination): void {
     if (d.looseMessages === 0) return;
     const result = d.up ? this.#links.send(d.nodeId, 'forward', d.loose.view()) : 'down';
-    if (result === 'sent') this.#sent.value += d.looseMessages;
-    else this.#dropped.value += d.looseMessages;
+    if (result === 'sent') d.sent.add(d.looseMessages);
+    else d.dropped.add(d.looseMessages);
     if (result === 'full') d.full = true;
     d.looseMessages = 0;
     d.loose = recycled(d.loose);
@@ -254,7 +287,7 @@ export class NodeForwarder implements Forwarder {
   #flushReliable(d: Destination): void {
     if (d.pending.length === 0) return;
     d.reliable.patchU32(countAt, d.pending.length);
-    this.#sent.value += d.pending.length;
+    d.sent.add(d.pending.length);
     d.window.push(d.reliable.finish(), d.pending, this.#clock.now());
     d.pending = [];
     d.reliable = recycled(d.reliable);
@@ -289,7 +322,7 @@ export class NodeForwarder implements Forwarder {
 
   #lose(d: Destination, since: number = Number.POSITIVE_INFINITY): void {
     if (since === Number.POSITIVE_INFINITY) this.#flushReliable(d);
-    this.#lost.value += d.window.giveUp(since);
+    d.lost.add(d.window.giveUp(since));
     this.#measure(d);
   }
 
@@ -313,8 +346,8 @@ export class NodeForwarder implements Forwarder {
   #destination(nodeId: string): Destination {
     let d = this.#destinations.get(nodeId);
     if (d === undefined) {
-      d = new Destination(nodeId);
       const hello = this.#links.peer(nodeId);
+      d = new Destination(nodeId, hello?.name ?? nodeId, this.#metrics, this.#totals);
       d.up = hello !== undefined;
       d.incarnation = hello?.incarnation ?? 0;
       this.#destinations.set(nodeId, d);

@@ -76,23 +76,7 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     if (error !== undefined) o.onFatal(error);
   });
   const wal = o.role === 'core' ? openLog(env, o, identity) : undefined;
-  const links = createLinks(env, {
-    self: {
-      nodeId,
-      name: o.name,
-      role: o.role,
-      clusterId: identity.formed?.clusterId ?? '',
-      incarnation: 0,
-      host: o.advertise.host,
-      port: o.advertise.port,
-      info: new Uint8Array(0),
-    },
-    cookie: o.cookie,
-    listen: o.listen,
-    ...(o.linkLimits === undefined ? {} : { limits: o.linkLimits }),
-    ...(o.onListening === undefined ? {} : { onListening: o.onListening }),
-    ...(o.onListenError === undefined ? {} : { onListenError: o.onListenError }),
-  });
+  const links = openLinks(env, o, nodeId, identity.formed?.clusterId ?? '');
   const generations = new Map<string, DirectoryGenerations>();
   const database = new NodeDatabase({
     env,
@@ -170,6 +154,26 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
     );
   }
   return { format: 1, nodeId: found.nodeId, role, formed: found.formed, logBegun: found.logBegun === true };
+}
+
+function openLinks(env: Env, o: NodeCoreOptions, nodeId: string, clusterId: string): Links {
+  return createLinks(env, {
+    self: {
+      nodeId,
+      name: o.name,
+      role: o.role,
+      clusterId,
+      incarnation: 0,
+      host: o.advertise.host,
+      port: o.advertise.port,
+      info: new Uint8Array(0),
+    },
+    cookie: o.cookie,
+    listen: o.listen,
+    ...(o.linkLimits === undefined ? {} : { limits: o.linkLimits }),
+    ...(o.onListening === undefined ? {} : { onListening: o.onListening }),
+    ...(o.onListenError === undefined ? {} : { onListenError: o.onListenError }),
+  });
 }
 
 function openLog(env: Env, o: NodeCoreOptions, identity: Identity): Wal {

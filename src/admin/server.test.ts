@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, test } from 'node:test';
+import type { ShardStatus } from '#db/api.js';
+import type { AdminNode } from './admin-node.js';
+import { type AdminServer, startAdmin } from './server.js';
+
+const core: ShardStatus = {
+  shard: 'route',
+  core: {
+    state: 'leader',
+    term: 3,
+    leader: 'core1@host',
+    lastInterceptedTrans: 17,
+    commitIndex: 20,
+    appliedIndex: 19,
+    weight: 2,
+    replicants: ['replicant1@host'],
+    serverMql: 4,
+  },
+};
+
+const replica: ShardStatus = {
+  shard: 'retain',
+  replica: {
+    state: 'local_replay',
+    upstream: 'core1@host',
+    lastImportedTrans: 5,
+    appliedIndex: 9,
+    lag: 6,
+    lagMs: 1500,
+    replayqLen: 7,
+    messageQueueLen: 8,
+    bootstrapTimeMs: 120,
+    bootstrapNumKeys: 30,
+    bootstraps: 2,
+    resumes: 1,
+  },
+};
+
+let state: ReturnType<AdminNode['state']>;
+let server: AdminServer;
+
+const node: AdminNode = {
+  name: 'core1@host',
+  version: '1.2.3',
+  state: () => state,
+  shards: () => [core, replica, { shard: 'registry-0', down: true }],
+  elections: (shard) => (shard === 'route' ? { elections: 5, leaderChanges: 6 } : undefined),
+  collect: () => [{ type: 'counter', name: 'emqx_messages_received', help: 'in', samples: [{ labels: {}, value: 42 }] }],
+  rlogStatus: () => ({ node: 'core1@host' }),
+};
+
+before(async () => {
+  server = await startAdmin(node, { host: '127.0.0.1', port: 0 });
+});
+beforeEach(() => {
+  state = { state: 'running', why: '' };
+});
+after(() => server.close());
+
+function get(path: string, init?: RequestInit): Promise<Response> {
+  return fetch(`http://127.0.0.1:${server.address.port}${path}`, init);
+}
+
+test('status is 200 exactly while clients can be served', async () => {
+  for (const path of ['/status', '/api/v5/status']) {
+    state = { state: 'starting', why: 'core core2 is not there yet' };
+    const waiting = await get(path);
+    assert.equal(waiting.status, 503);
+    assert.equal(waiting.headers.get('retry-after'), '15');
+    assert.equal(await waiting.text(), 'Node core1@host is starting\nstarmesh is not running: core core2 is not there yet');
+    state = { state: 'running', why: '' };
+    const running = await get(path);
+    assert.equal(running.status, 200);
+    assert.equal(await running.text(), 'Node core1@host is started\nstarmesh is running');
+    state = { state: 'stopping', why: '' };
+    assert.equal((await get(path)).status, 503);
+  }
+});
+
+test('status as JSON', async () => {
+  const expected = { rel_vsn: '1.2.3', node_name: 'core1@host', broker_status: 'started', app_status: 'running' };
+  assert.deepEqual(await (await get('/status?format=json')).json(), expected);
+  assert.equal((await get('/status?format=json&format=text')).status, 200);
+});
+
+const sampleLines = [
+  'emqx_mria_last_intercepted_trans{shard="route",node="core1@host"} 17',
+  'emqx_mria_weight{shard="route",node="core1@host"} 2',
+  'emqx_mria_replicants{shard="route",node="core1@host"} 1',
+  'emqx_mria_server_mql{shard="route",node="core1@host"} 4',
+  'emqx_mria_lag{shard="retain",node="core1@host"} 6',
+  'emqx_mria_bootstrap_time{shard="retain",node="core1@host"} 120',
+  'emqx_mria_bootstrap_num_keys{shard="retain",node="core1@host"} 30',
+  'emqx_mria_message_queue_len{shard="retain",node="core1@host"} 8',
+  'emqx_mria_replayq_len{shard="retain",node="core1@host"} 7',
+  'starmesh_replica_state{shard="retain",node="core1@host",state="local_replay"} 1',
+  'starmesh_replica_state{shard="retain",node="core1@host",state="normal"} 0',
+  'starmesh_replica_lag_seconds{shard="retain",node="core1@host"} 1.5',
+  'starmesh_replica_bootstraps_total{shard="retain",node="core1@host"} 2',
+  'starmesh_replica_resumes_total{shard="retain",node="core1@host"} 1',
+  'starmesh_raft_term{shard="route",node="core1@host"} 3',
+  'starmesh_raft_leader{shard="route",node="core1@host"} 1',
+  'starmesh_raft_commit_index{shard="route",node="core1@host"} 20',
+  'starmesh_applied_index{shard="route",node="core1@host"} 19',
+  'starmesh_applied_index{shard="retain",node="core1@host"} 9',
+  'starmesh_raft_elections_total{shard="route",node="core1@host"} 5',
+  'emqx_messages_received 42',
+];
+
+test('both metrics pages carry the database and what the node counts', async () => {
+  for (const path of ['/metrics', '/api/v5/prometheus/stats']) {
+    const response = await get(path);
+    assert.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
+    const lines = (await response.text()).split('\n');
+    for (const line of sampleLines) assert.ok(lines.includes(line), line);
+    assert.ok(!lines.some((l) => l.includes('registry-0')), 'a shard that is down has no samples');
+  }
+});
+
+test('what is not there, is wrong or too large is answered as JSON', async () => {
+  const missing = await get('/api/v5/nothing');
+  assert.equal(missing.status, 404);
+  assert.equal(((await missing.json()) as { readonly code: string }).code, 'NOT_FOUND');
+  const headers = { 'content-type': 'application/json' };
+  const large = await get('/status', { method: 'POST', headers, body: JSON.stringify('x'.repeat(100_000)) });
+  assert.ok(large.status === 404 || large.status === 413, String(large.status));
+  assert.equal((await get('/%E0%A4%A')).status, 400);
+});
