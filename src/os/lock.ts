@@ -2,7 +2,7 @@
 // is its id together with its start time, so that the leftover of a crashed run does not stop
 // the next one, even when its id has been given to somebody else since (always so in containers).
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Another live process uses the data directory. */
@@ -28,12 +28,7 @@ export function takeLock(dir: string): Lock {
   const path = join(dir, 'lock');
   const mine = `${process.pid} ${startTime(process.pid) ?? 'unknown'}\n`;
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
-    try {
-      writeFileSync(path, mine, { flag: 'wx', mode: 0o600 });
-      return { release: () => releaseLock(path, mine) };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
+    if (createLock(path, mine)) return { release: () => releaseLock(path, mine) };
     const found = readOrUndefined(path);
     if (found === undefined) continue;
     const pid = livingOwner(found);
@@ -41,6 +36,21 @@ export function takeLock(dir: string): Lock {
     removeLeftover(path, found);
   }
   throw new LockedError(dir, 0);
+}
+
+/** With its content in one step, so that nobody takes a lock in the making for a leftover. False when there is one. */
+function createLock(path: string, mine: string): boolean {
+  const fresh = `${path}.${process.pid}.new`;
+  writeFileSync(fresh, mine, { mode: 0o600 });
+  try {
+    linkSync(fresh, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return false;
+  } finally {
+    rmSync(fresh, { force: true });
+  }
 }
 
 /**
@@ -73,7 +83,7 @@ function readOrUndefined(path: string): string | undefined {
 /** The id of the process that the lock names, if it still runs (this one included). */
 function livingOwner(text: string): number | undefined {
   const match = /^(\d+) (.+)\n$/.exec(text);
-  // Created and not yet written, or torn by a crash: nobody whom we could ask.
+  // Torn by a crash: nobody whom we could ask.
   if (match === null) return undefined;
   const pid = Number(match[1]);
   const started = startTime(pid);

@@ -7,23 +7,23 @@ export declare const recordHeaderBytes = 12;
 /** Checksum and end mark after the payload. */
 export declare const recordTrailerBytes = 5;
 export declare const recordType: {
-    readonly node: 1;
-    readonly shard: 2;
-    readonly headEnd: 3;
-    readonly entries: 4;
-    readonly truncate: 5;
-    readonly hardState: 6;
-    readonly base: 7;
-    readonly install: 8;
-    readonly repaired: 9;
-    readonly drop: 10;
+  readonly node: 1;
+  readonly shard: 2;
+  readonly headEnd: 3;
+  readonly entries: 4;
+  readonly truncate: 5;
+  readonly hardState: 6;
+  readonly base: 7;
+  readonly install: 8;
+  readonly repaired: 9;
+  readonly drop: 10;
 };
 export interface SegmentHeader {
-    readonly version: number;
-    readonly segment: number;
-    readonly previousEnd: number;
-    readonly chain: number;
-    readonly nodeId: string;
+  readonly version: number;
+  readonly segment: number;
+  readonly previousEnd: number;
+  readonly chain: number;
+  readonly nodeId: string;
 }
 export declare function segmentName(segment: number): string;
 /** Undefined for names of other files. */
@@ -42,12 +42,12 @@ export declare function writeBase(w: ByteWriter, b: LogBase): void;
 export declare function readBase(r: ByteReader): LogBase;
 /** Everything about a shard but its entries. */
 export interface ShardState {
-    readonly name: string;
-    readonly hardState: HardState;
-    readonly base: LogBase;
-    readonly lastIndex: number;
-    readonly lastTerm: number;
-    readonly damage: WalDamage | undefined;
+  readonly name: string;
+  readonly hardState: HardState;
+  readonly base: LogBase;
+  readonly lastIndex: number;
+  readonly lastTerm: number;
+  readonly damage: WalDamage | undefined;
 }
 export declare function writeShardState(w: ByteWriter, s: ShardState): void;
 export declare function readShardState(r: ByteReader): ShardState;
@@ -55,11 +55,11 @@ export declare function readShardState(r: ByteReader): ShardState;
 export declare function writeEntries(w: ByteWriter, entries: readonly LogEntry[], from: number, to: number, previousTerm: number): void;
 /** Walks a payload of entries without copying; `data` is a view. */
 export declare class EntriesReader {
-    #private;
-    readonly firstIndex: number;
-    readonly previousTerm: number;
-    readonly count: number;
-    /** Throws MalformedError, as does `next`. */
-    constructor(bytes: Uint8Array, start: number, end: number);
-    next(): LogEntry | undefined;
+  #private;
+  readonly firstIndex: number;
+  readonly previousTerm: number;
+  readonly count: number;
+  /** Throws MalformedError, as does `next`. */
+  constructor(bytes: Uint8Array, start: number, end: number);
+  next(): LogEntry | undefined;
 }

@@ -31,153 +31,146 @@ const crcAt = headerBytes - 4;
 const nodeIdBytesMax = 64;
 export const recordType = { node: 1, shard: 2, headEnd: 3, entries: 4, truncate: 5, hardState: 6, base: 7, install: 8, repaired: 9, drop: 10 };
 export function segmentName(segment) {
-    return `${String(segment).padStart(10, '0')}.log`;
+  return `${String(segment).padStart(10, '0')}.log`;
 }
 /** Undefined for names of other files. */
 export function segmentNumber(name) {
-    const match = /^(\d{10})\.log$/.exec(name);
-    return match === null ? undefined : Number(match[1]);
+  const match = /^(\d{10})\.log$/.exec(name);
+  return match === null ? undefined : Number(match[1]);
 }
 export function encodeHeader(h) {
-    const bytes = new Uint8Array(headerBytes);
-    const view = new DataView(bytes.buffer);
-    const nodeId = utf8Encode(h.nodeId);
-    assert(nodeId.length <= nodeIdBytesMax, 'wal: node id too long');
-    bytes.set(magic, 0);
-    view.setUint32(8, formatVersion, true);
-    view.setUint32(12, h.segment, true);
-    view.setUint32(16, h.previousEnd, true);
-    view.setUint32(20, h.chain, true);
-    bytes[24] = nodeId.length;
-    bytes.set(nodeId, 25);
-    view.setUint32(crcAt, crc32c(bytes, 0, 0, crcAt), true);
-    return bytes;
+  const bytes = new Uint8Array(headerBytes);
+  const view = new DataView(bytes.buffer);
+  const nodeId = utf8Encode(h.nodeId);
+  assert(nodeId.length <= nodeIdBytesMax, 'wal: node id too long');
+  bytes.set(magic, 0);
+  view.setUint32(8, formatVersion, true);
+  view.setUint32(12, h.segment, true);
+  view.setUint32(16, h.previousEnd, true);
+  view.setUint32(20, h.chain, true);
+  bytes[24] = nodeId.length;
+  bytes.set(nodeId, 25);
+  view.setUint32(crcAt, crc32c(bytes, 0, 0, crcAt), true);
+  return bytes;
 }
 /** Undefined when it is not one. Every version keeps magic, version and checksum where they are. */
 export function decodeHeader(bytes) {
-    if (bytes.length < headerBytes)
-        return undefined;
-    const view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
-    for (let i = 0; i < magic.length; i++)
-        if (bytes[i] !== magic[i])
-            return undefined;
-    if (view.getUint32(crcAt, true) !== crc32c(bytes, 0, 0, crcAt))
-        return undefined;
-    const nodeId = utf8Decode(bytes, 25, 25 + Math.min(bytes[24] ?? 0, nodeIdBytesMax)) ?? '';
-    return {
-        version: view.getUint32(8, true),
-        segment: view.getUint32(12, true),
-        previousEnd: view.getUint32(16, true),
-        chain: view.getUint32(20, true),
-        nodeId,
-    };
+  if (bytes.length < headerBytes) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
+  for (let i = 0; i < magic.length; i++) if (bytes[i] !== magic[i]) return undefined;
+  if (view.getUint32(crcAt, true) !== crc32c(bytes, 0, 0, crcAt)) return undefined;
+  const nodeId = utf8Decode(bytes, 25, 25 + Math.min(bytes[24] ?? 0, nodeIdBytesMax)) ?? '';
+  return {
+    version: view.getUint32(8, true),
+    segment: view.getUint32(12, true),
+    previousEnd: view.getUint32(16, true),
+    chain: view.getUint32(20, true),
+    nodeId,
+  };
 }
 /** Starts a record; the payload follows, then {@link endRecord}. Returns where it starts. */
 export function beginRecord(w, type, shard) {
-    const at = w.length;
-    w.u32(0);
-    w.u8(type);
-    w.u8(0);
-    w.u16(shard);
-    w.u32(0);
-    return at;
+  const at = w.length;
+  w.u32(0);
+  w.u8(type);
+  w.u8(0);
+  w.u16(shard);
+  w.u32(0);
+  return at;
 }
 export function isEndMark(byte) {
-    return byte === endMark;
+  return byte === endMark;
 }
 /** Returns the chain for the next record. */
 export function endRecord(w, at, chain) {
-    w.patchU32(at, w.length - at - recordHeaderBytes);
-    const headerCrc = crc32c(w.bytes, chain, at, at + 8);
-    w.patchU32(at + 8, headerCrc);
-    const crc = crc32c(w.bytes, headerCrc, at + recordHeaderBytes, w.length);
-    w.u32(crc);
-    w.u8(endMark);
-    return crc;
+  w.patchU32(at, w.length - at - recordHeaderBytes);
+  const headerCrc = crc32c(w.bytes, chain, at, at + 8);
+  w.patchU32(at + 8, headerCrc);
+  const crc = crc32c(w.bytes, headerCrc, at + recordHeaderBytes, w.length);
+  w.u32(crc);
+  w.u8(endMark);
+  return crc;
 }
 export function writeHardState(w, s) {
-    w.varint(s.currentTerm);
-    w.string(s.votedFor);
+  w.varint(s.currentTerm);
+  w.string(s.votedFor);
 }
 export function readHardState(r) {
-    const currentTerm = r.varint();
-    return { currentTerm, votedFor: r.string() };
+  const currentTerm = r.varint();
+  return { currentTerm, votedFor: r.string() };
 }
 export function writeBase(w, b) {
-    w.varint(b.index);
-    w.varint(b.term);
-    w.blob(b.config);
-    w.string(b.historyId);
-    w.varint(b.generation);
+  w.varint(b.index);
+  w.varint(b.term);
+  w.blob(b.config);
+  w.string(b.historyId);
+  w.varint(b.generation);
 }
 export function readBase(r) {
-    const index = r.varint();
-    const term = r.varint();
-    const config = copyBytes(r.blob());
-    const historyId = r.string();
-    return { index, term, config, historyId, generation: r.varint() };
+  const index = r.varint();
+  const term = r.varint();
+  const config = copyBytes(r.blob());
+  const historyId = r.string();
+  return { index, term, config, historyId, generation: r.varint() };
 }
 export function writeShardState(w, s) {
-    w.string(s.name);
-    writeHardState(w, s.hardState);
-    writeBase(w, s.base);
-    w.varint(s.lastIndex);
-    w.varint(s.lastTerm);
-    w.u8(s.damage === undefined ? 0 : 1);
-    if (s.damage === undefined)
-        return;
-    w.string(s.damage.file);
-    w.varint(s.damage.offset);
-    w.string(s.damage.reason);
+  w.string(s.name);
+  writeHardState(w, s.hardState);
+  writeBase(w, s.base);
+  w.varint(s.lastIndex);
+  w.varint(s.lastTerm);
+  w.u8(s.damage === undefined ? 0 : 1);
+  if (s.damage === undefined) return;
+  w.string(s.damage.file);
+  w.varint(s.damage.offset);
+  w.string(s.damage.reason);
 }
 export function readShardState(r) {
-    const name = r.string();
-    const hardState = readHardState(r);
-    const base = readBase(r);
-    const lastIndex = r.varint();
-    const lastTerm = r.varint();
-    if (r.u8() === 0)
-        return { name, hardState, base, lastIndex, lastTerm, damage: undefined };
-    const file = r.string();
-    const offset = r.varint();
-    return { name, hardState, base, lastIndex, lastTerm, damage: { file, offset, reason: r.string() } };
+  const name = r.string();
+  const hardState = readHardState(r);
+  const base = readBase(r);
+  const lastIndex = r.varint();
+  const lastTerm = r.varint();
+  if (r.u8() === 0) return { name, hardState, base, lastIndex, lastTerm, damage: undefined };
+  const file = r.string();
+  const offset = r.varint();
+  return { name, hardState, base, lastIndex, lastTerm, damage: { file, offset, reason: r.string() } };
 }
 const kinds = ['normal', 'noop', 'config'];
 /** Entries `from` up to and without `to` of a list; `previousTerm` is the term of the index before. */
 export function writeEntries(w, entries, from, to, previousTerm) {
-    const first = entries[from];
-    assert(first !== undefined && to > from, 'wal: no entries');
-    w.varint(first.index);
-    w.varint(previousTerm);
-    w.varint(to - from);
-    for (let i = from; i < to; i++) {
-        const e = entries[i];
-        w.varint(e.term);
-        w.u8(kinds.indexOf(e.kind));
-        w.blob(e.data);
-    }
+  const first = entries[from];
+  assert(first !== undefined && to > from, 'wal: no entries');
+  w.varint(first.index);
+  w.varint(previousTerm);
+  w.varint(to - from);
+  for (let i = from; i < to; i++) {
+    const e = entries[i];
+    w.varint(e.term);
+    w.u8(kinds.indexOf(e.kind));
+    w.blob(e.data);
+  }
 }
 /** Walks a payload of entries without copying; `data` is a view. */
 export class EntriesReader {
-    firstIndex;
-    previousTerm;
-    count;
-    #reader;
-    #next;
-    /** Throws MalformedError, as does `next`. */
-    constructor(bytes, start, end) {
-        this.#reader = new ByteReader(bytes, start, end);
-        this.firstIndex = this.#reader.varint();
-        this.previousTerm = this.#reader.varint();
-        this.count = this.#reader.varint();
-        this.#next = this.firstIndex;
-    }
-    next() {
-        if (this.#next >= this.firstIndex + this.count)
-            return undefined;
-        const term = this.#reader.varint();
-        const kind = kinds[this.#reader.u8()] ?? 'normal';
-        return { index: this.#next++, term, kind, data: this.#reader.blob() };
-    }
+  firstIndex;
+  previousTerm;
+  count;
+  #reader;
+  #next;
+  /** Throws MalformedError, as does `next`. */
+  constructor(bytes, start, end) {
+    this.#reader = new ByteReader(bytes, start, end);
+    this.firstIndex = this.#reader.varint();
+    this.previousTerm = this.#reader.varint();
+    this.count = this.#reader.varint();
+    this.#next = this.firstIndex;
+  }
+  next() {
+    if (this.#next >= this.firstIndex + this.count) return undefined;
+    const term = this.#reader.varint();
+    const kind = kinds[this.#reader.u8()] ?? 'normal';
+    return { index: this.#next++, term, kind, data: this.#reader.blob() };
+  }
 }
 //# sourceMappingURL=format.js.map

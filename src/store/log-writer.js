@@ -10,315 +10,287 @@ import { FilesError } from '#env/files.js';
 import { beginRecord, encodeHeader, endRecord, recordHeaderBytes, recordTrailerBytes, recordType, segmentName } from './format.js';
 import { WalError } from './types.js';
 import { mirrorMark, mirrorName } from './vote-mirror.js';
+
 /** A mark into the mirror each time so much has become durable (and at the close). */
 const markEveryBytes = 1024 * 1024;
 const bufferBytes = 64 * 1024;
 /** A buffer that has grown beyond this is given back. */
 const keepBufferBytes = 4 * 1024 * 1024;
 export class LogWriter {
-    #env;
-    #hooks;
-    #start;
-    #buffer = new ByteWriter(bufferBytes);
-    #mirrorBuffer = new ByteWriter(1024);
-    #bytesTotal;
-    #syncsTotal;
-    #syncSeconds;
-    #chain;
-    /** Segment that the buffer goes to, and where the buffer begins in it. */
-    #segment;
-    #bufferAt;
-    /** The buffer begins a new segment. */
-    #begins = false;
-    #file;
-    #mirror;
-    #waiting = [];
-    #syncing;
-    #syncingBytes = 0;
-    #durableEnd = { segment: 0, offset: 0 };
-    #markedEnd = 0;
-    #scheduled = false;
-    #closing;
-    failure;
-    constructor(env, start, hooks) {
-        this.#env = env;
-        this.#start = start;
-        this.#hooks = hooks;
-        this.#segment = start.segment;
-        this.#bufferAt = start.end;
-        this.#chain = start.chain;
-        this.#bytesTotal = env.metrics.counter('starmesh_wal_bytes_total', 'Bytes appended to the write-ahead log.');
-        this.#syncsTotal = env.metrics.counter('starmesh_wal_syncs_total', 'Syncs of the write-ahead log.');
-        this.#syncSeconds = env.metrics.histogram('starmesh_wal_sync_seconds', 'Time from append to durable.', [0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1]);
-    }
-    /**
-     * What was found may be in the page cache only (the process was killed, not the machine), and
-     * counts as durable from now on: so it is synced before anything else is written.
-     */
-    syncFound() {
-        const { dir, segment, end } = this.#start;
-        if (segment === 0)
-            return;
-        this.#durableEnd = { segment, offset: end };
-        this.#markedEnd = end;
-        this.#syncing = [];
-        const began = this.#env.clock.now();
-        const { files } = this.#env;
-        try {
-            const found = [`${dir}/${segmentName(segment)}`, `${dir}/${mirrorName(segment)}`].filter((path) => files.exists(path));
-            let left = found.length + 1;
-            const done = (error) => {
-                if (this.failure !== undefined)
-                    return;
-                if (error !== undefined)
-                    this.#fail(error);
-                else if (--left === 0)
-                    this.#durable(began, this.#durableEnd);
-            };
-            for (const path of found) {
-                const file = files.openAppend(path);
-                file.sync(done);
-                file.close();
-            }
-            files.syncDir(dir, done);
-        }
-        catch (error) {
-            this.#fail(error);
-        }
-    }
-    /** Segment that the next record goes to. */
-    get segment() {
-        return this.#segment;
-    }
-    /** Segment of the last batch that became durable, 0 before the first. */
-    get durableSegment() {
-        return this.#durableEnd.segment;
-    }
-    get pendingBytes() {
-        return this.#buffer.length + this.#syncingBytes;
-    }
-    /** Bytes of the newest segment, what is still in the buffer included. */
-    get segmentEnd() {
-        return this.#bufferAt + this.#buffer.length;
-    }
-    /** The hard states' second place; synced together with the batch. */
-    get mirror() {
-        return this.#mirrorBuffer;
-    }
-    /** Adds a record to the batch, which has begun, and returns where it lies. */
-    record(type, shard, fill) {
-        // A batch that grew while its predecessor was synced is written right after the callbacks of that sync.
-        assert(this.#scheduled || this.#syncing !== undefined || this.#buffer.length > 0, 'wal: record outside a batch');
-        return this.#put(type, shard, fill);
-    }
-    #put(type, shard, fill) {
-        const w = this.#buffer;
-        const at = beginRecord(w, type, shard);
-        fill(w);
-        this.#chain = endRecord(w, at, this.#chain);
-        const length = w.length - at - recordHeaderBytes - recordTrailerBytes;
-        return { segment: this.#segment, offset: this.#bufferAt + at, length, crc: this.#chain };
-    }
-    /**
-     * Before anything is changed in memory: a batch that begins a new segment states in its head
-     * how everything was before the batch, so that a crash in between tears nothing apart.
-     */
-    begin() {
-        if (this.#buffer.length > 0)
-            return;
-        this.#schedule();
-        if (this.#file !== undefined && this.#bufferAt < this.#start.segmentBytes)
-            return;
-        this.#begins = true;
-        this.#segment++;
-        const { nodeId } = this.#start;
-        const header = encodeHeader({ segment: this.#segment, previousEnd: this.#bufferAt, chain: this.#chain, nodeId });
-        this.#bufferAt = 0;
-        this.#buffer.raw(header);
-        this.#put(recordType.node, 0, (w) => w.string(nodeId));
-        this.#hooks.head();
-        this.#put(recordType.headEnd, 0, () => undefined);
-    }
-    /** For `hooks.head`. */
-    headRecord(type, shard, fill) {
-        this.#put(type, shard, fill);
-    }
-    /** `done` runs when everything recorded so far is durable. */
-    whenDurable(done) {
-        if (this.failure !== undefined) {
-            const { failure } = this;
-            this.#env.clock.endOfTurn(() => done(failure));
-        }
-        else if (this.#buffer.length > 0)
-            this.#waiting.push(done);
-        else if (this.#syncing !== undefined)
-            this.#syncing.push(done);
-        else
-            this.#env.clock.endOfTurn(() => done(this.failure));
-    }
-    #schedule() {
-        if (this.#scheduled)
-            return;
-        this.#scheduled = true;
-        this.#env.clock.endOfTurn(() => {
-            this.#scheduled = false;
-            this.flush();
-        });
-    }
-    /** Writes the batch, unless one is being synced: then it goes out right after. */
-    flush() {
-        if (this.failure !== undefined || this.#syncing !== undefined)
-            return;
-        if (this.#buffer.length === 0) {
-            this.#finishClose();
-            return;
-        }
-        const began = this.#env.clock.now();
-        const batch = this.#waiting;
-        this.#waiting = [];
-        this.#syncing = batch;
-        this.#syncingBytes = this.#buffer.length;
-        try {
-            this.#write(began);
-        }
-        catch (error) {
-            this.#fail(error);
-        }
-    }
-    #write(began) {
-        const begins = this.#begins;
-        if (begins)
-            this.#open();
-        const file = this.#file;
-        file.append([this.#buffer.view()]);
-        this.#bytesTotal.value += this.#buffer.length;
-        this.#syncsTotal.value++;
-        this.#bufferAt += this.#buffer.length;
-        this.#begins = false;
-        if (this.#buffer.bytes.length > keepBufferBytes)
-            this.#buffer = new ByteWriter(bufferBytes);
-        else
-            this.#buffer.reset();
-        // The buffer may begin the next segment before this one is synced.
-        const end = { segment: this.#segment, offset: this.#bufferAt };
-        let left = 1;
-        const done = (error) => {
-            if (this.failure !== undefined)
-                return;
-            if (error !== undefined)
-                this.#fail(error);
-            else if (--left === 0)
-                this.#durable(began, end);
-        };
-        this.#hooks.written();
-        if ((begins || this.#mirrorBuffer.length > 0) && this.#mirror !== undefined) {
-            left++;
-            this.#mirror.append([this.#mirrorBuffer.view()]);
-            this.#mirrorBuffer.reset();
-            this.#mirror.sync(done);
-        }
-        if (begins) {
-            left++;
-            this.#env.files.syncDir(this.#start.dir, done);
-        }
+  #env;
+  #hooks;
+  #start;
+  #buffer = new ByteWriter(bufferBytes);
+  #mirrorBuffer = new ByteWriter(1024);
+  #bytesTotal;
+  #syncsTotal;
+  #syncSeconds;
+  #chain;
+  /** Segment that the buffer goes to, and where the buffer begins in it. */
+  #segment;
+  #bufferAt;
+  /** The buffer begins a new segment. */
+  #begins = false;
+  #file;
+  #mirror;
+  #waiting = [];
+  #syncing;
+  #syncingBytes = 0;
+  #durableEnd = { segment: 0, offset: 0 };
+  #markedEnd = 0;
+  #scheduled = false;
+  #closing;
+  failure;
+  constructor(env, start, hooks) {
+    this.#env = env;
+    this.#start = start;
+    this.#hooks = hooks;
+    this.#segment = start.segment;
+    this.#bufferAt = start.end;
+    this.#chain = start.chain;
+    this.#bytesTotal = env.metrics.counter('starmesh_wal_bytes_total', 'Bytes appended to the write-ahead log.');
+    this.#syncsTotal = env.metrics.counter('starmesh_wal_syncs_total', 'Syncs of the write-ahead log.');
+    this.#syncSeconds = env.metrics.histogram(
+      'starmesh_wal_sync_seconds',
+      'Time from append to durable.',
+      [0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1],
+    );
+  }
+  /**
+   * What was found may be in the page cache only (the process was killed, not the machine), and
+   * counts as durable from now on: so it is synced before anything else is written.
+   */
+  syncFound() {
+    const { dir, segment, end } = this.#start;
+    if (segment === 0) return;
+    this.#durableEnd = { segment, offset: end };
+    this.#markedEnd = end;
+    this.#syncing = [];
+    const began = this.#env.clock.now();
+    const { files } = this.#env;
+    try {
+      const found = [`${dir}/${segmentName(segment)}`, `${dir}/${mirrorName(segment)}`].filter((path) => files.exists(path));
+      let left = found.length + 1;
+      const done = (error) => {
+        if (this.failure !== undefined) return;
+        if (error !== undefined) this.#fail(error);
+        else if (--left === 0) this.#durable(began, this.#durableEnd);
+      };
+      for (const path of found) {
+        const file = files.openAppend(path);
         file.sync(done);
+        file.close();
+      }
+      files.syncDir(dir, done);
+    } catch (error) {
+      this.#fail(error);
     }
-    #open() {
-        const { files } = this.#env;
-        const { dir } = this.#start;
-        const path = `${dir}/${segmentName(this.#segment)}`;
-        const mirror = `${dir}/${mirrorName(this.#segment)}`;
-        // Left over from a crash before anything in them was acknowledged.
-        for (const leftover of [path, mirror])
-            if (files.exists(leftover))
-                files.remove(leftover);
-        this.#file?.close();
-        this.#mirror?.close();
-        this.#file = files.openAppend(path);
-        this.#mirror = files.openAppend(mirror);
-        const states = new ByteWriter(1024);
-        this.#hooks.mirrorHead(states);
-        if (states.length > 0)
-            this.#mirror.append([states.view()]);
+  }
+  /** Segment that the next record goes to. */
+  get segment() {
+    return this.#segment;
+  }
+  /** Segment of the last batch that became durable, 0 before the first. */
+  get durableSegment() {
+    return this.#durableEnd.segment;
+  }
+  get pendingBytes() {
+    return this.#buffer.length + this.#syncingBytes;
+  }
+  /** Bytes of the newest segment, what is still in the buffer included. */
+  get segmentEnd() {
+    return this.#bufferAt + this.#buffer.length;
+  }
+  /** The hard states' second place; synced together with the batch. */
+  get mirror() {
+    return this.#mirrorBuffer;
+  }
+  /** Adds a record to the batch, which has begun, and returns where it lies. */
+  record(type, shard, fill) {
+    // A batch that grew while its predecessor was synced is written right after the callbacks of that sync.
+    assert(this.#scheduled || this.#syncing !== undefined || this.#buffer.length > 0, 'wal: record outside a batch');
+    return this.#put(type, shard, fill);
+  }
+  #put(type, shard, fill) {
+    const w = this.#buffer;
+    const at = beginRecord(w, type, shard);
+    fill(w);
+    this.#chain = endRecord(w, at, this.#chain);
+    const length = w.length - at - recordHeaderBytes - recordTrailerBytes;
+    return { segment: this.#segment, offset: this.#bufferAt + at, length, crc: this.#chain };
+  }
+  /**
+   * Before anything is changed in memory: a batch that begins a new segment states in its head
+   * how everything was before the batch, so that a crash in between tears nothing apart.
+   */
+  begin() {
+    if (this.#buffer.length > 0) return;
+    this.#schedule();
+    if (this.#file !== undefined && this.#bufferAt < this.#start.segmentBytes) return;
+    this.#begins = true;
+    this.#segment++;
+    const { nodeId } = this.#start;
+    const header = encodeHeader({ segment: this.#segment, previousEnd: this.#bufferAt, chain: this.#chain, nodeId });
+    this.#bufferAt = 0;
+    this.#buffer.raw(header);
+    this.#put(recordType.node, 0, (w) => w.string(nodeId));
+    this.#hooks.head();
+    this.#put(recordType.headEnd, 0, () => undefined);
+  }
+  /** For `hooks.head`. */
+  headRecord(type, shard, fill) {
+    this.#put(type, shard, fill);
+  }
+  /** `done` runs when everything recorded so far is durable. */
+  whenDurable(done) {
+    if (this.failure !== undefined) {
+      const { failure } = this;
+      this.#env.clock.endOfTurn(() => done(failure));
+    } else if (this.#buffer.length > 0) this.#waiting.push(done);
+    else if (this.#syncing !== undefined) this.#syncing.push(done);
+    else this.#env.clock.endOfTurn(() => done(this.failure));
+  }
+  #schedule() {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#env.clock.endOfTurn(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+  /** Writes the batch, unless one is being synced: then it goes out right after. */
+  flush() {
+    if (this.failure !== undefined || this.#syncing !== undefined) return;
+    if (this.#buffer.length === 0) {
+      this.#finishClose();
+      return;
     }
-    #durable(began, end) {
-        const batch = this.#syncing ?? [];
-        this.#syncing = undefined;
-        this.#syncingBytes = 0;
-        if (end.segment !== this.#durableEnd.segment)
-            this.#markedEnd = 0;
-        this.#durableEnd = end;
-        this.#syncSeconds.observe((this.#env.clock.now() - began) / 1000);
-        if (end.offset - this.#markedEnd >= markEveryBytes)
-            this.#mark();
-        this.#hooks.durable();
-        try {
-            for (const done of batch)
-                done(undefined);
-        }
-        finally {
-            this.flush();
-        }
+    const began = this.#env.clock.now();
+    const batch = this.#waiting;
+    this.#waiting = [];
+    this.#syncing = batch;
+    this.#syncingBytes = this.#buffer.length;
+    try {
+      this.#write(began);
+    } catch (error) {
+      this.#fail(error);
     }
-    #mark() {
-        const mark = new ByteWriter(32);
-        mirrorMark(mark, this.#durableEnd);
-        this.#markedEnd = this.#durableEnd.offset;
-        try {
-            this.#mirror?.append([mark.view()]);
-        }
-        catch (error) {
-            this.#fail(error);
-        }
+  }
+  #write(began) {
+    const begins = this.#begins;
+    if (begins) this.#open();
+    const file = this.#file;
+    file.append([this.#buffer.view()]);
+    this.#bytesTotal.value += this.#buffer.length;
+    this.#syncsTotal.value++;
+    this.#bufferAt += this.#buffer.length;
+    this.#begins = false;
+    if (this.#buffer.bytes.length > keepBufferBytes) this.#buffer = new ByteWriter(bufferBytes);
+    else this.#buffer.reset();
+    // The buffer may begin the next segment before this one is synced.
+    const end = { segment: this.#segment, offset: this.#bufferAt };
+    let left = 1;
+    const done = (error) => {
+      if (this.failure !== undefined) return;
+      if (error !== undefined) this.#fail(error);
+      else if (--left === 0) this.#durable(began, end);
+    };
+    this.#hooks.written();
+    if ((begins || this.#mirrorBuffer.length > 0) && this.#mirror !== undefined) {
+      left++;
+      this.#mirror.append([this.#mirrorBuffer.view()]);
+      this.#mirrorBuffer.reset();
+      this.#mirror.sync(done);
     }
-    /** From outside: what was read back is not what was written. */
-    fail(message) {
-        this.#fail(new FilesError('EIO', this.#start.dir, message));
+    if (begins) {
+      left++;
+      this.#env.files.syncDir(this.#start.dir, done);
     }
-    #fail(error) {
-        if (!(error instanceof FilesError))
-            throw error;
-        if (this.failure !== undefined)
-            return;
-        const failure = new WalError('failed', `${error.path}: ${error.message}`);
-        this.failure = failure;
-        const waiting = [...(this.#syncing ?? []), ...this.#waiting];
-        this.#syncing = undefined;
-        this.#waiting = [];
-        this.#env.clock.endOfTurn(() => {
-            this.#hooks.failed(failure);
-            for (const done of waiting)
-                done(failure);
-            this.#finishClose();
-        });
+    file.sync(done);
+  }
+  #open() {
+    const { files } = this.#env;
+    const { dir } = this.#start;
+    const path = `${dir}/${segmentName(this.#segment)}`;
+    const mirror = `${dir}/${mirrorName(this.#segment)}`;
+    // Left over from a crash before anything in them was acknowledged.
+    for (const leftover of [path, mirror]) if (files.exists(leftover)) files.remove(leftover);
+    this.#file?.close();
+    this.#mirror?.close();
+    this.#file = files.openAppend(path);
+    this.#mirror = files.openAppend(mirror);
+    const states = new ByteWriter(1024);
+    this.#hooks.mirrorHead(states);
+    if (states.length > 0) this.#mirror.append([states.view()]);
+  }
+  #durable(began, end) {
+    const batch = this.#syncing ?? [];
+    this.#syncing = undefined;
+    this.#syncingBytes = 0;
+    if (end.segment !== this.#durableEnd.segment) this.#markedEnd = 0;
+    this.#durableEnd = end;
+    this.#syncSeconds.observe((this.#env.clock.now() - began) / 1000);
+    if (end.offset - this.#markedEnd >= markEveryBytes) this.#mark();
+    this.#hooks.durable();
+    try {
+      for (const done of batch) done(undefined);
+    } finally {
+      this.flush();
     }
-    /** Writes and syncs the rest, then closes. */
-    close(done) {
-        this.#closing = done;
-        this.flush();
-        if (this.failure !== undefined)
-            this.#env.clock.endOfTurn(() => this.#finishClose());
+  }
+  #mark() {
+    const mark = new ByteWriter(32);
+    mirrorMark(mark, this.#durableEnd);
+    this.#markedEnd = this.#durableEnd.offset;
+    try {
+      this.#mirror?.append([mark.view()]);
+    } catch (error) {
+      this.#fail(error);
     }
-    #finishClose() {
-        const closing = this.#closing;
-        if (closing === undefined)
-            return;
-        this.#closing = undefined;
-        const end = () => {
-            this.#file?.close();
-            this.#mirror?.close();
-            const { failure } = this;
-            this.failure ??= new WalError('closed', 'the log is closed');
-            closing(failure);
-        };
-        const mirror = this.#mirror;
-        if (this.failure !== undefined || mirror === undefined || this.#markedEnd === this.#durableEnd.offset) {
-            this.#env.clock.endOfTurn(end);
-            return;
-        }
-        this.#mark();
-        // Only a help against cuts from outside: an error here loses nothing.
-        mirror.sync(end);
+  }
+  /** From outside: what was read back is not what was written. */
+  fail(message) {
+    this.#fail(new FilesError('EIO', this.#start.dir, message));
+  }
+  #fail(error) {
+    if (!(error instanceof FilesError)) throw error;
+    if (this.failure !== undefined) return;
+    const failure = new WalError('failed', `${error.path}: ${error.message}`);
+    this.failure = failure;
+    const waiting = [...(this.#syncing ?? []), ...this.#waiting];
+    this.#syncing = undefined;
+    this.#waiting = [];
+    this.#env.clock.endOfTurn(() => {
+      this.#hooks.failed(failure);
+      for (const done of waiting) done(failure);
+      this.#finishClose();
+    });
+  }
+  /** Writes and syncs the rest, then closes. */
+  close(done) {
+    this.#closing = done;
+    this.flush();
+    if (this.failure !== undefined) this.#env.clock.endOfTurn(() => this.#finishClose());
+  }
+  #finishClose() {
+    const closing = this.#closing;
+    if (closing === undefined) return;
+    this.#closing = undefined;
+    const end = () => {
+      this.#file?.close();
+      this.#mirror?.close();
+      const { failure } = this;
+      this.failure ??= new WalError('closed', 'the log is closed');
+      closing(failure);
+    };
+    const mirror = this.#mirror;
+    if (this.failure !== undefined || mirror === undefined || this.#markedEnd === this.#durableEnd.offset) {
+      this.#env.clock.endOfTurn(end);
+      return;
     }
+    this.#mark();
+    // Only a help against cuts from outside: an error here loses nothing.
+    mirror.sync(end);
+  }
 }
 //# sourceMappingURL=log-writer.js.map

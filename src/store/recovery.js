@@ -8,341 +8,323 @@
 // later records prove that nothing which is still needed was lost (recovering-shard.ts).
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { crc32c } from '#base/crc32c.js';
-import { decodeHeader, EntriesReader, formatVersion, headerBytes, isEndMark, readBase, readHardState, readShardState, recordHeaderBytes, recordTrailerBytes, recordType, segmentName, segmentNumber, } from './format.js';
+import {
+  decodeHeader,
+  EntriesReader,
+  formatVersion,
+  headerBytes,
+  isEndMark,
+  readBase,
+  readHardState,
+  readShardState,
+  recordHeaderBytes,
+  recordTrailerBytes,
+  recordType,
+  segmentName,
+  segmentNumber,
+} from './format.js';
 import { RecoveringShard } from './recovering-shard.js';
 import { laterHardState } from './shard-log.js';
 import { WalError } from './types.js';
 import { mirrorNumber, readMirror } from './vote-mirror.js';
 export function recover(files, dir) {
-    return new Recovery(files, dir).run();
+  return new Recovery(files, dir).run();
 }
 class Recovery {
-    #files;
-    #dir;
-    #shards = new Map();
-    #damage = [];
-    #lostNames;
-    #headWhole = true;
-    #nodeId;
-    #tornBytes = 0;
-    #end = 0;
-    #chain = 0;
-    constructor(files, dir) {
-        this.#files = files;
-        this.#dir = dir;
+  #files;
+  #dir;
+  #shards = new Map();
+  #damage = [];
+  #lostNames;
+  #headWhole = true;
+  #nodeId;
+  #tornBytes = 0;
+  #end = 0;
+  #chain = 0;
+  constructor(files, dir) {
+    this.#files = files;
+    this.#dir = dir;
+  }
+  run() {
+    const names = this.#files.list(this.#dir);
+    const leftovers = names.filter((n) => n.endsWith('.tmp'));
+    const numbers = names.map(segmentNumber).filter((n) => n !== undefined);
+    const headers = new Map();
+    for (const n of numbers) headers.set(n, this.#header(n));
+    const newest = numbers.at(-1);
+    if (newest !== undefined && headers.get(newest) === undefined && contentEnd(this.#files.read(this.#path(newest))) < headerBytes) {
+      leftovers.push(segmentName(newest));
+      numbers.pop();
     }
-    run() {
-        const names = this.#files.list(this.#dir);
-        const leftovers = names.filter((n) => n.endsWith('.tmp'));
-        const numbers = names.map(segmentNumber).filter((n) => n !== undefined);
-        const headers = new Map();
-        for (const n of numbers)
-            headers.set(n, this.#header(n));
-        const newest = numbers.at(-1);
-        if (newest !== undefined && headers.get(newest) === undefined && contentEnd(this.#files.read(this.#path(newest))) < headerBytes) {
-            leftovers.push(segmentName(newest));
-            numbers.pop();
-        }
-        const used = [];
-        for (const [i, n] of numbers.entries()) {
-            const previous = numbers[i - 1];
-            if (previous !== undefined && previous !== n - 1)
-                this.#gap(n, previous);
-            const next = numbers[i + 1];
-            const scan = this.#segment(n, headers.get(n), next === undefined, next === n + 1 ? headers.get(next) : undefined);
-            const bytes = this.#files.size(this.#path(n));
-            if (scan === 'unfinished')
-                leftovers.push(segmentName(n));
-            else
-                used.push({ segment: n, bytes });
-        }
-        const mirror = this.#mirror(names, used.at(-1)?.segment);
-        return this.#finish(used, leftovers, mirror);
+    const used = [];
+    for (const [i, n] of numbers.entries()) {
+      const previous = numbers[i - 1];
+      if (previous !== undefined && previous !== n - 1) this.#gap(n, previous);
+      const next = numbers[i + 1];
+      const scan = this.#segment(n, headers.get(n), next === undefined, next === n + 1 ? headers.get(next) : undefined);
+      const bytes = this.#files.size(this.#path(n));
+      if (scan === 'unfinished') leftovers.push(segmentName(n));
+      else used.push({ segment: n, bytes });
     }
-    #path(segment) {
-        return `${this.#dir}/${segmentName(segment)}`;
+    const mirror = this.#mirror(names, used.at(-1)?.segment);
+    return this.#finish(used, leftovers, mirror);
+  }
+  #path(segment) {
+    return `${this.#dir}/${segmentName(segment)}`;
+  }
+  #header(n) {
+    const header = decodeHeader(this.#files.readAt(this.#path(n), 0, headerBytes));
+    if (header === undefined) return undefined;
+    if (header.version !== formatVersion) {
+      throw new WalError('version', `${this.#path(n)} has format version ${header.version}; this Starmesh reads version ${formatVersion}`);
     }
-    #header(n) {
-        const header = decodeHeader(this.#files.readAt(this.#path(n), 0, headerBytes));
-        if (header === undefined)
-            return undefined;
-        if (header.version !== formatVersion) {
-            throw new WalError('version', `${this.#path(n)} has format version ${header.version}; this Starmesh reads version ${formatVersion}`);
-        }
-        return header.segment === n ? header : undefined;
+    return header.segment === n ? header : undefined;
+  }
+  #gap(n, previous) {
+    // Segments are deleted one by one from the oldest on, so a gap is never the trace of a crash.
+    this.#lose({ file: this.#path(previous + 1), offset: 0, reason: `segments ${previous + 1} to ${n - 1} are missing` });
+  }
+  #loseAll(damage) {
+    this.#lostNames ??= damage;
+    for (const shard of this.#shards.values()) {
+      shard.suspect(damage);
+      shard.lostVote ??= damage;
+      shard.lostBase ??= damage;
     }
-    #gap(n, previous) {
-        // Segments are deleted one by one from the oldest on, so a gap is never the trace of a crash.
-        this.#lose({ file: this.#path(previous + 1), offset: 0, reason: `segments ${previous + 1} to ${n - 1} are missing` });
+  }
+  /** `last`: nothing comes after it. `next`: the following segment's header, when there is a readable one. */
+  #segment(n, header, last, next) {
+    const file = this.#path(n);
+    const bytes = this.#files.read(file);
+    if (header === undefined) {
+      this.#lose({ file, offset: 0, reason: 'the header of the segment is not as it was written' });
+      this.#end = bytes.length;
+      this.#chain = 0;
+      return 'done';
     }
-    #loseAll(damage) {
-        this.#lostNames ??= damage;
-        for (const shard of this.#shards.values()) {
-            shard.suspect(damage);
-            shard.lostVote ??= damage;
-            shard.lostBase ??= damage;
-        }
+    this.#nodeId = header.nodeId;
+    const before = [this.#end, this.#chain];
+    const expected = next?.previousEnd ?? bytes.length;
+    const end = Math.min(expected, bytes.length);
+    const walk = new Walk(bytes, headerBytes, end, header.chain, last);
+    let headDone = false;
+    for (let r = walk.next(); r !== undefined; r = walk.next()) {
+      if (r.broken) this.#brokenRecord(r, file);
+      else this.#record(r, n, file);
+      if (r.type === recordType.headEnd) headDone = true;
     }
-    /** `last`: nothing comes after it. `next`: the following segment's header, when there is a readable one. */
-    #segment(n, header, last, next) {
-        const file = this.#path(n);
-        const bytes = this.#files.read(file);
-        if (header === undefined) {
-            this.#lose({ file, offset: 0, reason: 'the header of the segment is not as it was written' });
-            this.#end = bytes.length;
-            this.#chain = 0;
-            return 'done';
-        }
-        this.#nodeId = header.nodeId;
-        const before = [this.#end, this.#chain];
-        const expected = next?.previousEnd ?? bytes.length;
-        const end = Math.min(expected, bytes.length);
-        const walk = new Walk(bytes, headerBytes, end, header.chain, last);
-        let headDone = false;
-        for (let r = walk.next(); r !== undefined; r = walk.next()) {
-            if (r.broken)
-                this.#brokenRecord(r, file);
-            else
-                this.#record(r, n, file);
-            if (r.type === recordType.headEnd)
-                headDone = true;
-        }
-        this.#end = walk.offset;
-        this.#chain = walk.chain;
-        if (walk.stop === 'torn') {
-            if (last && !headDone) {
-                [this.#end, this.#chain] = before;
-                return 'unfinished';
-            }
-            this.#tornBytes += bytes.length - walk.offset;
-        }
-        else if (walk.stop === 'damaged') {
-            this.#lose({ file, offset: walk.offset, reason: 'the checksum of a record is wrong' });
-            // Nobody may rely on where the next record began.
-            this.#end = last ? bytes.length : walk.offset;
-        }
-        else if (next !== undefined && (bytes.length < expected || walk.chain !== next.chain)) {
-            this.#lose({ file, offset: walk.offset, reason: 'the segment is not what the next one continues' });
-        }
-        return 'done';
+    this.#end = walk.offset;
+    this.#chain = walk.chain;
+    if (walk.stop === 'torn') {
+      if (last && !headDone) {
+        [this.#end, this.#chain] = before;
+        return 'unfinished';
+      }
+      this.#tornBytes += bytes.length - walk.offset;
+    } else if (walk.stop === 'damaged') {
+      this.#lose({ file, offset: walk.offset, reason: 'the checksum of a record is wrong' });
+      // Nobody may rely on where the next record began.
+      this.#end = last ? bytes.length : walk.offset;
+    } else if (next !== undefined && (bytes.length < expected || walk.chain !== next.chain)) {
+      this.#lose({ file, offset: walk.offset, reason: 'the segment is not what the next one continues' });
     }
-    #lose(damage) {
-        this.#damage.push(damage);
-        this.#loseAll(damage);
+    return 'done';
+  }
+  #lose(damage) {
+    this.#damage.push(damage);
+    this.#loseAll(damage);
+  }
+  /** Length and type are known, the content is not. */
+  #brokenRecord(r, file) {
+    const damage = { file, offset: r.offset, reason: 'the checksum of a record is wrong' };
+    this.#damage.push(damage);
+    const shard = this.#shards.get(r.shard);
+    switch (r.type) {
+      case recordType.entries:
+      case recordType.truncate:
+      case recordType.install:
+        if (shard !== undefined) shard.suspect(damage);
+        else this.#lostNames ??= damage;
+        return;
+      case recordType.hardState:
+        if (shard !== undefined) shard.lostVote ??= damage;
+        return;
+      case recordType.base:
+        if (shard !== undefined) shard.lostBase ??= damage;
+        return;
+      case recordType.shard:
+        this.#headWhole = false;
+        if (shard === undefined) this.#lostNames ??= damage;
+        return;
+      default:
     }
-    /** Length and type are known, the content is not. */
-    #brokenRecord(r, file) {
-        const damage = { file, offset: r.offset, reason: 'the checksum of a record is wrong' };
-        this.#damage.push(damage);
-        const shard = this.#shards.get(r.shard);
-        switch (r.type) {
-            case recordType.entries:
-            case recordType.truncate:
-            case recordType.install:
-                if (shard !== undefined)
-                    shard.suspect(damage);
-                else
-                    this.#lostNames ??= damage;
-                return;
-            case recordType.hardState:
-                if (shard !== undefined)
-                    shard.lostVote ??= damage;
-                return;
-            case recordType.base:
-                if (shard !== undefined)
-                    shard.lostBase ??= damage;
-                return;
-            case recordType.shard:
-                this.#headWhole = false;
-                if (shard === undefined)
-                    this.#lostNames ??= damage;
-                return;
-            default:
-        }
+  }
+  #record(r, segment, file) {
+    try {
+      this.#apply(r, segment, file);
+    } catch (error) {
+      // The checksum is right and the content makes no sense: a bug of the writer, treated as damage.
+      if (!(error instanceof MalformedError)) throw error;
+      this.#lose({ file, offset: r.offset, reason: error.message });
     }
-    #record(r, segment, file) {
-        try {
-            this.#apply(r, segment, file);
-        }
-        catch (error) {
-            // The checksum is right and the content makes no sense: a bug of the writer, treated as damage.
-            if (!(error instanceof MalformedError))
-                throw error;
-            this.#lose({ file, offset: r.offset, reason: error.message });
-        }
+  }
+  #apply(r, segment, file) {
+    const damage = () => ({ file, offset: r.offset, reason: 'entries before this place are missing' });
+    const reader = new ByteReader(r.bytes, r.start, r.end);
+    const shard = this.#shards.get(r.shard);
+    switch (r.type) {
+      case recordType.node:
+        this.#nodeId ??= reader.string();
+        this.#headWhole = true;
+        return;
+      case recordType.headEnd:
+        if (this.#headWhole) this.#lostNames = undefined;
+        return;
+      case recordType.shard: {
+        const state = readShardState(reader);
+        const known = shard !== undefined && shard.log.name === state.name;
+        const into = known ? shard : new RecoveringShard(state.name, r.shard);
+        this.#shards.set(r.shard, into);
+        into.head(state, known, damage);
+        return;
+      }
+      default:
     }
-    #apply(r, segment, file) {
-        const damage = () => ({ file, offset: r.offset, reason: 'entries before this place are missing' });
-        const reader = new ByteReader(r.bytes, r.start, r.end);
-        const shard = this.#shards.get(r.shard);
-        switch (r.type) {
-            case recordType.node:
-                this.#nodeId ??= reader.string();
-                this.#headWhole = true;
-                return;
-            case recordType.headEnd:
-                if (this.#headWhole)
-                    this.#lostNames = undefined;
-                return;
-            case recordType.shard: {
-                const state = readShardState(reader);
-                const known = shard !== undefined && shard.log.name === state.name;
-                const into = known ? shard : new RecoveringShard(state.name, r.shard);
-                this.#shards.set(r.shard, into);
-                into.head(state, known, damage);
-                return;
-            }
-            default:
-        }
-        // Of a shard whose declaration was lost, or a number of no meaning.
-        if (shard === undefined)
-            return;
-        switch (r.type) {
-            case recordType.entries:
-                shard.entries(new EntriesReader(r.bytes, r.start, r.end), { segment, offset: r.offset, length: r.end - r.start, crc: r.crc }, damage);
-                return;
-            case recordType.truncate:
-                shard.truncate(reader.varint());
-                return;
-            case recordType.hardState:
-                shard.log.hardState = readHardState(reader);
-                return;
-            case recordType.base:
-                shard.base(readBase(reader));
-                return;
-            case recordType.install: {
-                const base = readBase(reader);
-                const adopted = reader.varint();
-                shard.install(base, this.#shards.get(adopted));
-                this.#shards.delete(adopted);
-                return;
-            }
-            case recordType.repaired:
-                shard.log.damage = undefined;
-                return;
-            case recordType.drop:
-                this.#shards.delete(r.shard);
-                return;
-            default:
-                throw new MalformedError(`a record of unknown type ${r.type}`);
-        }
+    // Of a shard whose declaration was lost, or a number of no meaning.
+    if (shard === undefined) return;
+    switch (r.type) {
+      case recordType.entries:
+        shard.entries(new EntriesReader(r.bytes, r.start, r.end), { segment, offset: r.offset, length: r.end - r.start, crc: r.crc }, damage);
+        return;
+      case recordType.truncate:
+        shard.truncate(reader.varint());
+        return;
+      case recordType.hardState:
+        shard.log.hardState = readHardState(reader);
+        return;
+      case recordType.base:
+        shard.base(readBase(reader));
+        return;
+      case recordType.install: {
+        const base = readBase(reader);
+        const adopted = reader.varint();
+        shard.install(base, this.#shards.get(adopted));
+        this.#shards.delete(adopted);
+        return;
+      }
+      case recordType.repaired:
+        shard.log.damage = undefined;
+        return;
+      case recordType.drop:
+        this.#shards.delete(r.shard);
+        return;
+      default:
+        throw new MalformedError(`a record of unknown type ${r.type}`);
     }
-    #mirror(names, last) {
-        const hardStates = new Map();
-        let mark;
-        let newest;
-        for (const name of names) {
-            const number = mirrorNumber(name);
-            // Older ones say nothing that the head of the newest segment does not.
-            if (number === undefined || number < (last ?? 0))
-                continue;
-            const file = `${this.#dir}/${name}`;
-            const content = readMirror(this.#files.read(file));
-            mark = content.mark ?? mark;
-            if (number === last)
-                newest = content;
-            // Of a segment whose creation was not finished: nothing in it was acknowledged, and it is about to go.
-            else if (content.mark === undefined)
-                continue;
-            if (content.damagedAt !== undefined)
-                this.#damage.push({ file, offset: content.damagedAt, reason: 'the checksum of a record is wrong' });
-            for (const [shard, state] of content.hardStates) {
-                const known = hardStates.get(shard);
-                hardStates.set(shard, known === undefined ? state : laterHardState(known, state));
-            }
-        }
-        if (mark !== undefined && (last === undefined || mark.segment > last || (mark.segment === last && mark.offset > this.#end))) {
-            this.#lose({ file: this.#path(mark.segment), offset: this.#end, reason: `the log was durable up to ${mark.offset} and ends before` });
-        }
-        return newest === undefined ? undefined : { hardStates, mark, damagedAt: newest.damagedAt };
+  }
+  #mirror(names, last) {
+    const hardStates = new Map();
+    let mark;
+    let newest;
+    for (const name of names) {
+      const number = mirrorNumber(name);
+      // Older ones say nothing that the head of the newest segment does not.
+      if (number === undefined || number < (last ?? 0)) continue;
+      const file = `${this.#dir}/${name}`;
+      const content = readMirror(this.#files.read(file));
+      mark = content.mark ?? mark;
+      if (number === last) newest = content;
+      // Of a segment whose creation was not finished: nothing in it was acknowledged, and it is about to go.
+      else if (content.mark === undefined) continue;
+      if (content.damagedAt !== undefined) this.#damage.push({ file, offset: content.damagedAt, reason: 'the checksum of a record is wrong' });
+      for (const [shard, state] of content.hardStates) {
+        const known = hardStates.get(shard);
+        hardStates.set(shard, known === undefined ? state : laterHardState(known, state));
+      }
     }
-    #finish(segments, leftovers, mirror) {
-        const shards = [];
-        for (const shard of this.#shards.values()) {
-            const { log, suspicion } = shard;
-            if (suspicion !== undefined && !this.#damage.includes(suspicion.damage))
-                this.#damage.push(suspicion.damage);
-            shard.finish();
-            const mirrored = mirror?.hardStates.get(log.name);
-            if (mirrored !== undefined)
-                log.hardState = laterHardState(log.hardState, mirrored);
-            if (shard.lostVote !== undefined && (mirror === undefined || mirror.damagedAt !== undefined))
-                log.damage ??= shard.lostVote;
-            shards.push(log);
-        }
-        const lost = this.#lostNames === undefined ? undefined : { damage: this.#lostNames, hardStates: mirror?.hardStates ?? new Map() };
-        return {
-            shards,
-            nodeId: this.#nodeId,
-            tornBytes: this.#tornBytes,
-            damage: this.#damage,
-            lost,
-            segments,
-            end: this.#end,
-            chain: this.#chain,
-            leftovers,
-        };
+    if (mark !== undefined && (last === undefined || mark.segment > last || (mark.segment === last && mark.offset > this.#end))) {
+      this.#lose({ file: this.#path(mark.segment), offset: this.#end, reason: `the log was durable up to ${mark.offset} and ends before` });
     }
+    return newest === undefined ? undefined : { hardStates, mark, damagedAt: newest.damagedAt };
+  }
+  #finish(segments, leftovers, mirror) {
+    const shards = [];
+    for (const shard of this.#shards.values()) {
+      const { log, suspicion } = shard;
+      if (suspicion !== undefined && !this.#damage.includes(suspicion.damage)) this.#damage.push(suspicion.damage);
+      shard.finish();
+      const mirrored = mirror?.hardStates.get(log.name);
+      if (mirrored !== undefined) log.hardState = laterHardState(log.hardState, mirrored);
+      if (shard.lostVote !== undefined && (mirror === undefined || mirror.damagedAt !== undefined)) log.damage ??= shard.lostVote;
+      shards.push(log);
+    }
+    const lost = this.#lostNames === undefined ? undefined : { damage: this.#lostNames, hardStates: mirror?.hardStates ?? new Map() };
+    return {
+      shards,
+      nodeId: this.#nodeId,
+      tornBytes: this.#tornBytes,
+      damage: this.#damage,
+      lost,
+      segments,
+      end: this.#end,
+      chain: this.#chain,
+      leftovers,
+    };
+  }
 }
 /** Goes through the records of one segment. */
 class Walk {
-    #bytes;
-    #view;
-    #end;
-    /** Nothing comes after: an incomplete record is torn, not damaged. */
-    #last;
-    #contentEnd;
-    offset;
-    chain;
-    stop = 'end';
-    constructor(bytes, offset, end, chain, last) {
-        this.#bytes = bytes;
-        this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-        this.#end = end;
-        this.#last = last;
-        this.#contentEnd = last ? contentEnd(bytes) : end;
-        this.offset = offset;
-        this.chain = chain;
+  #bytes;
+  #view;
+  #end;
+  /** Nothing comes after: an incomplete record is torn, not damaged. */
+  #last;
+  #contentEnd;
+  offset;
+  chain;
+  stop = 'end';
+  constructor(bytes, offset, end, chain, last) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#end = end;
+    this.#last = last;
+    this.#contentEnd = last ? contentEnd(bytes) : end;
+    this.offset = offset;
+    this.chain = chain;
+  }
+  next() {
+    const { offset } = this;
+    if (offset === this.#end) return undefined;
+    const start = offset + recordHeaderBytes;
+    if (start > this.#end) return this.#incomplete();
+    const length = this.#view.getUint32(offset, true);
+    const headerCrc = this.#view.getUint32(offset + 8, true);
+    if (crc32c(this.#bytes, this.chain, offset, offset + 8) !== headerCrc) {
+      // The header itself was not written to its end: only zeros follow where it should have been.
+      if (this.#contentEnd < start) return this.#incomplete();
+      this.stop = 'damaged';
+      return undefined;
     }
-    next() {
-        const { offset } = this;
-        if (offset === this.#end)
-            return undefined;
-        const start = offset + recordHeaderBytes;
-        if (start > this.#end)
-            return this.#incomplete();
-        const length = this.#view.getUint32(offset, true);
-        const headerCrc = this.#view.getUint32(offset + 8, true);
-        if (crc32c(this.#bytes, this.chain, offset, offset + 8) !== headerCrc) {
-            // The header itself was not written to its end: only zeros follow where it should have been.
-            if (this.#contentEnd < start)
-                return this.#incomplete();
-            this.stop = 'damaged';
-            return undefined;
-        }
-        const end = start + length;
-        const next = end + recordTrailerBytes;
-        if (next > this.#end)
-            return this.#incomplete();
-        const crc = this.#view.getUint32(end, true);
-        const broken = crc32c(this.#bytes, headerCrc, start, end) !== crc || !isEndMark(this.#bytes[next - 1]);
-        if (broken && this.#contentEnd < next)
-            return this.#incomplete();
-        this.offset = next;
-        this.chain = crc;
-        const type = this.#bytes[offset + 4];
-        return { bytes: this.#bytes, offset, type, shard: this.#view.getUint16(offset + 6, true), start, end, crc, broken };
-    }
-    #incomplete() {
-        this.stop = this.#last ? 'torn' : 'damaged';
-        return undefined;
-    }
+    const end = start + length;
+    const next = end + recordTrailerBytes;
+    if (next > this.#end) return this.#incomplete();
+    const crc = this.#view.getUint32(end, true);
+    const broken = crc32c(this.#bytes, headerCrc, start, end) !== crc || !isEndMark(this.#bytes[next - 1]);
+    if (broken && this.#contentEnd < next) return this.#incomplete();
+    this.offset = next;
+    this.chain = crc;
+    const type = this.#bytes[offset + 4];
+    return { bytes: this.#bytes, offset, type, shard: this.#view.getUint16(offset + 6, true), start, end, crc, broken };
+  }
+  #incomplete() {
+    this.stop = this.#last ? 'torn' : 'damaged';
+    return undefined;
+  }
 }
 /** Where the zeros begin that the file ends with. */
 function contentEnd(bytes) {
-    let end = bytes.length;
-    while (end > 0 && bytes[end - 1] === 0)
-        end--;
-    return end;
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end--;
+  return end;
 }
 //# sourceMappingURL=recovery.js.map

@@ -8,12 +8,12 @@
 // After the first failed write or sync the log has failed for ever: every callback that is still
 // waiting, and each later one, gets a WalError of kind 'failed'. The node must stop serving writes.
 export class WalError extends Error {
-    name = 'WalError';
-    kind;
-    constructor(kind, message) {
-        super(message);
-        this.kind = kind;
-    }
+  name = 'WalError';
+  kind;
+  constructor(kind, message) {
+    super(message);
+    this.kind = kind;
+  }
 }
 export const walDefaults = { dir: 'wal', segmentBytes: 64 * 1024 * 1024, cacheBytes: 64 * 1024 * 1024, shardCacheBytes: 32 * 1024 * 1024 };
 //# sourceMappingURL=types.js.map

@@ -9,6 +9,7 @@ import { emptyHardState, ShardLog } from './shard-log.js';
 import { WalError, walDefaults } from './types.js';
 import { mirrorHardState, mirrorNumber } from './vote-mirror.js';
 import { LogShard } from './wal-shard.js';
+
 /** Records give two bytes to a shard's number. */
 const shardsMax = 0xffff;
 /**
@@ -17,290 +18,262 @@ const shardsMax = 0xffff;
  * when files cannot be read. Damage is no error: see {@link OpenedWal} and `WalShard.damage`.
  */
 export function openWal(env, options) {
-    const dir = options.dir ?? walDefaults.dir;
-    try {
-        env.files.makeDir(dir);
-        const found = recover(env.files, dir);
-        if (found.nodeId !== undefined && found.nodeId !== options.nodeId) {
-            throw new WalError('foreign', `the log in ${dir} was written by node ${found.nodeId}, and this is node ${options.nodeId}`);
-        }
-        for (const d of found.damage)
-            env.log.error('The log is damaged.', { ...d });
-        if (found.tornBytes > 0)
-            env.log.info('An incomplete last write was cut from the log.', { bytes: found.tornBytes });
-        const { nodeId, tornBytes, damage } = found;
-        const wal = new NodeWal(env, dir, options, found);
-        return { wal, recovery: { nodeId, found: found.segments.length > 0, tornBytes, damage } };
+  const dir = options.dir ?? walDefaults.dir;
+  try {
+    env.files.makeDir(dir);
+    const found = recover(env.files, dir);
+    if (found.nodeId !== undefined && found.nodeId !== options.nodeId) {
+      throw new WalError('foreign', `the log in ${dir} was written by node ${found.nodeId}, and this is node ${options.nodeId}`);
     }
-    catch (error) {
-        if (error instanceof FilesError)
-            throw new WalError('failed', `${error.path}: ${error.message}`);
-        throw error;
-    }
+    for (const d of found.damage) env.log.error('The log is damaged.', { ...d });
+    if (found.tornBytes > 0) env.log.info('An incomplete last write was cut from the log.', { bytes: found.tornBytes });
+    const { nodeId, tornBytes, damage } = found;
+    const wal = new NodeWal(env, dir, options, found);
+    return { wal, recovery: { nodeId, found: found.segments.length > 0, tornBytes, damage } };
+  } catch (error) {
+    if (error instanceof FilesError) throw new WalError('failed', `${error.path}: ${error.message}`);
+    throw error;
+  }
 }
 /** Whose log it is, for a node that lost its `node.json`. Undefined when there is no log. */
 export function readWalNodeId(files, dir = walDefaults.dir) {
-    for (const name of files.list(dir)) {
-        if (segmentNumber(name) === undefined)
-            continue;
-        const header = decodeHeader(files.readAt(`${dir}/${name}`, 0, headerBytes));
-        if (header !== undefined)
-            return header.nodeId;
-    }
-    return undefined;
+  for (const name of files.list(dir)) {
+    if (segmentNumber(name) === undefined) continue;
+    const header = decodeHeader(files.readAt(`${dir}/${name}`, 0, headerBytes));
+    if (header !== undefined) return header.nodeId;
+  }
+  return undefined;
 }
 class NodeWal {
-    files;
-    dir;
-    writer;
-    #env;
-    #options;
-    #shards = new Map();
-    /** Numbers of shards that exist. */
-    #numbers = new Set();
-    #lost;
-    #cacheBytes;
-    #shardCacheBytes;
-    /** Finished segments, oldest first; the newest one is the writer's. */
-    #segments;
-    /** Changed in the batch under way. */
-    #touched = new Set();
-    #syncing = [];
-    #neededFrom = 0;
-    /** Segments below this one are to be deleted. */
-    #deleteTo = 0;
-    #deleting = false;
-    #cleanedFor = 0;
-    #leftovers;
-    constructor(env, dir, options, found) {
-        this.#env = env;
-        this.files = env.files;
-        this.dir = dir;
-        this.#options = options;
-        this.#lost = found.lost;
-        this.#cacheBytes = options.cacheBytes ?? walDefaults.cacheBytes;
-        this.#shardCacheBytes = options.shardCacheBytes ?? walDefaults.shardCacheBytes;
-        this.#segments = [...found.segments];
-        const next = segmentName((found.segments.at(-1)?.segment ?? 0) + 1);
-        this.#leftovers = found.leftovers.filter((name) => name !== next);
-        for (const log of found.shards)
-            this.#add(log);
-        const start = {
-            dir,
-            nodeId: options.nodeId,
-            segmentBytes: options.segmentBytes ?? walDefaults.segmentBytes,
-            segment: found.segments.at(-1)?.segment ?? 0,
-            end: found.end,
-            chain: found.chain,
-        };
-        this.writer = new LogWriter(env, start, {
-            head: () => this.#head(),
-            mirrorHead: (w) => this.#mirrorHead(w),
-            written: () => this.#written(),
-            durable: () => this.#durable(),
-            failed: (error) => this.#failed(error),
-        });
-        this.#syncing = [...found.shards];
-        this.writer.syncFound();
-        // Shards of which nothing but a hard state is left: their log is gone.
-        for (const name of found.lost?.hardStates.keys() ?? [])
-            this.shard(name);
-        this.#metrics();
+  files;
+  dir;
+  writer;
+  #env;
+  #options;
+  #shards = new Map();
+  /** Numbers of shards that exist. */
+  #numbers = new Set();
+  #lost;
+  #cacheBytes;
+  #shardCacheBytes;
+  /** Finished segments, oldest first; the newest one is the writer's. */
+  #segments;
+  /** Changed in the batch under way. */
+  #touched = new Set();
+  #syncing = [];
+  #neededFrom = 0;
+  /** Segments below this one are to be deleted. */
+  #deleteTo = 0;
+  #deleting = false;
+  #cleanedFor = 0;
+  #leftovers;
+  constructor(env, dir, options, found) {
+    this.#env = env;
+    this.files = env.files;
+    this.dir = dir;
+    this.#options = options;
+    this.#lost = found.lost;
+    this.#cacheBytes = options.cacheBytes ?? walDefaults.cacheBytes;
+    this.#shardCacheBytes = options.shardCacheBytes ?? walDefaults.shardCacheBytes;
+    this.#segments = [...found.segments];
+    const next = segmentName((found.segments.at(-1)?.segment ?? 0) + 1);
+    this.#leftovers = found.leftovers.filter((name) => name !== next);
+    for (const log of found.shards) this.#add(log);
+    const start = {
+      dir,
+      nodeId: options.nodeId,
+      segmentBytes: options.segmentBytes ?? walDefaults.segmentBytes,
+      segment: found.segments.at(-1)?.segment ?? 0,
+      end: found.end,
+      chain: found.chain,
+    };
+    this.writer = new LogWriter(env, start, {
+      head: () => this.#head(),
+      mirrorHead: (w) => this.#mirrorHead(w),
+      written: () => this.#written(),
+      durable: () => this.#durable(),
+      failed: (error) => this.#failed(error),
+    });
+    this.#syncing = [...found.shards];
+    this.writer.syncFound();
+    // Shards of which nothing but a hard state is left: their log is gone.
+    for (const name of found.lost?.hardStates.keys() ?? []) this.shard(name);
+    this.#metrics();
+  }
+  #metrics() {
+    const { metrics } = this.#env;
+    metrics.gaugeFn('starmesh_wal_pending_bytes', 'Bytes of the log that are not yet durable.', {}, () => this.pendingBytes);
+    metrics.gaugeFn('starmesh_wal_disk_bytes', 'Size of the log on disk.', {}, () => this.diskBytes);
+    metrics.gaugeFn('starmesh_wal_cache_bytes', 'Log entries kept in memory.', {}, () => this.#cached());
+    metrics.gaugeFn('starmesh_wal_failed', '1 when the disk has refused a write or sync of the log.', {}, () =>
+      this.writer.failure?.kind === 'failed' ? 1 : 0,
+    );
+  }
+  shards() {
+    return [...this.#shards.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+  shard(name) {
+    const known = this.#shards.get(name);
+    if (known !== undefined) return known;
+    let number = 1;
+    while (this.#numbers.has(number)) number++;
+    assert(number <= shardsMax, 'wal: too many shards');
+    const log = new ShardLog(name, number);
+    if (this.#lost !== undefined) {
+      // Whether the log knew this shard is not known any more.
+      log.damage = this.#lost.damage;
+      log.hardState = this.#lost.hardStates.get(name) ?? emptyHardState;
     }
-    #metrics() {
-        const { metrics } = this.#env;
-        metrics.gaugeFn('starmesh_wal_pending_bytes', 'Bytes of the log that are not yet durable.', {}, () => this.pendingBytes);
-        metrics.gaugeFn('starmesh_wal_disk_bytes', 'Size of the log on disk.', {}, () => this.diskBytes);
-        metrics.gaugeFn('starmesh_wal_cache_bytes', 'Log entries kept in memory.', {}, () => this.#cached());
-        metrics.gaugeFn('starmesh_wal_failed', '1 when the disk has refused a write or sync of the log.', {}, () => this.writer.failure?.kind === 'failed' ? 1 : 0);
+    if (this.writer.failure !== undefined) return this.#add(log);
+    this.writer.begin();
+    const shard = this.#add(log);
+    this.writer.record(recordType.shard, number, (w) => writeShardState(w, log.state()));
+    return shard;
+  }
+  #add(log) {
+    const shard = new LogShard(this, log);
+    this.#shards.set(log.name, shard);
+    this.#numbers.add(log.number);
+    return shard;
+  }
+  /** For `LogShard`. */
+  find(name) {
+    return this.#shards.get(name)?.log;
+  }
+  touch(log) {
+    this.#touched.add(log);
+  }
+  forget(log) {
+    log.dropped = true;
+    this.#shards.delete(log.name);
+    this.#numbers.delete(log.number);
+    this.#touched.delete(log);
+  }
+  flush() {
+    this.writer.flush();
+  }
+  sync(done) {
+    this.writer.whenDurable(done);
+  }
+  get pendingBytes() {
+    return this.writer.pendingBytes;
+  }
+  get diskBytes() {
+    let total = this.writer.segmentEnd;
+    for (const s of this.#segments) if (s.segment !== this.writer.segment) total += s.bytes;
+    return total;
+  }
+  get failure() {
+    return this.writer.failure;
+  }
+  close(done) {
+    this.writer.close(done);
+  }
+  #head() {
+    const last = this.#segments.at(-1);
+    const previous = this.writer.segment - 1;
+    if (previous > 0 && last?.segment !== previous)
+      this.#segments.push({ segment: previous, bytes: this.files.size(`${this.dir}/${segmentName(previous)}`) });
+    for (const { log } of this.#shards.values()) this.writer.headRecord(recordType.shard, log.number, (w) => writeShardState(w, log.state()));
+  }
+  #mirrorHead(w) {
+    for (const { log } of this.#shards.values()) mirrorHardState(w, log.name, log.hardState);
+  }
+  #written() {
+    for (const log of this.#touched) {
+      log.writtenIndex = log.lastIndex;
+      log.syncingIndex = log.lastIndex;
     }
-    shards() {
-        return [...this.#shards.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#syncing = [...this.#touched];
+    this.#touched.clear();
+    this.#neededFrom = this.#oldestNeeded();
+    this.trimCache();
+  }
+  #durable() {
+    for (const log of this.#syncing) log.durableIndex = log.syncingIndex;
+    this.#syncing = [];
+    this.#deleteBelow(this.#neededFrom);
+  }
+  /** The oldest segment with an entry that some shard still has. */
+  #oldestNeeded() {
+    let oldest = this.writer.segment;
+    for (const { log } of this.#shards.values()) oldest = Math.min(oldest, log.index.firstSegment() ?? oldest);
+    return oldest;
+  }
+  #deleteBelow(segment) {
+    const { durableSegment } = this.writer;
+    if (durableSegment !== this.#cleanedFor) {
+      this.#cleanedFor = durableSegment;
+      this.#attempt(() => this.#deleteStale(durableSegment));
     }
-    shard(name) {
-        const known = this.#shards.get(name);
-        if (known !== undefined)
-            return known;
-        let number = 1;
-        while (this.#numbers.has(number))
-            number++;
-        assert(number <= shardsMax, 'wal: too many shards');
-        const log = new ShardLog(name, number);
-        if (this.#lost !== undefined) {
-            // Whether the log knew this shard is not known any more.
-            log.damage = this.#lost.damage;
-            log.hardState = this.#lost.hardStates.get(name) ?? emptyHardState;
-        }
-        if (this.writer.failure !== undefined)
-            return this.#add(log);
-        this.writer.begin();
-        const shard = this.#add(log);
-        this.writer.record(recordType.shard, number, (w) => writeShardState(w, log.state()));
-        return shard;
+    this.#deleteTo = Math.max(this.#deleteTo, segment);
+    if (!this.#deleting) this.#deleteNext();
+  }
+  /** One by one, each durably gone before the next: a crash must not leave a gap that looks like a loss. */
+  #deleteNext() {
+    const oldest = this.#segments[0];
+    if (oldest === undefined || oldest.segment >= this.#deleteTo || this.writer.failure !== undefined) return;
+    this.#attempt(() => {
+      this.files.remove(`${this.dir}/${segmentName(oldest.segment)}`);
+      this.#segments.shift();
+      this.#deleting = true;
+      this.files.syncDir(this.dir, (error) => {
+        this.#deleting = false;
+        if (error === undefined) this.#deleteNext();
+        else this.#notDeleted(error);
+      });
+    });
+  }
+  /** Leftovers, and mirrors of older segments: the newest one's head is durable now. */
+  #deleteStale(newest) {
+    const stale = this.files.list(this.dir).filter((name) => this.#leftovers.includes(name) || (mirrorNumber(name) ?? newest) < newest);
+    this.#leftovers = [];
+    for (const name of stale) this.files.remove(`${this.dir}/${name}`);
+  }
+  #attempt(act) {
+    try {
+      act();
+    } catch (error) {
+      if (!(error instanceof FilesError)) throw error;
+      this.#notDeleted(error);
     }
-    #add(log) {
-        const shard = new LogShard(this, log);
-        this.#shards.set(log.name, shard);
-        this.#numbers.add(log.number);
-        return shard;
+  }
+  /** Nothing is wrong with the log; the files are tried again later or at the next start. */
+  #notDeleted(error) {
+    this.#env.log.warn('A file of the log could not be deleted.', { path: error.path, error: error.message });
+  }
+  #cached() {
+    let total = 0;
+    for (const { log } of this.#shards.values()) total += log.cache.bytes;
+    return total;
+  }
+  /** Forgets the oldest entries in memory until the bounds hold; never ones that are not in a file yet. */
+  trimCache() {
+    let total = 0;
+    for (const { log } of this.#shards.values()) {
+      trim(log, this.#shardCacheBytes);
+      total += log.cache.bytes;
     }
-    /** For `LogShard`. */
-    find(name) {
-        return this.#shards.get(name)?.log;
+    while (total > this.#cacheBytes) {
+      let largest;
+      for (const { log } of this.#shards.values()) if (largest === undefined || log.cache.bytes > largest.cache.bytes) largest = log;
+      if (largest === undefined) return;
+      const before = largest.cache.bytes;
+      trim(largest, Math.max(0, before - Math.max(total - this.#cacheBytes, this.#cacheBytes >> 4)));
+      if (largest.cache.bytes === before) return;
+      total -= before - largest.cache.bytes;
     }
-    touch(log) {
-        this.#touched.add(log);
-    }
-    forget(log) {
-        log.dropped = true;
-        this.#shards.delete(log.name);
-        this.#numbers.delete(log.number);
-        this.#touched.delete(log);
-    }
-    flush() {
-        this.writer.flush();
-    }
-    sync(done) {
-        this.writer.whenDurable(done);
-    }
-    get pendingBytes() {
-        return this.writer.pendingBytes;
-    }
-    get diskBytes() {
-        let total = this.writer.segmentEnd;
-        for (const s of this.#segments)
-            if (s.segment !== this.writer.segment)
-                total += s.bytes;
-        return total;
-    }
-    get failure() {
-        return this.writer.failure;
-    }
-    close(done) {
-        this.writer.close(done);
-    }
-    #head() {
-        const last = this.#segments.at(-1);
-        const previous = this.writer.segment - 1;
-        if (previous > 0 && last?.segment !== previous)
-            this.#segments.push({ segment: previous, bytes: this.files.size(`${this.dir}/${segmentName(previous)}`) });
-        for (const { log } of this.#shards.values())
-            this.writer.headRecord(recordType.shard, log.number, (w) => writeShardState(w, log.state()));
-    }
-    #mirrorHead(w) {
-        for (const { log } of this.#shards.values())
-            mirrorHardState(w, log.name, log.hardState);
-    }
-    #written() {
-        for (const log of this.#touched) {
-            log.writtenIndex = log.lastIndex;
-            log.syncingIndex = log.lastIndex;
-        }
-        this.#syncing = [...this.#touched];
-        this.#touched.clear();
-        this.#neededFrom = this.#oldestNeeded();
-        this.trimCache();
-    }
-    #durable() {
-        for (const log of this.#syncing)
-            log.durableIndex = log.syncingIndex;
-        this.#syncing = [];
-        this.#deleteBelow(this.#neededFrom);
-    }
-    /** The oldest segment with an entry that some shard still has. */
-    #oldestNeeded() {
-        let oldest = this.writer.segment;
-        for (const { log } of this.#shards.values())
-            oldest = Math.min(oldest, log.index.firstSegment() ?? oldest);
-        return oldest;
-    }
-    #deleteBelow(segment) {
-        const { durableSegment } = this.writer;
-        if (durableSegment !== this.#cleanedFor) {
-            this.#cleanedFor = durableSegment;
-            this.#attempt(() => this.#deleteStale(durableSegment));
-        }
-        this.#deleteTo = Math.max(this.#deleteTo, segment);
-        if (!this.#deleting)
-            this.#deleteNext();
-    }
-    /** One by one, each durably gone before the next: a crash must not leave a gap that looks like a loss. */
-    #deleteNext() {
-        const oldest = this.#segments[0];
-        if (oldest === undefined || oldest.segment >= this.#deleteTo || this.writer.failure !== undefined)
-            return;
-        this.#attempt(() => {
-            this.files.remove(`${this.dir}/${segmentName(oldest.segment)}`);
-            this.#segments.shift();
-            this.#deleting = true;
-            this.files.syncDir(this.dir, (error) => {
-                this.#deleting = false;
-                if (error === undefined)
-                    this.#deleteNext();
-                else
-                    this.#notDeleted(error);
-            });
-        });
-    }
-    /** Leftovers, and mirrors of older segments: the newest one's head is durable now. */
-    #deleteStale(newest) {
-        const stale = this.files.list(this.dir).filter((name) => this.#leftovers.includes(name) || (mirrorNumber(name) ?? newest) < newest);
-        this.#leftovers = [];
-        for (const name of stale)
-            this.files.remove(`${this.dir}/${name}`);
-    }
-    #attempt(act) {
-        try {
-            act();
-        }
-        catch (error) {
-            if (!(error instanceof FilesError))
-                throw error;
-            this.#notDeleted(error);
-        }
-    }
-    /** Nothing is wrong with the log; the files are tried again later or at the next start. */
-    #notDeleted(error) {
-        this.#env.log.warn('A file of the log could not be deleted.', { path: error.path, error: error.message });
-    }
-    #cached() {
-        let total = 0;
-        for (const { log } of this.#shards.values())
-            total += log.cache.bytes;
-        return total;
-    }
-    /** Forgets the oldest entries in memory until the bounds hold; never ones that are not in a file yet. */
-    trimCache() {
-        let total = 0;
-        for (const { log } of this.#shards.values()) {
-            trim(log, this.#shardCacheBytes);
-            total += log.cache.bytes;
-        }
-        while (total > this.#cacheBytes) {
-            let largest;
-            for (const { log } of this.#shards.values())
-                if (largest === undefined || log.cache.bytes > largest.cache.bytes)
-                    largest = log;
-            if (largest === undefined)
-                return;
-            const before = largest.cache.bytes;
-            trim(largest, Math.max(0, before - Math.max(total - this.#cacheBytes, this.#cacheBytes >> 4)));
-            if (largest.cache.bytes === before)
-                return;
-            total -= before - largest.cache.bytes;
-        }
-    }
-    #failed(error) {
-        this.#env.log.error('The log has failed; this node takes no more writes.', { error: error.message });
-        this.#options.onFailure?.(error);
-    }
+  }
+  #failed(error) {
+    this.#env.log.error('The log has failed; this node takes no more writes.', { error: error.message });
+    this.#options.onFailure?.(error);
+  }
 }
 function trim(log, bytes) {
-    while (log.cache.bytes > bytes) {
-        const first = log.cache.firstIndex;
-        if (first === undefined || first > log.writtenIndex)
-            return;
-        log.cache.shift();
-    }
+  while (log.cache.bytes > bytes) {
+    const first = log.cache.firstIndex;
+    if (first === undefined || first > log.writtenIndex) return;
+    log.cache.shift();
+  }
 }
 //# sourceMappingURL=wal.js.map
