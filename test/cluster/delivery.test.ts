@@ -141,3 +141,83 @@ async function run(command: string, args: readonly string[]): Promise<{ readonly
     child.kill('SIGKILL');
   }
 }
+
+const coreMetrics = ['last_intercepted_trans', 'weight', 'replicants', 'server_mql'];
+const replicantMetrics = ['lag', 'bootstrap_time', 'bootstrap_num_keys', 'message_queue_len', 'replayq_len'];
+const ownMetrics = [
+  'starmesh_event_loop_delay_seconds',
+  'starmesh_memory_bytes',
+  'starmesh_connections',
+  'starmesh_sessions',
+  'starmesh_subscriptions',
+  'starmesh_routes',
+  'starmesh_retained_messages',
+  'starmesh_forward_peer_sent_total',
+  'starmesh_forward_peer_dropped_total',
+  'emqx_messages_received',
+  'emqx_connections_count',
+];
+
+test('the metrics page of each node has the set of its role, per shard', async () => {
+  for (const node of cluster.nodes) {
+    const [has, hasNot] = node.role === 'core' ? [coreMetrics, replicantMetrics] : [replicantMetrics, coreMetrics];
+    const labels = [`node="${node.name}"`];
+    for (const name of has) {
+      for (const shard of ['cluster', 'route', 'retain']) {
+        assert.equal((await node.metric(`emqx_mria_${name}`, ...labels, `shard="${shard}"`)).length, 1, `${name} of ${shard} on ${node.shortName}`);
+      }
+    }
+    for (const name of hasNot) assert.deepEqual(await node.metric(`emqx_mria_${name}`), [], `${name} on ${node.shortName}`);
+    for (const name of ownMetrics) assert.ok((await node.metric(name)).length > 0, `${name} on ${node.shortName}`);
+    if (node.role === 'replicant') assert.deepEqual(await node.metric('starmesh_replica_state', 'shard="route"', 'state="normal"'), [1]);
+    else {
+      assert.equal((await node.metric('starmesh_raft_term', 'shard="registry-3"')).length, 1);
+      assert.ok((await node.metric('starmesh_wal_sync_seconds_count'))[0]);
+    }
+  }
+  const leaders = await Promise.all(cluster.cores.map((n) => n.metric('starmesh_raft_leader', 'shard="route"')));
+  assert.equal(
+    leaders.flat().reduce((sum, n) => sum + n, 0),
+    1,
+  );
+  const served = await Promise.all(cluster.cores.map((n) => n.metric('emqx_mria_replicants', 'shard="route"')));
+  assert.equal(
+    served.flat().reduce((sum, n) => sum + n, 0),
+    2,
+    'each replicant follows one core',
+  );
+});
+
+interface RlogData {
+  readonly role: string;
+  readonly shards: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly shards_in_sync: readonly string[];
+  readonly shards_down: readonly string[];
+}
+
+test('the control socket tells the state of the log, the members and the routes', async () => {
+  const [core, replicant] = [cluster.node('core3'), cluster.node('replicant1')];
+  const onCore = (await core.ctl('rlog', 'status')).data as RlogData;
+  assert.equal(onCore.role, 'core');
+  assert.deepEqual(onCore.shards_down, []);
+  assert.equal(onCore.shards_in_sync.length, 7);
+  for (const field of ['state', 'term', 'last_intercepted_trans', 'commit_index', 'weight', 'replicants', 'server_mql']) {
+    assert.ok(onCore.shards.route !== undefined && field in onCore.shards.route, field);
+  }
+  const onReplicant = (await replicant.ctl('eval', 'mria_rlog:status().')).data as RlogData;
+  assert.equal(onReplicant.role, 'replicant');
+  assert.deepEqual(onReplicant.shards_in_sync, ['cluster', 'route', 'retain']);
+  assert.deepEqual(onReplicant.shards_down, ['registry-0', 'registry-1', 'registry-2', 'registry-3']);
+  assert.equal(onReplicant.shards.route?.state, 'normal');
+  assert.ok(String(onReplicant.shards.route?.upstream).startsWith('core'));
+  const members = (await replicant.ctl('cluster', 'status')).data as { readonly running_nodes: readonly string[] };
+  assert.deepEqual(members.running_nodes, cluster.nodes.map((n) => n.name).sort());
+  const client = await TestClient.connect(replicant, { clientId: 'listed', username: 'somebody' });
+  await client.subscribe('listed/+', 1);
+  assert.match((await core.ctl('topics', 'list')).text, /^listed\/\+ -> replicant1@127\.0\.0\.1$/m);
+  assert.match((await replicant.ctl('clients', 'list')).text, /Client\(listed, username=somebody/);
+  const shown = (await replicant.ctl('clients', 'show', 'listed')).data as { readonly subscriptions_cnt: number };
+  assert.equal(shown.subscriptions_cnt, 1);
+  assert.equal((await core.ctl('clients', 'kick', 'nobody')).ok, false);
+  await client.close();
+});

@@ -122,10 +122,7 @@ test('a port in use and a data directory in use end the start with one sentence'
     const second = node.twin();
     second.start();
     assert.equal(await second.exited(), 1);
-    assert.match(
-      second.lines.join('\n'),
-      /the data directory .* is in use by process \d+/,
-    );
+    assert.match(second.lines.join('\n'), /the data directory .* is in use by process \d+/);
     assert.ok(existsSync(join(node.dataDir, 'lock')), 'the lock of the one that runs stays');
     assert.equal(await node.stop(), 0);
     const blocker = createServer().listen(node.mqttPort, '127.0.0.1');
