@@ -59,7 +59,8 @@ function endOfLife(supervised: boolean): Promise<void> {
     };
     process.on('SIGTERM', onSignal);
     // Ctrl-C in a terminal reaches the whole group; under a supervisor it is the supervisor's to say when.
-    process.on('SIGINT', supervised ? () => {} : onSignal);
+    // A closed terminal is the same, and without a handler it would be the end at once.
+    for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, supervised ? () => {} : onSignal);
     if (!supervised) return;
     process.stdin.on('end', resolve).on('close', resolve).on('error', resolve).resume();
     // Nobody reads our output any more either: writing to a closed pipe must not be the end of us first.

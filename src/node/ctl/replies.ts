@@ -73,14 +73,18 @@ function replicaData(s: ReplicaShardStatus): Readonly<Record<string, unknown>> {
     last_imported_trans: s.lastImportedTrans,
     applied_index: s.appliedIndex,
     lag: s.lag,
-    lag_ms: s.lagMs,
+    lag_ms: Math.round(s.lagMs),
     replayq_len: s.replayqLen,
     message_queue_len: s.messageQueueLen,
-    bootstrap_time: s.bootstrapTimeMs ?? null,
+    bootstrap_time: rounded(s.bootstrapTimeMs),
     bootstrap_num_keys: s.bootstrapNumKeys ?? null,
     bootstraps: s.bootstraps,
     resumes: s.resumes,
   };
+}
+
+function rounded(ms: number | undefined): number | null {
+  return ms === undefined ? null : Math.round(ms);
 }
 
 /** `ctl rlog status` as people read it. */
@@ -107,9 +111,11 @@ export function rlogReply(status: RlogStatus): CtlReply {
       );
     } else if ('replica' in shard) {
       const s = shard.replica;
-      const bootstrap = [s.bootstrapTimeMs ?? '-', s.bootstrapNumKeys ?? '-'];
+      const bootstrap = [rounded(s.bootstrapTimeMs) ?? '-', s.bootstrapNumKeys ?? '-'];
       replica.push(
-        [shard.shard, s.state, s.upstream ?? '-', s.lastImportedTrans, s.lag, s.lagMs, s.replayqLen, s.messageQueueLen, ...bootstrap].map(String),
+        [shard.shard, s.state, s.upstream ?? '-', s.lastImportedTrans, s.lag, Math.round(s.lagMs), s.replayqLen, s.messageQueueLen, ...bootstrap].map(
+          String,
+        ),
       );
     } else down.push(shard.shard);
   }

@@ -38,11 +38,13 @@ class LineDisplay implements Display {
 
   show(nodes: readonly NodeProcess[]): void {
     for (const node of nodes) {
-      const { shortName, role, mqttPort, clusterPort } = node.plan;
+      const { shortName, role, mqttPort, httpPort, clusterPort } = node.plan;
       const { shown } = node;
       if (this.#shown.get(shortName) === shown) continue;
       this.#shown.set(shortName, shown);
-      this.line(`${shortName}: ${shown} (${role}, MQTT ${mqttPort}, cluster ${clusterPort}${node.pid === undefined ? '' : `, pid ${node.pid}`})`);
+      this.line(
+        `${shortName}: ${shown} (${role}, MQTT ${mqttPort}, HTTP ${httpPort}, cluster ${clusterPort}${node.pid === undefined ? '' : `, pid ${node.pid}`})`,
+      );
     }
   }
 }
@@ -74,10 +76,13 @@ class TableDisplay implements Display {
 }
 
 function tableOf(nodes: readonly NodeProcess[]): string {
-  const table = new Table({ head: ['node', 'role', 'state', 'shards', 'MQTT', 'cluster', 'pid'], style: { compact: true, head: [], border: [] } });
+  const table = new Table({
+    head: ['node', 'role', 'state', 'shards', 'MQTT', 'HTTP', 'cluster', 'pid'],
+    style: { compact: true, head: [], border: [] },
+  });
   for (const node of nodes) {
-    const { shortName, role, mqttPort, clusterPort } = node.plan;
-    table.push([shortName, role, node.shown, node.health.shards, mqttPort, clusterPort, node.pid ?? '-']);
+    const { shortName, role, mqttPort, httpPort, clusterPort } = node.plan;
+    table.push([shortName, role, node.shown, node.health.shards, mqttPort, httpPort, clusterPort, node.pid ?? '-']);
   }
   return table.toString();
 }

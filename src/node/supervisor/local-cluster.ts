@@ -54,6 +54,7 @@ export class LocalCluster {
   /** Replicants first, so that the cores still see them leave; what does not leave in time is killed. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    for (const node of this.nodes) node.expectEnd();
     const deadline = setTimeout(() => this.kill(), stopMsMax);
     for (const role of ['replicant', 'core'] as const) {
       await Promise.all(this.nodes.filter((n) => n.plan.role === role).map((n) => n.stop()));

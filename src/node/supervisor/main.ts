@@ -1,5 +1,7 @@
 // `npm start`: a local cluster of several node processes, with nothing to configure.
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { sentence } from '../cli/sentence.js';
@@ -22,6 +24,8 @@ export interface Surroundings {
 
 const home = fileURLToPath(new URL('../../../', import.meta.url));
 const parentCheckMs = 1000;
+const secondCheckMs = 200;
+const secondGraceMs = 3000;
 
 /** Runs until a signal; resolves with the exit status. */
 export async function main(argv: readonly string[], surroundings: Partial<Surroundings> = {}): Promise<number> {
@@ -63,18 +67,24 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
-// The same shape on other ports would have two processes on one data directory.
+// The same shape on other ports would have two processes on one data directory. Nodes whose
+// supervisor was just killed need a moment to notice.
 async function refuseSecond(nodes: readonly PlannedNode[]): Promise<void> {
-  for (const node of nodes) {
-    const running = await ask(ctlSocketPath(node.dataDir), ['status'], parentCheckMs).then(
-      () => true,
-      () => false,
-    );
-    if (running)
+  for (let waited = 0; ; waited += secondCheckMs) {
+    const running = await firstRunning(nodes);
+    if (running === undefined) return;
+    if (waited >= secondGraceMs) {
       throw new Error(
-        `${node.shortName} of this shape is running already (${node.dataDir}); stop that cluster first, or choose other numbers of --cores and --replicants`,
+        `${running.shortName} of this shape is running already (${running.dataDir}); stop that cluster first, or choose other numbers of --cores and --replicants`,
       );
+    }
+    await sleep(secondCheckMs);
   }
+}
+
+async function firstRunning(nodes: readonly PlannedNode[]): Promise<PlannedNode | undefined> {
+  const answers = await Promise.allSettled(nodes.map((node) => ask(ctlSocketPath(node.dataDir), ['status'], parentCheckMs)));
+  return nodes.find((_, i) => answers[i]?.status === 'fulfilled');
 }
 
 function supervise(options: LocalOptions, nodes: readonly PlannedNode[], program: string): Promise<number> {
@@ -119,17 +129,30 @@ function supervise(options: LocalOptions, nodes: readonly PlannedNode[], program
   });
 }
 
-// A killed npm sends no signal; nobody could stop the cluster any more.
+// A killed npm sends no signal; nobody could stop the cluster any more. Between npm and us there may be
+// a shell, which does not end with npm.
 function watchNpm(gone: () => void): NodeJS.Timeout | undefined {
   if (process.env.npm_lifecycle_event !== 'start') return undefined;
   const parent = process.ppid;
+  const grandparent = parentOf(parent);
   const timer = setInterval(() => {
-    if (process.ppid === parent) return;
+    if (process.ppid === parent && parentOf(parent) === grandparent) return;
     clearInterval(timer);
     gone();
   }, parentCheckMs);
   timer.unref();
   return timer;
+}
+
+/** Where the operating system tells; undefined elsewhere. */
+function parentOf(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The name in parentheses may contain anything.
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return undefined;
+  }
 }
 
 // Settings meant for one node would make all five the same node.

@@ -113,9 +113,14 @@ export class NodeProcess {
     }
   }
 
+  /** From now on an end is the wanted one: a signal to the whole process group reaches the node before we ask. */
+  expectEnd(): void {
+    this.#stopping = true;
+  }
+
   /** Asks the node to leave; resolves when its process is gone. */
   stop(): Promise<void> {
-    this.#stopping = true;
+    this.expectEnd();
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     if (this.#state !== 'running') {
       this.#state = 'stopped';

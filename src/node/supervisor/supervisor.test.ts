@@ -172,7 +172,7 @@ test('the display: a table redrawn in place on a terminal, lines elsewhere', () 
   const pipe = createDisplay({ write }, 1);
   pipe.show(nodes);
   pipe.show(nodes);
-  assert.equal(out, 'core1: stopped (core, MQTT 1883, cluster 4370)\n');
+  assert.equal(out, 'core1: stopped (core, MQTT 1883, HTTP 18083, cluster 4370)\n');
 });
 
 test('a cluster starts, is ready, restarts a killed node, and a signal stops all of it', async (t) => {

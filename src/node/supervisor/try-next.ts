@@ -14,6 +14,8 @@ export function tryNext(nodes: readonly PlannedNode[]): string {
     'The same with MQTT.js, which is in this checkout:',
     `  npx mqtt sub -h 127.0.0.1 -p ${to.mqttPort} -t 'demo/#' -v`,
     `  npx mqtt pub -h 127.0.0.1 -p ${from.mqttPort} -t demo/hello -m 'it works'`,
+    'Metrics for Prometheus:',
+    `  curl http://127.0.0.1:${to.httpPort}/api/v5/prometheus/stats`,
     'Look inside, and end a node to see it come back:',
     `  npx starmesh ctl rlog status --node ${to.shortName}`,
     `  kill -9 PID`,
