@@ -76,8 +76,9 @@ export class TcpListener implements ConnectionHome {
   stop(done: () => void): void {
     const listening = this.#listening;
     this.#listening = undefined;
-    if (listening === undefined) done();
-    else listening.close(done);
+    // Not waited for: the transport may report the end only when the last connection is gone.
+    listening?.close(() => {});
+    this.#env.clock.endOfTurn(done);
   }
 
   /** Cuts off every connection of this listener. */
