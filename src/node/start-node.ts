@@ -11,6 +11,7 @@ import type { StarmeshConfig } from './config/config.js';
 import { createNode, type NodeOptions, type StarmeshNode } from './create-node.js';
 import { ctlHandlers } from './ctl/node-handlers.js';
 import { type CtlServer, startCtlServer } from './ctl-server.js';
+import { type DiskWatch, watchDisk } from './disk-watch.js';
 import { nodeOptions, refusals, warnings } from './node-options.js';
 import { cannotListen, probe } from './ports.js';
 
@@ -62,6 +63,7 @@ class Run implements RunningNode {
   #node: StarmeshNode | undefined;
   #admin: AdminServer | undefined;
   #ctl: CtlServer | undefined;
+  #disk: DiskWatch | undefined;
   #cluster: NetAddress | undefined;
   #stopping: Promise<void> | undefined;
   #served: () => void = () => {};
@@ -93,6 +95,7 @@ class Run implements RunningNode {
     const config = this.#config;
     // MQTT ports open only when the node serves; that they are free is better known now.
     for (const l of config.listeners) await probe(this.#env.net, `listeners.${l.type}.${l.name}`, l.bind);
+    this.#disk = await watchDisk(resolve(config.node.dataDir), this.#env, (error) => this.#fatal(error));
     const cookie = config.node.cookie ?? toHex(this.#env.random.bytes(32));
     await this.#startNode(nodeOptions(config, cookie, (error) => this.#fatal(error)));
     const node = this.#node;
@@ -154,6 +157,7 @@ class Run implements RunningNode {
   }
 
   async #stopInOrder(): Promise<void> {
+    this.#disk?.stop();
     await this.#ctl?.close();
     const node = this.#node;
     if (node !== undefined) await new Promise<void>((done) => node.stop(done));
