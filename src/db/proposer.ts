@@ -8,6 +8,7 @@ import { emptyBytes } from '#base/bytes.js';
 import { utf8Decode } from '#base/utf8.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
+import type { Histogram } from '#env/metrics.js';
 import type { Links } from '#link/api.js';
 import { type Until, type WriteDone, WriteFailure, type WriteOptions, type WriteResult } from './api.js';
 import type { DbBounds } from './bounds.js';
@@ -41,13 +42,18 @@ interface Caller {
   readonly done: WriteDone;
   readonly until: Until;
   readonly deadlineAt: number;
+  readonly startedAt: number;
 }
+
+/** Seconds. */
+const latencyBuckets: readonly number[] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 const noResult: WriteResult = { index: 0, reply: emptyBytes };
 
 export class Proposer {
   readonly #o: ProposerOptions;
   readonly #queue: ProposerQueue<Caller> = new ProposerQueue();
+  readonly #latency: Histogram;
   #incarnation = 0;
   #scheduled = false;
   #retryTimer: Timer | undefined;
@@ -60,6 +66,8 @@ export class Proposer {
 
   constructor(options: ProposerOptions) {
     this.#o = options;
+    const help = 'Time from handing in a write to the answer of its leader: committed, or refused.';
+    this.#latency = options.env.metrics.histogram('starmesh_proposal_seconds', help, latencyBuckets, { shard: options.shard });
   }
 
   get pending(): number {
@@ -73,8 +81,9 @@ export class Proposer {
       return done(new WriteFailure('refused', `more than ${bounds.pendingProposalsMax} writes wait for shard ${this.#o.shard}`), noResult);
     }
     const until = options.until ?? 'committed';
-    const deadlineAt = env.clock.now() + (options.deadlineMs ?? bounds.proposalDeadlineMs);
-    this.#queue.push(kind, body, until === 'effective', deadlineAt, { done, until, deadlineAt });
+    const startedAt = env.clock.now();
+    const deadlineAt = startedAt + (options.deadlineMs ?? bounds.proposalDeadlineMs);
+    this.#queue.push(kind, body, until === 'effective', deadlineAt, { done, until, deadlineAt, startedAt });
     this.#armDeadline(deadlineAt);
     this.#schedule();
   }
@@ -174,6 +183,7 @@ export class Proposer {
 
   #finish(caller: Caller | undefined, a: Answer): void {
     if (caller === undefined) return;
+    this.#latency.observe((this.#o.env.clock.now() - caller.startedAt) / 1000);
     const result = { index: a.index, reply: a.reply };
     switch (a.code) {
       case answer.refused:
