@@ -85,12 +85,9 @@ test('logger: lines of JSON from the level on, secrets replaced', () => {
   log.warn('Something happened.', { password: 'hunter2', count: 3 });
   log.level = 'debug';
   log.debug('seen');
-  const [first, second] = lines.map((l) => JSON.parse(l) as Record<string, unknown>);
-  assert.deepEqual(
-    [first?.['level'], first?.['msg'], first?.['node'], first?.['count'], first?.['password']],
-    ['warn', 'Something happened.', 'core1', 3, '[redacted]'],
-  );
-  assert.equal(second?.['msg'], 'seen');
+  const [first, second] = lines.map((l) => JSON.parse(l) as { readonly [key: string]: unknown });
+  assert.deepEqual([first?.level, first?.msg, first?.node, first?.count, first?.password], ['warn', 'Something happened.', 'core1', 3, '[redacted]']);
+  assert.equal(second?.msg, 'seen');
   assert.equal(lines.length, 2);
 });
 

@@ -136,7 +136,6 @@ class LmdbStore implements TableStore {
 
   write(batch: readonly TableWrite[], committed: Committed): void {
     assert(!this.#closed && this.#closing === undefined, 'tables: the store is closed');
-    for (const { key } of batch) assert(key.length > 0 && key.length <= tableKeyBytesMax, 'tables: key of a length that the store does not take');
     this.#queue.push({ batch, committed, visible: false });
     if (this.#queue.length === 1) this.#next();
   }
@@ -148,9 +147,10 @@ class LmdbStore implements TableStore {
       this.#maybeClose();
       return;
     }
-    if (this.#failure !== undefined || job.batch.length === 0) {
+    const refused = this.#failure ?? badKey(job.batch);
+    if (refused !== undefined || job.batch.length === 0) {
       this.#writing = job;
-      setImmediate(() => this.#done(job, this.#failure));
+      setImmediate(() => this.#done(job, refused));
       return;
     }
     this.#writing = job;
@@ -252,3 +252,11 @@ interface CommitError extends Error {
 const firstKey = Uint8Array.of(0);
 /** Above every key: longer than any that starts the same. */
 const highest = new Uint8Array(tableKeyBytesMax).fill(255);
+
+function badKey(batch: readonly TableWrite[]): TablesError | undefined {
+  for (const { key } of batch) {
+    if (key.length === 0 || key.length > tableKeyBytesMax)
+      return new TablesError(`a key has ${key.length} bytes, 1 to ${tableKeyBytesMax} are allowed`);
+  }
+  return undefined;
+}

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { byteString, compareBytes, fromByteString } from '#base/bytes.js';
-import { type TableStore, type Tables, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
+import { type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
 
 export interface TablesUnderTest {
   /** Fresh and empty each time. */
@@ -119,7 +119,22 @@ export async function checkLimits(t: TablesUnderTest): Promise<void> {
     assert.deepEqual(plain(store.get(key)), value);
     assert.equal(store.get(new Uint8Array(tableKeyBytesMax + 1).fill(7)), undefined);
     assert.equal(store.get(new Uint8Array(0)), undefined);
-    assert.throws(() => store.write([{ key: new Uint8Array(tableKeyBytesMax + 1), value }], () => assert.fail('too long a key was written')));
+    for (const length of [0, tableKeyBytesMax + 1]) {
+      let result: Error | undefined | 'waiting' = 'waiting';
+      const other = Uint8Array.of(1);
+      const batch = [
+        { key: other, value: other },
+        { key: new Uint8Array(length), value },
+      ];
+      store.write(batch, (error) => {
+        result = error;
+      });
+      await t.until(() => result !== 'waiting');
+      assert.ok((result as unknown) instanceof TablesError, `a key of ${length} bytes was taken`);
+      assert.equal(store.get(other), undefined, 'a part of the batch is visible');
+    }
+    // Only that batch was refused.
+    await writeBatches(t, store, new Map(), [[{ key, value: undefined }]]);
     await close(t, store);
   } finally {
     world.destroy();
