@@ -218,6 +218,7 @@ export class NodeDatabase implements Database {
         return raft === undefined || raft.leader === '' ? undefined : raft.leader;
       },
       cores: () => this.#rpc.cores(),
+      localOutcomes: this.role === 'core' ? (body) => this.#rpc.outcomes(body) : undefined,
       localLeader:
         this.role !== 'core'
           ? undefined

@@ -32,6 +32,8 @@ export interface ProposerOptions {
   /** Cores with a link, to ask when nobody knows the leader. */
   readonly cores: () => readonly string[];
   readonly localLeader: LocalLeader | undefined;
+  /** Answers `db.outcomes` from this node's own copy; undefined when it is no core. */
+  readonly localOutcomes: ((body: Uint8Array) => Uint8Array) | undefined;
   /** Runs `then` when this node's tables have reached `index`; immediately false when it does not hold the shard. */
   readonly whenApplied: (index: number, deadlineAt: number, then: (reached: boolean) => void) => void;
   /** The stream was refused: this incarnation is dead. */
@@ -61,7 +63,8 @@ export class Proposer {
   #deadlineAt = Number.POSITIVE_INFINITY;
   #hint: string | undefined;
   #rotate = 0;
-  #renewing = false;
+  /** The incarnation whose numbers are in doubt, while its frozen stream is being asked; 0: none. */
+  #doubtful = 0;
   #closed = false;
 
   constructor(options: ProposerOptions) {
@@ -98,7 +101,7 @@ export class Proposer {
   }
 
   #flush(): void {
-    if (this.#closed || this.#renewing || this.#incarnation === 0 || this.#retryTimer !== undefined) return;
+    if (this.#closed || this.#doubtful !== 0 || this.#incarnation === 0 || this.#retryTimer !== undefined) return;
     const { bounds } = this.#o;
     while (this.#queue.hasWork) {
       const target = this.#target();
@@ -243,8 +246,9 @@ export class Proposer {
    * frozen stream is asked what became of the numbers in doubt before anything is proposed again.
    */
   setIncarnation(incarnation: number): void {
-    const old = this.#incarnation;
-    if (incarnation === old) return;
+    // Renewed again before the frozen stream was asked: the numbers in doubt are still the older one's.
+    const old = this.#doubtful === 0 ? this.#incarnation : this.#doubtful;
+    if (incarnation === this.#incarnation) return;
     this.#incarnation = incarnation;
     if (old === 0) return this.kick();
     const doubt = this.#queue.unresolved();
@@ -252,7 +256,7 @@ export class Proposer {
       this.#queue.restart();
       return this.kick();
     }
-    this.#renewing = true;
+    this.#doubtful = old;
     this.#askOutcomes(old, incarnation, doubt);
   }
 
@@ -269,26 +273,26 @@ export class Proposer {
     w.varint(incarnation);
     w.varint(doubt.length);
     for (const seq of doubt) w.varint(seq);
-    this.#o.links.call(target, outcomesMethod, w.view(), this.#o.bounds.proposalAttemptMs, (failure, body) => {
-      if (this.#closed || incarnation !== this.#incarnation) return;
-      if (failure !== undefined) {
-        this.#hint = undefined;
-        return retry();
-      }
+    const { links, localOutcomes, bounds, nodeId } = this.#o;
+    const take = (body: Uint8Array): void => {
       const answers = decodeAnswers(body);
-      if (answers.length !== doubt.length || answers[0]?.code === answer.notLeader || answers[0]?.code === answer.notAdmitted) {
-        const named = answers[0]?.reply;
-        this.#hint = named !== undefined && named.length > 0 ? utf8Decode(named) : undefined;
-        return retry();
-      }
+      // A core that does not know the new incarnation yet may still know the old stream as a live one.
+      if (answers.length !== doubt.length || answers[0]?.code === answer.notAdmitted) return retry();
       doubt.forEach((seq, i) => {
         const a = answers[i] as Answer;
         // `gap`: the frozen stream never saw the number, so it never happened and never will.
         if (a.code !== answer.gap) this.#finish(this.#queue.resolved(seq), a);
       });
-      this.#renewing = false;
+      this.#doubtful = 0;
       this.#queue.restart();
       this.kick();
+    };
+    if (target === nodeId && localOutcomes !== undefined) return take(localOutcomes(w.finish()));
+    links.call(target, outcomesMethod, w.view(), bounds.proposalAttemptMs, (failure, body) => {
+      if (this.#closed || incarnation !== this.#incarnation) return;
+      if (failure === undefined) return take(body);
+      this.#hint = undefined;
+      retry();
     });
   }
 

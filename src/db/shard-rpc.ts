@@ -29,7 +29,7 @@ export class ShardRpc {
     this.#bounds = bounds;
     this.#core = core;
     links.handle(proposeMethod, (from, body, reply) => this.#onPropose(from, body, reply));
-    links.handle(outcomesMethod, (_from, body, reply) => this.#onOutcomes(body, reply));
+    links.handle(outcomesMethod, (_from, body, reply) => reply(undefined, this.outcomes(body)));
     links.handle(readIndexMethod, (_from, body, reply) => this.#onReadIndex(body, reply));
     links.handle(loadMethod, (_from, body, reply) => this.#onLoad(body, reply));
   }
@@ -59,23 +59,24 @@ export class ShardRpc {
     return encodeAnswers([{ code: answer.notLeader, index: 0, reply: hint }]);
   }
 
-  #onOutcomes(body: Uint8Array, reply: RpcReply): void {
+  /**
+   * What became of an old incarnation's numbers. From what this core has applied, leader or not: the
+   * entry that admitted the new incarnation froze the old stream, so its outcomes are final there.
+   */
+  outcomes(body: Uint8Array): Uint8Array {
     const r = new ByteReader(body);
-    const core = this.#core(r.string());
+    const streams = this.#core(r.string())?.state.cursor.system.streams;
     const old = r.varint();
     const renewed = r.varint();
-    const leader = core?.leader;
-    if (leader === undefined) return reply(undefined, this.#notLeader(core));
-    if (leader.head.streams.get(renewed) === undefined)
-      return reply(undefined, encodeAnswers([{ code: answer.notAdmitted, index: 0, reply: emptyBytes }]));
-    const stream = leader.head.streams.get(old);
+    if (streams?.get(renewed) === undefined) return encodeAnswers([{ code: answer.notAdmitted, index: 0, reply: emptyBytes }]);
+    const stream = streams.get(old);
     const answers = Array.from({ length: r.varint() }, () => {
       const outcome = stream?.outcomes.get(r.varint());
-      return outcome === undefined
-        ? { code: answer.gap, index: 0, reply: emptyBytes }
-        : { code: outcome.status, index: outcome.index, reply: outcome.reply };
+      if (outcome !== undefined) return { code: outcome.status, index: outcome.index, reply: outcome.reply };
+      // A stream that was dropped since (renewed twice) tells nothing: unknown, as for a number given up.
+      return { code: stream === undefined ? answer.void : answer.gap, index: 0, reply: emptyBytes };
     });
-    reply(undefined, encodeAnswers(answers));
+    return encodeAnswers(answers);
   }
 
   #onReadIndex(body: Uint8Array, reply: RpcReply): void {
