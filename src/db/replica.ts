@@ -124,7 +124,9 @@ export class Replica {
           force: e.force,
         } as const;
         // What is queued but not applied yet counts as had: it will be applied before anything that follows.
-        links.send(e.core, 'rlog', encodeRlog({ ...open, appliedTerm: this.#state.queuedTerm }));
+        const sent = links.send(e.core, 'rlog', encodeRlog({ ...open, appliedTerm: this.#state.queuedTerm }));
+        // The link went down while the cores were compared: nobody will tell of it again.
+        if (sent !== 'sent') this.#step({ type: 'core-down', core: e.core });
         return;
       }
       case 'close':
