@@ -180,7 +180,10 @@ export class Replica {
   #dropAside(): void {
     const aside = this.#aside;
     this.#aside = undefined;
-    if (aside !== undefined) this.#o.generations.discard(aside.opened.number, aside.opened.store);
+    if (aside === undefined) return;
+    // What is queued for it must not reach the store any more.
+    aside.state?.detach();
+    this.#o.generations.discard(aside.opened.number, aside.opened.store);
   }
 
   #writeChunk(m: Extract<RlogMessage, { type: 'chunk' }>): void {
