@@ -84,13 +84,15 @@ export interface BenchOptions {
   readonly clock?: ManualClock;
 }
 
+/** Client ids are unique among all benches of a process: some share a cluster. */
+let ids = 0;
+
 export class MqttBench {
   readonly clock: ManualClock;
   readonly metrics: ReadableMetrics = new ReadableMetrics();
   readonly broker: Broker;
   readonly listener: TcpListener;
   readonly errors: string[] = [];
-  #ids = 0;
 
   constructor(options: BenchOptions = {}) {
     this.clock = options.clock ?? new ManualClock();
@@ -123,7 +125,7 @@ export class MqttBench {
   /** A connection whose CONNECT was sent; `connack` says what became of it. */
   connect(more: Partial<ConnectPacket> = {}): BenchClient {
     const client = this.open(more.protocolVersion ?? 5);
-    client.send({ type: 'connect', protocolVersion: 5, clientId: `c${++this.#ids}`, cleanStart: true, keepAlive: 0, ...more });
+    client.send({ type: 'connect', protocolVersion: 5, clientId: `c${++ids}`, cleanStart: true, keepAlive: 0, ...more });
     return client;
   }
 }

@@ -1,0 +1,187 @@
+// The clustered half of the broker as doubles for several brokers in one process. What takes time in a
+// cluster waits here until the test lets it go, unless the matching `auto*` flag is on.
+import { copyBytes } from '#base/bytes.js';
+import { LocalRetained } from '#broker/local-ports.js';
+import type { BrokerPorts, ForwardOutcome, RegisterRequest, RegisterResult, RemoteTarget, RouteOutcome, TakeoverSource } from '#broker/ports.js';
+import { matches } from '#mqtt/topic.js';
+import type { Message } from '#session/message.js';
+
+interface Row {
+  epoch: number;
+  holder: FakeNode;
+}
+
+type Finish = (outcome: 'done' | 'overtaken' | 'no-quorum', queue: Uint8Array | undefined) => void;
+
+class FakeNode {
+  readonly nodeId: string;
+  readonly filters: Set<string> = new Set();
+  source: TakeoverSource | undefined = undefined;
+  receive: (message: Message) => boolean = () => false;
+  readonly relief: (() => void)[] = [];
+  congested = false;
+  readonly log: string[] = [];
+
+  constructor(nodeId: string) {
+    this.nodeId = nodeId;
+  }
+}
+
+export class FakeCluster {
+  readonly nodes: FakeNode[] = [];
+  readonly rows: Map<string, Row> = new Map();
+  readonly retained: LocalRetained = new LocalRetained();
+  quorum = true;
+  autoRoutes = true;
+  autoForward = true;
+  autoStore = true;
+  autoFinish = true;
+  autoBarrier = true;
+  /** Routes that wait to be effective, frames on their way, messages to be stored, hand-overs to be finished. */
+  readonly routes: ((outcome: RouteOutcome) => void)[] = [];
+  readonly frames: (() => void)[] = [];
+  readonly stores: (() => void)[] = [];
+  readonly finishes: (() => void)[] = [];
+  readonly barriers: (() => void)[] = [];
+  #epoch = 0;
+
+  /** Lets everything of one kind go, what follows from it included. */
+  run(list: (() => void)[]): void {
+    for (let next = list.shift(); next !== undefined; next = list.shift()) next();
+  }
+
+  settleRoutes(outcome: RouteOutcome): void {
+    for (let next = this.routes.shift(); next !== undefined; next = this.routes.shift()) next(outcome);
+  }
+
+  ports(): BrokerPorts {
+    const node = new FakeNode(`n${this.nodes.length + 1}`);
+    this.nodes.push(node);
+    const cluster = this;
+    return {
+      identity: { incarnation: this.nodes.length },
+      routes: {
+        add: (topicFilter, done) => this.#add(node, topicFilter, done),
+        remove: (topicFilter) => void node.filters.delete(topicFilter),
+        match: (topicName) => this.nodes.filter((n) => n !== node && [...n.filters].some((f) => matches(f, topicName))),
+        list: () => {},
+        get count(): number {
+          return cluster.nodes.reduce((sum, n) => sum + n.filters.size, 0);
+        },
+      },
+      forwarder: {
+        forward: (message, targets, done) => this.#forward(message, targets, done),
+        get congested(): boolean {
+          return node.congested;
+        },
+        onRelief: (listener) => void node.relief.push(listener),
+        onMessage: (receive) => {
+          node.receive = receive;
+        },
+      },
+      retained: {
+        store: (message, done) => {
+          const store = (): void => (this.quorum ? this.retained.store(message, done) : done('no-quorum', 'no quorum'));
+          if (this.autoStore) store();
+          else this.stores.push(store);
+        },
+        scan: (topicFilter, visit, after) => this.retained.scan(topicFilter, visit, after),
+        barrier: (done) => {
+          if (this.autoBarrier) done();
+          else this.barriers.push(done);
+        },
+        get count(): number {
+          return cluster.retained.count;
+        },
+      },
+      registry: {
+        register: (request, done) => this.#register(node, request, done),
+        finishTakeover: (clientId, epoch, done) => this.#finish(node, clientId, epoch, done),
+        disconnected: (clientId, epoch) => void node.log.push(`disconnected ${clientId} ${epoch}`),
+        ended: (clientId, epoch) => {
+          node.log.push(`ended ${clientId} ${epoch}`);
+          if (this.rows.get(clientId)?.epoch === epoch) this.rows.delete(clientId);
+        },
+        serve: (source) => {
+          node.source = source;
+        },
+        kick: (clientId, done) => {
+          const row = this.rows.get(clientId);
+          row?.holder.source?.discard(clientId, row.epoch, 0x98);
+          done(row !== undefined);
+        },
+        reassert: () => {},
+      },
+    };
+  }
+
+  #add(node: FakeNode, topicFilter: string, done: (outcome: RouteOutcome) => void): void {
+    if (!this.quorum && !node.filters.has(topicFilter)) {
+      done('failed');
+      return;
+    }
+    node.filters.add(topicFilter);
+    if (this.autoRoutes) done('effective');
+    else this.routes.push(done);
+  }
+
+  #forward(message: Message, targets: readonly RemoteTarget[], done: ((outcome: ForwardOutcome, matched: boolean) => void) | undefined): void {
+    let open = targets.length;
+    let matched = false;
+    for (const target of targets) {
+      const node = target as FakeNode;
+      // As over a wire: nothing is shared.
+      const copy: Message = { ...message, payload: copyBytes(message.payload), kept: true };
+      const arrive = (): void => {
+        matched = node.receive(copy) || matched;
+        if (--open === 0 && message.qos > 0) done?.('accepted', matched);
+      };
+      if (this.autoForward) arrive();
+      else this.frames.push(arrive);
+    }
+  }
+
+  #register(node: FakeNode, request: RegisterRequest, done: (result: RegisterResult) => void): void {
+    if (!this.quorum) {
+      done({ kind: 'failed', reason: 'no-quorum' });
+      return;
+    }
+    const epoch = ++this.#epoch;
+    const row = this.rows.get(request.clientId);
+    const remote = row !== undefined && row.holder !== node;
+    if (row === undefined || request.cleanStart) {
+      if (remote) row.holder.source?.discard(request.clientId, row.epoch, 0x8e);
+      this.rows.set(request.clientId, { epoch, holder: node });
+      done({ kind: 'fresh', epoch });
+      return;
+    }
+    if (!remote) {
+      const heldEpoch = row.epoch;
+      row.epoch = epoch;
+      done({ kind: 'local', epoch, heldEpoch });
+      return;
+    }
+    const state = row.holder.source?.begin(request.clientId, row.epoch);
+    if (state === undefined) {
+      this.rows.set(request.clientId, { epoch, holder: node });
+      done({ kind: 'fresh', epoch });
+      return;
+    }
+    done({ kind: 'remote', epoch, state });
+  }
+
+  #finish(node: FakeNode, clientId: string, epoch: number, done: Finish): void {
+    const finish = (): void => {
+      if (!this.quorum) {
+        done('no-quorum', undefined);
+        return;
+      }
+      const row = this.rows.get(clientId);
+      const queue = row?.holder.source?.finish(clientId, row.epoch);
+      this.rows.set(clientId, { epoch, holder: node });
+      done('done', queue);
+    };
+    if (this.autoFinish) finish();
+    else this.finishes.push(finish);
+  }
+}
