@@ -135,8 +135,8 @@ test('messages in flight while a session moves: each once', () => {
         const publishTo = (end: number): void => {
           while (n < end) publisher.publish('t', `${n++}`, { qos: 2 });
         };
-        a.broker.client('s');
-        const moved = (publishTo(split1), b.connect({ clientId: 's', ...lasting }));
+        publishTo(split1);
+        const moved = b.connect({ clientId: 's', ...lasting });
         publishTo(split2);
         cluster.run(cluster.frames);
         cluster.run(cluster.finishes);
