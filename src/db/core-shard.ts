@@ -309,7 +309,10 @@ export class CoreShard implements RlogSource {
       if (this.#o.links.peer(id) === undefined) this.#visible.delete(id);
       else if (visible < index) index = visible;
     }
-    this.leader?.effective(index);
+    // One that does not even see a majority may be no leader any more: the others may have another.
+    const { voters } = this.#raft.config;
+    const inSight = voters.filter((id) => id === this.#o.nodeId || this.#o.links.peer(id) !== undefined).length;
+    if (2 * inSight > voters.length) this.leader?.effective(index);
   }
 
   // ---- peers ----
@@ -384,6 +387,9 @@ export class CoreShard implements RlogSource {
       this.state,
     );
     this.#copying = replica;
+    // Whoever follows this core would stand still, and count as normal all the while.
+    this.server.dismiss('this core is copying tables itself');
+    this.#visibleMoved();
     replica.start(true);
   }
 
@@ -394,6 +400,7 @@ export class CoreShard implements RlogSource {
       this.#copying = undefined;
       if (error !== undefined) return this.#fail(error);
       this.step({ type: 'snapshotInstalled', index: base.index, term: base.term, config: decodeConfig(base.config) });
+      this.#visibleMoved();
     });
   }
 

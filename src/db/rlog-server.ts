@@ -155,6 +155,14 @@ export class RlogServer {
     });
   }
 
+  /** Ends all streams; their receivers look for another core. */
+  dismiss(why: string): void {
+    for (const agent of [...this.#agents.values()]) {
+      agent.close(why);
+      this.#drop(agent);
+    }
+  }
+
   close(): void {
     this.#closed = true;
     for (const agent of this.#agents.values()) agent.close('this core is stopping');
