@@ -148,6 +148,7 @@ export class Watch {
     this.violation = violation;
     for (const n of c.nodes) {
       n.sim.logs.onLine = (line) => {
+        if (line.message.startsWith('copying the tables')) this.#disturb(n.name);
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
       };
     }
