@@ -13,6 +13,7 @@ import { differences } from './write-configs.mjs';
 
 const home = join(dirname(fileURLToPath(import.meta.url)), '..');
 const textFile = /\.(?:[cm]?[jt]sx?|json|md|conf|ya?ml|html|css|sh|txt)$|^(?:\.ci\/run|LICENSE|\.gitignore|\.npmrc)$/;
+const sourceFolders = ['src', ...annexes.map((a) => a.name)];
 /** Larger files are data; a path of one machine in them would be found where they are made. */
 const textBytesMax = 2_000_000;
 
@@ -25,13 +26,19 @@ export function houseOf(root) {
   return { rooms, annexes: annexes.map((a) => ({ ...a, packages: packages[a.name] ?? [] })), devPackages: dev };
 }
 
+/** Compiled files beside their sources: the compiler wrote into the wrong folder, and imports may find them first. */
+export function findCompiled(paths) {
+  const compiled = paths.filter((p) => /\.(?:d\.[cm]?ts|[cm]?js|map)$/.test(p));
+  return compiled.map((path) => ({ path, line: 1, message: 'a compiled file; what is built belongs into dist/' }));
+}
+
 /** Every TypeScript file of the rooms and annexes, inspected. */
 export function inspectTree(root) {
   const house = houseOf(root);
   const files = new Map();
-  for (const dir of ['src', ...annexes.map((a) => a.name)]) {
+  for (const dir of sourceFolders) {
     for (const path of listFiles(root, dir)) {
-      if (/\.[cm]?tsx?$/.test(path)) files.set(path, inspectFile(path, readFileSync(join(root, path), 'utf8'), house));
+      if (/\.[cm]?tsx?$/.test(path) && !/\.d\.[cm]?ts$/.test(path)) files.set(path, inspectFile(path, readFileSync(join(root, path), 'utf8'), house));
     }
   }
   return files;
@@ -40,7 +47,8 @@ export function inspectTree(root) {
 /** @returns {{ problems: { path: string, line: number, message: string }[], notes: string[] }} */
 export function checkSource(root, ratchet) {
   const files = inspectTree(root);
-  const problems = [...files.values()].flatMap((f) => f.problems);
+  const compiled = findCompiled(sourceFolders.flatMap((dir) => listFiles(root, dir)));
+  const problems = [...compiled, ...[...files.values()].flatMap((f) => f.problems)];
   const edges = new Map([...files].map(([path, f]) => [path, f.edges]));
   for (const cycle of findCycles(edges)) problems.push({ path: cycle[0], line: 1, message: `import cycle: ${cycle.join(' -> ')}` });
   for (const path of files.keys()) {

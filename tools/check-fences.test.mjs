@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { removeStale } from './build.mjs';
-import { houseOf } from './check-fences.mjs';
+import { findCompiled, houseOf } from './check-fences.mjs';
 import { lex } from './fences/lex.mjs';
 import { findTraces } from './fences/repo.mjs';
 import { findCycles, inspectFile } from './fences/rooms-fence.mjs';
@@ -172,6 +172,14 @@ test('switched-off checks, barrels, lone tests and export * are refused', () => 
   refused('src/os/index.ts', 'f();', /barrels/);
   refused('src/os/x.ts', "export * from './y.js';", /export \*/);
   refused('src/os/x.test.ts', "test.only('x', () => {});", /silences/);
+});
+
+test('compiled files beside the sources are refused', () => {
+  const paths = ['src/os/x.ts', 'src/os/x.js', 'src/os/x.d.ts', 'src/os/x.js.map', 'src/os/tsconfig.json', 'sim/seeds.md'];
+  assert.deepEqual(
+    findCompiled(paths).map((p) => p.path),
+    ['src/os/x.js', 'src/os/x.d.ts', 'src/os/x.js.map'],
+  );
 });
 
 test('import cycles are found, through three files and through one', () => {
