@@ -4,7 +4,7 @@
 // One CatchUp per session with SUBSCRIBEs under way; it is the session's gate for live messages.
 import { WheelTimer } from '#base/timer-wheel.js';
 import { deliverAs } from '#session/deliver.js';
-import type { Message } from '#session/message.js';
+import type { Message, Qos } from '#session/message.js';
 import { lowerQos } from '#session/message.js';
 import type { DeliveryGate, Session, Subscription } from '#session/session.js';
 import type { Core } from './core.js';
@@ -21,6 +21,7 @@ interface Scan {
 export class CatchUp extends WheelTimer implements DeliveryGate {
   readonly #core: Core;
   readonly #session: Session;
+  readonly #before: DeliveryGate | undefined;
   /** Subscriptions whose route is not effective yet. */
   #waiting = 0;
   readonly #scans: Scan[] = [];
@@ -29,22 +30,23 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   #live: Set<string> | undefined = undefined;
   #scanned: Set<string> | undefined = undefined;
 
-  constructor(core: Core, session: Session) {
+  constructor(core: Core, session: Session, before: DeliveryGate | undefined) {
     super();
     this.#core = core;
     this.#session = session;
+    this.#before = before;
   }
 
-  /** The session's catch-up, made when there is none; undefined while another gate stands (the session is moving). */
-  static of(core: Core, session: Session): CatchUp | undefined {
+  /** The session's catch-up, made when there is none; a gate that stands already (the session has moved here) is asked first. */
+  static of(core: Core, session: Session): CatchUp {
     if (session.gate instanceof CatchUp) return session.gate;
-    if (session.gate !== undefined) return undefined;
-    const made = new CatchUp(core, session);
+    const made = new CatchUp(core, session, session.gate);
     session.gate = made;
     return made;
   }
 
-  admit(_subscription: Subscription, message: Message): boolean {
+  admit(subscription: Subscription, message: Message, qos: Qos): boolean {
+    if (this.#before !== undefined && !this.#before.admit(subscription, message, qos)) return false;
     if (!message.retain || message.payload.length === 0) return true;
     const id = identity(message);
     if (this.#scanned?.has(id) === true) return false;
@@ -161,7 +163,7 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
 
   #remove(): void {
     this.#core.timers.cancel(this);
-    if (this.#session.gate === this) this.#session.gate = undefined;
+    if (this.#session.gate === this) this.#session.gate = this.#before;
   }
 
   onTimer(): void {

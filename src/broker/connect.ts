@@ -193,7 +193,7 @@ export class Connector {
     const stale = this.#sessions.get(attempt.clientId);
     if (stale !== undefined) this.#sessions.discard(stale, ReasonCode.sessionTakenOver, now, 'silent');
     const session = this.#sessions.create(attempt.clientId, epoch, attempt.expiryIntervalS);
-    const holdBack = new HoldBack(this.#core, session);
+    const holdBack = new HoldBack(this.#core, session, state?.recent ?? []);
     if (state !== undefined) restore(session, state);
     let open = 1;
     let failed = false;

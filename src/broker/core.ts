@@ -9,6 +9,7 @@ import { LocalSubscribers } from './local-subscribers.js';
 import { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
 import type { BrokerPorts } from './ports.js';
+import { RecentOrigins } from './recent-origins.js';
 import { Timers } from './timers.js';
 
 export class Core {
@@ -20,6 +21,7 @@ export class Core {
   readonly timers: Timers;
   readonly frames: Frames;
   readonly subscribers: LocalSubscribers;
+  readonly recent: RecentOrigins = new RecentOrigins();
   /** By client id: any string, so a Map. */
   readonly sessions: Map<string, Session> = new Map();
   access: Access;

@@ -194,7 +194,8 @@ export class NodeForwarder implements Forwarder {
     const d = this.#destinations.get(nodeId);
     if (d === undefined || (d.incarnation !== incarnation && d.incarnation !== 0)) return;
     this.#lose(d);
-    if (!d.up && !d.dirty) this.#destinations.delete(nodeId);
+    // One that was ever sent to is kept for its numbers: if it lives, it would take those of a new count for duplicates.
+    if (!d.up && !d.dirty && d.window.next === 1) this.#destinations.delete(nodeId);
   }
 
   close(): void {

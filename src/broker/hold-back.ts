@@ -1,24 +1,37 @@
 // While a session moves to this node: its arrivals here are held back until the old holder's last
-// hand-over is in, and those that were handed over are dropped. The session's gate meanwhile.
+// hand-over is in, and those that were handed over are dropped. The session's gate meanwhile, and for as
+// long afterwards as a copy of what was handed over can still be on its way here.
+import { WheelTimer } from '#base/timer-wheel.js';
 import { deliverAs } from '#session/deliver.js';
 import type { Message, Qos } from '#session/message.js';
 import { keep } from '#session/message.js';
 import type { QueuedMessage } from '#session/queue.js';
 import type { DeliveryGate, Session, Subscription } from '#session/session.js';
 import type { Core } from './core.js';
+import type { Origin } from './recent-origins.js';
 
-export class HoldBack implements DeliveryGate {
+export class HoldBack extends WheelTimer implements DeliveryGate {
   readonly #core: Core;
   readonly #session: Session;
+  readonly #recent: readonly Origin[];
   #held: QueuedMessage[] = [];
+  /** Set with the hand-over: what it brought. */
+  #known: Set<string> | undefined = undefined;
 
-  constructor(core: Core, session: Session) {
+  /** `recent`: origins of what the session has got already. */
+  constructor(core: Core, session: Session, recent: readonly Origin[]) {
+    super();
     this.#core = core;
     this.#session = session;
+    this.#recent = recent;
     session.gate = this;
   }
 
   admit(subscription: Subscription, message: Message, qos: Qos): boolean {
+    if (this.#known !== undefined) {
+      if (this.#known === none) this.onTimer();
+      return !this.#known.has(origin(message));
+    }
     if (this.#held.length >= this.#core.limits.maxQueuedMessages) {
       this.#core.metrics.holdBackDropped.value++;
       this.#core.metrics.dropped.value++;
@@ -33,12 +46,15 @@ export class HoldBack implements DeliveryGate {
   /** The hand-over is complete: what was held follows, without what was handed over or is inflight already. */
   release(handedOver: readonly QueuedMessage[]): void {
     const session = this.#session;
-    if (session.gate === this) session.gate = undefined;
     const known = new Set<string>();
+    for (const [incarnation, number] of this.#recent) known.add(`${incarnation}:${number}`);
     for (const item of handedOver) known.add(origin(item.message));
     if (session.inflight !== undefined) {
       for (const entry of session.inflight.entries()) if (entry.message !== undefined) known.add(origin(entry.message));
     }
+    this.#known = known;
+    if (known.size === 0) this.onTimer();
+    else this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);
     for (const item of handedOver) session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers);
     const { frames } = this.#core;
     const now = this.#core.now();
@@ -50,7 +66,16 @@ export class HoldBack implements DeliveryGate {
     }
     this.#held = [];
   }
+
+  /** No copy can come any more. */
+  onTimer(): void {
+    const { gate } = this.#session;
+    this.#known = none;
+    if (gate === this) this.#session.gate = undefined;
+  }
 }
+
+const none: Set<string> = new Set();
 
 function origin(message: Message): string {
   return `${message.originIncarnation}:${message.originNumber}`;

@@ -68,6 +68,7 @@ export class Publisher {
       return;
     }
     core.metrics.forwarded.value++;
+    if (received > 0) core.recent.add(message, now);
     if (qos === 0) {
       this.#ports.forwarder.forward(message, targets);
       return;
@@ -101,7 +102,10 @@ export class Publisher {
 
   /** A message of another node: delivered to this node's subscribers, never routed again. */
   deliverLocally(message: Message): boolean {
-    return this.#fanOut(message, this.#core.now(), undefined, undefined) > 0;
+    const now = this.#core.now();
+    const received = this.#fanOut(message, now, undefined, undefined);
+    if (received > 0) this.#core.recent.add(message, now);
+    return received > 0;
   }
 
   /** The connection is gone: nobody has to wait for its turn to be read. What it published goes on. */
@@ -155,6 +159,7 @@ export class Publisher {
       return;
     }
     this.#core.metrics.forwarded.value++;
+    if (received > 0) this.#core.recent.add(message, now);
     if (message.qos === 0) {
       this.#ports.forwarder.forward(message, targets);
       done(true);

@@ -10,6 +10,9 @@ export interface RetainedBody {
   readonly payload: Uint8Array;
   readonly qos: Qos;
   readonly publisherId: string;
+  /** By which live copies of the same message are told. */
+  readonly originIncarnation: number;
+  readonly originNumber: number;
   readonly properties: MessageProperties | undefined;
 }
 
@@ -22,7 +25,7 @@ export interface RetainedRow {
   readonly body: Uint8Array;
 }
 
-const rowVersion = 1;
+const rowVersion = 2;
 const headerLength = 18;
 
 export function encodeRetainedRow(position: number, expiresAtMs: number, created: boolean, body: Uint8Array): Uint8Array {
@@ -47,6 +50,8 @@ export function encodeRetainedBody(body: RetainedBody): Uint8Array {
   const w = new ByteWriter(64 + body.payload.length);
   w.u8(body.qos);
   w.string(body.publisherId);
+  w.varint(body.originIncarnation);
+  w.varint(body.originNumber);
   writeProperties(w, body.properties);
   w.raw(body.payload);
   return w.finish();
@@ -57,7 +62,14 @@ export function decodeRetainedBody(bytes: Uint8Array): RetainedBody {
   const r = new ByteReader(bytes);
   const qos = r.u8();
   if (qos !== 0 && qos !== 1 && qos !== 2) throw new MalformedError('no such QoS');
-  return { qos, publisherId: r.string(), properties: readProperties(r), payload: r.raw(r.remaining) };
+  return {
+    qos,
+    publisherId: r.string(),
+    originIncarnation: r.varint(),
+    originNumber: r.varint(),
+    properties: readProperties(r),
+    payload: r.raw(r.remaining),
+  };
 }
 
 // ---- commands ----

@@ -197,8 +197,8 @@ export class ReplicatedRetained implements RetainedStore {
         // Without the leader's clock nothing is known of what is left: it is not shortened.
         expiresAt: leftMs === Number.POSITIVE_INFINITY ? leftMs : this.#clock.now() + leftMs,
         publisherId: body.publisherId,
-        originIncarnation: 0,
-        originNumber: 0,
+        originIncarnation: body.originIncarnation,
+        originNumber: body.originNumber,
         kept: true,
       };
       return [message, row.position];

@@ -7,6 +7,9 @@ import type { Core } from './core.js';
 import type { TakeoverSource } from './ports.js';
 import type { Sessions } from './sessions.js';
 
+/** Messages that a session takes along as known. */
+const recentMax = 1_000;
+
 export class Takeover implements TakeoverSource {
   readonly #core: Core;
   readonly #sessions: Sessions;
@@ -27,7 +30,9 @@ export class Takeover implements TakeoverSource {
     // A session that was to end with its connection has.
     if (session.ended) return undefined;
     this.#sessions.continuedElsewhere(session);
-    return encodeSession(session, now);
+    // What the session got here may be late where it goes.
+    const { recent, options } = this.#core;
+    return encodeSession(session, now, recent.matching(session.subscriptions.keys(), now - options.retainedDedupMs, recentMax));
   }
 
   finish(clientId: string, epoch: number): Uint8Array | undefined {

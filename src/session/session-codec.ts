@@ -20,10 +20,12 @@ export interface SessionState {
   readonly subscriptions: readonly { readonly topicFilter: string; readonly options: SubscriptionOptions }[];
   readonly inflight: readonly InflightEntry[];
   readonly awaitingRel: readonly number[];
+  /** Origins (incarnation, number) of messages that the session got lately, copies of which may still come elsewhere. */
+  readonly recent: readonly (readonly [number, number])[];
 }
 
 /** The state without the queue. */
-export function encodeSession(session: Session, now: number): Uint8Array {
+export function encodeSession(session: Session, now: number, recent: readonly (readonly [number, number])[] = []): Uint8Array {
   const w = new ByteWriter();
   w.u8(format);
   w.varint(session.expiryIntervalS);
@@ -45,6 +47,11 @@ export function encodeSession(session: Session, now: number): Uint8Array {
   }
   w.varint(session.awaitingRel?.size ?? 0);
   if (session.awaitingRel !== undefined) for (const id of session.awaitingRel.keys()) w.varint(id);
+  w.varint(recent.length);
+  for (const [incarnation, number] of recent) {
+    w.varint(incarnation);
+    w.varint(number);
+  }
   return w.finish();
 }
 
@@ -75,8 +82,10 @@ export function decodeSession(bytes: Uint8Array, now: number): SessionState {
   for (let n = r.varint(); n > 0; n--) inflight.push(readInflight(r, now));
   const awaitingRel: number[] = [];
   for (let n = r.varint(); n > 0; n--) awaitingRel.push(readPacketId(r));
+  const recent: [number, number][] = [];
+  for (let n = r.varint(); n > 0; n--) recent.push([r.varint(), r.varint()]);
   r.done();
-  return { expiryIntervalS, username, lastPacketId, subscriptions, inflight, awaitingRel };
+  return { expiryIntervalS, username, lastPacketId, subscriptions, inflight, awaitingRel, recent };
 }
 
 function readInflight(r: ByteReader, now: number): InflightEntry {

@@ -80,6 +80,8 @@ test('registry rows, takeover requests, messages come back as they were', () => 
     payload: message.payload,
     qos: 2,
     publisherId: '',
+    originIncarnation: 2 ** 50,
+    originNumber: 0,
     properties: message.properties,
   });
 });

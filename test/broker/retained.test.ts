@@ -78,8 +78,8 @@ test('a message is stored everywhere with all it carries, replaced, and deleted 
       properties: { contentType: 'x', correlationData: Uint8Array.of(1, 0, 2), userProperties: [['k', 'v']] },
       expiresAt: Number.POSITIVE_INFINITY,
       publisherId: 'p',
-      originIncarnation: 0,
-      originNumber: 0,
+      originIncarnation: 1,
+      originNumber: 2,
       kept: true,
     },
   );
