@@ -347,7 +347,7 @@ export class SimClient {
       return;
     }
     const known = session !== undefined && session.active(session.marker)?.ackedAt !== never;
-    if (broker === undefined || this.#unanswered > 0 || session?.tainted !== undefined || (session !== undefined && session.lasting && !known)) {
+    if (broker === undefined || this.#unanswered > 0 || session?.tainted !== undefined || (session?.lasting === true && !known)) {
       // Not the session that we know: begin anew.
       this.mustClean = true;
       this.drop();

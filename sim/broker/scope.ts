@@ -14,6 +14,8 @@ const wildShare = 0.6;
 const formMs = 30_000;
 /** After the run: until nothing is on its way any more. */
 const settleMs = 30_000;
+/** After the heal: for what was on its way to end, one way or the other. */
+const recoverMs = 8_000;
 const boundsEveryMs = 500;
 const settlePollMs = 100;
 
@@ -68,6 +70,8 @@ class BrokerRun {
   readonly settings: NodeSettings;
   readonly #seconds: number;
   #dropped = 0;
+  /** Lost forwards per node when everything should have been well again. */
+  #lossesWhenWell: readonly number[] = [];
 
   constructor(seed: number, seconds: number, options: BrokerRunOptions) {
     const prng = new Prng(seed);
@@ -120,7 +124,10 @@ class BrokerRun {
       world.runFor(wildShare * ms);
       this.faults.heal();
       this.behaviour.phase = 'steady';
-      world.runFor((1 - wildShare) * ms);
+      const recovering = Math.min((1 - wildShare) * ms, recoverMs);
+      world.runFor(recovering);
+      this.#lossesWhenWell = this.#losses();
+      world.runFor((1 - wildShare) * ms - recovering);
       this.behaviour.phase = 'silent';
       this.#settle();
       this.#check();
@@ -167,7 +174,15 @@ class BrokerRun {
     return out;
   }
 
+  #losses(): number[] {
+    return this.world.nodes.map((n) => n.sim.metrics.value('starmesh_forward_lost_total'));
+  }
+
   #check(): void {
+    this.#losses().forEach((n, i) => {
+      const before = this.#lossesWhenWell[i] ?? 0;
+      if (n > before) this.history.violation(`${this.world.nodes[i]?.name} gave up ${n - before} forwarded messages while everything was well`);
+    });
     let dropped = this.#dropped;
     for (const n of this.world.nodes) dropped += dropsOf(n.sim.metrics);
     if (dropped > 0) this.history.count('runsWithFullQueues');
