@@ -34,7 +34,7 @@ export interface NodeOptions {
 }
 
 /** How often a node that does not serve yet looks whether it can. */
-const servingPollMs = 50;
+const servingPollMs = 20;
 /** While stopping: how long clients have to take their DISCONNECT, and the last writes to reach the leader. */
 const farewellMs = 1_000;
 const farewellPollMs = 20;

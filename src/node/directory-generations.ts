@@ -1,10 +1,15 @@
 // Generations of one shard's tables as directories `tables/SHARD/NUMBER`, with a durable pointer
-// CURRENT. A generation that CURRENT does not name is a leftover and removed at the next start.
+// CURRENT. A generation that CURRENT does not name is a leftover and removed at the next start;
+// a pointer that cannot be read removes nothing and ends the start.
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import type { ShardGenerations } from '#db/database.js';
 import type { OpenGeneration } from '#db/shard-state.js';
 import type { Env } from '#env/env.js';
+import type { FilesError } from '#env/files.js';
 import type { TableStore } from '#env/tables.js';
+import { DataDirectoryError } from './data-directory-error.js';
+
+const tablesDir = 'tables';
 
 export class DirectoryGenerations implements ShardGenerations {
   readonly #env: Env;
@@ -13,7 +18,7 @@ export class DirectoryGenerations implements ShardGenerations {
 
   constructor(env: Env, shard: string) {
     this.#env = env;
-    this.#dir = `tables/${shard}`;
+    this.#dir = `${tablesDir}/${shard}`;
   }
 
   get #pointer(): string {
@@ -21,19 +26,43 @@ export class DirectoryGenerations implements ShardGenerations {
   }
 
   openCurrent(): OpenGeneration {
-    const { files, tables } = this.#env;
+    const { files, tables, log } = this.#env;
     files.makeDir(this.#dir);
-    const current = files.exists(this.#pointer) ? Number.parseInt(utf8Decode(files.read(this.#pointer)) ?? '', 10) : 0;
+    // Without a pointer generation 1 is the current one: it is written only once there is a second.
+    const number = this.#readPointer() ?? 1;
     for (const name of files.list(this.#dir)) {
       const n = Number.parseInt(name, 10);
       if (String(n) !== name) continue;
       this.#last = Math.max(this.#last, n);
-      // Without a pointer generation 1 is the current one: it is written only once there is a second.
-      if (n !== (current || 1)) files.removeTree(`${this.#dir}/${name}`);
+      if (n !== number) files.removeTree(`${this.#dir}/${name}`);
     }
-    const number = current || 1;
     this.#last = Math.max(this.#last, number);
-    return { number, store: tables.open(`${this.#dir}/${number}`) };
+    const store = tables.open(`${this.#dir}/${number}`);
+    this.#syncEntries(number, (error) => {
+      if (error !== undefined) log.error('the directory of the tables cannot be synced', { dir: this.#dir, code: error.code });
+    });
+    return { number, store };
+  }
+
+  #readPointer(): number | undefined {
+    const { files } = this.#env;
+    if (!files.exists(this.#pointer)) return undefined;
+    const text = utf8Decode(files.read(this.#pointer)) ?? '';
+    if (/^[1-9][0-9]*\n$/.test(text)) return Number.parseInt(text, 10);
+    throw new DataDirectoryError(`${this.#pointer} is damaged; restore it from a backup, or empty the data directory and let the node join anew`);
+  }
+
+  /** Makes the names of a generation's files durable; their contents are the store's. */
+  #syncEntries(generation: number, done: (error: FilesError | undefined) => void): void {
+    const dirs = [`${this.#dir}/${generation}`, this.#dir, tablesDir];
+    let missing = dirs.length;
+    let failed: FilesError | undefined;
+    for (const dir of dirs) {
+      this.#env.files.syncDir(dir, (error) => {
+        failed ??= error;
+        if (--missing === 0) done(failed);
+      });
+    }
   }
 
   create(): OpenGeneration {
@@ -42,7 +71,10 @@ export class DirectoryGenerations implements ShardGenerations {
   }
 
   makeCurrent(generation: number, done: (error: Error | undefined) => void): void {
-    this.#env.files.writeAtomic(this.#pointer, utf8Encode(`${generation}\n`), done);
+    this.#syncEntries(generation, (error) => {
+      if (error !== undefined) return done(error);
+      this.#env.files.writeAtomic(this.#pointer, utf8Encode(`${generation}\n`), done);
+    });
   }
 
   discard(generation: number, store: TableStore): void {

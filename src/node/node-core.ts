@@ -16,6 +16,7 @@ import { createLinks } from '#link/links.js';
 import type { LinkLimits } from '#link/options.js';
 import type { Wal } from '#store/types.js';
 import { openWal } from '#store/wal.js';
+import { DataDirectoryError } from './data-directory-error.js';
 import { DirectoryGenerations } from './directory-generations.js';
 
 export interface NodeCoreOptions {
@@ -51,11 +52,6 @@ interface Identity {
 }
 
 const identityFile = 'node.json';
-
-/** A data directory that must not be used as it is; the message says what to do. */
-export class DataDirectoryError extends Error {
-  override readonly name = 'DataDirectoryError';
-}
 
 export interface NodeCore {
   readonly nodeId: string;

@@ -36,11 +36,23 @@ function listenerRefusals(l: ListenerConfig): string[] {
 
 /** Settings that have no effect yet and harm nobody. */
 export function warnings(config: StarmeshConfig): string[] {
-  return config.listeners.flatMap((l) =>
-    l.maxConnRate < Infinity || l.messagesRate < Infinity || l.bytesRate < Infinity
-      ? [`listeners.${l.type}.${l.name}: rate limits have no effect yet in this version`]
-      : [],
-  );
+  const { mqtt, retainer } = config;
+  const set: readonly (readonly [boolean, string])[] = [
+    ...config.listeners.map(
+      (l) => [Math.min(l.maxConnRate, l.messagesRate, l.bytesRate) < Infinity, `the rate limits of listeners.${l.type}.${l.name}`] as const,
+    ),
+    [mqtt.exclusiveSubscription, 'mqtt.exclusive_subscription'],
+    [mqtt.ignoreLoopDeliver, 'mqtt.ignore_loop_deliver'],
+    [mqtt.strictMode, 'mqtt.strict_mode'],
+    [mqtt.retryIntervalMs < Infinity, 'mqtt.retry_interval'],
+    [mqtt.useUsernameAsClientid, 'mqtt.use_username_as_clientid'],
+    [mqtt.upgradeQos, 'mqtt.upgrade_qos'],
+    [mqtt.messageExpiryIntervalMs < Infinity, 'mqtt.message_expiry_interval'],
+    [mqtt.isolatedSessionsMs < Infinity, 'mqtt.isolated_sessions'],
+    [retainer.msgExpiryIntervalMs < Infinity, 'retainer.msg_expiry_interval'],
+    [retainer.stopPublishClearMsg, 'retainer.stop_publish_clear_msg'],
+  ];
+  return set.filter(([used]) => used).map(([, name]) => `${name}: has no effect yet in this version`);
 }
 
 /** `cookie`: what a node without a configured one uses, being alone. */

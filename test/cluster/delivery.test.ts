@@ -146,6 +146,7 @@ const coreMetrics = ['last_intercepted_trans', 'weight', 'replicants', 'server_m
 const replicantMetrics = ['lag', 'bootstrap_time', 'bootstrap_num_keys', 'message_queue_len', 'replayq_len'];
 const ownMetrics = [
   'starmesh_event_loop_delay_seconds',
+  'starmesh_proposal_seconds_count',
   'starmesh_memory_bytes',
   'starmesh_connections',
   'starmesh_sessions',

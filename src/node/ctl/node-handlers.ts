@@ -28,11 +28,13 @@ export function clusterStatus(config: StarmeshConfig, node: StarmeshNode): Clust
 export function rlogStatus(config: StarmeshConfig, node: StarmeshNode): RlogStatus {
   const { database } = node.core;
   const shards = database.status();
+  const admitted = (shard: string): boolean => database.isLive(shard, database.incarnation);
   return {
     node: config.node.name,
     role: config.node.role,
     shards,
-    inSync: shards.filter((s) => database.inSync(s.shard)).map((s) => s.shard),
+    // In service for this node's clients: its own writes are taken there, too.
+    inSync: shards.filter((s) => database.inSync(s.shard) && admitted(s.shard)).map((s) => s.shard),
   };
 }
 
