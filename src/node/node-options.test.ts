@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { neverExpires } from '#session/limits.js';
+import type { StarmeshConfig } from './config/config.js';
+import { loadConfig } from './config/load.js';
+import { nodeOptions, refusals, warnings } from './node-options.js';
+
+function config(text: string): StarmeshConfig {
+  return loadConfig({ file: 'test.conf', text, readText: () => undefined, environment: {} }).config;
+}
+
+function options(text: string): ReturnType<typeof nodeOptions> {
+  return nodeOptions(config(text), 'cookie', () => {});
+}
+
+test('what this version cannot do and somebody would rely on is refused', () => {
+  assert.deepEqual(refusals(config('')), []);
+  const cases: readonly (readonly [string, RegExp])[] = [
+    ['authentication = [{ mechanism = password_based, backend = built_in_database }]', /authentication is configured/],
+    ['authorization.no_match = deny', /authorization is configured/],
+    ['authorization.sources = [{ type = file }]', /authorization is configured/],
+    ['listeners.ws.default.bind = 8083', /listeners\.ws\.default: only tcp/],
+    ['listeners.tcp.default.mountpoint = "x/"', /mountpoint/],
+    ['listeners.tcp.default.proxy_protocol = true', /proxy_protocol/],
+    ['node.workers = 2', /node\.workers/],
+    ['database.registry_shards = 8', /registry_shards/],
+  ];
+  for (const [text, message] of cases) {
+    const found = refusals(config(text));
+    assert.equal(found.length, 1, text);
+    assert.match(found[0] ?? '', message);
+  }
+});
+
+test('what has no effect is named, and defaults name nothing', () => {
+  assert.deepEqual(warnings(config('')), []);
+  assert.deepEqual(warnings(config('mqtt.strict_mode = true\nlisteners.tcp.default.max_conn_rate = "5/s"')), [
+    'the rate limits of listeners.tcp.default: has no effect yet in this version',
+    'mqtt.strict_mode: has no effect yet in this version',
+  ]);
+});
+
+test('a core without a file is a cluster of one that nobody can join', () => {
+  const { core, listeners } = options('');
+  assert.equal(core.listen, undefined);
+  assert.deepEqual(
+    core.cores.map((c) => c.name),
+    [core.name],
+  );
+  assert.equal(listeners.length, 1);
+});
+
+test('a core of several listens where the list of cores says', () => {
+  const text = `
+    node { name = "a@10.0.0.1", cookie = "long enough to be a secret" }
+    cluster.core_nodes = ["a@10.0.0.1:5000", "b@10.0.0.2"]
+  `;
+  const { core } = options(text);
+  assert.deepEqual(core.listen, { host: '0.0.0.0', port: 5000 });
+  assert.deepEqual(core.advertise, { host: '10.0.0.1', port: 5000 });
+  assert.deepEqual(
+    core.cores.map((c) => `${c.name} ${c.role} ${c.host}:${c.port}`),
+    ['a@10.0.0.1 core 10.0.0.1:5000', 'b@10.0.0.2 core 10.0.0.2:4370'],
+  );
+});
+
+test('limits follow the zone mqtt, and no bound is lost in the units', () => {
+  const { broker, registry, retained, listeners } = options(`
+    mqtt { session_expiry_interval = infinity, max_inflight = 7, max_packet_size = 2MB, registration_timeout = 1s }
+    retainer { enable = false, backend.max_retained_messages = 0 }
+  `);
+  assert.equal(broker?.limits?.sessionExpiryIntervalS, neverExpires);
+  assert.equal(broker?.limits?.maxInflight, 7);
+  assert.equal(broker?.limits?.maxPacketSizeBytes, 2 * 1024 * 1024);
+  assert.equal(broker?.limits?.retainAvailable, false);
+  assert.equal(retained?.messagesMax, 0);
+  const { deadlineMs = 0, reserveAfterBeginMs = 0, reserveAfterFinishMs = 0 } = registry ?? {};
+  assert.equal(deadlineMs, 1000);
+  assert.ok(reserveAfterBeginMs + reserveAfterFinishMs < deadlineMs);
+  // Client id, user name, password, will topic and will payload of 64 KiB each.
+  assert.ok((listeners[0]?.maxConnectBytes ?? 0) >= 5 * 65_535);
+  assert.equal(options('mqtt.session_expiry_interval = 1500ms').broker?.limits?.sessionExpiryIntervalS, 2);
+});
+
+test('a data-only core has no listener', () => {
+  assert.deepEqual(options('listeners.tcp.default.enable = false').listeners, []);
+});
