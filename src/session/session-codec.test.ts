@@ -121,9 +121,13 @@ test('a session and its queue come back as they were, on a clock that shows anot
 test('damaged bytes are refused, never misread past their end', () => {
   fc.assert(
     fc.property(filled, fc.nat(), fc.nat(255), (session, where, value) => {
-      for (const good of [encodeSession(session, 0), encodeQueue(session, 0)]) {
+      const encodings = [
+        { good: encodeSession(session, 0), decodeOwn: decodeSession },
+        { good: encodeQueue(session, 0), decodeOwn: decodeQueue },
+      ];
+      for (const { good, decodeOwn } of encodings) {
         const cut = good.slice(0, where % good.length);
-        assert.throws(() => (good.length > 2 && where % 2 === 0 ? decodeSession(cut, 0) : decodeQueue(cut, 0)), MalformedError);
+        assert.throws(() => decodeOwn(cut, 0), MalformedError);
         const bad = good.slice();
         bad[where % bad.length] = value;
         for (const decode of [decodeSession, decodeQueue]) {
