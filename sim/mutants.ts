@@ -6,19 +6,11 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { dbMutants } from './db/mutants.js';
+import type { Mutant } from './mutant.js';
 import { raftMutants } from './raft/mutants.js';
 
-export interface Mutant {
-  readonly name: string;
-  readonly scope: string;
-  /** Below dist/. */
-  readonly file: string;
-  /** Must occur exactly once in the file. */
-  readonly find: string;
-  readonly replace: string;
-  /** Which promise it breaks. */
-  readonly why: string;
-}
+export type { Mutant };
 
 export interface MutantOutcome {
   readonly name: string;
@@ -27,7 +19,7 @@ export interface MutantOutcome {
   readonly detail: string;
 }
 
-export const mutants: readonly Mutant[] = [...raftMutants];
+export const mutants: readonly Mutant[] = [...raftMutants, ...dbMutants];
 
 const dist = fileURLToPath(new URL('..', import.meta.url));
 
