@@ -49,6 +49,11 @@ export class Takeover implements TakeoverSource {
     if (session !== undefined) this.#sessions.discard(session, reasonCode, this.#core.now(), 'silent');
   }
 
+  heldEpoch(clientId: string): number | undefined {
+    const session = this.#core.sessions.get(clientId);
+    return session !== undefined && session.epoch > 0 ? session.epoch : undefined;
+  }
+
   #held(clientId: string, epoch: number): Session | undefined {
     const session = this.#core.sessions.get(clientId);
     return session?.epoch === epoch ? session : undefined;

@@ -61,6 +61,8 @@ export class Unregistered extends WheelTimer {
       return;
     }
     if (result.kind === 'fresh' || result.kind === 'local') {
+      // A CONNECT of the client may have been registered since.
+      if (result.epoch < session.epoch) return;
       session.epoch = result.epoch;
       if (session.channel === undefined) this.#core.ports.registry.disconnected(session.clientId, result.epoch);
       return;

@@ -27,7 +27,7 @@ export class TcpListener implements ConnectionHome {
     this.broker = broker;
     this.options = options;
     this.metrics = new WireMetrics(env.metrics);
-    this.outbox = new Outbox(env.clock, this.metrics.bytesSent);
+    this.outbox = new Outbox(env.clock, this.metrics.bytesSent, this.metrics.turnSeconds);
     const { maxPacketSizeBytes, maxTopicLevels } = broker.limits;
     this.decoding = new DecoderSettings({
       maxPacketSize: maxPacketSizeBytes,

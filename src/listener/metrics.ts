@@ -1,7 +1,10 @@
 // Counters of the wire: bytes and packets, and why connections were cut off.
-import type { Counter, Metrics } from '#env/metrics.js';
+import type { Counter, Histogram, Metrics } from '#env/metrics.js';
 import type { PacketType } from '#mqtt/packet.js';
 import { packetTypes } from '#mqtt/packet.js';
+
+const turnHelp = 'time from the first message for a client in a turn to the last write of that turn, one sample a turn';
+const turnBuckets = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
 
 export class WireMetrics {
   readonly bytesReceived: Counter;
@@ -25,6 +28,7 @@ export class WireMetrics {
   readonly answersTooLarge: Counter;
   readonly refusedConnections: Counter;
   readonly failures: Counter;
+  readonly turnSeconds: Histogram;
 
   constructor(metrics: Metrics) {
     const c = (name: string, help: string): Counter => metrics.counter(name, help);
@@ -56,6 +60,7 @@ export class WireMetrics {
     this.outputFull = c('starmesh_output_full', 'times that a connection reached its output bound');
     this.answersTooLarge = c('starmesh_answers_too_large', 'packets not sent because the client takes none of that size');
     this.refusedConnections = c('starmesh_refused_connections', 'connections refused because a listener had too many');
+    this.turnSeconds = metrics.histogram('starmesh_publish_to_deliver_seconds', turnHelp, turnBuckets);
     this.failures = c('starmesh_connection_failures', 'connections closed because handling them failed');
   }
 }

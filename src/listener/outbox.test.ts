@@ -37,7 +37,7 @@ class Sink implements OutboxClient {
 
 function turns(): { clock: Clock; end: () => void } {
   const waiting: (() => void)[] = [];
-  const clock = { endOfTurn: (fn: () => void) => void waiting.push(fn) } as unknown as Clock;
+  const clock = { now: () => 0, endOfTurn: (fn: () => void) => void waiting.push(fn) } as unknown as Clock;
   return { clock, end: () => waiting.splice(0).forEach((fn) => void fn()) };
 }
 
@@ -73,7 +73,7 @@ test('every client gets its pieces, whole and in order, whoever else writes, als
     fc.property(fc.array(fc.array(piece, { maxLength: 30 }), { maxLength: 4 }), (rounds) => {
       const { clock, end } = turns();
       const sent = { value: 0 };
-      const outbox = new Outbox(clock, sent);
+      const outbox = new Outbox(clock, sent, { observe: () => {} });
       const sinks = [new Sink(0), new Sink(0), new Sink(100)];
       const expected: number[][] = [[], [], []];
       for (const round of rounds) {
@@ -106,7 +106,7 @@ test('every client gets its pieces, whole and in order, whoever else writes, als
 
 test('adjacent pieces are one view of the received chunk, and a fan-out shares it', () => {
   const { clock, end } = turns();
-  const outbox = new Outbox(clock, { value: 0 });
+  const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
   const sinks = [new Sink(0), new Sink(0)];
   for (const at of [0, 10, 20]) for (const sink of sinks) outbox.add(sink, source, at, at + 10, 0, 0);
   end();

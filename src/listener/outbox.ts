@@ -4,7 +4,7 @@
 // once, into fresh memory that the transport owns from then on. Nothing is allocated per piece.
 import { emptyBytes } from '#base/bytes.js';
 import type { Clock } from '#env/clock.js';
-import type { Counter } from '#env/metrics.js';
+import type { Counter, Histogram } from '#env/metrics.js';
 import type { Connection } from '#env/net.js';
 import { viewOf } from '#mqtt/wire-reader.js';
 
@@ -30,6 +30,9 @@ const loopBytesMax = 96;
 export class Outbox {
   readonly #clock: Clock;
   readonly #sent: Counter;
+  readonly #latency: Histogram;
+  /** When the first output of the turn came. */
+  #turnBegan = 0;
   #dirty: OutboxClient[] = [];
   #spare: OutboxClient[] = [];
   #scheduled = false;
@@ -51,9 +54,10 @@ export class Outbox {
   #view: Uint8Array = emptyBytes;
   readonly #flush: () => void;
 
-  constructor(clock: Clock, sentBytes: Counter) {
+  constructor(clock: Clock, sentBytes: Counter, latency: Histogram) {
     this.#clock = clock;
     this.#sent = sentBytes;
+    this.#latency = latency;
     this.#flush = () => this.flush();
   }
 
@@ -102,6 +106,7 @@ export class Outbox {
     this.#dirty.push(client);
     if (this.#scheduled) return;
     this.#scheduled = true;
+    this.#turnBegan = this.#clock.now();
     this.#clock.endOfTurn(this.#flush);
   }
 
@@ -127,12 +132,14 @@ export class Outbox {
   /** Writes everything. Runs at the end of the turn; what `flushed` adds is written in the next one. */
   flush(): void {
     const dirty = this.#dirty;
+    const began = this.#turnBegan;
     this.#dirty = this.#spare;
     this.#scheduled = false;
     // Writing may report a lost connection, and more output for others: it goes behind the pieces of this turn.
     for (let i = 0; i < dirty.length; i++) this.#write(dirty[i] as OutboxClient);
     dirty.length = 0;
     this.#spare = dirty;
+    this.#latency.observe((this.#clock.now() - began) / 1000);
     if (this.#dirty.length === 0) this.#clear();
   }
 
