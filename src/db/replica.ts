@@ -269,6 +269,8 @@ export class Replica {
           }
           this.#step({ type: 'swapped' });
           this.#state.enqueue(rest);
+          // The old copy was behind; in a quiet shard nothing else would say that the new one is not.
+          this.#noteLag();
         });
       });
     });
