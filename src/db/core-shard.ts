@@ -22,6 +22,7 @@ import type { RlogMessage } from './rlog-codec.js';
 import { RlogServer } from './rlog-server.js';
 import { ShardLeader } from './shard-leader.js';
 import type { ShardState } from './shard-state.js';
+import { Visibility } from './visibility.js';
 
 export type RaftTimings = Partial<
   Pick<
@@ -68,10 +69,7 @@ export class CoreShard implements RlogSource {
   #closed = false;
   #reads: Map<number, (index: number | undefined) => void> = new Map();
   #readToken = 0;
-  /** Leader: what each connected core has reported. */
-  readonly #visible: Map<string, number> = new Map();
-  #reportedVisible = 0;
-  #reportedTo = '';
+  readonly #visibility: Visibility;
   elections = 0;
   leaderChanges = 0;
 
@@ -82,6 +80,15 @@ export class CoreShard implements RlogSource {
     this.#wal = options.wal;
     this.server = new RlogServer(options.env, options.links, options.bounds, this, () => this.#visibleMoved());
     this.#keeper = new LogKeeper(options.env.clock, options.bounds);
+    this.#visibility = new Visibility({
+      shard: this.shard,
+      nodeId: options.nodeId,
+      links: options.links,
+      transport: options.transport,
+      raft: () => this.#raft,
+      leader: () => this.leader,
+      visibleHere: () => this.visibleHere,
+    });
     const wal = options.wal;
     this.#raft = new Raft(
       {
@@ -203,9 +210,7 @@ export class CoreShard implements RlogSource {
       this.#leader.close(leader === '' ? undefined : utf8Encode(leader));
       this.#leader = undefined;
     }
-    if (role === 'leader') this.#expectReports();
-    this.#reportedTo = '';
-    this.#visibleMoved();
+    this.#visibility.roleChanged(role);
     this.#o.onLeadership(this);
   }
 
@@ -275,44 +280,15 @@ export class CoreShard implements RlogSource {
   }
 
   #visibleMoved(): void {
-    if (this.#closed) return;
-    const here = this.visibleHere;
-    if (this.#raft.role === 'leader') return this.#updateEffective();
-    const { leader } = this.#raft;
-    if (leader === '' || (here === this.#reportedVisible && leader === this.#reportedTo)) return;
-    this.#reportedVisible = here;
-    this.#reportedTo = leader;
-    this.#o.transport.sendVisible(leader, this.shard, here);
+    if (!this.#closed) this.#visibility.moved();
   }
 
-  /** What this core has told the leader: replicants count as normal only once they are not behind it. */
   get reportedVisible(): number {
-    return this.#raft.role === 'leader' ? (this.leader?.effectiveIndex ?? 0) : this.#reportedVisible;
-  }
-
-  /** A new leader does not know how far the others are: nothing is effective before each connected one has said so. */
-  #expectReports(): void {
-    this.#visible.clear();
-    const { voters, learners } = this.#raft.config;
-    for (const id of [...voters, ...learners]) if (id !== this.#o.nodeId && this.#o.links.peer(id) !== undefined) this.#visible.set(id, 0);
+    return this.#visibility.reported;
   }
 
   visibleReport(from: string, index: number): void {
-    if (this.#raft.role !== 'leader') return;
-    this.#visible.set(from, index);
-    this.#updateEffective();
-  }
-
-  #updateEffective(): void {
-    let index = this.visibleHere;
-    for (const [id, visible] of this.#visible) {
-      if (this.#o.links.peer(id) === undefined) this.#visible.delete(id);
-      else if (visible < index) index = visible;
-    }
-    // One that does not even see a majority may be no leader any more: the others may have another.
-    const { voters } = this.#raft.config;
-    const inSight = voters.filter((id) => id === this.#o.nodeId || this.#o.links.peer(id) !== undefined).length;
-    if (2 * inSight > voters.length) this.leader?.effective(index);
+    this.#visibility.report(from, index);
   }
 
   // ---- peers ----
@@ -323,10 +299,7 @@ export class CoreShard implements RlogSource {
 
   peerUp(nodeId: string): void {
     this.step({ type: 'peerReachable', peer: nodeId });
-    const { voters, learners } = this.#raft.config;
-    if (this.#raft.role === 'leader' && (voters.includes(nodeId) || learners.includes(nodeId))) this.#visible.set(nodeId, 0);
-    this.#reportedTo = '';
-    this.#visibleMoved();
+    this.#visibility.peerUp(nodeId);
   }
 
   peerDown(nodeId: string): void {

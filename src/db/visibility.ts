@@ -1,0 +1,87 @@
+// How far a shard's changes have been seen: on this core and its replicants, and, while this core
+// leads, everywhere. Followers report to the leader; the leader's answer to "effective" is the
+// lowest of all reports.
+import type { Links } from '#link/api.js';
+import type { RaftMachine } from '#raft/types.js';
+import type { RaftTransport } from './raft-transport.js';
+import type { ShardLeader } from './shard-leader.js';
+
+export interface VisibilityOptions {
+  readonly shard: string;
+  readonly nodeId: string;
+  readonly links: Links;
+  readonly transport: RaftTransport;
+  readonly raft: () => RaftMachine;
+  readonly leader: () => ShardLeader | undefined;
+  /** Applied here and seen by this core's feeds and its normal replicants. */
+  readonly visibleHere: () => number;
+}
+
+export class Visibility {
+  readonly #o: VisibilityOptions;
+  /** Leader: what each connected core has reported. */
+  readonly #reports: Map<string, number> = new Map();
+  #reported = 0;
+  #reportedTo = '';
+
+  constructor(options: VisibilityOptions) {
+    this.#o = options;
+  }
+
+  /** Something was applied or seen here: tell the leader, or, leading, look what is effective now. */
+  moved(): void {
+    const raft = this.#o.raft();
+    if (raft.role === 'leader') return this.#updateEffective();
+    const here = this.#o.visibleHere();
+    const { leader } = raft;
+    if (leader === '' || (here === this.#reported && leader === this.#reportedTo)) return;
+    this.#reported = here;
+    this.#reportedTo = leader;
+    this.#o.transport.sendVisible(leader, this.#o.shard, here);
+  }
+
+  /** What this core has told the leader: replicants count as normal only once they are not behind it. */
+  get reported(): number {
+    return this.#o.raft().role === 'leader' ? (this.#o.leader()?.effectiveIndex ?? 0) : this.#reported;
+  }
+
+  /** A new leader does not know how far the others are: nothing is effective before each connected one has said so. */
+  roleChanged(role: string): void {
+    if (role === 'leader') {
+      this.#reports.clear();
+      for (const id of this.#members()) if (id !== this.#o.nodeId && this.#o.links.peer(id) !== undefined) this.#reports.set(id, 0);
+    }
+    this.#reportedTo = '';
+    this.moved();
+  }
+
+  peerUp(nodeId: string): void {
+    if (this.#o.raft().role === 'leader' && this.#members().includes(nodeId)) this.#reports.set(nodeId, 0);
+    this.#reportedTo = '';
+    this.moved();
+  }
+
+  #members(): string[] {
+    const { voters, learners } = this.#o.raft().config;
+    return [...voters, ...learners];
+  }
+
+  report(from: string, index: number): void {
+    if (this.#o.raft().role !== 'leader') return;
+    this.#reports.set(from, index);
+    this.#updateEffective();
+  }
+
+  #updateEffective(): void {
+    const { links, nodeId } = this.#o;
+    let index = this.#o.visibleHere();
+    for (const [id, visible] of this.#reports) {
+      if (links.peer(id) === undefined) this.#reports.delete(id);
+      else if (visible < index) index = visible;
+    }
+    // One that does not even see a majority may be no leader any more: the others may have another.
+    const { voters } = this.#o.raft().config;
+    const inSight = voters.filter((id) => id === nodeId || links.peer(id) !== undefined).length;
+    if (2 * inSight > voters.length) this.#o.leader()?.effective(index);
+  }
+}
