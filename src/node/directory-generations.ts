@@ -15,6 +15,13 @@ export class DirectoryGenerations implements ShardGenerations {
   readonly #env: Env;
   readonly #dir: string;
   #last = 0;
+  /** Named by the pointer and in service. */
+  #serving = 1;
+  /** What the pointer says, or is about to say. */
+  #named = 1;
+  #pointing = false;
+  #afterPointing: (() => void) | undefined;
+  readonly #givenUp: Set<number> = new Set();
 
   constructor(env: Env, shard: string) {
     this.#env = env;
@@ -37,6 +44,7 @@ export class DirectoryGenerations implements ShardGenerations {
       if (n !== number) files.removeTree(`${this.#dir}/${name}`);
     }
     this.#last = Math.max(this.#last, number);
+    this.#serving = this.#named = number;
     const store = tables.open(`${this.#dir}/${number}`);
     this.#syncEntries(number, (error) => {
       if (error !== undefined) log.error('the directory of the tables cannot be synced', { dir: this.#dir, code: error.code });
@@ -73,11 +81,41 @@ export class DirectoryGenerations implements ShardGenerations {
   makeCurrent(generation: number, done: (error: Error | undefined) => void): void {
     this.#syncEntries(generation, (error) => {
       if (error !== undefined) return done(error);
-      this.#env.files.writeAtomic(this.#pointer, utf8Encode(`${generation}\n`), done);
+      this.#point(generation, done);
     });
   }
 
+  #point(generation: number, done: (error: Error | undefined) => void): void {
+    if (this.#pointing) {
+      const before = this.#afterPointing;
+      this.#afterPointing = () => {
+        before?.();
+        this.#point(generation, done);
+      };
+      return;
+    }
+    if (this.#givenUp.has(generation)) return done(new Error(`generation ${generation} was given up`));
+    this.#pointing = true;
+    this.#named = generation;
+    this.#env.files.writeAtomic(this.#pointer, utf8Encode(`${generation}\n`), (error) => {
+      this.#pointing = false;
+      if (error === undefined && !this.#givenUp.has(generation)) this.#serving = generation;
+      done(error);
+      const next = this.#afterPointing;
+      this.#afterPointing = undefined;
+      next?.();
+    });
+  }
+
+  /** A copy that is given up while the pointer is set to it must not go before the pointer names another. */
   discard(generation: number, store: TableStore): void {
-    store.close(() => this.#env.files.removeTree(`${this.#dir}/${generation}`));
+    this.#givenUp.add(generation);
+    const remove = (): void => this.#env.files.removeTree(`${this.#dir}/${generation}`);
+    store.close(() => {
+      if (this.#named !== generation) return remove();
+      this.#point(this.#serving, (error) => {
+        if (error === undefined) remove();
+      });
+    });
   }
 }

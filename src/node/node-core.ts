@@ -68,8 +68,11 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
   const save = (done: (error: Error | undefined) => void): void => {
     env.files.writeAtomic(identityFile, utf8Encode(`${JSON.stringify(identity, undefined, 2)}\n`), done);
   };
+  let stopped = false;
   save((error) => {
-    if (error !== undefined) o.onFatal(error);
+    if (error !== undefined) return o.onFatal(error);
+    // Nobody may count on a node id that a power cut would take back.
+    if (!stopped) cluster.start();
   });
   const wal = o.role === 'core' ? openLog(env, o, identity) : undefined;
   const links = openLinks(env, o, nodeId, identity.formed?.clusterId ?? '');
@@ -111,8 +114,6 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     },
     onFatal: o.onFatal,
   });
-  cluster.start();
-  let stopped = false;
   return {
     nodeId,
     links,
