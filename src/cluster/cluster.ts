@@ -248,7 +248,8 @@ export class Cluster {
     const { database, nodeId } = this.#o;
     const self = this.#members.get(nodeId);
     if (self === undefined || database.incarnation === 0) return;
-    if (!self.up && self.incarnation === database.incarnation) this.#fenced(database.incarnation);
+    // A newer one of our own: a join that was sent twice was also executed twice, and the later one counts.
+    if (self.incarnation > database.incarnation || (!self.up && self.incarnation === database.incarnation)) this.#fenced(database.incarnation);
   }
 
   // ---- members ----
