@@ -227,6 +227,7 @@ export class NodeDatabase implements Database {
               leader?.submit(nodeId, batch, done);
               return leader !== undefined;
             },
+      holds: this.#held.has(shard),
       whenApplied: (index, deadlineAt, then) => this.#whenApplied(shard, index, deadlineAt, then),
       onFenced: (incarnation) => this.onFenced(incarnation),
     });

@@ -32,7 +32,14 @@ export function prepareLog(
     );
   }
   const fits = appliedIndex <= wal.lastIndex && wal.term(appliedIndex) === appliedTerm;
-  if (fits) return done(undefined);
+  if (fits) {
+    // A power cut right after formation keeps the log's beginning and may lose the tables'.
+    if (state.position.historyId !== '') return done(undefined);
+    const position = { ...state.position, config: wal.base.config, historyId };
+    state.cursor.system.position = position;
+    state.store.write([{ key: metaKey, value: encodePosition(position) }], done);
+    return;
+  }
   // The tables are a copy of a leader's that was put in service just before a crash: the log follows them.
   wal.installBase({ index: appliedIndex, term: appliedTerm, config, historyId, generation }, undefined, done);
 }

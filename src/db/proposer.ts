@@ -34,6 +34,8 @@ export interface ProposerOptions {
   readonly localLeader: LocalLeader | undefined;
   /** Answers `db.outcomes` from this node's own copy; undefined when it is no core. */
   readonly localOutcomes: ((body: Uint8Array) => Uint8Array) | undefined;
+  /** This node has a copy of the shard. */
+  readonly holds: boolean;
   /** Runs `then` when this node's tables have reached `index`; immediately false when it does not hold the shard. */
   readonly whenApplied: (index: number, deadlineAt: number, then: (reached: boolean) => void) => void;
   /** The stream was refused: this incarnation is dead. */
@@ -198,7 +200,8 @@ export class Proposer {
       case answer.notEffective:
         return caller.done(new WriteFailure('not-effective', 'committed, but not seen everywhere in time'), result);
     }
-    if (caller.until === 'committed') return caller.done(undefined, result);
+    // A node that does not hold the shard has nothing of its own to wait for; 'applied' it can never be here.
+    if (caller.until === 'committed' || (caller.until === 'effective' && !this.#o.holds)) return caller.done(undefined, result);
     this.#o.whenApplied(a.index, caller.deadlineAt, (reached) => {
       if (reached) caller.done(undefined, result);
       else caller.done(new WriteFailure('not-effective', 'committed, but not applied here in time'), result);

@@ -70,7 +70,8 @@ export class RlogAgent {
       this.#message({ type: 'opened', shard: s.shard, stream: this.stream, mode, historyId: s.historyId, commitIndex: s.commitIndex, rows, why });
     };
     const sameHistory = m.historyId === s.historyId;
-    if (sameHistory && !m.force && m.appliedIndex > s.commitIndex) {
+    // Also for a copy that was asked for: it would take the receiver back in time.
+    if (sameHistory && m.appliedIndex > s.commitIndex) {
       opened('later', 0, 'this core is behind');
       return false;
     }

@@ -207,8 +207,10 @@ export class ShardLeader {
   }
 
   #resolve(w: Waiter): void {
-    if (w.request.batch.effective && w.code === answer.done && w.index > this.#effectiveIndex) this.#effective.push(w);
-    else this.#answer(w.request, w.at, w.code, w.index, w.reply);
+    if (w.request.batch.effective && w.code === answer.done && w.index > this.#effectiveIndex) {
+      this.#effective.push(w);
+      this.#armEffectiveBound();
+    } else this.#answer(w.request, w.at, w.code, w.index, w.reply);
   }
 
   committed(index: number): void {
@@ -219,7 +221,6 @@ export class ShardLeader {
       later.push(w);
     }
     for (const w of later) this.#resolve(w);
-    if (later.some((w) => w.request.batch.effective)) this.#armEffectiveBound();
     if (this.#queue.length > 0 || this.#own.length > 0) this.#schedule();
   }
 
