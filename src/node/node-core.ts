@@ -124,12 +124,15 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
       if (stopped) return done();
       stopped = true;
       cluster.stop();
-      links.close(() => {
-        database.close(() => {
-          if (wal === undefined) done();
-          else wal.close(() => done());
-        });
-      });
+      let open = 2;
+      const closed = (): void => {
+        if (--open > 0) return;
+        if (wal === undefined) done();
+        else wal.close(() => done());
+      };
+      // The database first, while it can still tell its peers; nothing comes in any more after the links' close.
+      database.close(closed);
+      links.close(closed);
     },
   };
 }
