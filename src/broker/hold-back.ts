@@ -55,16 +55,21 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     this.#known = known;
     if (known.size === 0) this.onTimer();
     else this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);
-    for (const item of handedOver) session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers);
-    const { frames } = this.#core;
-    const now = this.#core.now();
-    for (const item of this.#held) {
-      if (known.has(origin(item.message))) continue;
-      frames.begin(item.message, now);
-      deliverAs(session, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames);
-      frames.end();
+    const held = new HeldByOrigin(this.#held.filter((item) => !known.has(origin(item.message))));
+    for (const item of handedOver) {
+      // The old holder may have missed an earlier message of the same origin that came here.
+      held.before(item.message, (earlier) => this.#deliver(earlier));
+      session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers);
     }
+    held.rest((item) => this.#deliver(item));
     this.#held = [];
+  }
+
+  #deliver(item: QueuedMessage): void {
+    const { frames } = this.#core;
+    frames.begin(item.message, this.#core.now());
+    deliverAs(this.#session, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames);
+    frames.end();
   }
 
   /** No copy can come any more. */
@@ -76,6 +81,37 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
 }
 
 const none: Set<string> = new Set();
+
+/** Messages in the order they came, which is that of their numbers for each origin. */
+class HeldByOrigin {
+  readonly #items: readonly QueuedMessage[];
+  readonly #lines: Map<number, QueuedMessage[]> = new Map();
+  readonly #gone: Set<QueuedMessage> = new Set();
+
+  constructor(items: readonly QueuedMessage[]) {
+    this.#items = items;
+    for (const item of items) {
+      const line = this.#lines.get(item.message.originIncarnation);
+      if (line === undefined) this.#lines.set(item.message.originIncarnation, [item]);
+      else line.push(item);
+    }
+    for (const line of this.#lines.values()) line.reverse();
+  }
+
+  /** Takes out those of the message's origin that are older than it. */
+  before(message: Message, visit: (item: QueuedMessage) => void): void {
+    const line = this.#lines.get(message.originIncarnation);
+    for (let next = line?.at(-1); next !== undefined && next.message.originNumber < message.originNumber; next = line?.at(-1)) {
+      line?.pop();
+      this.#gone.add(next);
+      visit(next);
+    }
+  }
+
+  rest(visit: (item: QueuedMessage) => void): void {
+    for (const item of this.#items) if (!this.#gone.has(item)) visit(item);
+  }
+}
 
 function origin(message: Message): string {
   return `${message.originIncarnation}:${message.originNumber}`;
