@@ -6,6 +6,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { brokerMutants } from './broker/mutants.js';
 import { dbMutants } from './db/mutants.js';
 import type { Mutant } from './mutant.js';
 import { raftMutants } from './raft/mutants.js';
@@ -19,7 +20,7 @@ export interface MutantOutcome {
   readonly detail: string;
 }
 
-export const mutants: readonly Mutant[] = [...raftMutants, ...dbMutants];
+export const mutants: readonly Mutant[] = [...raftMutants, ...dbMutants, ...brokerMutants];
 
 const dist = fileURLToPath(new URL('..', import.meta.url));
 

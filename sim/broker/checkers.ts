@@ -39,6 +39,8 @@ export function checkOrder(history: History, disturbances: Disturbances): void {
   for (const { session, message, at, what } of history.disorder) {
     const sub = session.subscriptions.find((x) => x.ackedAt < message.sentAt && matches(x.filter, message.topicName));
     if (sub === undefined) history.count('excused: subscribed between');
+    // Its first copy may have gone with a connection that broke.
+    else if (message.attempts > 1 && sub.qos === 0) history.count('excused: QoS 0, sent again');
     else if (message.attempts > 1 && (message.mayBeLost || sub.notEffective)) history.count('excused: late');
     else if (
       message.attempts > 1 &&

@@ -172,7 +172,7 @@ export class SimClient {
       onDrain: () => {},
       onClose: (error) => {
         if (!mine()) return;
-        if (this.#disconnectSent && error === undefined && this.#will !== undefined) this.#will.withdrawn = true;
+        if (this.#disconnectSent && error === undefined && this.#will !== undefined && !this.profile.double) this.#will.withdrawn = true;
         this.#lost(error?.code ?? 'end');
       },
     };
