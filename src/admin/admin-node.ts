@@ -13,6 +13,8 @@ export interface AdminNode {
   elections(shard: string): { readonly elections: number; readonly leaderChanges: number } | undefined;
   /** Everything that the parts of the node count, as of now. */
   collect(): readonly MetricFamily[];
+  /** The families of every other node that answers, by its name. */
+  collectOthers(): Promise<readonly { readonly node: string; readonly families: readonly MetricFamily[] }[]>;
   /** JSON of `rlog status`. */
   rlogStatus(): unknown;
 }

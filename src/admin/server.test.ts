@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import type { ShardStatus } from '#db/api.js';
 import type { AdminNode } from './admin-node.js';
+import { decodeFamilies, encodeFamilies } from './everywhere.js';
 import { type AdminServer, startAdmin } from './server.js';
 
 const core: ShardStatus = {
@@ -47,6 +48,10 @@ const node: AdminNode = {
   shards: () => [core, replica, { shard: 'registry-0', down: true }],
   elections: (shard) => (shard === 'route' ? { elections: 5, leaderChanges: 6 } : undefined),
   collect: () => [{ type: 'counter', name: 'emqx_messages_received', help: 'in', samples: [{ labels: {}, value: 42 }] }],
+  collectOthers: () =>
+    Promise.resolve([
+      { node: 'core2@host', families: [{ type: 'counter', name: 'emqx_messages_received', help: 'in', samples: [{ labels: {}, value: 1 }] }] },
+    ]),
   rlogStatus: () => ({ node: 'core1@host' }),
 };
 
@@ -116,6 +121,25 @@ test('both metrics pages carry the database and what the node counts', async () 
     for (const line of sampleLines) assert.ok(lines.includes(line), line);
     assert.ok(!lines.some((l) => l.includes('registry-0')), 'a shard that is down has no samples');
   }
+});
+
+test('one page carries every node, each sample with its node', async () => {
+  const lines = (await (await get('/api/v5/prometheus/stats?mode=all_nodes_unaggregated')).text()).split('\n');
+  assert.ok(lines.includes('emqx_messages_received{node="core1@host"} 42'));
+  assert.ok(lines.includes('emqx_messages_received{node="core2@host"} 1'));
+  assert.ok(lines.includes('emqx_mria_weight{shard="route",node="core1@host"} 2'));
+  assert.equal(lines.filter((l) => l === '# TYPE emqx_messages_received counter').length, 1);
+});
+
+test('what another node sends is read only when it is what it should be', () => {
+  const families = node.collect();
+  assert.deepEqual(decodeFamilies(encodeFamilies(families)), families);
+  const histogram = { type: 'histogram', name: 'h', help: '', samples: [{ labels: {}, buckets: [{ le: 1, count: 2 }], count: 3, sum: 4 }] };
+  assert.deepEqual(decodeFamilies(JSON.stringify([histogram])), [histogram]);
+  const wrong = ['', '{}', '[1]', '[{}]', JSON.stringify([{ ...histogram, name: 'x\ny 1' }]), JSON.stringify([{ ...histogram, type: 'gauge' }])];
+  for (const text of wrong) assert.equal(decodeFamilies(text), undefined, text);
+  const badLabel = { type: 'gauge', name: 'g', help: '', samples: [{ labels: { 'a"': 'x' }, value: 1 }] };
+  assert.equal(decodeFamilies(JSON.stringify([badLabel])), undefined);
 });
 
 test('what is not there, is wrong or too large is answered as JSON', async () => {

@@ -2,8 +2,9 @@
 // replicated database as JSON. Bound to loopback unless configured otherwise; nothing here changes anything.
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { AdminNode } from './admin-node.js';
+import { labelled, nodeFamilies } from './everywhere.js';
+import type { MetricFamily } from './metric-family.js';
 import { prometheusContentType, prometheusText } from './prometheus.js';
-import { shardFamilies } from './shard-metrics.js';
 
 export interface AdminServer {
   readonly address: { readonly host: string; readonly port: number };
@@ -34,8 +35,11 @@ export async function startAdmin(node: AdminNode, at: { readonly host: string; r
 }
 
 function routes(server: FastifyInstance, node: AdminNode): void {
-  const metrics = (_request: FastifyRequest, reply: FastifyReply): FastifyReply =>
-    reply.header('content-type', prometheusContentType).send(prometheusText([...shardFamilies(node), ...node.collect()]));
+  const metrics = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const { mode } = request.query as { readonly mode?: unknown };
+    const families = mode === 'all_nodes_unaggregated' ? await everywhere(node) : nodeFamilies(node);
+    return reply.header('content-type', prometheusContentType).send(prometheusText(families));
+  };
   for (const path of ['/status', '/api/v5/status']) server.get(path, (request, reply) => status(node, request, reply));
   for (const path of ['/metrics', '/api/v5/prometheus/stats']) server.get(path, metrics);
   server.get('/api/v5/rlog/status', (_request, reply) => reply.send(node.rlogStatus()));
@@ -44,6 +48,11 @@ function routes(server: FastifyInstance, node: AdminNode): void {
     const code = error.statusCode ?? 500;
     return reply.code(code).send({ code: code < 500 ? 'BAD_REQUEST' : 'INTERNAL_ERROR', message: code < 500 ? error.message : 'the request failed' });
   });
+}
+
+async function everywhere(node: AdminNode): Promise<MetricFamily[]> {
+  const others = await node.collectOthers();
+  return [labelled(node.name, nodeFamilies(node)), ...others.map((o) => labelled(o.node, o.families))].flat();
 }
 
 /** 200 once clients can be served, 503 before and while stopping. */

@@ -1,7 +1,11 @@
 // What the HTTP server shows of this node, and the metrics that belong to the process as a whole.
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { AdminNode } from '#admin/admin-node.js';
+import { decodeFamilies, encodeFamilies, nodeFamilies } from '#admin/everywhere.js';
+import { emptyBytes } from '#base/bytes.js';
+import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import type { Metrics } from '#env/metrics.js';
+import type { Links, PeerHello } from '#link/api.js';
 import type { OsEnv } from '#os/env.js';
 import type { StarmeshConfig } from './config/config.js';
 import type { StarmeshNode } from './create-node.js';
@@ -13,16 +17,39 @@ export function adminNode(config: StarmeshConfig, env: OsEnv, node: StarmeshNode
   nodeMetrics(env.metrics, node);
   clusterMetrics(env.metrics, config, node);
   processMetrics(env.metrics);
-  const { cluster, database } = node.core;
-  return {
+  const { cluster, database, links } = node.core;
+  const admin: AdminNode = {
     name: config.node.name,
     version: version(),
     state: () => ({ state: node.state, why: waitsFor(node) }),
     shards: () => database.status(),
     elections: (shard) => database.coreShard(shard),
     collect: () => env.metrics.collect(),
+    collectOthers: () => collectOthers(links),
     rlogStatus: () => ({ ...rlogData(rlogStatus(config, node)), cluster_id: cluster.clusterId }),
   };
+  links.handle(metricsMethod, (_from, _body, reply) => reply(undefined, utf8Encode(encodeFamilies(nodeFamilies(admin)))));
+  return admin;
+}
+
+const metricsMethod = 'admin.metrics';
+/** A node that answers later is left out of the page. */
+const metricsMsMax = 3_000;
+
+type NodeFamilies = Awaited<ReturnType<AdminNode['collectOthers']>>[number];
+
+async function collectOthers(links: Links): Promise<NodeFamilies[]> {
+  const answers = await Promise.all(links.peers().map((peer) => collectOne(links, peer)));
+  return answers.filter((a) => a !== undefined);
+}
+
+function collectOne(links: Links, peer: PeerHello): Promise<NodeFamilies | undefined> {
+  return new Promise((done) => {
+    links.call(peer.nodeId, metricsMethod, emptyBytes, metricsMsMax, (failure, body) => {
+      const families = failure === undefined ? decodeFamilies(utf8Decode(body) ?? '') : undefined;
+      done(families === undefined ? undefined : { node: peer.name, families });
+    });
+  });
 }
 
 function waitsFor(node: StarmeshNode): string {

@@ -76,7 +76,6 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
   });
   const wal = o.role === 'core' ? openLog(env, o, identity) : undefined;
   const links = openLinks(env, o, nodeId, identity.formed?.clusterId ?? '');
-  const generations = new Map<string, DirectoryGenerations>();
   const database = new NodeDatabase({
     env,
     links,
@@ -84,11 +83,7 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     role: o.role,
     schemas: [clusterSchema, ...o.schemas],
     memberShard,
-    generations: (shard) => {
-      const g = generations.get(shard) ?? new DirectoryGenerations(env, shard);
-      generations.set(shard, g);
-      return g;
-    },
+    generations: generationsOf(env),
     wal,
     ...(o.bounds === undefined ? {} : { bounds: o.bounds }),
     ...(o.timings === undefined ? {} : { timings: o.timings }),
@@ -154,6 +149,15 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
     );
   }
   return { format: 1, nodeId: found.nodeId, role, formed: found.formed, logBegun: found.logBegun === true };
+}
+
+function generationsOf(env: Env): (shard: string) => DirectoryGenerations {
+  const all = new Map<string, DirectoryGenerations>();
+  return (shard) => {
+    const generations = all.get(shard) ?? new DirectoryGenerations(env, shard);
+    all.set(shard, generations);
+    return generations;
+  };
 }
 
 function openLinks(env: Env, o: NodeCoreOptions, nodeId: string, clusterId: string): Links {

@@ -100,10 +100,12 @@ class Run implements RunningNode {
     await this.#startNode(nodeOptions(config, cookie, (error) => this.#fatal(error)));
     const node = this.#node;
     if (node === undefined) return;
+    // Also without a page of its own: other nodes ask for its metrics.
+    const admin = adminNode(config, this.#env, node);
     const { http } = config.dashboard;
     if (http !== undefined) {
       try {
-        this.#admin = await startAdmin(adminNode(config, this.#env, node), http);
+        this.#admin = await startAdmin(admin, http);
       } catch (error) {
         throw cannotListen('dashboard.listeners.http', http, error);
       }

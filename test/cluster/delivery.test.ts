@@ -179,6 +179,8 @@ test('the metrics page of each node has the set of its role, per shard', async (
       assert.ok((await node.metric('starmesh_wal_sync_seconds_count'))[0]);
     }
   }
+  const text = await (await cluster.node('replicant1').get('/api/v5/prometheus/stats?mode=all_nodes_unaggregated')).text();
+  for (const n of cluster.nodes) assert.match(text, new RegExp(`^emqx_messages_received\\{node="${n.name}"\\} \\d+$`, 'm'));
   const leaders = await Promise.all(cluster.cores.map((n) => n.metric('starmesh_raft_leader', 'shard="route"')));
   assert.equal(
     leaders.flat().reduce((sum, n) => sum + n, 0),
