@@ -4,6 +4,8 @@
 //   0x03 ack:      stream f64, next f64, from f64, count u32, bits…      all below `next` were taken;
 //                  bit i: message `from + i` had a receiver
 //   0x04 gap:      stream f64, next f64                                  please go on from `next`
+//   0x05 probe:    token f64                                             say when all before is sent
+//   0x06 probed:   token f64                                             it was
 // A stream is one run of the sending process; `floor` says below which number everything is settled.
 // Frames come from a peer: every reader throws MalformedError on bytes that are not a frame.
 import { type ByteReader, MalformedError } from '#base/byte-reader.js';
@@ -11,7 +13,14 @@ import type { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes } from '#base/bytes.js';
 import type { Message, MessageProperties } from '#session/message.js';
 
-export const frameKind: { readonly loose: 1; readonly reliable: 2; readonly ack: 3; readonly gap: 4 } = { loose: 1, reliable: 2, ack: 3, gap: 4 };
+export const frameKind: { readonly loose: 1; readonly reliable: 2; readonly ack: 3; readonly gap: 4; readonly probe: 5; readonly probed: 6 } = {
+  loose: 1,
+  reliable: 2,
+  ack: 3,
+  gap: 4,
+  probe: 5,
+  probed: 6,
+};
 
 /** Bytes before the first message of a reliable frame. */
 export const reliableHeaderLength = 29;

@@ -15,6 +15,7 @@ import type { Random } from '#env/random.js';
 import type { Links, PeerHello } from '#link/api.js';
 import type { Message } from '#session/message.js';
 import { frameKind, patchFloor, readNumber, writeMessage, writeReliableHeader } from './forward-frame.js';
+import { ForwardProbes } from './forward-probes.js';
 import { ForwardReceiver } from './forward-receiver.js';
 import { type PendingForward, SendWindow } from './forward-window.js';
 import type { Forwarder, ForwardOutcome, RemoteTarget } from './ports.js';
@@ -74,6 +75,8 @@ class Destination {
   looseMessages = 0;
   reliable: ByteWriter = new ByteWriter(4096);
   pending: PendingForward[] = [];
+  /** What the node asked for with a probe, to be answered behind all that is unsent; 0: nothing. */
+  probe = 0;
   readonly window: SendWindow = new SendWindow();
   readonly sent: Tally;
   readonly dropped: Tally;
@@ -138,6 +141,7 @@ export class NodeForwarder implements Forwarder {
   readonly #stream: number;
   readonly #destinations: Map<string, Destination> = new Map();
   readonly #receiver: ForwardReceiver;
+  readonly #probes: ForwardProbes;
   #dirty: Destination[] = [];
   #scheduled = false;
   #congested = 0;
@@ -160,6 +164,7 @@ export class NodeForwarder implements Forwarder {
       lost: metrics.counter('starmesh_forward_lost_total', 'QoS 1 and 2 messages given up because their destination was lost'),
     };
     this.#receiver = new ForwardReceiver(env.clock, metrics, links, (from, kind, r) => this.#onAnswer(from, kind, r));
+    this.#probes = new ForwardProbes(env.clock, metrics, links);
     links.onFrame('forward', (from, frame) => this.#receiver.read(from, frame));
     links.listen({
       onUp: (peer) => this.#onUp(peer),
@@ -187,6 +192,11 @@ export class NodeForwarder implements Forwarder {
     if (message.qos === 0) this.#forwardLoose(message, targets);
     else if (targets.length > 0) this.#forwardReliable(message, targets, new Publish(targets.length, done));
     else done?.('accepted', false);
+  }
+
+  /** `done`: all that other nodes had forwarded here before this call was taken (bounded). */
+  arrived(done: () => void): void {
+    this.#probes.arrived(done);
   }
 
   /** The incarnation was fenced: what is on its way to it is lost. */
@@ -300,13 +310,26 @@ export class NodeForwarder implements Forwarder {
   #pump(d: Destination): void {
     while (d.up && !d.full) {
       const frame = d.window.unsent();
-      if (frame === undefined) return;
+      if (frame === undefined) {
+        this.#answerProbe(d);
+        return;
+      }
       patchFloor(frame, d.window.floor);
       const result = this.#links.send(d.nodeId, 'forward', frame);
       if (result === 'sent') d.window.markSent();
       else if (result === 'full') d.full = true;
       else return;
     }
+  }
+
+  #answerProbe(d: Destination): void {
+    if (d.probe === 0) return;
+    const w = new ByteWriter(16);
+    w.u8(frameKind.probed);
+    w.f64(d.probe);
+    const result = this.#links.send(d.nodeId, 'forward', w.view());
+    if (result === 'sent') d.probe = 0;
+    else if (result === 'full') d.full = true;
   }
 
   #measure(d: Destination): void {
@@ -366,8 +389,10 @@ export class NodeForwarder implements Forwarder {
     d.up = true;
     d.dead = false;
     d.full = false;
+    d.probe = 0;
     d.window.rewind();
     this.#pump(d);
+    this.#probes.connected(peer);
   }
 
   #onDown(peer: PeerHello): void {
@@ -398,7 +423,18 @@ export class NodeForwarder implements Forwarder {
   #onAnswer(from: PeerHello, kind: number, r: ByteReader): void {
     if (kind === frameKind.ack) this.#readAck(from, r);
     else if (kind === frameKind.gap) this.#readGap(from, r);
+    else if (kind === frameKind.probe) this.#readProbe(from, r);
+    else if (kind === frameKind.probed) this.#probes.answered(from, readNumber(r));
     else throw new MalformedError('kind of a forward frame');
+  }
+
+  #readProbe(from: PeerHello, r: ByteReader): void {
+    const token = readNumber(r);
+    const d = this.#destination(from.nodeId);
+    this.#flushLoose(d);
+    this.#flushReliable(d);
+    d.probe = Math.max(d.probe, token);
+    this.#pump(d);
   }
 
   #readGap(from: PeerHello, r: ByteReader): void {

@@ -123,6 +123,9 @@ export class ClusterRegistry implements Registry {
     links.handle('session.kick', (_from, body, reply) => this.#onDiscard(body, reply, true));
   }
 
+  /** Runs its argument when what was routed to the sessions of this node so far has come. Set by who builds the node. */
+  beforeHandOver: (done: () => void) => void = (done) => done();
+
   serve(source: TakeoverSource): void {
     this.#source = source;
   }
@@ -359,7 +362,11 @@ export class ClusterRegistry implements Registry {
   #onTakeover(phase: 'begin' | 'finish', body: Uint8Array, reply: RpcReply): void {
     const q = this.#decode(() => decodeTakeover(body), reply);
     if (q === undefined) return;
-    if (!this.#lines.whenFree(q.clientId, () => this.#answerTakeover(phase, q, reply))) reply(busyMessage);
+    const answer = (): void => {
+      if (!this.#lines.whenFree(q.clientId, () => this.#answerTakeover(phase, q, reply))) reply(busyMessage);
+    };
+    if (phase === 'finish' && q.offset === 0) this.beforeHandOver(answer);
+    else answer();
   }
 
   #answerTakeover(phase: 'begin' | 'finish', q: TakeoverRequest, reply: RpcReply): void {

@@ -67,6 +67,7 @@ export class StarmeshNode {
     });
     this.retained = new ReplicatedRetained(env, database, options.retained);
     this.registry = new ClusterRegistry(env, database, links, options.registry);
+    this.registry.beforeHandOver = (done) => this.forwarder.arrived(done);
     const ports: BrokerPorts = {
       routes: this.routes,
       forwarder: this.forwarder,
