@@ -144,11 +144,12 @@ class Recovery {
     }
     this.#end = walk.offset;
     this.#chain = walk.chain;
+    // Also when it ends right after a record: without its whole head it was never used.
+    if (last && !headDone && walk.stop !== 'damaged') {
+      [this.#end, this.#chain] = before;
+      return 'unfinished';
+    }
     if (walk.stop === 'torn') {
-      if (last && !headDone) {
-        [this.#end, this.#chain] = before;
-        return 'unfinished';
-      }
       this.#tornBytes += bytes.length - walk.offset;
     } else if (walk.stop === 'damaged') {
       this.#lose({ file, offset: walk.offset, reason: 'the checksum of a record is wrong' });

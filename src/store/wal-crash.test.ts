@@ -189,6 +189,33 @@ test('wal: a wrong checksum in the very last record is damage, an incomplete one
   }
 });
 
+test('wal: a segment of which less than the head was written is as if it were not there', () => {
+  const built = (): TestWorld => {
+    const world = threeShards();
+    world
+      .restart()
+      .shard('alpha')
+      .append({ hardState: { currentTerm: 9, votedFor: 'never told' } });
+    world.run();
+    return world;
+  };
+  const path = `wal/${segmentName(2)}`;
+  const head = Buffer.from(built().files.read(path)).lastIndexOf('gamma');
+  assert.ok(head > 128);
+  for (let length = 0; length < head; length++) {
+    for (const zeros of [0, 30]) {
+      const world = built();
+      world.files.damage(path, (bytes) => Uint8Array.of(...bytes.slice(0, length), ...new Uint8Array(zeros)));
+      const wal = world.restart();
+      assert.deepEqual(world.recovery.damage, [], `cut at ${length}`);
+      for (const s of wal.shards()) assert.deepEqual([s.damage, s.lastIndex, s.hardState.currentTerm], [undefined, 10, 1], `cut at ${length}`);
+      wal.shard('alpha').append({ entries: entries(11, 1, 1) });
+      world.run();
+      assert.deepEqual([world.restart().shard('alpha').lastIndex, world.recovery.damage], [11, []]);
+    }
+  }
+});
+
 test('wal: zeros where the last write was to come are a torn tail; zeros in the middle are damage', () => {
   for (const zeros of [10, 500]) {
     const world = threeShards();
