@@ -65,7 +65,13 @@ export const dbMutants: readonly Mutant[] = [
     'a range that was read has a new row',
   ),
   db('purge-is-no-conflict', 'conflict-window', 'this.#lastPurge > since', 'false', 'rows that a transaction counted vanished with their owner'),
-  db('positions-repeat', 'leader-head', 'index * positionsPerEntry + n', 'index * positionsPerEntry', 'two commands of one entry get the same epoch'),
+  db(
+    'positions-repeat',
+    'leader-head',
+    'position: index * positionsPerEntry + n',
+    'position: index * positionsPerEntry',
+    'two commands of one entry get the same epoch',
+  ),
   db('stamp-goes-back', 'shard-leader', 'Math.max(now, this.#stampAnchor, this.head.stampMs)', 'now', 'rows expire by a clock that jumps'),
   db(
     'swap-before-last-stamp',
@@ -110,7 +116,7 @@ export const dbMutants: readonly Mutant[] = [
     'this.state.appliedIndex',
     'effective before the replicants have seen it',
   ),
-  db('effective-without-cores', 'core-shard', 'else if (visible < index)\n', 'else if (false)\n', 'effective before the other cores have seen it'),
+  db('effective-without-cores', 'visibility', 'else if (visible < index)', 'else if (false)', 'effective before the other cores have seen it'),
   db(
     'normal-too-early',
     'rlog-server',
