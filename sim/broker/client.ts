@@ -180,7 +180,11 @@ export class SimClient {
 
   /** The connection is gone, or is given up. */
   #lost(_why: string): void {
-    if (this.state === 'connecting') this.#unanswered++;
+    if (this.state === 'connecting') {
+      this.#unanswered++;
+      const since = this.open.get('connect')?.at ?? this.now;
+      if (this.now - since > longTakeoverMs) this.session?.gaps.push({ from: since, to: never });
+    }
     this.#conn = undefined;
     this.state = 'away';
     this.open.clear();
@@ -290,7 +294,6 @@ export class SimClient {
       this.history.violation(`${this.name} got a second CONNACK`);
       return;
     }
-    this.open.delete('connect');
     if (packet.reasonCode !== 0) {
       this.history.count(`connack0x${packet.reasonCode.toString(16)}`);
       if (packet.sessionPresent) this.history.violation(`${this.name}: Session Present with a refusal`);
@@ -298,7 +301,9 @@ export class SimClient {
       this.backoffUntil = this.now + 200 + this.prng.int(500);
       return;
     }
+    this.open.delete('connect');
     this.state = 'connected';
+    for (const gap of this.session?.gaps ?? []) gap.to = Math.min(gap.to, this.now);
     this.history.count('connects');
     if (packet.sessionPresent) this.#onSessionPresent();
     else this.#onFreshSession();
@@ -347,7 +352,9 @@ export class SimClient {
       return;
     }
     const known = session !== undefined && session.active(session.marker)?.ackedAt !== never;
-    if (broker === undefined || this.#unanswered > 0 || session?.tainted !== undefined || (session?.lasting === true && !known)) {
+    // A node without a quorum goes on with what it has.
+    const isolated = (broker?.stats().unregisteredSessions ?? 0) > 0;
+    if (broker === undefined || isolated || this.#unanswered > 0 || session?.tainted !== undefined || (session?.lasting === true && !known)) {
       // Not the session that we know: begin anew.
       this.mustClean = true;
       this.drop();
@@ -647,6 +654,8 @@ export class SimClient {
 }
 
 const outgoingMax = 12;
+/** An attempt that failed after so long may have been a takeover that got stuck half-way. */
+const longTakeoverMs = 2_000;
 
 const clientSettings: Record<ProtocolVersion, DecoderSettings> = {
   3: new DecoderSettings({ role: 'client', protocolVersion: 3 }),

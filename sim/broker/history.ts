@@ -59,6 +59,8 @@ export class SimSession {
   readonly received: Map<number, Received> = new Map();
   /** Nodes that had its connection, with the time of CONNECT. */
   readonly nodes: { readonly at: number; readonly node: string }[] = [];
+  /** Takeovers that failed for lack of a quorum or of an answer, from the attempt to the next connection. */
+  readonly gaps: { readonly from: number; to: number }[] = [];
   /** publisher, connection, topic, QoS → id of the last first delivery. */
   readonly lastFirst: Map<string, number> = new Map();
   sequence = 0;
