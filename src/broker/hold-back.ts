@@ -82,7 +82,7 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
 
 const none: Set<string> = new Set();
 
-/** Messages in the order they came, which is that of their numbers for each origin. */
+/** Messages in the order they came, and per origin in that of their numbers. */
 class HeldByOrigin {
   readonly #items: readonly QueuedMessage[];
   readonly #lines: Map<number, QueuedMessage[]> = new Map();
@@ -95,7 +95,8 @@ class HeldByOrigin {
       if (line === undefined) this.#lines.set(item.message.originIncarnation, [item]);
       else line.push(item);
     }
-    for (const line of this.#lines.values()) line.reverse();
+    // Newest first. A retained message gets its number before it is stored, and is routed after that.
+    for (const line of this.#lines.values()) line.sort((a, b) => b.message.originNumber - a.message.originNumber);
   }
 
   /** Takes out those of the message's origin that are older than it. */
