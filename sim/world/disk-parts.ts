@@ -28,7 +28,7 @@ export type Entry = Inode | 'dir';
 /** One step on the directory tree; a rename is one step of two changes. */
 export interface DirOp {
   readonly dirs: readonly string[];
-  readonly changes: readonly { readonly path: string; readonly entry: Entry | undefined }[];
+  changes: readonly { readonly path: string; readonly entry: Entry | undefined }[];
 }
 
 export function syncedInode(bytes: Uint8Array): Inode {

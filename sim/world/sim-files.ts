@@ -151,6 +151,9 @@ export class SimDisk {
 
   /** A directory that is durable at once: the table store's own. */
   makeDurableDir(dir: string): void {
+    // An earlier removal of the same directory that is not durable yet came before: it must not undo this.
+    const again = clean(dir);
+    for (const op of this.#journal) op.changes = op.changes.filter((c) => c.path !== again && !c.path.startsWith(`${again}/`));
     const parts = clean(dir).split('/');
     for (let i = 1; i <= parts.length; i++) {
       const path = parts.slice(0, i).join('/');
