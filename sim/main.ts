@@ -21,7 +21,7 @@ const help = `usage: node dist/sim/main.js [options]
   --keep-going     do not stop at the first violation
   --mutant NAME    run a patched copy of the program
   --mutants        run all mutants of the scope; each must be caught
-  --limit N        seeds a mutant may survive (default 1000)
+  --limit N        seeds a mutant may survive (default 2000)
   --json           one JSON object per line instead of text`;
 
 interface Totals {
@@ -47,7 +47,7 @@ const { values: args } = parseArgs({
     'keep-going': { type: 'boolean', default: false },
     mutant: { type: 'string' },
     mutants: { type: 'boolean', default: false },
-    limit: { type: 'string', default: '1000' },
+    limit: { type: 'string', default: '2000' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },

@@ -1,7 +1,7 @@
 // What must hold at every event of a Raft group, seen by somebody who sees all nodes at once.
 // Checkers only look; a violation is thrown and ends the run. Called by node.ts and world.ts.
 import type { Raft } from '#raft/raft.js';
-import type { Entry, NodeId, RaftMessage } from '#raft/types.js';
+import type { Entry, NodeId, RaftConfig, RaftMessage } from '#raft/types.js';
 import type { RaftStorage } from './storage.js';
 
 /** A promise of Raft was broken. */
@@ -121,6 +121,12 @@ export class Checkers {
     if (raft.term < seen.term) fail('monotone term', n, `${seen.term} to ${raft.term}`);
     if (raft.commitIndex < seen.commitIndex) fail('monotone commit', n, `${seen.commitIndex} to ${raft.commitIndex}`);
     seen.term = raft.term;
+    // What the machine believes to be on its disk decides what it acknowledges, counts and applies.
+    const { durable } = n.storage;
+    const claimed = raft.durableIndex;
+    if (!raft.installing && durable.base.index < claimed && durable.term(claimed) !== raft.termOf(claimed)) {
+      fail('durable is durable', n, `believes that ${claimed} of term ${raft.termOf(claimed)} is on its disk`);
+    }
     if (raft.commitIndex === seen.commitIndex) return;
     const from = seen.commitIndex + 1;
     seen.commitIndex = raft.commitIndex;
@@ -149,6 +155,21 @@ export class Checkers {
     }
     if (copies * 2 <= voters.length)
       fail('durable on a majority', n, `commits ${index} of term ${term} with ${copies} durable copies of ${voters.length}`);
+  }
+
+  /** Entries were overwritten: the configuration in force is the last one in the log that remains. */
+  overwrote(n: Watched, expected: RaftConfig): void {
+    if (n.raft.config.voters.join() !== expected.voters.join() || n.raft.config.learners.join() !== expected.learners.join()) {
+      fail('configuration of the log', n, `goes by voters ${n.raft.config.voters.join(' ')}, its log says ${expected.voters.join(' ')}`);
+    }
+  }
+
+  /** A leader put a change of members into its log; the one before was at `previous`. */
+  changed(n: Watched, previous: number): void {
+    if (previous > n.raft.commitIndex) fail('one change at a time', n, `changes the members again while entry ${previous} is not committed`);
+    const committed = n.raft.termOf(n.raft.commitIndex);
+    if (committed !== n.raft.term)
+      fail('no change before the term is settled', n, `changes the members in term ${n.raft.term}, committed is term ${committed}`);
   }
 
   /** A node applied the entry; `hash` is its state afterwards. */

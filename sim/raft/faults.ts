@@ -27,9 +27,13 @@ export interface Faults {
   readonly crashes: boolean;
   readonly quickRestarts: boolean;
   readonly targetLeader: boolean;
+  /** A new leader is killed soon after its election, before its entries have spread (paper, figure 8). */
+  readonly killNewLeaders: boolean;
   readonly partitions: boolean;
   readonly oneWayCuts: boolean;
   readonly pauses: boolean;
+  /** For a while everything to and from one node is late, up to a few election timeouts. */
+  readonly slowLinks: boolean;
   /** Clocks run up to so much too fast or slow. */
   readonly drift: number;
   readonly transfers: boolean;
@@ -46,8 +50,8 @@ export interface Faults {
 export function drawFaults(prng: Prng): Faults {
   const on = (p = 0.5): boolean => prng.chance(p);
   const voters = prng.pick([1, 2, 3, 3, 3, 3, 5, 5, 5, 7]);
-  const damage = voters >= 3 && on(0.2);
-  const membership = !damage && on(0.3);
+  const damage = voters >= 3 && on(0.3);
+  const membership = !damage && on(0.4);
   return {
     voters,
     learners: on(0.3) ? prng.range(1, 2) : 0,
@@ -68,9 +72,11 @@ export function drawFaults(prng: Prng): Faults {
     crashes: on(0.8),
     quickRestarts: on(0.7),
     targetLeader: on(0.6),
+    killNewLeaders: on(0.3),
     partitions: on(),
     oneWayCuts: on(0.4),
     pauses: on(0.4),
+    slowLinks: on(0.3),
     drift: on(0.3) ? 0.1 : 0,
     transfers: on(0.4),
     membership,

@@ -1,6 +1,6 @@
 // Deliberate bugs of the Raft machine, modelled on bugs that other implementations had. Texts are
 // those of the compiled files; `node dist/sim/main.js --mutants` checks that each occurs once and is caught.
-import type { Mutant } from '../mutants.js';
+import type { Mutant } from '../mutant.js';
 
 function raft(name: string, file: string, find: string, replace: string, why: string): Mutant {
   return { name, scope: 'raft', file: `raft/${file}.js`, find, replace, why };
@@ -159,13 +159,6 @@ export const raftMutants: readonly Mutant[] = [
   ),
   raft('damaged-node-votes', 'election', 'if (s.recovery !== 0)\n        return true;', '', 'a node that forgot committed entries elects'),
   raft(
-    'damaged-node-counts',
-    'replication',
-    'return p?.counts === true ? p.matchIndex : 0;',
-    'return p?.matchIndex ?? 0;',
-    'a node that forgot its votes makes a majority',
-  ),
-  raft(
     'repair-too-early',
     'recovery',
     'p.matchIndex < p.recoverAt || s.commitIndex < p.recoverAt',
@@ -173,7 +166,13 @@ export const raftMutants: readonly Mutant[] = [
     'a damaged node counts before it has everything again',
   ),
   raft('repair-keeps-match', 'recovery', 'p.matchIndex = 0;', '', 'the leader goes on from entries that the member lost'),
-  raft('installing-node-campaigns', 'election', ' && !s.installing', '', 'a leader whose log is being replaced'),
+  raft(
+    'installing-node-takes-entries',
+    'replication',
+    'if (s.installing)\n        return;\n',
+    '',
+    'entries are acknowledged that the installation then discards',
+  ),
   raft('overwritten-change-stays', 'sending', 'forgetConfigs(s, index);', '', 'a configuration that was never committed stays in force'),
   raft(
     'base-term-wrong',
@@ -204,6 +203,5 @@ export const raftMutants: readonly Mutant[] = [
     'if (!waiting)',
     'liveness: the last message of a pipeline may be lost',
   ),
-  raft('commit-not-told', 'sending', 'if (commit <= p.commitSent', 'if (commit >= 0', 'followers learn of a commit only by heartbeats'),
   raft('stale-term-not-told', 'raft', 'this.#onStale(from, m);', '', 'liveness: a node with a higher term is never heard'),
 ];

@@ -29,6 +29,8 @@ export interface Host {
   /** A copy of the tables at or above `index` is wanted: `offer` or `snapshotAborted` follow. */
   wantSnapshot(node: SimNode, from: NodeId, index: number): void;
   scheduleTick(node: SimNode, at: number): void;
+  elected(node: SimNode): void;
+  committed(node: SimNode): void;
 }
 
 export class SimNode {
@@ -49,6 +51,7 @@ export class SimNode {
   readonly #host: Host;
   readonly #faults: Faults;
   #now = 0;
+  #configIndex = 0;
   #syncing = false;
   #installing: Tables | undefined;
   #tickAt: number = Number.POSITIVE_INFINITY;
@@ -209,6 +212,7 @@ export class SimNode {
 
   #perform(effects: readonly RaftEffect[]): void {
     const { checkers } = this.#host;
+    let overwritten = false;
     checkers.stepped(this);
     for (const e of effects) {
       switch (e.type) {
@@ -221,7 +225,9 @@ export class SimNode {
           this.#host.send(this, e.to, e.message);
           break;
         case 'role':
-          if (e.role === 'leader') checkers.becameLeader(this);
+          if (e.role !== 'leader') break;
+          checkers.becameLeader(this);
+          this.#host.elected(this);
           break;
         case 'readable':
           checkers.readable(this, e.index, this.#reads.get(e.token) ?? 0);
@@ -236,13 +242,21 @@ export class SimNode {
         case 'recovered':
           this.damaged = false;
           break;
-        case 'commit':
-        case 'needSnapshot':
         case 'proposalsDropped':
+          overwritten = true;
+          break;
+        case 'commit':
+          this.#host.committed(this);
+          break;
         case 'config':
+          if (this.raft.role === 'leader') checkers.changed(this, this.#configIndex);
+          this.#configIndex = e.index;
+          break;
+        case 'needSnapshot':
           break;
       }
     }
+    if (overwritten) checkers.overwrote(this, this.#configAt(this.raft.lastIndex));
     this.#apply();
     this.#maybeSync();
     this.#schedule();
@@ -282,7 +296,7 @@ export class SimNode {
   #configAt(index: number): RaftConfig {
     let config = this.storage.baseConfig;
     for (let i = this.storage.base.index + 1; i <= index; ) {
-      const entries = this.storage.entries(i, index + 1, 1 << 20);
+      const entries = this.storage.written(i, index + 1);
       if (entries === undefined || entries.length === 0) break;
       for (const e of entries) if (e.kind === 'config') config = decodeConfig(e.data);
       i += entries.length;

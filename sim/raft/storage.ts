@@ -118,6 +118,8 @@ export class SimStorage implements RaftStorage {
   entries(from: number, to: number, maxBytes: number): readonly Entry[] | undefined {
     const { base, log } = this.#written;
     if (from <= base.index) return undefined;
+    // The contract of LogSource: a real log may not give back what was not reported durable.
+    assert(this.#synced.term(to - 1) === this.#written.term(to - 1), 'storage: asked for entries that are not durable');
     const out: Entry[] = [];
     let bytes = 0;
     const end = Math.min(to - 1 - base.index, log.length);
@@ -128,6 +130,12 @@ export class SimStorage implements RaftStorage {
       out.push(e);
     }
     return out;
+  }
+
+  /** For checkers: what was written, durable or not. */
+  written(from: number, to: number): readonly Entry[] {
+    const { base, log } = this.#written;
+    return log.slice(Math.max(0, from - 1 - base.index), to - 1 - base.index);
   }
 
   term(index: number): number | undefined {

@@ -8,7 +8,20 @@ import { Checkers, Violation } from './checkers.js';
 import { drawFaults, type Faults } from './faults.js';
 import { type Host, SimNode } from './node.js';
 
-const kinds = { deliver: 1, tick: 2, sync: 3, snapshot: 4, fault: 5, propose: 6, restart: 7, hint: 8, heal: 9, resume: 10 } as const;
+const kinds = {
+  deliver: 1,
+  tick: 2,
+  sync: 3,
+  snapshot: 4,
+  fault: 5,
+  propose: 6,
+  restart: 7,
+  hint: 8,
+  heal: 9,
+  resume: 10,
+  kill: 11,
+  read: 12,
+} as const;
 
 interface Event {
   readonly at: number;
@@ -46,7 +59,12 @@ export class RaftWorld implements Host {
   #events = 0;
   #hash = 0x811c9dc5;
   calm = false;
-  #slowUntil = 0;
+  /** Per node: until when its disk is slow, and its links. */
+  readonly #slowDisk: number[] = [];
+  readonly #slowLink: number[] = [];
+  readonly #slowInbound: number[] = [];
+  /** Per node: packets of lives before this one died with their sender. */
+  readonly #unsent: number[] = [];
   #value = 0;
   /** Which chain of proposals is going on: a new one ends the old. */
   #load = 0;
@@ -65,6 +83,10 @@ export class RaftWorld implements Host {
       this.#nodes.push(node);
       this.#byId.set(node.id, node);
       this.#deferred.push([]);
+      this.#slowDisk.push(0);
+      this.#slowLink.push(0);
+      this.#slowInbound.push(0);
+      this.#unsent.push(0);
     }
     for (const node of this.#nodes) node.start(0);
   }
@@ -104,12 +126,18 @@ export class RaftWorld implements Host {
   #healAndConverge(): void {
     this.calm = true;
     this.#cuts.clear();
-    this.#slowUntil = 0;
+    this.#slowDisk.fill(0);
+    this.#slowLink.fill(0);
+    this.#slowInbound.fill(0);
     for (const node of this.#nodes) {
       if (node.pausedUntil > 0) this.#resume(node);
       if (!node.up) this.#start(node);
     }
-    const limit = 10 * 2 * this.faults.electionMs;
+    // A window of a few entries per round trip needs its time to close a gap.
+    const { electionMs, messageEntriesMax, inflightMessagesMax } = this.faults;
+    const indexes = this.#nodes.map((n) => n.raft.lastIndex);
+    const gap = Math.max(...indexes) - Math.min(...indexes);
+    const limit = 10 * 2 * electionMs + (messageEntriesMax * inflightMessagesMax <= 16 ? gap * 5 : gap * 0.5);
     const before = this.checkers.committedIndex;
     const proposed = this.#value;
     this.#load++;
@@ -164,7 +192,13 @@ export class RaftWorld implements Host {
 
   #dispatch(e: Event): void {
     const node = this.#nodes[e.node] as SimNode;
-    const own = e.kind === kinds.deliver || e.kind === kinds.tick || e.kind === kinds.sync || e.kind === kinds.snapshot || e.kind === kinds.hint;
+    const own =
+      e.kind === kinds.deliver ||
+      e.kind === kinds.tick ||
+      e.kind === kinds.sync ||
+      e.kind === kinds.snapshot ||
+      e.kind === kinds.hint ||
+      e.kind === kinds.read;
     if (own) {
       if (!node.up || (e.kind !== kinds.deliver && e.life !== node.life)) return;
       if (node.pausedUntil > this.#now) {
@@ -172,6 +206,7 @@ export class RaftWorld implements Host {
         return;
       }
     }
+    if (e.kind === kinds.deliver && e.life < (this.#unsent[e.from] ?? 0)) return;
     this.#note(e);
     switch (e.kind) {
       case kinds.deliver:
@@ -204,6 +239,12 @@ export class RaftWorld implements Host {
         break;
       case kinds.resume:
         if (node.pausedUntil > 0 && e.at >= node.pausedUntil) this.#resume(node);
+        break;
+      case kinds.read:
+        node.read(this.#now);
+        break;
+      case kinds.kill:
+        if (!this.calm && node.up && e.life === node.life) this.#crash(node);
         break;
       case kinds.heal:
         this.#cuts.clear();
@@ -244,30 +285,47 @@ export class RaftWorld implements Host {
   #transmit(from: SimNode, to: SimNode, message: RaftMessage): void {
     const f = this.faults;
     if (!this.calm && f.late > 0 && this.#net.chance(f.late)) {
-      this.#push(this.#now + this.#net.next() * 2000, kinds.deliver, to.number, 0, from.number, message);
+      this.#push(this.#now + this.#net.next() * 2000, kinds.deliver, to.number, from.life, from.number, message);
       return;
     }
-    const mean = this.calm ? Math.min(f.delayMs, f.electionMs / 60) : f.delayMs;
+    const mean = this.calm ? Math.min(f.delayMs, 1) : f.delayMs;
     let at = this.#now + mean * (0.5 + this.#net.next());
+    if (this.#now < Math.max(this.#slowLink[from.number] ?? 0, this.#slowLink[to.number] ?? 0)) at += this.#net.next() * 3 * f.electionMs;
+    if (this.#now < (this.#slowInbound[to.number] ?? 0)) at += this.#net.next() * 0.5 * f.electionMs;
     if (f.ordered) {
       const pair = from.number * 16 + to.number;
       at = Math.max(at, this.#arrivals.get(pair) ?? 0);
       this.#arrivals.set(pair, at);
     }
-    this.#push(at, kinds.deliver, to.number, 0, from.number, message);
+    this.#push(at, kinds.deliver, to.number, from.life, from.number, message);
   }
 
   scheduleSync(node: SimNode): void {
     const f = this.faults;
     let ms = f.syncMs * (0.5 + this.#net.next());
-    if (this.#now < this.#slowUntil && this.#net.chance(0.5)) ms += this.#net.next() * 1000;
-    if (this.calm) ms = Math.min(ms, f.electionMs / 60);
+    if (this.#now < (this.#slowDisk[node.number] ?? 0)) ms += this.#net.next() * 1000;
+    if (this.calm) ms = Math.min(ms, 1);
     this.#push(this.#now + ms, kinds.sync, node.number, node.life);
   }
 
   wantSnapshot(node: SimNode, from: NodeId, index: number): void {
     const ms = this.calm ? this.faults.electionMs / 10 : this.#net.next() * 500;
     this.#push(this.#now + ms, kinds.snapshot, node.number, node.life, Number(from.slice(1)), undefined, index);
+  }
+
+  elected(node: SimNode): void {
+    const f = this.faults;
+    if (this.calm || !f.killNewLeaders || !this.#prng.chance(0.5)) return;
+    // What it appends reaches its own disk and few others, then it dies.
+    for (const other of this.#nodes) if (other !== node && this.#prng.chance(0.8)) this.#cuts.add(node.number * 16 + other.number);
+    const dies = this.#now + this.#prng.next() * (4 * f.delayMs + 4 * f.syncMs);
+    this.#push(dies, kinds.kill, node.number, node.life);
+    this.#push(dies + this.#prng.next() * f.electionMs, kinds.heal, 0);
+  }
+
+  committed(node: SimNode): void {
+    if (this.calm || !this.faults.killNewLeaders || node.raft.role !== 'leader' || !this.#prng.chance(0.1)) return;
+    this.#push(this.#now, kinds.kill, node.number, node.life);
   }
 
   scheduleTick(node: SimNode, at: number): void {
@@ -300,7 +358,7 @@ export class RaftWorld implements Host {
 
   #fault(): void {
     const f = this.faults;
-    switch (this.#prng.int(12)) {
+    switch (this.#prng.int(15)) {
       case 0:
       case 1:
       case 2:
@@ -322,14 +380,21 @@ export class RaftWorld implements Host {
         if (f.pauses) this.#pause(this.#victim());
         break;
       case 8:
-        if (f.slowSync) this.#slowUntil = this.#now + this.#prng.next() * 3000;
+        if (f.slowSync) for (const n of this.#nodes) if (this.#prng.chance(0.4)) this.#slowDisk[n.number] = this.#now + this.#prng.next() * 3000;
         break;
       case 9:
-        if (f.transfers) this.#act((leader) => leader.step({ type: 'transferLeader', to: this.#prng.pick(this.#nodes).id }, this.#now));
+        if (f.transfers) this.#act((leader) => this.#transfer(leader));
         else if (this.#prng.chance(0.2)) this.#campaign();
         break;
       case 10:
-        if (f.membership) this.#act((leader) => this.#changeMembers(leader));
+      case 12:
+        if (f.membership) this.#membershipChange();
+        break;
+      case 13:
+        if (f.partitions) this.#isolate(this.#leader() ?? this.#victim());
+        break;
+      case 14:
+        if (f.slowLinks) this.#slowLink[this.#victim().number] = this.#now + this.#prng.next() * 8 * f.electionMs;
         break;
       case 11:
         if (f.hints) this.#hintAtRandom();
@@ -353,14 +418,20 @@ export class RaftWorld implements Host {
     (this.#deferred[node.number] as Event[]).length = 0;
     node.crash();
     const f = this.faults;
-    if (f.damage && this.#prng.chance(0.3) && this.#nodes.every((n) => !n.damaged)) {
+    if (this.#prng.chance(0.5)) this.#unsent[node.number] = node.life;
+    if (f.damage && this.#prng.chance(0.5) && this.#nodes.every((n) => !n.damaged)) {
       this.#count('damages');
       this.checkers.damaged = true;
-      node.damage(this.#prng.range(0, 6));
+      node.damage(this.#prng.pick([1, 3, 10, 1000]));
     }
     const quick = f.quickRestarts && this.#prng.chance(0.7);
     const down = quick ? 1 + this.#prng.next() * 59 : 100 + this.#prng.next() * 3000;
     this.#push(this.#now + down, kinds.restart, node.number, node.life);
+    // While a damaged node is being repaired its leader may die.
+    const leader = this.#leader();
+    if (node.damaged && leader !== undefined && this.#prng.chance(0.7)) {
+      this.#push(this.#now + down + this.#prng.next() * 20 * f.delayMs, kinds.kill, leader.number, leader.life);
+    }
     if (!f.hints) return;
     for (const other of this.#nodes) {
       if (other === node || !other.up) continue;
@@ -406,6 +477,30 @@ export class RaftWorld implements Host {
     this.#push(this.#now + 50 + this.#prng.next() * 3000, kinds.heal, 0);
   }
 
+  /** At any node that thinks it leads: one that was deposed is the more interesting one. */
+  #membershipChange(): void {
+    const leaders = this.#nodes.filter((n) => n.up && n.raft.role === 'leader' && n.pausedUntil <= this.#now);
+    if (leaders.length > 0) this.#changeMembers(this.#prng.pick(leaders));
+  }
+
+  /** Reads at the old leader while the new one takes over, and answers to it come late. */
+  #transfer(leader: SimNode): void {
+    const { electionMs, reads } = this.faults;
+    if (this.#prng.chance(0.5)) this.#slowInbound[leader.number] = this.#now + 0.3 * electionMs;
+    if (reads) for (let i = 0; i < 6; i++) this.#push(this.#now + this.#prng.next() * 0.3 * electionMs, kinds.read, leader.number, leader.life);
+    leader.step({ type: 'transferLeader', to: this.#prng.pick(this.#nodes).id }, this.#now);
+  }
+
+  #isolate(node: SimNode): void {
+    this.#count('isolations');
+    for (const other of this.#nodes) {
+      if (other === node) continue;
+      this.#cuts.add(node.number * 16 + other.number);
+      this.#cuts.add(other.number * 16 + node.number);
+    }
+    this.#push(this.#now + (0.5 + 4 * this.#prng.next()) * this.faults.electionMs, kinds.heal, 0);
+  }
+
   #changeMembers(leader: SimNode): void {
     const { voters, learners } = leader.raft.config;
     const node = this.#prng.pick(this.#nodes).id;
@@ -431,8 +526,8 @@ export class RaftWorld implements Host {
     for (const n of this.#nodes) {
       if (!n.up || n.pausedUntil > this.#now || n.raft.role !== 'leader') continue;
       const data = Array.from({ length: this.#prng.pick([1, 1, 1, 2, 4]) }, () => this.#nextValue());
-      if (!n.propose(data, this.#now).ok) continue;
-      if (this.faults.reads && this.#prng.chance(0.3)) n.read(this.#now);
+      n.propose(data, this.#now);
+      if (this.faults.reads && this.#prng.chance(0.5)) n.read(this.#now);
     }
   }
 
