@@ -294,8 +294,9 @@ export class Replica {
   #ack(): void {
     const core = this.#machine.upstream;
     if (core === undefined) return;
-    const into = this.#aside?.state ?? this.#state;
-    const bytes = Math.max(0, this.#takenBytes - into.queuedBytes - this.#earlyBytes);
+    // Of the copy that this stream feeds: what still waits in the old one is none of its bytes.
+    const queued = this.#aside === undefined ? this.#state.queuedBytes : (this.#aside.state?.queuedBytes ?? 0);
+    const bytes = Math.max(0, this.#takenBytes - queued - this.#earlyBytes);
     const visible = this.#machine.bootstrapping ? 0 : this.#state.appliedIndex;
     this.#o.links.send(core, 'rlog', encodeRlog({ type: 'ack', shard: this.#o.schema.name, stream: this.#machine.stream, visible, bytes }));
   }
