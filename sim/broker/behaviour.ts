@@ -43,6 +43,8 @@ const words = ['a', 'b', 'c'];
 export class Behaviour {
   readonly clients: SimClient[] = [];
   phase: Phase = 'wild';
+  /** From then on everything answers in time. */
+  wellSince: number = Number.POSITIVE_INFINITY;
   readonly #world: BrokerWorld;
   readonly #swarm: Swarm;
   readonly #prng: Prng;
@@ -95,9 +97,17 @@ export class Behaviour {
       if (client.now >= client.backoffUntil) client.connect(this.#anyNode(client), this.phase === 'wild' && client.prng.chance(0.08));
       return;
     }
+    if (client.state === 'connecting') this.#waitForConnack(client);
     if (client.state !== 'connected') return;
     if (this.phase === 'wild') this.#wild(client);
     else if (this.phase === 'steady') this.#publish(client);
+  }
+
+  #waitForConnack(client: SimClient): void {
+    const since = client.open.get('connect')?.at ?? client.now;
+    if (client.now - since < patienceMs) return;
+    if (since > this.wellSince) client.history.violation(`${client.name} got no answer from ${client.node?.name} to its CONNECT at ${since.toFixed(1)}`);
+    client.drop();
   }
 
   #wild(client: SimClient): void {

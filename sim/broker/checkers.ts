@@ -37,7 +37,9 @@ export function checkDelivery(history: History, disturbances: Disturbances): voi
 /** Per publisher, topic name and QoS first copies come in order, but for those whose first sending was lost or came before the subscription. */
 export function checkOrder(history: History, disturbances: Disturbances): void {
   for (const { session, message, at, what } of history.disorder) {
-    const sub = session.subscriptions.find((x) => x.ackedAt < message.sentAt && matches(x.filter, message.topicName));
+    const sub = session.subscriptions.find(
+      (x) => x.ackedAt < message.sentAt && (x.qos > 0 || message.qos === 0) && matches(x.filter, message.topicName),
+    );
     if (sub === undefined) history.count('excused: subscribed between');
     // Its first copy may have gone with a connection that broke.
     else if (message.attempts > 1 && sub.qos === 0) history.count('excused: QoS 0, sent again');

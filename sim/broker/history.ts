@@ -41,6 +41,8 @@ export interface SimSubscription {
 
 export interface Received {
   copies: number;
+  /** The first copy came from the retained store. */
+  readonly scanned: boolean;
   readonly firstAt: number;
   readonly sequence: number;
 }
@@ -137,19 +139,19 @@ export class History {
     this.#wanted(s, m, retain);
     const known = s.received.get(m.id);
     if (retain) {
-      if (known === undefined) s.received.set(m.id, { copies: 1, firstAt: this.#now(), sequence: s.sequence++ });
+      if (known === undefined) s.received.set(m.id, { copies: 1, scanned: true, firstAt: this.#now(), sequence: s.sequence++ });
       return;
     }
     if (known !== undefined) {
       known.copies++;
       this.count('duplicates');
-      // The copy that a SUBSCRIBE got from the retained store is told apart by the broker, and counts as a copy here too.
-      const once = qos === 2 || m.qos === 0;
+      // The copy that a SUBSCRIBE got from the retained store counts too, unless its publisher sent it again.
+      const once = (qos === 2 || m.qos === 0) && !(known.scanned && m.attempts > 1);
       if (once && !m.ambiguous && s.tainted === undefined)
         this.violation(`${s.clientId} got message ${m.id} (QoS ${m.qos}→${qos}${dup ? ', DUP' : ''}) ${known.copies} times in session ${s.number}`);
       return;
     }
-    s.received.set(m.id, { copies: 1, firstAt: this.#now(), sequence: s.sequence++ });
+    s.received.set(m.id, { copies: 1, scanned: false, firstAt: this.#now(), sequence: s.sequence++ });
     const line = `${m.publisher} ${m.connection} ${m.topicName} ${m.qos} ${qos}`;
     const last = s.lastFirst.get(line) ?? -1;
     if (last > m.id && s.tainted === undefined)

@@ -127,6 +127,7 @@ class BrokerRun {
       const recovering = Math.min((1 - wildShare) * ms, recoverMs);
       world.runFor(recovering);
       this.#lossesWhenWell = this.#losses();
+      this.behaviour.wellSince = world.now;
       world.runFor((1 - wildShare) * ms - recovering);
       this.behaviour.phase = 'silent';
       this.#settle();

@@ -12,7 +12,7 @@ test('whole nodes with clients keep their promises under faults', () => {
   for (const seed of [1, 2, 3]) {
     const result = runBroker(seed, seconds);
     assert.deepEqual(result.violations, [], `seed ${seed}`);
-    assert.ok((result.counts['acknowledged'] ?? 0) > 0, `seed ${seed} did something`);
+    assert.ok((result.counts.acknowledged ?? 0) > 0, `seed ${seed} did something`);
   }
 });
 
