@@ -170,6 +170,7 @@ export class NodeForwarder implements Forwarder {
       onUp: (peer) => this.#onUp(peer),
       onDown: (peer) => this.#onDown(peer),
       onDead: (peer) => this.#onDead(peer),
+      onChange: (peer) => this.#onChange(peer),
       onDrain: (peer, lane) => {
         if (lane === 'forward') this.#onDrain(peer);
       },
@@ -408,6 +409,14 @@ export class NodeForwarder implements Forwarder {
     d.up = false;
     d.dead = true;
     this.#lose(d);
+  }
+
+  /** What waits was meant for the old incarnation; what comes from now on must not be given up for that. */
+  #onChange(peer: PeerHello): void {
+    const d = this.#destinations.get(peer.nodeId);
+    if (d === undefined || peer.incarnation === d.incarnation) return;
+    if (d.incarnation !== 0) this.#lose(d);
+    d.incarnation = peer.incarnation;
   }
 
   #onDrain(peer: PeerHello): void {

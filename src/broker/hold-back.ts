@@ -82,26 +82,29 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
 
 const none: Set<string> = new Set();
 
-/** Messages in the order they came, and per origin in that of their numbers. */
+/**
+ * Messages in the order they came, and per origin and topic name in that of their numbers. Across topic
+ * names numbers say nothing: a retained message gets its own before it is stored, and is routed after that.
+ */
 class HeldByOrigin {
   readonly #items: readonly QueuedMessage[];
-  readonly #lines: Map<number, QueuedMessage[]> = new Map();
+  readonly #lines: Map<string, QueuedMessage[]> = new Map();
   readonly #gone: Set<QueuedMessage> = new Set();
 
   constructor(items: readonly QueuedMessage[]) {
     this.#items = items;
     for (const item of items) {
-      const line = this.#lines.get(item.message.originIncarnation);
-      if (line === undefined) this.#lines.set(item.message.originIncarnation, [item]);
+      const key = lineOf(item.message);
+      const line = this.#lines.get(key);
+      if (line === undefined) this.#lines.set(key, [item]);
       else line.push(item);
     }
-    // Newest first. A retained message gets its number before it is stored, and is routed after that.
-    for (const line of this.#lines.values()) line.sort((a, b) => b.message.originNumber - a.message.originNumber);
+    for (const line of this.#lines.values()) line.reverse();
   }
 
-  /** Takes out those of the message's origin that are older than it. */
+  /** Takes out those of the message's line that are older than it. */
   before(message: Message, visit: (item: QueuedMessage) => void): void {
-    const line = this.#lines.get(message.originIncarnation);
+    const line = this.#lines.get(lineOf(message));
     for (let next = line?.at(-1); next !== undefined && next.message.originNumber < message.originNumber; next = line?.at(-1)) {
       line?.pop();
       this.#gone.add(next);
@@ -116,4 +119,8 @@ class HeldByOrigin {
 
 function origin(message: Message): string {
   return `${message.originIncarnation}:${message.originNumber}`;
+}
+
+function lineOf(message: Message): string {
+  return `${message.originIncarnation}:${message.topicName}`;
 }
