@@ -40,6 +40,11 @@ export function prepareLog(
     state.store.write([{ key: metaKey, value: encodePosition(position) }], done);
     return;
   }
+  if (generation === wal.base.generation) {
+    // Tables get nothing that is not on this node's own log: it was cut from outside, and votes may be missing with it.
+    const cut = `the log of shard ${state.schema.name} ends at ${wal.lastIndex} or differs at ${appliedIndex}, up to where its tables go`;
+    return done(new Error(`${cut}: the log was damaged; restore it, or empty the data directory and let this core be admitted anew`));
+  }
   // The tables are a copy of a leader's that was put in service just before a crash: the log follows them.
   wal.installBase({ index: appliedIndex, term: appliedTerm, config, historyId, generation }, undefined, done);
 }

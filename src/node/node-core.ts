@@ -71,8 +71,12 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
   let stopped = false;
   save((error) => {
     if (error !== undefined) return o.onFatal(error);
-    // Nobody may count on a node id that a power cut would take back.
-    if (!stopped) cluster.start();
+    // Nobody may count on a node id that a power cut would take back, nor on a log that is in the page cache only.
+    const start = (): void => {
+      if (!stopped) cluster.start();
+    };
+    if (wal === undefined) return start();
+    wal.sync((failure) => (failure === undefined ? start() : o.onFatal(failure)));
   });
   const wal = o.role === 'core' ? openLog(env, o, identity) : undefined;
   const links = openLinks(env, o, nodeId, identity.formed?.clusterId ?? '');
