@@ -28,17 +28,30 @@ export class Scope {
   }
 }
 
-interface Event {
+/** A scheduled event that can be called off. */
+export interface Scheduled {
+  cancel(): void;
+}
+
+/** Its own handle: there are millions, one object each. */
+class Event implements Scheduled {
   time: number;
   seq: number;
   readonly kind: EventKind;
   readonly scope: Scope | undefined;
   fn: (() => void) | undefined;
-}
 
-/** A scheduled event that can be called off. */
-export interface Scheduled {
-  cancel(): void;
+  constructor(time: number, seq: number, kind: EventKind, scope: Scope | undefined, fn: () => void) {
+    this.time = time;
+    this.seq = seq;
+    this.kind = kind;
+    this.scope = scope;
+    this.fn = fn;
+  }
+
+  cancel(): void {
+    this.fn = undefined;
+  }
 }
 
 export interface WorldOptions {
@@ -87,13 +100,9 @@ export class World {
   /** Runs `fn` at the absolute time `time` (not before now). Without a scope it is the world's own: it always runs. */
   at(time: number, fn: () => void, scope?: Scope, kind: EventKind = eventKinds.world): Scheduled {
     assert(!Number.isNaN(time), 'an event needs a time');
-    const event: Event = { time: Math.max(time, this.now), seq: this.#seq++, kind, scope, fn };
+    const event = new Event(Math.max(time, this.now), this.#seq++, kind, scope, fn);
     this.#heap.push(event);
-    return {
-      cancel: () => {
-        event.fn = undefined;
-      },
-    };
+    return event;
   }
 
   /** Runs `fn` in `delay` ms. */
