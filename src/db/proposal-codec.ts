@@ -83,8 +83,12 @@ export function readProposalBatch(bytes: Uint8Array): ProposalBatch {
   return { shard, incarnation, receivedUpTo, effective, proposals };
 }
 
+/** For encodings that are copied out at once; none of them calls another. */
+const scratch = new ByteWriter(4096);
+
 export function encodeAnswers(answers: readonly Answer[]): Uint8Array {
-  const w = new ByteWriter(16 + answers.length * 8);
+  const w = scratch;
+  w.reset();
   w.varint(answers.length);
   for (const a of answers) {
     w.u8(a.code);
@@ -151,7 +155,8 @@ export interface TransactionBody {
 }
 
 export function encodeTransaction(t: TransactionBody): Uint8Array {
-  const w = new ByteWriter(256);
+  const w = scratch;
+  w.reset();
   w.varint(t.reads.snapshotIndex);
   w.varint(t.reads.keys.length);
   for (const k of t.reads.keys) {
@@ -188,13 +193,15 @@ export function decodeTransaction(body: Uint8Array): TransactionBody {
 }
 
 export function encodeOps(ops: readonly ProposedOp[]): Uint8Array {
-  const w = new ByteWriter(256);
+  const w = scratch;
+  w.reset();
   writeOps(w, ops);
   return w.finish();
 }
 
 export function encodeCommand(name: string, body: Uint8Array): Uint8Array {
-  const w = new ByteWriter(32 + body.length);
+  const w = scratch;
+  w.reset();
   w.string(name);
   w.blob(body);
   return w.finish();

@@ -58,6 +58,8 @@ export class Proposer {
   readonly #o: ProposerOptions;
   readonly #queue: ProposerQueue<Caller> = new ProposerQueue();
   readonly #latency: Histogram;
+  /** What is sent is copied by then. */
+  readonly #w: ByteWriter = new ByteWriter(1024);
   #incarnation = 0;
   #scheduled = false;
   #retryTimer: Timer | undefined;
@@ -143,7 +145,8 @@ export class Proposer {
       if (!taken) this.#failed(out);
       return;
     }
-    const w = new ByteWriter(1024);
+    const w = this.#w;
+    w.reset();
     writeProposalBatch(w, batch);
     links.call(target, proposeMethod, w.view(), Math.max(bounds.proposalAttemptMs, 1), (failure, body) => {
       if (this.#closed || incarnation !== this.#incarnation) return;

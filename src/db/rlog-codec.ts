@@ -65,8 +65,11 @@ export interface StoredRow {
 const codes = { open: 1, opened: 2, chunk: 3, entries: 4, ack: 5, normal: 6, close: 7 } as const;
 const modes: readonly OpenedMode[] = ['resume', 'bootstrap', 'later'];
 
+const scratch = new ByteWriter(4096);
+
 export function encodeRlog(m: RlogMessage): Uint8Array {
-  const w = new ByteWriter(128);
+  const w = scratch;
+  w.reset();
   w.u8(codes[m.type]);
   w.string(m.shard);
   switch (m.type) {

@@ -24,6 +24,8 @@ export interface Stream {
   readonly outcomes: Map<number, Outcome>;
 }
 
+const scratch = new ByteWriter(1024);
+
 export class Streams {
   readonly #byIncarnation: Map<number, Stream> = new Map();
 
@@ -95,7 +97,8 @@ export class Streams {
   encode(incarnation: number): Uint8Array {
     const s = this.#byIncarnation.get(incarnation);
     assert(s !== undefined, 'stream to encode exists');
-    const w = new ByteWriter(64 + s.outcomes.size * 16);
+    const w = scratch;
+    w.reset();
     w.string(s.nodeId);
     w.varint(s.lastSeq);
     w.varint(s.receivedUpTo);

@@ -28,8 +28,11 @@ const letter = { meta: 0x6d, node: 0x6e, purge: 0x70, stream: 0x73 } as const;
 export const metaKey: Uint8Array = Uint8Array.of(0, letter.meta);
 export const firstUserKey: Uint8Array = Uint8Array.of(1);
 
+const scratch = new ByteWriter(256);
+
 export function encodePosition(p: Position): Uint8Array {
-  const w = new ByteWriter(64 + p.config.length);
+  const w = scratch;
+  w.reset();
   w.u8(1);
   w.varint(p.appliedIndex);
   w.varint(p.appliedTerm);
@@ -77,7 +80,8 @@ export function purgeKey(incarnation: number): Uint8Array {
 }
 
 function numbered(kind: number, n: number): Uint8Array {
-  const w = new ByteWriter(16);
+  const w = scratch;
+  w.reset();
   w.u8(0);
   w.u8(kind);
   w.f64(n);
