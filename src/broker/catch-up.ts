@@ -22,6 +22,11 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   readonly #core: Core;
   readonly #session: Session;
   readonly #before: DeliveryGate | undefined;
+
+  /** The gate that stood already. */
+  get before(): DeliveryGate | undefined {
+    return this.#before;
+  }
   /** Subscriptions whose route is not effective yet. */
   #waiting = 0;
   readonly #scans: Scan[] = [];

@@ -72,6 +72,16 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     frames.end();
   }
 
+  /** What the session had got before it came here, while copies of that may still come. */
+  get origins(): readonly Origin[] {
+    const out: Origin[] = [];
+    for (const id of this.#known ?? none) {
+      const colon = id.indexOf(':');
+      out.push([Number(id.slice(0, colon)), Number(id.slice(colon + 1))]);
+    }
+    return out;
+  }
+
   /** No copy can come any more. */
   onTimer(): void {
     const { gate } = this.#session;

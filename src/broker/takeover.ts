@@ -3,12 +3,22 @@
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Session } from '#session/session.js';
 import { encodeQueue, encodeSession } from '#session/session-codec.js';
+import { CatchUp } from './catch-up.js';
 import type { Core } from './core.js';
+import { HoldBack } from './hold-back.js';
 import type { TakeoverSource } from './ports.js';
+import type { Origin } from './recent-origins.js';
 import type { Sessions } from './sessions.js';
 
 /** Messages that a session takes along as known. */
-const recentMax = 1_000;
+const recentMax = 2_000;
+
+/** It may have come here only just before. */
+function broughtAlong(session: Session): readonly Origin[] {
+  const { gate } = session;
+  const first = gate instanceof CatchUp ? gate.before : gate;
+  return first instanceof HoldBack ? first.origins : [];
+}
 
 export class Takeover implements TakeoverSource {
   readonly #core: Core;
@@ -32,7 +42,8 @@ export class Takeover implements TakeoverSource {
     this.#sessions.continuedElsewhere(session);
     // What the session got here may be late where it goes.
     const { recent, options } = this.#core;
-    return encodeSession(session, now, recent.matching(session.subscriptions.keys(), now - options.retainedDedupMs, recentMax));
+    const here = recent.matching(session.subscriptions.keys(), now - options.retainedDedupMs, recentMax);
+    return encodeSession(session, now, [...here, ...broughtAlong(session)].slice(0, recentMax));
   }
 
   finish(clientId: string, epoch: number): Uint8Array | undefined {
