@@ -106,7 +106,8 @@ export class Behaviour {
   #waitForConnack(client: SimClient): void {
     const since = client.open.get('connect')?.at ?? client.now;
     if (client.now - since < patienceMs) return;
-    if (since > this.wellSince) client.history.violation(`${client.name} got no answer from ${client.node?.name} to its CONNECT at ${since.toFixed(1)}`);
+    if (since > this.wellSince)
+      client.history.violation(`${client.name} got no answer from ${client.node?.name} to its CONNECT at ${since.toFixed(1)}`);
     client.drop();
   }
 

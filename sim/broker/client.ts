@@ -76,6 +76,8 @@ export class SimClient {
   #cleanSent = false;
   /** Attempts since the last CONNACK that sent a CONNECT and got no answer: the server may have begun a session that we do not know. */
   #unanswered = 0;
+  /** A node has, or had, a session of the client that the registry did not know. */
+  #wasIsolated = false;
   #sessions = 0;
   #packetId = 0;
   #will: SimWill | undefined = undefined;
@@ -329,6 +331,7 @@ export class SimClient {
     if (info === undefined) return;
     if (info.epoch === 0 || (broker?.stats().unregisteredSessions ?? 0) > 0) {
       this.session.tainted = 'isolated';
+      this.#wasIsolated = true;
       this.history.count('isolated');
     }
   }
@@ -354,7 +357,14 @@ export class SimClient {
     const known = session !== undefined && session.active(session.marker)?.ackedAt !== never;
     // A node without a quorum goes on with what it has.
     const isolated = (broker?.stats().unregisteredSessions ?? 0) > 0;
-    if (broker === undefined || isolated || this.#unanswered > 0 || session?.tainted !== undefined || (session?.lasting === true && !known)) {
+    if (
+      broker === undefined ||
+      isolated ||
+      this.#wasIsolated ||
+      this.#unanswered > 0 ||
+      session?.tainted !== undefined ||
+      (session?.lasting === true && !known)
+    ) {
       // Not the session that we know: begin anew.
       this.mustClean = true;
       this.drop();
