@@ -62,6 +62,18 @@ export interface NodeCore {
   stop(done: () => void): void;
 }
 
+/** The database first, while it can still tell its peers; nothing comes in any more after the links' close. */
+function closeAll(database: NodeDatabase, links: Links, wal: Wal | undefined, done: () => void): void {
+  let open = 2;
+  const closed = (): void => {
+    if (--open > 0) return;
+    if (wal === undefined) done();
+    else wal.close(() => done());
+  };
+  database.close(closed);
+  links.close(closed);
+}
+
 export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
   const identity = loadIdentity(env, o.role);
   const { nodeId } = identity;
@@ -123,15 +135,7 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
       if (stopped) return done();
       stopped = true;
       cluster.stop();
-      let open = 2;
-      const closed = (): void => {
-        if (--open > 0) return;
-        if (wal === undefined) done();
-        else wal.close(() => done());
-      };
-      // The database first, while it can still tell its peers; nothing comes in any more after the links' close.
-      database.close(closed);
-      links.close(closed);
+      closeAll(database, links, wal, done);
     },
   };
 }
