@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
+import type { OpenedMode, RlogMessage } from './rlog-codec.js';
+
+const shard = 's';
+
+function opened(stream: number, mode: OpenedMode, commitIndex: number): RlogMessage {
+  return { type: 'opened', shard, stream, mode, historyId: 'h', commitIndex, rows: 0, why: '' };
+}
+
+function chunk(stream: number, stamp: number, last: boolean): RlogMessage {
+  return { type: 'chunk', shard, stream, stamp, last, rows: [] };
+}
+
+function entries(commitIndex: number): RlogMessage {
+  return { type: 'entries', shard, commitIndex, committedTransactions: 0, entries: [] };
+}
+
+function from(core: string, message: RlogMessage): ReplicaInput {
+  return { type: 'message', from: core, message };
+}
+
+/** One word per effect. */
+function word(e: ReplicaEffect): string {
+  switch (e.type) {
+    case 'choose-core':
+      return `choose${e.not === undefined ? '' : ` not ${e.not}`}`;
+    case 'open':
+      return `open ${e.core} ${e.stream}${e.force ? ' force' : ''}`;
+    case 'close':
+      return `close ${e.core} ${e.stream}`;
+    case 'state':
+      return e.state;
+    case 'send-normal':
+      return `ask ${e.core} ${e.stream}`;
+    default:
+      return e.type;
+  }
+}
+
+class Script {
+  readonly machine: ReplicaMachine = new ReplicaMachine();
+
+  /** Steps the machine and compares what it wants. */
+  step(input: ReplicaInput, ...expected: string[]): this {
+    const effects: ReplicaEffect[] = [];
+    this.machine.step(input, effects);
+    assert.deepEqual(effects.map(word), expected, `after ${JSON.stringify(input)}`);
+    return this;
+  }
+
+  begin(): this {
+    return this.step({ type: 'start' }, 'choose').step({ type: 'chosen', core: 'a' }, 'open a 1');
+  }
+
+  bootstrapped(): this {
+    return this.begin()
+      .step(from('a', opened(1, 'bootstrap', 10)), 'bootstrap', 'begin-bootstrap')
+      .step(from('a', chunk(1, 10, false)), 'write-chunk')
+      .step(from('a', chunk(1, 12, true)), 'write-chunk');
+  }
+
+  normal(): this {
+    this.machine.applied = 10;
+    return this.begin()
+      .step(from('a', opened(1, 'resume', 10)), 'local_replay', 'ask a 1')
+      .step(from('a', { type: 'normal', shard, stream: 1, visible: 10 }), 'normal');
+  }
+}
+
+test('replica: a copy counts only once the log has been replayed past its last stamp', () => {
+  const s = new Script().bootstrapped();
+  s.step({ type: 'chunks-written' }, 'local_replay');
+  s.step({ type: 'applied', index: 10 });
+  s.step({ type: 'applied', index: 11 });
+  s.step(from('a', entries(13)), 'enqueue');
+  s.step({ type: 'applied', index: 12 }, 'swap');
+  s.step({ type: 'applied', index: 13 });
+  s.step({ type: 'swapped' }, 'ask a 1');
+  s.step(from('a', { type: 'normal', shard, stream: 1, visible: 13 }), 'normal');
+});
+
+test('replica: from its own index it replays up to the core’s commit, then asks to count', () => {
+  const s = new Script();
+  s.machine.applied = 7;
+  s.begin()
+    .step(from('a', opened(1, 'resume', 9)), 'local_replay')
+    .step(from('a', entries(9)), 'enqueue')
+    .step({ type: 'applied', index: 8 })
+    .step({ type: 'applied', index: 9 }, 'ask a 1')
+    .step({ type: 'applied', index: 10 });
+  assert.equal(s.machine.state, 'local_replay', 'not before the core agrees');
+  s.step(from('a', { type: 'normal', shard, stream: 1, visible: 9 }), 'normal');
+});
+
+test('replica: the core goes: another one, straight to the log', () => {
+  new Script()
+    .normal()
+    .step({ type: 'core-down', core: 'b' })
+    .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
+    .step({ type: 'no-core' }, 'choose')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2')
+    .step(from('b', opened(2, 'resume', 10)), 'local_replay', 'ask b 2')
+    .step(from('b', { type: 'normal', shard, stream: 2, visible: 10 }), 'normal');
+});
+
+test('replica: what belongs to an abandoned stream or another core is not listened to', () => {
+  const s = new Script().normal();
+  s.step(from('b', entries(99))).step(from('b', { type: 'close', shard, stream: 1, why: '' }));
+  s.step(from('a', { type: 'close', shard, stream: 7, why: '' }));
+  s.step(from('a', { type: 'close', shard, stream: 1, why: '' }), 'disconnected', 'choose not a');
+  s.step({ type: 'chosen', core: 'a' }, 'open a 2');
+  // Still of stream 1: the core had sent them before it read `open`.
+  s.step(from('a', entries(99)))
+    .step(from('a', opened(1, 'bootstrap', 99)))
+    .step(from('a', chunk(1, 9, true)));
+  s.step(from('a', { type: 'normal', shard, stream: 1, visible: 10 }));
+  assert.equal(s.machine.state, 'disconnected');
+  s.step(from('a', opened(2, 'resume', 10)), 'local_replay', 'ask a 2');
+  s.step(from('a', { type: 'normal', shard, stream: 1, visible: 10 }));
+  assert.equal(s.machine.state, 'local_replay', 'the answer to an older question');
+});
+
+test('replica: a core that is behind is left alone for a while', () => {
+  new Script()
+    .begin()
+    .step(from('a', opened(1, 'later', 3)), 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2');
+});
+
+test('replica: a copy whose core goes is given up; the next one begins anew', () => {
+  new Script()
+    .bootstrapped()
+    .step({ type: 'core-down', core: 'a' }, 'drop-bootstrap', 'disconnected', 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2')
+    .step(from('b', opened(2, 'bootstrap', 12)), 'bootstrap', 'begin-bootstrap');
+});
+
+test('replica: after a failure the next stream is a copy, until one has been put in service', () => {
+  new Script()
+    .normal()
+    .step({ type: 'failed', why: 'a gap' }, 'close a 1', 'disconnected', 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2 force')
+    .step(from('b', opened(2, 'bootstrap', 10)), 'bootstrap', 'begin-bootstrap')
+    .step(from('b', chunk(2, 10, true)), 'write-chunk')
+    .step({ type: 'chunks-written' }, 'local_replay')
+    .step({ type: 'applied', index: 10 }, 'swap')
+    .step({ type: 'swapped' }, 'ask b 2')
+    .step({ type: 'core-down', core: 'b' }, 'disconnected', 'choose not b')
+    .step({ type: 'chosen', core: 'a' }, 'open a 3');
+});
+
+test('replica: it is chosen for once at a time', () => {
+  new Script().normal().step({ type: 'chosen', core: 'b' });
+});
