@@ -101,7 +101,7 @@ function makeBounds(prng: Prng): Partial<DbBounds> {
   some('pendingProposalsMax', 5);
   some('leaderApplyLagMax', 20);
   some('proposalAttemptMs', 200, 700);
-  some('effectiveWaitMs', 400);
+  some('effectiveWaitMs', 1_500);
   if (prng.chance(0.6)) {
     b.logKeepMs = prng.pick([200, 1_000]);
     b.logKeepBytes = prng.pick([500, 5_000]);
