@@ -338,7 +338,7 @@ export class RouteSync implements Routes {
   }
 
   #suspect(topicFilter: string): void {
-    if (this.#suspects.size < this.#settings.suspectsMax && !this.#state.busy(topicFilter)) this.#suspects.add(topicFilter);
+    if (this.#suspects.size < this.#settings.suspectsMax) this.#suspects.add(topicFilter);
   }
 
   #mend(): void {
@@ -352,8 +352,12 @@ export class RouteSync implements Routes {
       this.#mended.value++;
       this.#state.mend(topicFilter);
     };
-    for (const topicFilter of this.#suspects) check(topicFilter);
-    this.#suspects.clear();
+    for (const topicFilter of this.#suspects) {
+      // A change under way may be older than what the feed has shown: looked at again when it is over.
+      if (this.#state.busy(topicFilter)) continue;
+      this.#suspects.delete(topicFilter);
+      check(topicFilter);
+    }
     this.#state.sweep(this.#settings.mendFilters, check);
   }
 
