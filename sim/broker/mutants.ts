@@ -38,8 +38,8 @@ export const brokerMutants: readonly Mutant[] = [
   broker(
     'hand-over-not-deduplicated',
     'broker/hold-back',
-    'if (known.has(origin(item.message)))\n                continue;',
-    '',
+    'this.#held.filter((item) => !known.has(origin(item.message)))',
+    'this.#held',
     'what was handed over is delivered once more from the new node’s own arrivals',
   ),
   broker(
