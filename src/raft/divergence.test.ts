@@ -26,17 +26,6 @@ const ack = (term: number, index: number): RaftMessage => ({
   hintTerm: 0,
   recovery: 0,
 });
-const _appends = (n: TestNode, to?: string): Append[] =>
-  n
-    .take('send')
-    .filter((e) => to === undefined || e.to === to)
-    .map((e) => e.message)
-    .filter((m): m is Append => m.type === 'append');
-const _responses = (n: TestNode): Response[] =>
-  n
-    .take('send')
-    .map((e) => e.message)
-    .filter((m): m is Response => m.type === 'appendResponse');
 const terms = (n: TestNode): (number | undefined)[] => Array.from({ length: n.raft.lastIndex }, (_, i) => n.raft.termOf(i + 1));
 
 test('rejection hints: a long divergence takes a handful of probes', () => {

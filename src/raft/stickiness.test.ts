@@ -1,7 +1,7 @@
 // Elections that must not disturb: stickiness, CheckQuorum, what a restarted or isolated member does.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clusterOf, type entry, TestCluster } from './test-cluster.js';
+import { clusterOf, TestCluster } from './test-cluster.js';
 import type { RaftMessage } from './types.js';
 
 const vote = (term: number, lastIndex: number, lastTerm: number, more: Partial<Extract<RaftMessage, { type: 'requestVote' }>> = {}): RaftMessage => ({
@@ -12,15 +12,6 @@ const vote = (term: number, lastIndex: number, lastTerm: number, more: Partial<E
   lastTerm,
   transfer: false,
   ...more,
-});
-const _append = (term: number, prevIndex: number, prevTerm: number, commit = 0, entries: ReturnType<typeof entry>[] = []): RaftMessage => ({
-  type: 'append',
-  term,
-  prevIndex,
-  prevTerm,
-  commit,
-  stream: 1,
-  entries,
 });
 const heartbeat = (term: number, commit = 0, round = 1): RaftMessage => ({ type: 'heartbeat', term, commit, round });
 
