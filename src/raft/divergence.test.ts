@@ -4,7 +4,6 @@ import { test } from 'node:test';
 import { clusterOf, entry, TestCluster, type TestNode } from './test-cluster.js';
 import type { Entry, RaftMessage } from './types.js';
 
-type Append = Extract<RaftMessage, { type: 'append' }>;
 type Response = Extract<RaftMessage, { type: 'appendResponse' }>;
 
 const append = (term: number, prevIndex: number, prevTerm: number, commit = 0, entries: Entry[] = []): RaftMessage => ({
