@@ -7,6 +7,7 @@ import type { TableStore } from '#env/tables.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
 import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes, type StoredRow } from './rlog-codec.js';
+import { ownerIndexByte } from './stored-row.js';
 import { decodePosition, firstUserKey, metaKey } from './system-rows.js';
 
 /** What an agent reads: one core's copy of a shard and its log. */
@@ -23,6 +24,22 @@ export interface RlogSource {
   readonly appliedIndex: number;
   /** Bytes of an `entries` message from `from` for everything committed, shared between receivers. */
   encodedEntries(from: number, maxBytes: number): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined;
+}
+
+/**
+ * What a copy consists of after the system rows, in its order. The owner index comes before the rows:
+ * a sweep that happens in between finds in the index, when it is replayed, every row that was copied
+ * before it. The other way round rows of dead incarnations would stay for ever.
+ */
+const copyParts: readonly [CopyPart, ...CopyPart[]] = [
+  { start: Uint8Array.of(ownerIndexByte), end: Uint8Array.of(ownerIndexByte + 1) },
+  { start: firstUserKey, end: Uint8Array.of(ownerIndexByte) },
+  { start: Uint8Array.of(ownerIndexByte + 1), end: undefined },
+];
+
+interface CopyPart {
+  readonly start: Uint8Array;
+  readonly end: Uint8Array | undefined;
 }
 
 /** False: the lane is full or gone; the agent is pumped again on drain. */
@@ -45,6 +62,7 @@ export class RlogAgent {
   #sentBytes = 0;
   #ackedBytes = 0;
   #cursor: Uint8Array | undefined;
+  #part = 0;
   #announcedCommit = 0;
   closed = false;
 
@@ -89,6 +107,7 @@ export class RlogAgent {
           : 'other term at that index';
     this.#mode = 'bootstrap';
     this.#cursor = undefined;
+    this.#part = 0;
     opened('bootstrap', s.store.stat().rows, why);
     return true;
   }
@@ -130,31 +149,37 @@ export class RlogAgent {
     const stamp = meta === undefined ? 0 : decodePosition(meta).appliedIndex;
     const rows: StoredRow[] = [];
     let bytes = 0;
-    let cut = false;
+    /** Where the next chunk begins, when this one is full. */
+    let cut: Uint8Array | undefined;
     // The first chunk is everything that apply consults, from one read: it is small and must be whole.
     const system = this.#cursor === undefined;
-    const start = this.#cursor ?? Uint8Array.of(0);
-    store.range(start, system ? firstUserKey : undefined, (key, value) => {
-      if (!system && bytes >= this.#bounds.bootstrapChunkBytes) {
-        cut = true;
-        return false;
-      }
-      rows.push({ key: copyBytes(key), value: copyBytes(value) });
-      bytes += key.length + value.length;
-      return true;
-    });
-    const last = !system && !cut;
+    let part = this.#part;
+    let from = this.#cursor ?? Uint8Array.of(0);
+    for (;;) {
+      store.range(from, system ? firstUserKey : copyParts[part]?.end, (key, value) => {
+        if (!system && bytes >= this.#bounds.bootstrapChunkBytes) {
+          cut = copyBytes(key);
+          return false;
+        }
+        rows.push({ key: copyBytes(key), value: copyBytes(value) });
+        bytes += key.length + value.length;
+        return true;
+      });
+      const next = copyParts[part + 1];
+      if (system || cut !== undefined || next === undefined) break;
+      part++;
+      from = next.start;
+    }
+    const last = !system && cut === undefined;
     const sent = this.#message({ type: 'chunk', shard: this.#source.shard, stream: this.stream, stamp, last, rows });
     if (!sent) return false;
     this.#sentBytes += rowsBytes(rows);
     if (system) {
       this.next = stamp + 1;
-      this.#cursor = firstUserKey;
-    } else if (rows.length > 0) {
-      const end = (rows[rows.length - 1] as StoredRow).key;
-      const after = new Uint8Array(end.length + 1);
-      after.set(end);
-      this.#cursor = after;
+      this.#cursor = copyParts[0].start;
+    } else if (cut !== undefined) {
+      this.#part = part;
+      this.#cursor = cut;
     }
     if (last) this.#mode = 'entries';
     return true;
