@@ -55,6 +55,8 @@ export interface DatabaseOptions {
   readonly wal: Wal | undefined;
   readonly bounds?: Partial<DbBounds>;
   readonly timings?: RaftTimings;
+  /** Every shard's log is begun on disk: keep durably that from now on a missing log is a lost one. */
+  readonly logBegun: (done: (error: Error | undefined) => void) => void;
   /** A disk failed: the node must stop serving writes, and say why. */
   readonly onFatal: (error: Error) => void;
 }
@@ -154,28 +156,25 @@ export class NodeDatabase implements Database {
 
   /** Cores: the cluster is formed (again at every start). `done` when every shard takes part. */
   startCores(formation: Formation, done: (error: Error | undefined) => void): void {
+    const log = this.#o.wal;
+    if (log === undefined) return done(new Error('a core needs a write-ahead log'));
+    const historyId = (h: Held): string => `${formation.clusterId}/${h.schema.name}`;
+    // Nobody votes before every log is begun on disk, and that it is begun.
+    const begin = (error: Error | undefined): void => {
+      if (this.#closed) return;
+      if (error === undefined) for (const h of this.#held.values()) this.#makeCoreShard(h, log.shard(h.schema.name), historyId(h));
+      done(error);
+    };
     let missing = this.#held.size;
     let failed = false;
     for (const h of this.#held.values()) {
-      this.#startCore(h, formation, (error) => {
+      prepareLog(h.state, log.shard(h.schema.name), formation.voters, historyId(h), (error) => {
         if (failed || this.#closed) return;
-        if (error !== undefined) {
-          failed = true;
-          return done(error);
-        }
-        if (--missing === 0) done(undefined);
+        failed = error !== undefined;
+        if (failed) return done(error);
+        if (--missing === 0) this.#o.logBegun(begin);
       });
     }
-  }
-
-  #startCore(h: Held, formation: Formation, done: (error: Error | undefined) => void): void {
-    const wal = this.#o.wal?.shard(h.schema.name);
-    if (wal === undefined) return done(new Error('a core needs a write-ahead log'));
-    const historyId = `${formation.clusterId}/${h.schema.name}`;
-    prepareLog(h.state, wal, formation.voters, historyId, (error) => {
-      if (error === undefined && !this.#closed) this.#makeCoreShard(h, wal, historyId);
-      done(error);
-    });
   }
 
   #makeCoreShard(h: Held, wal: ReturnType<Wal['shard']>, historyId: string): void {

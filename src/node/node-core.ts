@@ -101,6 +101,11 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     memberShard,
     generations: generationsOf(env),
     wal,
+    logBegun: (done) => {
+      if (identity.logBegun) return done(undefined);
+      identity.logBegun = true;
+      save(done);
+    },
     ...(o.bounds === undefined ? {} : { bounds: o.bounds }),
     ...(o.timings === undefined ? {} : { timings: o.timings }),
     onFatal: o.onFatal,
@@ -120,7 +125,6 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     formed: identity.formed,
     saveFormed: (formed, done) => {
       identity.formed = formed;
-      identity.logBegun = true;
       save(done);
     },
     onFatal: o.onFatal,
