@@ -139,6 +139,13 @@ export const dbMutants: readonly Mutant[] = [
     'const end = last ? ownerIndexStart(incarnation + 2)',
     'a sweep touches the next incarnation',
   ),
+  db(
+    'copy-rows-before-owner-index',
+    'rlog-agent',
+    '{ start: Uint8Array.of(ownerIndexByte), end: Uint8Array.of(ownerIndexByte + 1) },\n    { start: firstUserKey, end: Uint8Array.of(ownerIndexByte) },',
+    '{ start: firstUserKey, end: Uint8Array.of(ownerIndexByte + 1) },',
+    'a sweep while tables are copied leaves rows of a dead incarnation in the copy',
+  ),
   db('purge-hides-nothing', 'shard-state', 'this.reader.live.purge(op.nodeId, op.incarnation);', ';', 'rows of a dead incarnation stay visible'),
   db('long-keys-forgotten', 'shard-state', 'for (const id of batch.longTables)', 'for (const id of [])', 'ranges leave out rows with long keys'),
   db(
