@@ -1,7 +1,7 @@
 // Heartbeats and their responses: the leader's sign of life, the news of commits, and the leader's
 // chance to find out that something got lost. Called by raft.
 import { confirmReads } from './read-index.js';
-import { noteRecovery, releaseRecovered } from './recovery.js';
+import { forgetLateMark, noteRecovery, releaseRecovered } from './recovery.js';
 import { hearLeader } from './roles.js';
 import { sendEmpty, sendNews } from './sending.js';
 import { sendOffer } from './snapshot.js';
@@ -21,7 +21,9 @@ export function onHeartbeat(s: RaftState, from: NodeId, m: Heartbeat): void {
 
 export function onHeartbeatResponse(s: RaftState, from: NodeId, m: HeartbeatResponse): void {
   const p = s.progress.get(from);
-  if (s.role !== 'leader' || p === undefined || !noteRecovery(s, from, p, m.recovery)) return;
+  if (s.role !== 'leader' || p === undefined) return;
+  forgetLateMark(p, m.recovery, m.round);
+  if (!noteRecovery(s, from, p, m.recovery)) return;
   p.lastHeardAt = s.now;
   releaseRecovered(s, from, p);
   if (m.round > p.round && m.round <= s.round) p.round = m.round;

@@ -31,6 +31,8 @@ export class Progress {
   recovery = 0;
   /** The entry that a recovering member must hold, committed without it, to count again. 0: not chosen yet. */
   recoverAt = 0;
+  /** Heartbeat round when `recovery` was noted. */
+  markedRound = 0;
   /** The last mark that was lifted: it may come again in a late message. */
   releasedRecovery = 0;
   inflightBytes = 0;

@@ -90,3 +90,15 @@ test('a damaged node votes in no election of the term in which it was repaired',
   c.advance(3000);
   assert.equal(c.node('c').raft.votedFor, 'a');
 });
+
+test('a late mark of an earlier damage does not silence a sound member', () => {
+  const c = clusterOf(3);
+  const a = c.elect('a');
+  for (const recovery of [9, 10]) a.receive('c', { type: 'heartbeatResponse', term: 1, round: 0, recovery });
+  c.advance(500);
+  assert.equal(a.raft.followers().find((f) => f.id === 'c')?.recovering, false);
+  c.crash('b');
+  a.propose('x');
+  c.advance(500);
+  assert.deepEqual(a.committed(), ['x']);
+});

@@ -23,6 +23,7 @@ export function noteRecovery(s: RaftState, from: NodeId, p: Progress, recovery: 
   }
   if (p.recovery !== recovery) {
     p.recovery = recovery;
+    p.markedRound = s.round;
     // It may have lost what it had acknowledged.
     p.matchIndex = 0;
     p.round = 0;
@@ -30,6 +31,16 @@ export function noteRecovery(s: RaftState, from: NodeId, p: Progress, recovery: 
     p.recoverAt = appendAsLeader(s, 'noop', [new Uint8Array(0)]);
   }
   return true;
+}
+
+/**
+ * Leader: the member answered a heartbeat that was sent after its mark was noted. Unmarked, it has been
+ * repaired since: the mark had come late, from an earlier damage.
+ */
+export function forgetLateMark(p: Progress, recovery: number, round: number): void {
+  if (recovery !== 0 || p.recovery === 0 || round <= p.markedRound) return;
+  p.releasedRecovery = p.recovery;
+  p.recovery = 0;
 }
 
 /** Leader: the member holds the entry, and the others have committed it: it counts again. */
