@@ -129,6 +129,7 @@ export class SimNode {
 
   start(now: number): void {
     this.up = true;
+    this.#configIndex = 0;
     this.raft = this.#boot(now);
     this.#host.checkers.started(this);
     this.#schedule();

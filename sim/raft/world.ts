@@ -292,7 +292,8 @@ export class RaftWorld implements Host {
     let at = this.#now + mean * (0.5 + this.#net.next());
     if (this.#now < Math.max(this.#slowLink[from.number] ?? 0, this.#slowLink[to.number] ?? 0)) at += this.#net.next() * 3 * f.electionMs;
     if (this.#now < (this.#slowInbound[to.number] ?? 0)) at += this.#net.next() * 0.5 * f.electionMs;
-    if (f.ordered) {
+    // Once healed, links are what real ones are: in order.
+    if (f.ordered || this.calm) {
       const pair = from.number * 16 + to.number;
       at = Math.max(at, this.#arrivals.get(pair) ?? 0);
       this.#arrivals.set(pair, at);
