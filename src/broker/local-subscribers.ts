@@ -126,6 +126,8 @@ export class LocalSubscribers {
 
   #addShape(entry: FilterEntry): void {
     const pattern = patternOf(entry.topicFilter);
+    // A level like `+x` is no wildcard: the filter matches as it stands, and `match` looks that up anyway.
+    if (!pattern.includes('+') && !pattern.endsWith('#')) return;
     const shape = this.#shapes.get(pattern);
     if (shape !== undefined) {
       shape.count++;
