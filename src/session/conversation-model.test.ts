@@ -54,7 +54,9 @@ class Conversation {
   // Client to broker.
   #packetId = 0;
   /** Published and not settled by the "cluster". */
-  pending: DeferredAck[] = [];
+  pending: { readonly ack: DeferredAck; readonly packetId: number; readonly qos: Qos }[] = [];
+  /** QoS 2 messages that were refused while their client was away: to the broker their repetition is a new message. */
+  readonly refused = new Set<number>();
   /** What the channel owes, in order: [kind, id]. */
   expected: string[] = [];
   /** QoS 2 messages of the client: sent, and whether PUBREC came. */
@@ -157,15 +159,17 @@ class Conversation {
     this.published++;
     assert.equal(broker.published.length, this.published);
     if (q === 0) return;
-    this.pending.push(broker.channel.defer(packetId, q));
+    this.pending.push({ ack: broker.channel.defer(packetId, q), packetId, qos: q });
     this.expected.push(`${q === 1 ? 'puback' : 'pubrec'} ${packetId}`);
     if (q === 2) this.outgoing.set(packetId, 'sent');
   }
 
   #settle(pick: number, code: number): void {
     if (this.pending.length === 0) return;
-    const [ack] = this.pending.splice(pick % this.pending.length, 1);
-    if (ack !== undefined) settle(ack, code);
+    const [chosen] = this.pending.splice(pick % this.pending.length, 1);
+    if (chosen === undefined) return;
+    if (code >= 0x80 && chosen.qos === 2 && !this.connected) this.refused.add(chosen.packetId);
+    settle(chosen.ack, code);
   }
 
   /** In the order of the PUBLISHes, each once, nothing else. */
@@ -202,6 +206,9 @@ class Conversation {
       if (state !== 'sent') continue;
       this.expected.push(`pubrec ${packetId}`);
       broker.step({ type: 'publish', topicName: 't', payload: utf8Encode('x'), qos: 2, retain: false, dup: true, packetId });
+      if (!this.refused.delete(packetId) || broker.channel === undefined) continue;
+      this.published++;
+      this.pending.push({ ack: broker.channel.defer(packetId, 2), packetId, qos: 2 });
     }
     assert.equal(broker.published.length, this.published);
   }
