@@ -41,6 +41,7 @@ export function commandUnjoined(
   };
   let hint: string | undefined;
   let turn = 0;
+  let { attemptMs } = o;
   const again = (): void => {
     if (o.env.clock.now() >= deadlineAt) return done(new WriteFailure('unknown', `no leader of shard ${o.shard} answered in time`), none, 0);
     o.env.clock.setTimer(o.retryMs * (0.5 + o.env.random.next()), attempt);
@@ -61,9 +62,13 @@ export function commandUnjoined(
     if (target === undefined) return again();
     const w = new ByteWriter(256);
     writeProposalBatch(w, batch);
-    o.links.call(target, proposeMethod, w.view(), o.attemptMs, (failure, reply) => {
+    o.links.call(target, proposeMethod, w.view(), Math.max(1, Math.min(attemptMs, deadlineAt - o.env.clock.now())), (failure, reply) => {
       hint = undefined;
-      if (failure !== undefined) return again();
+      if (failure !== undefined) {
+        // Each attempt is executed anew: a leader that is slow must not be given ever more to do.
+        attemptMs *= 2;
+        return again();
+      }
       try {
         take(decodeAnswers(reply));
       } catch (error) {
