@@ -80,6 +80,16 @@ export const dbMutants: readonly Mutant[] = [
     'this.applied >= 0',
     'a fuzzy copy is put in service before the log has made it exact',
   ),
+  {
+    ...db(
+      'pointer-to-nothing',
+      'directory-generations',
+      'if (this.#named !== generation)',
+      'if (true)',
+      'CURRENT is left at a copy that was given up while it was being put in service',
+    ),
+    file: 'node/directory-generations.js',
+  },
   db(
     'copy-not-flushed',
     'replica',
@@ -117,13 +127,6 @@ export const dbMutants: readonly Mutant[] = [
     'effective before the replicants have seen it',
   ),
   db('effective-without-cores', 'visibility', 'else if (visible < index)', 'else if (false)', 'effective before the other cores have seen it'),
-  db(
-    'normal-too-early',
-    'rlog-server',
-    '|| agent.visible < this.#source.reportedVisible)',
-    ')',
-    'a replicant counts as normal behind what is effective already',
-  ),
   db(
     'barrier-without-quorum',
     'core-shard',

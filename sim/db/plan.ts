@@ -68,7 +68,7 @@ export const noFaults: FaultPlan = {
 
 export function makePlan(prng: Prng, faults: boolean): Plan {
   const cores = prng.pick([1, 3, 3, 3, 5]);
-  return {
+  const plan: Plan = {
     cores,
     replicants: prng.pick([0, 1, 2, 2, 3]),
     clients: prng.range(2, 8),
@@ -81,6 +81,20 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     walSegmentBytes: prng.pick([undefined, 4_096, 30_000]),
     delayMs: prng.pick([0.2, 0.2, 2, 20]),
     faults: faults ? makeFaults(prng) : noFaults,
+  };
+  return faults && prng.fork('storm').chance(0.15) ? copyStorm(plan) : plan;
+}
+
+/** Copies of tables all the time, in small pieces, while nodes come, go and are declared down. */
+function copyStorm(plan: Plan): Plan {
+  const bounds = { replicaCreditBytes: 500, bootstrapChunkBytes: 100, sweepRowsMax: 2, logKeepMs: 200, logKeepBytes: 500, logKeepBytesMax: 20_000 };
+  return {
+    ...plan,
+    cores: 3,
+    replicants: 3,
+    nodeDownAfterMs: 1_500,
+    bounds: { ...plan.bounds, ...bounds },
+    faults: { ...plan.faults, killMs: 2_000, powerMs: 3_000, downMs: [1, 6_000], wipeMs: 2_000, resetMs: 2_000, slowTablesMs: 2_000 },
   };
 }
 

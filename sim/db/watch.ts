@@ -197,8 +197,10 @@ export class Watch {
   /**
    * The nodes that take part in a shard's service now, for the promise of `effective`: in sync, and they
    * or the core that they follow linked with every core that runs, so that whoever leads sees them.
+   * One that is behind what was acknowledged before may have come back just now, and the leader may not
+   * know yet: it is left out.
    */
-  inService(c: ClusterWorld, shard: string): Map<RunningNode, number> {
+  inService(c: ClusterWorld, shard: string, acknowledged: number): Map<RunningNode, number> {
     const found = new Map<RunningNode, number>();
     const cores = c.nodes.filter((n) => n.up && n.role === 'core');
     for (const n of c.nodes) {
@@ -206,6 +208,7 @@ export class Watch {
       const upstream = n.role === 'core' ? n : cores.find((m) => m.core?.nodeId === n.core?.database.replica(shard)?.upstream);
       if (upstream === undefined || !cores.every((m) => m === upstream || linked(m, upstream))) continue;
       if (upstream !== n && !linked(n, upstream)) continue;
+      if ((this.mirror(n, shard)?.index ?? 0) < acknowledged) continue;
       found.set(n, (this.#disturbed.get(n.name) ?? 0) + (upstream === n ? 0 : (this.#disturbed.get(upstream.name) ?? 0)));
     }
     return found;
@@ -213,7 +216,7 @@ export class Watch {
 
   /** A write was reported effective: everybody who was in service, and undisturbed since, reads it. */
   effective(c: ClusterWorld, shard: string, before: ReadonlyMap<RunningNode, number>, index: number, what: string): void {
-    const now = this.inService(c, shard);
+    const now = this.inService(c, shard, 0);
     for (const [n, mark] of before) {
       const mirror = this.mirror(n, shard);
       if (now.get(n) !== mark || mirror === undefined) continue;
