@@ -35,6 +35,7 @@ export class Checkers {
   readonly #seen: Map<NodeId, { term: number; commitIndex: number }> = new Map();
   /** After damage to a disk, what was durable may be gone: counting copies means nothing. */
   damaged = false;
+  #newestTerm = 0;
 
   constructor(nodes: ReadonlyMap<NodeId, Watched>) {
     this.#nodes = nodes;
@@ -71,6 +72,7 @@ export class Checkers {
     if (other !== undefined)
       fail('election safety', n, other === n.id ? `leads term ${term} for the second time` : `and ${other} both lead term ${term}`);
     this.#leaders.set(term, n.id);
+    this.#newestTerm = Math.max(this.#newestTerm, term);
     if (n.raft.recovering || n.raft.installing) fail('election safety', n, 'leads with a log that is not whole');
     // Everything committed by leaders of earlier terms; log matching makes the last one speak for all.
     let i = this.committedIndex;
@@ -162,6 +164,23 @@ export class Checkers {
     if (n.raft.config.voters.join() !== expected.voters.join() || n.raft.config.learners.join() !== expected.learners.join()) {
       fail('configuration of the log', n, `goes by voters ${n.raft.config.voters.join(' ')}, its log says ${expected.voters.join(' ')}`);
     }
+  }
+
+  /** What the newest leader believes its members to hold is on their disks. */
+  progress(n: Watched): void {
+    if (this.damaged || n.raft.term < this.#newestTerm) return;
+    for (const f of n.raft.followers()) {
+      const durable = this.#nodes.get(f.id)?.storage.durable;
+      const term = n.raft.termOf(f.matchIndex);
+      if (durable === undefined || term === undefined || durable.base.index >= f.matchIndex) continue;
+      if (durable.term(f.matchIndex) !== term) fail('matches are real', n, `believes that ${f.id} holds ${f.matchIndex} of term ${term}`);
+    }
+  }
+
+  /** A damaged node counts again: it must hold whatever was committed when it was started after the damage. */
+  recovered(n: Watched, committedBefore: number): void {
+    if (n.storage.durable.last.index < committedBefore)
+      fail('repaired means whole', n, `has ${n.storage.durable.last.index}, committed before was ${committedBefore}`);
   }
 
   /** A leader put a change of members into its log; the one before was at `previous`. */

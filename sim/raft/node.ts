@@ -52,6 +52,7 @@ export class SimNode {
   readonly #faults: Faults;
   #now = 0;
   #configIndex = 0;
+  #committedAtStart = 0;
   #syncing = false;
   #installing: Tables | undefined;
   #tickAt: number = Number.POSITIVE_INFINITY;
@@ -130,6 +131,7 @@ export class SimNode {
   start(now: number): void {
     this.up = true;
     this.#configIndex = 0;
+    this.#committedAtStart = this.#host.checkers.committedIndex;
     this.raft = this.#boot(now);
     this.#host.checkers.started(this);
     this.#schedule();
@@ -150,6 +152,7 @@ export class SimNode {
       m = decodeMessage(new ByteReader(this.#writer.finish()));
     }
     this.step({ type: 'message', from, message: m }, now);
+    if (m.type === 'appendResponse' && this.raft.role === 'leader') this.#host.checkers.progress(this);
   }
 
   propose(data: readonly Uint8Array[], now: number): ProposeResult {
@@ -242,6 +245,7 @@ export class SimNode {
           break;
         case 'recovered':
           this.damaged = false;
+          checkers.recovered(this, this.#committedAtStart);
           break;
         case 'proposalsDropped':
           overwritten = true;

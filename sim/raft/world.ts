@@ -21,6 +21,8 @@ const kinds = {
   resume: 10,
   kill: 11,
   read: 12,
+  comeback: 13,
+  campaign: 14,
 } as const;
 
 interface Event {
@@ -243,6 +245,13 @@ export class RaftWorld implements Host {
       case kinds.read:
         node.read(this.#now);
         break;
+      case kinds.comeback:
+        if (this.calm || !node.up || e.life !== node.life) break;
+        this.#crash(node, 1 + this.#prng.next() * 20);
+        break;
+      case kinds.campaign:
+        if (node.up && node.pausedUntil <= this.#now) node.step({ type: 'campaign' }, this.#now);
+        break;
       case kinds.kill:
         if (!this.calm && node.up && e.life === node.life) this.#crash(node);
         break;
@@ -359,7 +368,7 @@ export class RaftWorld implements Host {
 
   #fault(): void {
     const f = this.faults;
-    switch (this.#prng.int(15)) {
+    switch (this.#prng.int(16)) {
       case 0:
       case 1:
       case 2:
@@ -394,6 +403,9 @@ export class RaftWorld implements Host {
       case 13:
         if (f.partitions) this.#isolate(this.#leader() ?? this.#victim());
         break;
+      case 15:
+        if (f.crashes && f.hints) this.#act((leader) => this.#comeBack(leader));
+        break;
       case 14:
         if (f.slowLinks) this.#slowLink[this.#victim().number] = this.#now + this.#prng.next() * 8 * f.electionMs;
         break;
@@ -413,7 +425,19 @@ export class RaftWorld implements Host {
     if (n.up && n.pausedUntil <= this.#now) n.step({ type: 'campaign' }, this.#now);
   }
 
-  #crash(node: SimNode): void {
+  /**
+   * A leader whose disk lags dies, forgets what its followers already have, is back at once and leads
+   * again: late acknowledgements of what it has forgotten are still on their way.
+   */
+  #comeBack(leader: SimNode): void {
+    const { electionMs } = this.faults;
+    this.#slowDisk[leader.number] = this.#now + electionMs;
+    const dies = this.#now + this.#prng.next() * electionMs;
+    this.#push(dies, kinds.comeback, leader.number, leader.life);
+    for (let i = 0; i < 3; i++) this.#push(dies + 25 + this.#prng.next() * electionMs, kinds.campaign, leader.number);
+  }
+
+  #crash(node: SimNode, downMs?: number): void {
     if (!node.up) return;
     this.#count('crashes');
     (this.#deferred[node.number] as Event[]).length = 0;
@@ -426,7 +450,7 @@ export class RaftWorld implements Host {
       node.damage(this.#prng.pick([1, 3, 10, 1000]));
     }
     const quick = f.quickRestarts && this.#prng.chance(0.7);
-    const down = quick ? 1 + this.#prng.next() * 59 : 100 + this.#prng.next() * 3000;
+    const down = downMs ?? (quick ? 1 + this.#prng.next() * 59 : 100 + this.#prng.next() * 3000);
     this.#push(this.#now + down, kinds.restart, node.number, node.life);
     // While a damaged node is being repaired its leader may die.
     const leader = this.#leader();
