@@ -80,16 +80,6 @@ export const dbMutants: readonly Mutant[] = [
     'this.applied >= 0',
     'a fuzzy copy is put in service before the log has made it exact',
   ),
-  {
-    ...db(
-      'pointer-to-nothing',
-      'directory-generations',
-      'if (this.#named !== generation)',
-      'if (true)',
-      'CURRENT is left at a copy that was given up while it was being put in service',
-    ),
-    file: 'node/directory-generations.js',
-  },
   db(
     'copy-not-flushed',
     'replica',

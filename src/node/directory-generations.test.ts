@@ -1,81 +1,119 @@
+// The pointer to a shard's tables, on files whose replacements finish when the test says so.
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
-import type { OpenGeneration } from '#db/shard-state.js';
-import { createOsEnv, type OsEnv } from '#os/env.js';
-import { DataDirectoryError } from './data-directory-error.js';
+import { test } from 'node:test';
+import { utf8Decode, utf8Encode } from '#base/utf8.js';
+import type { Env } from '#env/env.js';
+import type { TableStore } from '#env/tables.js';
 import { DirectoryGenerations } from './directory-generations.js';
 
-let dir: string;
-let env: OsEnv;
+class World {
+  readonly trees: Set<string> = new Set();
+  pointer: string | undefined;
+  readonly waiting: (() => void)[] = [];
+  readonly env: Env;
 
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'starmesh-generations-'));
-  env = createOsEnv({ dataDir: dir, logLevel: 'silent' });
-});
-afterEach(async () => {
-  await new Promise<void>((done) => env.close(done));
-  rmSync(dir, { recursive: true, force: true });
-});
-
-const key = Uint8Array.of(1);
-
-function write({ store }: OpenGeneration, value: number): Promise<void> {
-  return new Promise((done, failed) => {
-    store.write([{ key, value: Uint8Array.of(value) }], (error) => (error === undefined ? store.flushed(() => done()) : failed(error)));
-  });
-}
-
-function close({ store }: OpenGeneration): Promise<void> {
-  return new Promise((done) => store.close(done));
-}
-
-const pointer = (): string => join(dir, 'tables/route/CURRENT');
-const generation = (n: number): string => join(dir, `tables/route/${n}`);
-
-test('what was made current is found again, and the rest is removed', async () => {
-  const first = new DirectoryGenerations(env, 'route');
-  const one = first.openCurrent();
-  await write(one, 1);
-  const two = first.create();
-  await write(two, 2);
-  await new Promise<void>((done, failed) => first.makeCurrent(two.number, (e) => (e === undefined ? done() : failed(e))));
-  const leftover = first.create();
-  await Promise.all([close(one), close(two), close(leftover)]);
-  assert.equal(readFileSync(pointer(), 'utf8'), `${two.number}\n`);
-  const again = new DirectoryGenerations(env, 'route');
-  const found = again.openCurrent();
-  assert.equal(found.number, two.number);
-  assert.deepEqual([...(found.store.get(key) ?? [])], [2]);
-  assert.ok(!existsSync(generation(one.number)) && !existsSync(generation(leftover.number)));
-  const next = again.create();
-  assert.ok(next.number > found.number);
-  await Promise.all([close(found), close(next)]);
-});
-
-test('a generation that never became current is a leftover', async () => {
-  const first = new DirectoryGenerations(env, 'route');
-  const one = first.openCurrent();
-  await write(one, 1);
-  const two = first.create();
-  await write(two, 2);
-  await Promise.all([close(one), close(two)]);
-  const found = new DirectoryGenerations(env, 'route').openCurrent();
-  assert.deepEqual([...(found.store.get(key) ?? [])], [1]);
-  assert.ok(!existsSync(generation(two.number)));
-  await close(found);
-});
-
-test('a damaged pointer ends the start and removes nothing', async () => {
-  const first = new DirectoryGenerations(env, 'route');
-  const one = first.openCurrent();
-  const two = first.create();
-  await Promise.all([close(one), close(two)]);
-  for (const text of ['', '0\n', '-1\n', '2', '2x\n', '\u0000\u0000']) {
-    writeFileSync(pointer(), text);
-    assert.throws(() => new DirectoryGenerations(env, 'route').openCurrent(), DataDirectoryError, JSON.stringify(text));
-    assert.ok(existsSync(generation(one.number)) && existsSync(generation(two.number)));
+  constructor() {
+    const store = (): TableStore => ({ close: (done: () => void) => done() }) as unknown as TableStore;
+    this.env = {
+      files: {
+        makeDir: () => {},
+        exists: () => this.pointer !== undefined,
+        read: () => utf8Encode(this.pointer ?? ''),
+        list: () => [...this.trees].map((t) => t.slice(t.lastIndexOf('/') + 1)),
+        removeTree: (dir: string) => {
+          this.trees.delete(dir);
+        },
+        syncDir: (_dir: string, done: (error: undefined) => void) => done(undefined),
+        writeAtomic: (_path: string, bytes: Uint8Array, done: (error: undefined) => void) => {
+          this.waiting.push(() => {
+            this.pointer = utf8Decode(bytes);
+            done(undefined);
+          });
+        },
+      },
+      tables: {
+        open: (dir: string) => {
+          this.trees.add(dir);
+          return store();
+        },
+      },
+      log: { error: assert.fail },
+    } as unknown as Env;
   }
+
+  /** What a start would find: the pointer always names a directory that is there. */
+  check(generation: number): void {
+    assert.equal(Number(this.pointer ?? 1), generation);
+    assert.ok(this.trees.has(`tables/s/${generation}`), [...this.trees].join());
+  }
+
+  settle(): void {
+    for (let next = this.waiting.shift(); next !== undefined; next = this.waiting.shift()) {
+      next();
+      this.check(Number(this.pointer ?? 1));
+    }
+  }
+}
+
+test('generations: a copy that is put in service is named, the old one goes', () => {
+  const w = new World();
+  const g = new DirectoryGenerations(w.env, 's');
+  const first = g.openCurrent();
+  const second = g.create();
+  assert.deepEqual([first.number, second.number], [1, 2]);
+  let named = false;
+  g.makeCurrent(2, () => {
+    named = true;
+  });
+  assert.equal(named, false);
+  w.settle();
+  assert.equal(named, true);
+  g.discard(1, first.store);
+  w.settle();
+  w.check(2);
+  assert.deepEqual([...w.trees], ['tables/s/2']);
+  assert.equal(new DirectoryGenerations(w.env, 's').openCurrent().number, 2);
+});
+
+test('generations: a copy given up while it is being named: the pointer names the one in service again', () => {
+  const w = new World();
+  const g = new DirectoryGenerations(w.env, 's');
+  g.openCurrent();
+  const second = g.create();
+  g.makeCurrent(2, () => {});
+  g.discard(2, second.store);
+  w.settle();
+  w.check(1);
+  assert.deepEqual([...w.trees], ['tables/s/1']);
+  // And the next copy is named as ever.
+  g.create();
+  g.makeCurrent(3, () => {});
+  w.settle();
+  w.check(3);
+});
+
+test('generations: what was given up before it was named is not named any more', () => {
+  const w = new World();
+  const g = new DirectoryGenerations(w.env, 's');
+  g.openCurrent();
+  const second = g.create();
+  g.discard(2, second.store);
+  let failure: Error | undefined;
+  g.makeCurrent(2, (error) => {
+    failure = error;
+  });
+  w.settle();
+  assert.ok(failure !== undefined);
+  w.check(1);
+});
+
+test('generations: leftovers go at the start, a damaged pointer removes nothing', () => {
+  const w = new World();
+  for (const n of [1, 2, 3]) w.trees.add(`tables/s/${n}`);
+  w.pointer = '2\n';
+  assert.equal(new DirectoryGenerations(w.env, 's').openCurrent().number, 2);
+  assert.deepEqual([...w.trees], ['tables/s/2']);
+  w.pointer = '2';
+  assert.throws(() => new DirectoryGenerations(w.env, 's').openCurrent(), /damaged/);
+  assert.ok(w.trees.has('tables/s/2'));
 });
