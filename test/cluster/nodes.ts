@@ -2,6 +2,7 @@
 // A test waits for what the nodes say and do, never for time; the deadlines here only turn a hang
 // into a failure that says what was awaited. Nodes end when the pipe to the test closes, so that none
 // outlives its test, however that ends.
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -247,15 +248,26 @@ export class TestCluster {
 }
 
 /** Ports that are free now: all are held at once, so that no two are the same. */
+/** Below the ports that the system gives to outgoing connections, which would take one away before a node has it again. */
+const lowestPort = 12_000;
+const portsPerProcess = 30;
+const processesApart = 600;
+
+/** Free ports from a range of this process's own: suites run side by side. A node that is killed finds its port again. */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async (): Promise<Server> => {
-      const server = createServer().listen(0, host);
-      await once(server, 'listening');
-      return server;
-    }),
-  );
-  const ports = servers.map((s) => (s.address() as { port: number }).port);
+  const servers: Server[] = [];
+  const ports: number[] = [];
+  for (let port = lowestPort + (process.pid % processesApart) * portsPerProcess; ports.length < count; port++) {
+    assert.ok(port < 32_000, 'there are free ports');
+    const server = createServer();
+    const free = await new Promise<boolean>((done) => {
+      server.once('error', () => done(false));
+      server.listen(port, host, () => done(true));
+    });
+    if (!free) continue;
+    servers.push(server);
+    ports.push(port);
+  }
   await Promise.all(servers.map((s) => new Promise((done) => s.close(done))));
   return ports;
 }
