@@ -37,7 +37,11 @@ test('with one core of three, what is there goes on, new clients are let in, and
       .node('core2')
       .ctl('clients', 'kick', 'late')
       .then((reply) => reply.ok);
-  await eventually('the late client is known to the cluster', again);
+  // Known gap: a kick that meets the client between its registration and its node's knowing of it finds nobody to close.
+  await eventually('the late client is known to the cluster, and closed', async () => {
+    await again();
+    return late.ended !== undefined;
+  });
   assert.equal(await late.end(), 'disconnect 152');
   await Promise.all([subscriber.close(), publisher.close()]);
 });
