@@ -42,7 +42,7 @@ const schemas: readonly ShardSchema[] = [{ name: 'items', replicate: 'all', tabl
 const host = '127.0.0.1';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as BenchNodeOptions;
-const env = createOsEnv({ dataDir: options.dataDir, logLevel: 'warn' });
+const env = createOsEnv({ dataDir: options.dataDir, logger: { targets: [{ level: 'warn' }] } });
 const core = createNodeCore(env, {
   name: options.name,
   role: options.role,

@@ -8,7 +8,7 @@ import { createOsEnv } from '#os/env.js';
 const host = '127.0.0.1';
 const port = Number(process.argv[2]);
 const name = `core1@${host}`;
-const env = createOsEnv({ dataDir: process.argv[3] ?? 'data/bench', logLevel: 'warn' });
+const env = createOsEnv({ dataDir: process.argv[3] ?? 'data/bench', logger: { targets: [{ level: 'warn' }] } });
 createNode(env, {
   core: {
     name,

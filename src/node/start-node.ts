@@ -6,8 +6,9 @@ import { type AdminServer, startAdmin } from '#admin/server.js';
 import { toHex } from '#base/bytes.js';
 import type { NetAddress } from '#env/net.js';
 import { createOsEnv, type OsEnv } from '#os/env.js';
+import type { LogTarget } from '#os/logger.js';
 import { adminNode } from './admin-node.js';
-import type { StarmeshConfig } from './config/config.js';
+import type { LogLevel, StarmeshConfig } from './config/config.js';
 import { createNode, type NodeOptions, type StarmeshNode } from './create-node.js';
 import { ctlHandlers } from './ctl/node-handlers.js';
 import { type CtlServer, startCtlServer } from './ctl-server.js';
@@ -41,8 +42,7 @@ export async function startNode(config: StarmeshConfig, options: StartOptions = 
   if (problems.length > 0) throw new Error(problems.join('\n'));
   const env = createOsEnv({
     dataDir: config.node.dataDir,
-    logLevel: logLevel(config),
-    logger: { bindings: { node: config.node.name }, ...logTarget(config) },
+    logger: { bindings: { node: config.node.name }, targets: logTargets(config) },
   });
   for (const text of [...(options.warnings ?? []), ...warnings(config)]) env.log.warn(text);
   const run = new Run(config, env);
@@ -168,14 +168,14 @@ class Run implements RunningNode {
   }
 }
 
-function logLevel(config: StarmeshConfig): 'debug' | 'info' | 'warn' | 'error' | 'silent' {
+function logTargets(config: StarmeshConfig): LogTarget[] {
   const { console, file } = config.log;
-  if (file === undefined && !console.enable) return 'silent';
-  const level = file?.level ?? console.level;
-  return level === 'warning' ? 'warn' : level;
+  const targets: LogTarget[] = [];
+  if (console.enable) targets.push({ level: levelOf(console.level), formatter: console.formatter });
+  if (file !== undefined) targets.push({ level: levelOf(file.level), formatter: file.formatter, to: file.path });
+  return targets;
 }
 
-function logTarget(config: StarmeshConfig): { to?: string } {
-  const { file } = config.log;
-  return file === undefined ? {} : { to: file.path };
+function levelOf(level: LogLevel): LogTarget['level'] {
+  return level === 'warning' ? 'warn' : level;
 }

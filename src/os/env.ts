@@ -4,7 +4,7 @@ import { OsClock } from './clock.js';
 import { OsFiles } from './files.js';
 import { OsHash } from './hash.js';
 import { takeLock } from './lock.js';
-import { type LoggerOptions, type LogLevel, OsLogger } from './logger.js';
+import { type LoggerOptions, OsLogger } from './logger.js';
 import { OsMetrics } from './metrics.js';
 import { type NetOptions, OsNet } from './net.js';
 import { OsRandom } from './random.js';
@@ -12,9 +12,8 @@ import { OsTables, type TablesOptions } from './tables.js';
 
 export interface OsEnvOptions {
   readonly dataDir: string;
-  readonly logLevel?: LogLevel;
-  /** Where the log goes and what each line carries. */
-  readonly logger?: Omit<LoggerOptions, 'level'>;
+  /** Where the log goes and what each line carries. Default: JSON to standard output, from `info` on. */
+  readonly logger?: LoggerOptions;
   readonly net?: NetOptions;
   readonly tables?: TablesOptions;
 }
@@ -38,7 +37,7 @@ export function createOsEnv(options: OsEnvOptions): OsEnv {
     tables: new OsTables(options.dataDir, options.tables),
     net: new OsNet(options.net),
     hash: new OsHash(),
-    log: new OsLogger({ level: options.logLevel ?? 'info', ...options.logger }),
+    log: new OsLogger(options.logger ?? { targets: [{ level: 'info' }] }),
     metrics: new OsMetrics(),
     close(done) {
       files.close(() => {

@@ -72,7 +72,7 @@ test('random and hash: bytes of the asked length; known digests', () => {
   assert.equal(Buffer.from(mac).toString('hex').slice(0, 16), 'f7bc83f430538424');
 });
 
-test('logger: lines of JSON from the level on, secrets replaced', () => {
+test('logger: lines of JSON or text from the level on, secrets replaced, nothing breaks out of its line', () => {
   const lines: string[] = [];
   const to = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -80,15 +80,28 @@ test('logger: lines of JSON from the level on, secrets replaced', () => {
       done();
     },
   });
-  const log = new OsLogger({ level: 'info', bindings: { node: 'core1' }, to });
+  const texts: string[] = [];
+  const text = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      texts.push(chunk.toString());
+      done();
+    },
+  });
+  const targets = [
+    { level: 'info', to },
+    { level: 'warn', to: text, formatter: 'text' },
+  ] as const;
+  const log = new OsLogger({ bindings: { node: 'core1' }, targets });
   log.debug('not seen');
-  log.warn('Something happened.', { password: 'hunter2', count: 3 });
-  log.level = 'debug';
-  log.debug('seen');
+  log.warn('Something happened.', { password: 'hunter2', count: 3, clientId: 'a\n2026 [error] forged' });
+  log.info('seen');
   const [first, second] = lines.map((l) => JSON.parse(l) as { readonly [key: string]: unknown });
   assert.deepEqual([first?.level, first?.msg, first?.node, first?.count, first?.password], ['warn', 'Something happened.', 'core1', 3, '[redacted]']);
   assert.equal(second?.msg, 'seen');
   assert.equal(lines.length, 2);
+  assert.equal(texts.length, 1);
+  const shown = /^\S+Z \[warning\] Something happened\., node: core1, password: \[redacted\], count: 3, clientId: a\\u000a2026 \[error\] forged\n$/;
+  assert.match(texts[0] ?? '', shown);
 });
 
 test('metrics: one object per name and labels; everything is collected', () => {
@@ -291,11 +304,11 @@ test('tables: a directory that cannot be opened is a TablesError', (t) => {
 
 test('env: everything in one, locked until it is closed', async (t) => {
   const dataDir = temporaryDir(t);
-  const env = createOsEnv({ dataDir, logLevel: 'silent' });
-  assert.throws(() => createOsEnv({ dataDir, logLevel: 'silent' }), LockedError);
+  const env = createOsEnv({ dataDir, logger: { targets: [] } });
+  assert.throws(() => createOsEnv({ dataDir, logger: { targets: [] } }), LockedError);
   await new Promise<void>((resolve, reject) => env.files.writeAtomic('x', Uint8Array.of(1), (e) => (e === undefined ? resolve() : reject(e))));
   await new Promise<void>((resolve) => env.close(resolve));
-  const again = createOsEnv({ dataDir, logLevel: 'silent' });
+  const again = createOsEnv({ dataDir, logger: { targets: [] } });
   assert.deepEqual(again.files.read('x'), Uint8Array.of(1));
   await new Promise<void>((resolve) => again.close(resolve));
 });

@@ -19,7 +19,7 @@ const dataDir = mkdtempSync(join(tmpdir(), 'starmesh-mqtt-'));
 const clients = new Set<MqttClient>();
 
 before(async () => {
-  env = createOsEnv({ dataDir, logLevel: 'error' });
+  env = createOsEnv({ dataDir, logger: { targets: [{ level: 'error' }] } });
   const broker = createBroker(env, {}, localPorts());
   listener = await new Promise((resolve, reject) => {
     const made = startTcpListener(env, broker, { host: '127.0.0.1', port: 0 }, (error) => (error === undefined ? resolve(made) : reject(error)));
