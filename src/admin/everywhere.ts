@@ -1,8 +1,9 @@
-// The metrics of every node on one page (`?mode=all_nodes_unaggregated`): each node sends its
+// The metrics of every node on one page (`?mode=all_nodes_unaggregated`, or added up over the nodes with
+// `?mode=all_nodes_aggregated`): each node sends its
 // families as JSON when it is asked; samples without a `node` label get one here.
 import type { Labels } from '#env/metrics.js';
 import type { AdminNode } from './admin-node.js';
-import type { MetricFamily } from './metric-family.js';
+import type { HistogramSample, MetricFamily, Sample } from './metric-family.js';
 import { shardFamilies } from './shard-metrics.js';
 
 /** Everything of this node's page. */
@@ -62,4 +63,33 @@ export function labelled(node: string, families: readonly MetricFamily[]): Metri
       ? { ...f, samples: f.samples.map((s) => ({ ...s, labels: { ...s.labels, node } })) }
       : { ...f, samples: f.samples.filter((s) => s.value !== null).map((s) => ({ ...s, labels: { ...s.labels, node } })) },
   );
+}
+
+/** One family per name over all nodes: samples that differ only in their node are added up. */
+export function summed(all: Iterable<MetricFamily>): MetricFamily[] {
+  const families = new Map<string, { readonly first: MetricFamily; readonly samples: Map<string, Sample | HistogramSample> }>();
+  for (const family of all) {
+    let sum = families.get(family.name);
+    if (sum === undefined) {
+      sum = { first: family, samples: new Map() };
+      families.set(family.name, sum);
+    }
+    // Two versions of a program may disagree about a name: what cannot be added is left out.
+    if (sum.first.type !== family.type) continue;
+    for (const sample of family.samples) {
+      const { node: _node, ...labels } = sample.labels;
+      const key = JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
+      const old = sum.samples.get(key);
+      sum.samples.set(key, old === undefined ? { ...sample, labels } : added(old, sample));
+    }
+  }
+  return [...families.values()].map(({ first, samples }) => ({ ...first, samples: [...samples.values()] }) as MetricFamily);
+}
+
+function added(a: Sample | HistogramSample, b: Sample | HistogramSample): Sample | HistogramSample {
+  if ('value' in a && 'value' in b) return { ...a, value: a.value + b.value };
+  if (!('buckets' in a && 'buckets' in b)) return a;
+  const counts = new Map(b.buckets.map((bucket) => [bucket.le, bucket.count]));
+  const buckets = a.buckets.map(({ le, count }) => ({ le, count: count + (counts.get(le) ?? 0) }));
+  return { ...a, buckets, count: a.count + b.count, sum: a.sum + b.sum };
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import type { ShardStatus } from '#db/api.js';
 import type { AdminNode } from './admin-node.js';
-import { decodeFamilies, encodeFamilies } from './everywhere.js';
+import { decodeFamilies, encodeFamilies, summed } from './everywhere.js';
 import { type AdminServer, startAdmin } from './server.js';
 
 const core: ShardStatus = {
@@ -129,6 +129,26 @@ test('one page carries every node, each sample with its node', async () => {
   assert.ok(lines.includes('emqx_messages_received{node="core2@host"} 1'));
   assert.ok(lines.includes('emqx_mria_weight{shard="route",node="core1@host"} 2'));
   assert.equal(lines.filter((l) => l === '# TYPE emqx_messages_received counter').length, 1);
+});
+
+test('one page adds up what every node counts', async () => {
+  const lines = (await (await get('/api/v5/prometheus/stats?mode=all_nodes_aggregated')).text()).split('\n');
+  assert.ok(lines.includes('emqx_messages_received 43'));
+  assert.ok(lines.includes('emqx_mria_weight{shard="route"} 2'));
+  assert.ok(!lines.some((l) => l.includes('node=')));
+});
+
+test('histograms are added bucket by bucket, families that differ in type are not', () => {
+  const h = (node: string, counts: readonly number[]) => {
+    const buckets = counts.map((count, i) => ({ le: i, count }));
+    return { type: 'histogram', name: 'h', help: 'H', samples: [{ labels: { node }, buckets, count: 10, sum: 5 }] } as const;
+  };
+  const sum = summed([h('a', [1, 2]), h('b', [3, 4, 5]), { type: 'gauge', name: 'h', help: '', samples: [{ labels: {}, value: 1 }] }]);
+  const buckets = [
+    { le: 0, count: 4 },
+    { le: 1, count: 6 },
+  ];
+  assert.deepEqual(sum, [{ type: 'histogram', name: 'h', help: 'H', samples: [{ labels: {}, buckets, count: 20, sum: 10 }] }]);
 });
 
 test('what another node sends is read only when it is what it should be', () => {

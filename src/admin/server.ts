@@ -2,7 +2,7 @@
 // replicated database as JSON. Bound to loopback unless configured otherwise; nothing here changes anything.
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { AdminNode } from './admin-node.js';
-import { labelled, nodeFamilies } from './everywhere.js';
+import { labelled, nodeFamilies, summed } from './everywhere.js';
 import type { MetricFamily } from './metric-family.js';
 import { prometheusContentType, prometheusText } from './prometheus.js';
 
@@ -37,7 +37,8 @@ export async function startAdmin(node: AdminNode, at: { readonly host: string; r
 function routes(server: FastifyInstance, node: AdminNode): void {
   const metrics = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const { mode } = request.query as { readonly mode?: unknown };
-    const families = mode === 'all_nodes_unaggregated' ? await everywhere(node) : nodeFamilies(node);
+    const families = mode === 'all_nodes_unaggregated' || mode === 'all_nodes_aggregated' ? await everywhere(node) : nodeFamilies(node);
+    if (mode === 'all_nodes_aggregated') return reply.header('content-type', prometheusContentType).send(prometheusText(summed(families)));
     return reply.header('content-type', prometheusContentType).send(prometheusText(families));
   };
   for (const path of ['/status', '/api/v5/status']) server.get(path, (request, reply) => status(node, request, reply));

@@ -310,7 +310,7 @@ export class Replica {
       upstream: m.upstream === undefined ? undefined : (upstreamName(m.upstream) ?? m.upstream),
       lastImportedTrans: this.#state.transactionsSinceStart,
       appliedIndex: this.#state.appliedIndex,
-      lag: m.state === 'disconnected' ? 0 : lag,
+      lag,
       lagMs: this.#behindSince === undefined || this.#state.appliedIndex >= m.commitIndex ? 0 : this.#o.env.clock.now() - this.#behindSince,
       replayqLen: m.state === 'local_replay' ? Math.max(0, m.commitIndex - into.appliedIndex) : 0,
       messageQueueLen: into.queueLength,
