@@ -1,6 +1,9 @@
-// env's byte streams over node:net. One `write` per call (callers gather per turn), no Nagle.
-import { createServer, type Socket, connect as tcpConnect } from 'node:net';
-import { type Connection, type ConnectionHandler, type ConnectOptions, type Listening, type Net, type NetAddress, NetError } from '#env/net.js';
+// env's byte streams over node:net: dialling, and listening. What a connection needs before its first
+// byte (PROXY header, TLS, WebSocket) is the acceptor's; plain TCP goes straight to its handler.
+import { createServer, type Server, type Socket, connect as tcpConnect } from 'node:net';
+import { type Connection, type ConnectOptions, type Listening, type ListenOptions, type Net, type NetAddress, NetError } from '#env/net.js';
+import { Acceptor, isStaged } from './acceptor.js';
+import { asNetError, OsConnection } from './connection.js';
 
 export interface NetOptions {
   /** Bytes buffered per connection above which `write` answers false. */
@@ -52,89 +55,61 @@ export class OsNet implements Net {
     });
   }
 
-  listen(at: NetAddress, onConnection: (c: Connection) => void, onListening: (l: Listening) => void, onError: (e: NetError) => void): void {
-    const server = createServer({ noDelay: true, highWaterMark: this.#highWaterMark }, (socket) => {
-      onConnection(new OsConnection(socket, { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }));
-    });
+  listen(
+    at: NetAddress,
+    onConnection: (c: Connection) => void,
+    onListening: (l: Listening) => void,
+    onError: (e: NetError) => void,
+    options: ListenOptions = {},
+  ): void {
+    const fail = (error: unknown): void => {
+      const e = error instanceof NetError ? error : asNetError(error);
+      setImmediate(() => onError(e));
+    };
+    let acceptor: Acceptor | undefined;
+    try {
+      if (isStaged(options)) acceptor = new Acceptor(options, this.#highWaterMark, onConnection);
+    } catch (error) {
+      fail(error);
+      return;
+    }
+    const accept = acceptor === undefined ? (socket: Socket) => onConnection(plain(socket)) : (socket: Socket) => acceptor.accept(socket);
+    const server = createServer({ noDelay: options.noDelay ?? true, highWaterMark: this.#highWaterMark }, accept);
     let listening = false;
     server.on('error', (error) => {
       // After it listens, errors are failures to accept one connection (EMFILE): the server goes on.
       if (!listening) onError(asNetError(error));
     });
-    const start = (): void => {
-      server.listen({ host: at.host, port: at.port, backlog: this.#backlog }, () => {
-        listening = true;
-        const address = server.address();
-        const port = typeof address === 'object' && address !== null ? address.port : at.port;
-        const host = typeof address === 'object' && address !== null ? address.address : at.host;
-        onListening({ address: { host, port }, close: (done) => void server.close(() => done()) });
-      });
-    };
     try {
-      start();
+      server.listen({ host: at.host, port: at.port, backlog: options.backlog ?? this.#backlog }, () => {
+        listening = true;
+        onListening(acceptor === undefined ? listeningOf(server, at) : stagedListening(server, at, acceptor, options));
+      });
     } catch (error) {
-      const e = asNetError(error);
-      setImmediate(() => onError(e));
+      fail(error);
     }
   }
 }
 
-class OsConnection implements Connection {
-  readonly remote: NetAddress;
-  handler: ConnectionHandler | undefined;
-  readonly #socket: Socket;
-  #error: NetError | undefined;
-  #closed = false;
-
-  constructor(socket: Socket, remote: NetAddress) {
-    this.remote = remote;
-    this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => {
-      if (!this.#closed) this.handler?.onData(chunk);
-    });
-    socket.on('drain', () => {
-      if (!this.#closed) this.handler?.onDrain();
-    });
-    socket.on('error', (error) => {
-      this.#error ??= asNetError(error);
-    });
-    socket.on('close', () => {
-      if (this.#closed) return;
-      this.#closed = true;
-      this.handler?.onClose(this.#error);
-    });
-  }
-
-  get bufferedBytes(): number {
-    return this.#socket.writableLength;
-  }
-
-  write(bytes: Uint8Array): boolean {
-    // A write after the end is no error of the caller: `onClose` is on its way.
-    if (this.#socket.destroyed || this.#socket.writableEnded) return true;
-    return this.#socket.write(bytes);
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
-
-  end(): void {
-    if (!this.#socket.destroyed) this.#socket.end();
-    // A paused socket does not see the peer's end, and would stay half open.
-    this.#socket.resume();
-  }
-
-  destroy(): void {
-    this.#socket.destroy();
-  }
+function plain(socket: Socket): OsConnection {
+  return new OsConnection(socket, { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 });
 }
 
-function asNetError(error: unknown): NetError {
-  const e = error as NodeJS.ErrnoException;
-  return new NetError(e.code ?? 'EIO', e.message);
+function listeningOf(server: Server, at: NetAddress): Listening {
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : at.port;
+  const host = typeof address === 'object' && address !== null ? address.address : at.host;
+  return { address: { host, port }, close: (done) => void server.close(() => done()) };
+}
+
+function stagedListening(server: Server, at: NetAddress, acceptor: Acceptor, options: ListenOptions): Listening {
+  const { address, close } = listeningOf(server, at);
+  const staged: Listening = {
+    address,
+    close: (done) => {
+      close(done);
+      acceptor.close();
+    },
+  };
+  return options.tls === undefined ? staged : { ...staged, reload: () => acceptor.reload(), certificateEnds: () => acceptor.certificateEnds };
 }

@@ -1,0 +1,130 @@
+// TLS material: reads a listener's PEM files, says in a sentence what is wrong with them, and reads what
+// clients' certificates say. The acceptor calls it at start and at each reload.
+import { createHash, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createSecureContext, type SecureContextOptions, type SecureVersion, type TLSSocket } from 'node:tls';
+import { NetError, type TlsOptions } from '#env/net.js';
+import type { CertificateReader } from './connection.js';
+
+export interface TlsMaterial {
+  readonly context: SecureContextOptions;
+  /** End of the server's certificate, in wall clock milliseconds. */
+  readonly ends: number;
+}
+
+/** Throws `NetError` with code 'ETLS'. */
+export function readTlsMaterial(o: TlsOptions): TlsMaterial {
+  const cert = readPem(o.certfile, 'certificate file');
+  const key = readPem(o.keyfile, 'key file');
+  const ca = o.cacertfile === undefined ? undefined : readPem(o.cacertfile, 'file of CA certificates');
+  if (o.verify === 'verify_peer' && ca === undefined) {
+    throw unusable('verify = verify_peer needs cacertfile: without it anybody with a certificate of a public authority would be let in');
+  }
+  if (o.verify === 'verify_none' && o.failIfNoPeerCert) {
+    throw unusable('fail_if_no_peer_cert = true needs verify = verify_peer: no certificate is asked for otherwise');
+  }
+  const versions = [...o.versions].sort().map((v) => v.replace('tlsv', 'TLSv') as SecureVersion);
+  if (versions.length === 0) throw unusable('versions must name tlsv1.2, tlsv1.3 or both');
+  const context: SecureContextOptions = {
+    cert,
+    key,
+    ...(ca === undefined ? {} : { ca }),
+    ...(o.password === undefined ? {} : { passphrase: o.password }),
+    ...(o.ciphers === '' ? {} : { ciphers: o.ciphers }),
+    minVersion: versions[0] as SecureVersion,
+    maxVersion: versions[versions.length - 1] as SecureVersion,
+    honorCipherOrder: true,
+  };
+  const ends = endOf(cert, `the certificate file ${o.certfile}`);
+  if (ca !== undefined) endOf(ca, `the file of CA certificates ${o.cacertfile}`);
+  try {
+    createSecureContext(context);
+  } catch (error) {
+    throw unusable(sentence(error, o));
+  }
+  return { context, ends };
+}
+
+function unusable(message: string): NetError {
+  return new NetError('ETLS', message);
+}
+
+const fileTrouble: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist',
+  EACCES: 'may not be read by this user',
+  EISDIR: 'is a directory',
+};
+
+/** A certificate chain has a few kilobytes, a bundle of authorities a few hundred. */
+const pemBytesMax = 4 * 1024 * 1024;
+
+function readPem(path: string, what: string): Buffer {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw unusable(`the ${what} ${path} ${fileTrouble[code ?? ''] ?? `cannot be read: ${message}`}`);
+  }
+  if (bytes.length > pemBytesMax) throw unusable(`the ${what} ${path} is larger than any such file (${pemBytesMax} bytes at most)`);
+  return bytes;
+}
+
+function endOf(pem: Buffer, what: string): number {
+  try {
+    return Date.parse(new X509Certificate(pem).validTo);
+  } catch {
+    throw unusable(`${what} holds no certificate in PEM`);
+  }
+}
+
+function sentence(error: unknown, o: TlsOptions): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  switch (code) {
+    case 'ERR_OSSL_X509_KEY_VALUES_MISMATCH':
+    case 'ERR_OSSL_X509_KEY_TYPE_MISMATCH':
+      return `the key file ${o.keyfile} does not belong to the certificate file ${o.certfile}`;
+    case 'ERR_MISSING_PASSPHRASE':
+    case 'ERR_OSSL_PEM_BAD_PASSWORD_READ':
+      return `the key file ${o.keyfile} is encrypted; set ssl_options.password`;
+    case 'ERR_OSSL_BAD_DECRYPT':
+    case 'ERR_OSSL_EVP_BAD_DECRYPT':
+    case 'ERR_OSSL_PEM_BAD_DECRYPT':
+    case 'ERR_OSSL_CRYPTO_INTERRUPTED_OR_CANCELLED':
+      return `ssl_options.password does not open the key file ${o.keyfile}`;
+    case 'ERR_SSL_NO_CIPHER_MATCH':
+      return `ssl_options.ciphers names no cipher that this machine knows: ${o.ciphers}`;
+    default:
+      if (/^ERR_OSSL_(?:UNSUPPORTED|PEM_|.*DECODER)/.test(code ?? '')) return `the key file ${o.keyfile} holds no private key in PEM`;
+      return `the certificate file ${o.certfile} and the key file ${o.keyfile} cannot be used: ${message}`;
+  }
+}
+
+/** Reads the certificate that the peer has shown, when it is asked for: nothing is kept per connection. */
+export function certificateReader(socket: TLSSocket): CertificateReader {
+  return (field) => {
+    const shown = socket.getPeerX509Certificate();
+    if (shown === undefined) return undefined;
+    switch (field) {
+      case 'cn': {
+        const name: unknown = socket.getPeerCertificate().subject?.CN;
+        const first: unknown = Array.isArray(name) ? name[0] : name;
+        return typeof first === 'string' ? first : '';
+      }
+      case 'dn':
+        return distinguishedName(shown.subject);
+      case 'crt':
+        return shown.raw.toString('base64');
+      case 'pem':
+        return shown.toString();
+      case 'md5':
+        return createHash('md5').update(shown.raw).digest('hex');
+    }
+  };
+}
+
+/** RFC 4514: the last part first, commas between. Node gives a line a part, its special characters escaped already. */
+export function distinguishedName(subject: string | undefined): string {
+  const parts = (subject ?? '').split('\n').filter((part) => part !== '');
+  return parts.reverse().join(',').replaceAll(' + ', '+');
+}
