@@ -1,6 +1,6 @@
 // The metrics of every node on one page (`?mode=all_nodes_unaggregated`, or added up over the nodes with
-// `?mode=all_nodes_aggregated`): each node sends its
-// families as JSON when it is asked; samples without a `node` label get one here.
+// `?mode=all_nodes_aggregated`): each node sends its families as JSON when it is asked; samples without
+// a `node` label get one here.
 import type { Labels } from '#env/metrics.js';
 import type { AdminNode } from './admin-node.js';
 import type { HistogramSample, MetricFamily, Sample } from './metric-family.js';

@@ -82,7 +82,7 @@ export class StarmeshNode {
     this.#waitUntilServing();
   }
 
-  /** `running`: clients are (or could be) served. */
+  /** `running`: clients are accepted, or would be if there were a listener. */
   get state(): NodeState {
     return this.#state;
   }
@@ -99,10 +99,10 @@ export class StarmeshNode {
   }
 
   #serve(): void {
-    this.#state = 'running';
     let open = this.listeners.length;
     const started = (): void => {
-      if (--open > 0 || this.#state !== 'running') return;
+      if (--open > 0 || this.#state !== 'starting') return;
+      this.#state = 'running';
       this.#env.log.info('the node serves clients', { listeners: this.listeners.length });
       this.#options.onServing?.(this);
     };

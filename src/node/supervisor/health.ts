@@ -1,7 +1,7 @@
 // What a node's own answer to `rlog status` means for the table and for `cluster ready`. Pure.
 
 export interface Health {
-  /** Every shard that this node uses is in service on it. */
+  /** Every shard that this node uses is in service on it, and clients are accepted. */
   readonly inSync: boolean;
   /** For people: `in sync`, `bootstrap`, `joining`, … */
   readonly state: string;
@@ -11,8 +11,11 @@ export interface Health {
 
 const unknown: Health = { inSync: false, state: 'starting', shards: '-' };
 
-/** @param data what `{"cmd": ["rlog", "status"]}` answered */
-export function healthOf(data: unknown): Health {
+/**
+ * @param data what `{"cmd": ["rlog", "status"]}` answered
+ * @param serving what `{"cmd": ["status"]}` answered afterwards, see {@link isServing}
+ */
+export function healthOf(data: unknown, serving: boolean): Health {
   if (typeof data !== 'object' || data === null || !('shards' in data) || !('shards_in_sync' in data)) return unknown;
   const { shards, shards_in_sync: inSync } = data;
   if (typeof shards !== 'object' || shards === null || !Array.isArray(inSync)) return unknown;
@@ -24,7 +27,13 @@ export function healthOf(data: unknown): Health {
   }
   const waiting = [...states].filter(([name]) => !inSync.includes(name)).map(([, state]) => state);
   const complete = states.size > 0 && waiting.length === 0;
-  return { inSync: complete, state: complete ? 'in sync' : describe(waiting), shards: `${states.size - waiting.length}/${states.size}` };
+  const state = complete ? (serving ? 'in sync' : 'joining') : describe(waiting);
+  return { inSync: complete && serving, state, shards: `${states.size - waiting.length}/${states.size}` };
+}
+
+/** @param data what `{"cmd": ["status"]}` answered */
+export function isServing(data: unknown): boolean {
+  return typeof data === 'object' && data !== null && 'state' in data && data.state === 'running';
 }
 
 // The least advanced state of a replicant's shards says most; a core that waits for the others joins.

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../ctl/client.js';
 import { ctlSocketPath } from '../ctl/sockets.js';
 import type { Display } from './display.js';
+import { isServing } from './health.js';
 import { NodeProcess, type NodeProcessOptions } from './node-process.js';
 import type { PlannedNode } from './plan.js';
 
@@ -72,13 +73,16 @@ export class LocalCluster {
     if (node.state !== 'running') return;
     const { pid } = node;
     let data: unknown;
+    let serving = false;
     try {
-      const reply = await ask(ctlSocketPath(node.plan.dataDir), ['rlog', 'status'], askMsMax);
+      const path = ctlSocketPath(node.plan.dataDir);
+      const reply = await ask(path, ['rlog', 'status'], askMsMax);
       data = reply.ok ? reply.data : undefined;
+      serving = isServing((await ask(path, ['status'], askMsMax)).data);
     } catch {
       // Not up yet, or just gone: the process itself tells which.
     }
-    if (node.pid === pid) node.heard(data);
+    if (node.pid === pid) node.heard(data, serving);
   }
 
   #changed(): void {

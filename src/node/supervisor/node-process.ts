@@ -35,7 +35,7 @@ export class NodeProcess {
   readonly #events: NodeEvents;
   #child: ChildProcess | undefined;
   #state: ProcessState = 'stopped';
-  #health: Health = healthOf(undefined);
+  #health: Health = healthOf(undefined, false);
   #stopping = false;
   #answered = false;
   #failures = 0;
@@ -71,7 +71,7 @@ export class NodeProcess {
   }
 
   start(): void {
-    this.#health = healthOf(undefined);
+    this.#health = healthOf(undefined, false);
     this.#answered = false;
     const log = openLog(this.logPath);
     this.#logFrom = fstatSync(log).size;
@@ -91,12 +91,12 @@ export class NodeProcess {
     return join(this.plan.dataDir, 'node.log');
   }
 
-  /** What the node answered when it was asked; undefined: it did not. */
-  heard(data: unknown): void {
+  /** What the node answered when it was asked; undefined: it did not. `serving`: its listeners are open. */
+  heard(data: unknown, serving: boolean): void {
     if (this.#state !== 'running') return;
     this.#answered ||= data !== undefined;
     if (data !== undefined) this.#failures = 0;
-    const health = healthOf(data);
+    const health = healthOf(data, serving);
     if (health.state === this.#health.state && health.shards === this.#health.shards) return;
     this.#health = health;
     this.#events.changed();
@@ -139,7 +139,7 @@ export class NodeProcess {
   #closed(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): void {
     if (child !== this.#child) return;
     this.#child = undefined;
-    this.#health = healthOf(undefined);
+    this.#health = healthOf(undefined, false);
     if (this.#stopping) this.#state = 'stopped';
     else this.#died(signal ?? `status ${code}`);
     for (const resolve of this.#whenGone.splice(0)) resolve();

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { loadConfig } from '../config/load.js';
 import { createDisplay } from './display.js';
-import { healthOf } from './health.js';
+import { healthOf, isServing } from './health.js';
 import { NodeProcess } from './node-process.js';
 import { nodeConfig, planNodes, portsOf } from './plan.js';
 import { takenPort } from './ports.js';
@@ -140,16 +140,20 @@ test('the plan: each node gets a configuration that starts', () => {
   assert.match(tryNext(nodes), /mosquitto_sub -p 1887 [\s\S]*mosquitto_pub -p 1883 /);
 });
 
-test('health: in sync only when every used shard is', () => {
+test('health: in sync only when every used shard is, and clients are accepted', () => {
   const data = (states: Record<string, string>, inSync: string[]): unknown => ({
     shards: Object.fromEntries(Object.entries(states).map(([k, state]) => [k, { state }])),
     shards_in_sync: inSync,
   });
-  assert.deepEqual(healthOf(data({ a: 'leader', b: 'follower', c: 'down' }, ['a', 'b'])), { inSync: true, state: 'in sync', shards: '2/2' });
-  assert.deepEqual(healthOf(data({ a: 'normal', b: 'bootstrap', c: 'local_replay' }, ['a'])), { inSync: false, state: 'bootstrap', shards: '1/3' });
-  assert.deepEqual(healthOf(data({ a: 'follower' }, [])), { inSync: false, state: 'joining', shards: '0/1' });
+  const inSync = data({ a: 'leader', b: 'follower', c: 'down' }, ['a', 'b']);
+  assert.deepEqual(healthOf(inSync, true), { inSync: true, state: 'in sync', shards: '2/2' });
+  assert.deepEqual(healthOf(inSync, false), { inSync: false, state: 'joining', shards: '2/2' });
+  const copying = data({ a: 'normal', b: 'bootstrap', c: 'local_replay' }, ['a']);
+  assert.deepEqual(healthOf(copying, true), { inSync: false, state: 'bootstrap', shards: '1/3' });
+  assert.deepEqual(healthOf(data({ a: 'follower' }, []), true), { inSync: false, state: 'joining', shards: '0/1' });
   for (const nothing of [undefined, null, {}, { shards: {}, shards_in_sync: [] }, { shards: 1, shards_in_sync: 1 }])
-    assert.equal(healthOf(nothing).inSync, false);
+    assert.equal(healthOf(nothing, true).inSync, false);
+  assert.deepEqual([isServing({ state: 'running' }), isServing({ state: 'starting' }), isServing(undefined)], [true, false, false]);
 });
 
 test('the display: a table redrawn in place on a terminal, lines elsewhere', () => {
