@@ -24,6 +24,7 @@ export class BrokerNode {
   readonly role: NodeRole;
   node: StarmeshNode | undefined;
   fatal: Error | undefined;
+  #lostBefore = 0;
 
   constructor(sim: SimNode, name: string, role: NodeRole) {
     this.sim = sim;
@@ -33,6 +34,22 @@ export class BrokerNode {
 
   get host(): string {
     return this.sim.host;
+  }
+
+  /** Destinations that its processes gave up for messages that they acknowledged, the present one's included. */
+  get lost(): number {
+    return this.#lostBefore + this.#lostNow();
+  }
+
+  #lostNow(): number {
+    const { metrics } = this.sim;
+    return metrics.value('starmesh_forward_lost_total', {}) + metrics.value('starmesh_takeover_outcomes_lost_total', {});
+  }
+
+  /** The process is about to end. */
+  ends(): void {
+    this.#lostBefore += this.#lostNow();
+    this.node = undefined;
   }
 
   get serving(): boolean {
@@ -45,8 +62,6 @@ export class BrokerWorld {
   readonly net: SimNet;
   readonly nodes: BrokerNode[] = [];
   readonly settings: NodeSettings;
-  /** Before a process ends. */
-  onCrash: ((n: BrokerNode) => void) | undefined = undefined;
   readonly #targets: PeerTarget[] = [];
 
   constructor(seed: number, cores: number, replicants: number, settings: NodeSettings) {
@@ -95,9 +110,8 @@ export class BrokerWorld {
   }
 
   crash(n: BrokerNode, kind: 'power' | 'kill'): void {
-    this.onCrash?.(n);
+    n.ends();
     n.sim.crash({ kind });
-    n.node = undefined;
   }
 
   get allServing(): boolean {

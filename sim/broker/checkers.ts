@@ -18,7 +18,7 @@ const never = Number.POSITIVE_INFINITY;
 /** Every acknowledged QoS 1/2 message is with every subscriber that was acknowledged before and is still there. */
 export function checkDelivery(history: History, disturbances: Disturbances): void {
   for (const s of history.sessions) {
-    if (s.endedAt !== never || s.tainted !== undefined) continue;
+    if (s.endedAt !== never || s.tainted !== undefined || s.overflowed) continue;
     for (const m of history.messages) {
       if (m.qos === 0 || m.empty || m.ackedAt === never || m.ackedAt < s.startedAt) continue;
       const sub = s.subscriptions.find((x) => x.qos > 0 && x.ackedAt < m.sentAt && m.ackedAt < x.unsubscribeSentAt && matches(x.filter, m.topicName));
@@ -37,10 +37,12 @@ export function checkDelivery(history: History, disturbances: Disturbances): voi
 /** Per publisher, topic name and QoS first copies come in order, but for those whose first sending was lost or came before the subscription. */
 export function checkOrder(history: History, disturbances: Disturbances): void {
   for (const { session, message, at, what } of history.disorder) {
+    // In force from before the sending until the copy came: one that was given up before proves nothing.
     const sub = session.subscriptions.find(
-      (x) => x.ackedAt < message.sentAt && (x.qos > 0 || message.qos === 0) && matches(x.filter, message.topicName),
+      (x) => x.ackedAt < message.sentAt && at < x.unsubscribeSentAt && (x.qos > 0 || message.qos === 0) && matches(x.filter, message.topicName),
     );
-    if (sub === undefined) history.count('excused: subscribed between');
+    if (session.overflowed) history.count('excused: full queue');
+    else if (sub === undefined) history.count('excused: subscribed between');
     // Its first copy may have gone with a connection that broke.
     else if (message.attempts > 1 && sub.qos === 0) history.count('excused: QoS 0, sent again');
     else if (message.attempts > 1 && (message.mayBeLost || sub.notEffective)) history.count('excused: late');
@@ -65,7 +67,7 @@ function excuseOf(s: SimSession, sub: SimSubscription, m: SimMessage, disturbanc
   if (m.mayBeLost) return 'destination lost';
   if (sub.notEffective) return 'suback timeout';
   if (s.gaps.some((g) => g.from <= m.ackedAt && m.sentAt <= g.to)) return 'takeover given up';
-  if (disturbances.overlaps(m.node, m.sentAt, m.ackedAt)) return 'publisher’s node';
+  if (m.sendings.some(({ node }) => disturbances.overlaps(node.name, m.sentAt, m.ackedAt))) return 'publisher’s node';
   for (const node of holders(s, m.sentAt, m.ackedAt)) if (disturbances.overlaps(node, m.sentAt, m.ackedAt)) return 'subscriber’s node';
   return undefined;
 }

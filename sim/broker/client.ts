@@ -504,10 +504,9 @@ export class SimClient {
 
   #acknowledged(message: SimMessage): void {
     message.ackedAt = this.now;
-    const { node } = this;
-    message.mayBeLost = node === undefined || !node.sim.up || node.sim.lives !== this.nodeLife || losses(node) !== message.lossesThen;
-    // The node before it may have gone on with it, and lost it, after the session had moved.
-    if (message.qos === 2 && message.attempts > 1) message.mayBeLost = true;
+    // A QoS 2 message goes on from where it was taken in first, a QoS 1 message from where it was sent last.
+    const sendings = message.qos === 2 ? message.sendings : message.sendings.slice(-1);
+    message.mayBeLost = sendings.some((s) => s.node.lost !== s.lostThen);
     this.history.count('acknowledged');
   }
 
@@ -608,7 +607,7 @@ export class SimClient {
       attempts: 0,
       firstNode: node.name,
       node: node.name,
-      lossesThen: 0,
+      sendings: [],
       ackedAt: never,
       mayBeLost: false,
       ambiguous: this.profile.double && qos > 0,
@@ -625,7 +624,7 @@ export class SimClient {
     const { node } = this;
     message.attempts++;
     message.node = node?.name ?? '';
-    message.lossesThen = node === undefined ? 0 : losses(node);
+    if (message.qos > 0 && node !== undefined) message.sendings.push({ node, lostThen: node.lost });
     if (message.qos > 0) this.open.set(out.packetId, { what: `PUBLISH ${message.id} QoS ${message.qos}`, at: this.now });
     this.#send({
       type: 'publish',
@@ -673,13 +672,8 @@ const clientSettings: Record<ProtocolVersion, DecoderSettings> = {
   5: new DecoderSettings({ role: 'client', protocolVersion: 5 }),
 };
 
-/** Destinations that the node's present process counted as lost. */
-function losses(node: BrokerNode): number {
-  return node.sim.metrics.value('starmesh_forward_lost_total');
-}
-
 function notEffective(node: BrokerNode): number {
-  return node.sim.metrics.value('starmesh_suback_not_effective_total');
+  return node.sim.metrics.value('starmesh_suback_not_effective_total', {});
 }
 
 function show(packet: Packet): string {

@@ -2,6 +2,7 @@
 // checkers read it. Times are the world's. Violations that show at once are noted here too.
 import type { QoS } from '#mqtt/packet.js';
 import { matches } from '#mqtt/topic.js';
+import type { BrokerNode } from './broker-world.js';
 
 export interface SimMessage {
   readonly id: number;
@@ -16,15 +17,16 @@ export interface SimMessage {
   readonly connection: number;
   attempts: number;
   readonly firstNode: string;
-  /** The node of the latest sending, and its count of lost forwards then. */
+  /** The node of the latest sending. */
   node: string;
-  lossesThen: number;
+  /** QoS 1 and 2: where it was sent, each with what that node had given up then. */
+  readonly sendings: { readonly node: BrokerNode; readonly lostThen: number }[];
   /** Of the first answer that accepted it. */
   ackedAt: number;
-  /** The node of the answer counted a lost destination meanwhile, or nobody knows. */
+  /** A node that forwarded it gave up a destination meanwhile. */
   mayBeLost: boolean;
-  /** It may have been taken in twice: exactly once is not promised. */
-  ambiguous: boolean;
+  /** Two clients of one client id mix their packet identifiers: exactly once is not promised. */
+  readonly ambiguous: boolean;
   refused: boolean;
 }
 
@@ -57,6 +59,8 @@ export class SimSession {
   endedAt: number = Number.POSITIVE_INFINITY;
   /** Taken in without a quorum, or otherwise outside of what is promised. */
   tainted: string | undefined = undefined;
+  /** Its queue had no room for something: messages are missing. */
+  overflowed = false;
   readonly subscriptions: SimSubscription[] = [];
   readonly received: Map<number, Received> = new Map();
   /** Nodes that had its connection, with the time of CONNECT. */

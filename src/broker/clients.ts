@@ -18,6 +18,8 @@ export interface ClientInfo {
   readonly inflight: number;
   readonly queued: number;
   readonly queuedBytes: number;
+  /** Messages that its queue had no room for, since the session began. */
+  readonly queueDropped: number;
   readonly awaitingRel: number;
   /** Wall clock ms. */
   readonly createdAt: number;
@@ -50,6 +52,7 @@ export function clientInfo(session: Session): ClientInfo {
     inflight: session.inflightCount,
     queued: session.queuedCount,
     queuedBytes: session.queue?.bytes ?? 0,
+    queueDropped: session.queueDropped,
     awaitingRel: session.awaitingRel?.size ?? 0,
     createdAt: session.createdAt,
     connectedAt: channel?.connectedAt ?? 0,

@@ -8,16 +8,16 @@ import type { ConnectPacket } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from '#session/channel.js';
 import { accept, refuse, sessionExpiryOf } from '#session/on-connect.js';
-import type { QueuedMessage } from '#session/queue.js';
 import type { Session } from '#session/session.js';
 import { Subscription } from '#session/session.js';
-import type { SessionState } from '#session/session-codec.js';
-import { decodeQueue, decodeSession } from '#session/session-codec.js';
+import type { SessionRest, SessionState } from '#session/session-codec.js';
+import { decodeRest, decodeSession } from '#session/session-codec.js';
 import { start } from '#session/step.js';
 import type { Core } from './core.js';
 import { HoldBack } from './hold-back.js';
 import type { RegisterResult } from './ports.js';
 import type { Sessions } from './sessions.js';
+import { takeIn } from './settling.js';
 import type { Unregistered } from './unregistered.js';
 
 interface Attempt {
@@ -221,19 +221,20 @@ export class Connector {
         this.#giveUp(attempt, session, outcome === 'no-quorum' ? ReasonCode.serverUnavailable : ReasonCode.serverBusy);
         return;
       }
-      const queue = bytes === undefined || !whole ? undefined : this.#decode(() => decodeQueue(bytes, now));
-      if (queue === undefined) {
+      const rest = bytes === undefined || !whole ? undefined : this.#decode(() => decodeRest(bytes, now));
+      if (rest === undefined) {
         // The rest is lost: a session with holes is none.
         this.#sessions.end(session, now, 'silent');
         this.#begin(attempt, session.epoch);
         return;
       }
-      this.#takenOver(attempt, session, holdBack, queue, now);
+      this.#takenOver(attempt, session, holdBack, rest, now);
     });
   }
 
-  #takenOver(attempt: Attempt, session: Session, holdBack: HoldBack, queue: QueuedMessage[], now: number): void {
-    holdBack.release(queue);
+  #takenOver(attempt: Attempt, session: Session, holdBack: HoldBack, rest: SessionRest, now: number): void {
+    takeIn(this.#core, session, rest);
+    holdBack.release(rest.queue);
     if (attempt.channel.state !== 'connecting') {
       this.#sessions.abandoned(session, now);
       this.#leave(attempt);

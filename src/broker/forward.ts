@@ -18,6 +18,7 @@ import { frameKind, patchFloor, readNumber, writeMessage, writeReliableHeader } 
 import { ForwardProbes } from './forward-probes.js';
 import { ForwardReceiver } from './forward-receiver.js';
 import { type PendingForward, SendWindow } from './forward-window.js';
+import { NodeOutcomes } from './outcomes.js';
 import type { Forwarder, ForwardOutcome, RemoteTarget } from './ports.js';
 import { routeTable } from './schema.js';
 
@@ -139,6 +140,7 @@ export class NodeForwarder implements Forwarder {
   readonly #db: Database;
   readonly #options: ForwardOptions;
   readonly #stream: number;
+  readonly outcomes: NodeOutcomes;
   readonly #destinations: Map<string, Destination> = new Map();
   readonly #receiver: ForwardReceiver;
   readonly #probes: ForwardProbes;
@@ -156,6 +158,7 @@ export class NodeForwarder implements Forwarder {
     this.#db = db;
     this.#options = { ...forwardDefaults, ...options };
     this.#stream = 1 + env.random.int(2 ** 25) * 2 ** 26 + env.random.int(2 ** 26);
+    this.outcomes = new NodeOutcomes(env.clock, links, db.nodeId, this.#stream);
     const { metrics } = env;
     this.#metrics = metrics;
     this.#totals = {
@@ -212,6 +215,7 @@ export class NodeForwarder implements Forwarder {
   close(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.outcomes.close();
   }
 
   // ---- sending ----

@@ -35,6 +35,7 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     if (this.#held.length >= this.#core.limits.maxQueuedMessages) {
       this.#core.metrics.holdBackDropped.value++;
       this.#core.metrics.dropped.value++;
+      this.#session.queueDropped++;
       return false;
     }
     keep(message);

@@ -53,6 +53,7 @@ export class BrokerMetrics implements SessionCounters {
   readonly refusedWithoutQuorum: Counter;
   readonly publishersPaused: Counter;
   readonly holdBackDropped: Counter;
+  readonly outcomesLost: Counter;
 
   constructor(metrics: Metrics) {
     const c = (name: string, help: string): Counter => metrics.counter(name, help);
@@ -100,6 +101,7 @@ export class BrokerMetrics implements SessionCounters {
     this.acceptedWithoutQuorum = c('starmesh_connect_without_quorum', 'clients accepted while no quorum answered');
     this.refusedWithoutQuorum = c('starmesh_connect_refused_without_quorum', 'clients refused while no quorum answered');
     this.publishersPaused = c('starmesh_publishers_paused', 'times a publisher was held back');
+    this.outcomesLost = c('starmesh_takeover_outcomes_lost_total', 'QoS 2 messages acknowledged whose first node was lost while their session moved');
     this.holdBackDropped = c('starmesh_takeover_held_dropped', 'messages dropped because a session that moves between nodes held back too many');
   }
 }

@@ -44,6 +44,27 @@ export interface Forwarder {
   onRelief(listener: () => void): void;
   /** Frames of other nodes: the receiver delivers locally and never routes again. Its result: had it any receiver. */
   onMessage(receive: (message: Message) => boolean): void;
+  readonly outcomes: Outcomes;
+}
+
+/** How a QoS 2 message ended: the reason code that its PUBREC carries. */
+export interface AckOutcome {
+  readonly packetId: number;
+  readonly reasonCode: number;
+}
+
+export interface OutcomeTicket {
+  /** Names the outcomes, on every node. */
+  readonly ticket: string;
+  /** They are known now. */
+  known(outcomes: readonly AckOutcome[]): void;
+}
+
+/** Outcomes of QoS 2 messages that were on their way when their publisher's session moved to another node. */
+export interface Outcomes {
+  offer(): OutcomeTicket;
+  /** Asks the node that made the ticket. Undefined, at a bound: nobody knows. */
+  ask(ticket: string, done: (outcomes: readonly AckOutcome[] | undefined) => void): void;
 }
 
 // ---- retained messages ----
@@ -76,7 +97,7 @@ export interface TakeoverSource {
    * queueing, and give its state. Undefined: there is no session here (or its epoch is not `epoch`).
    */
   begin(clientId: string, epoch: number): Uint8Array | undefined;
-  /** Phase 2: everything queued, as encoded messages; the session ends here and queues no more. */
+  /** Phase 2: everything queued and the QoS 2 identifiers, encoded; the session ends here and queues no more. */
   finish(clientId: string, epoch: number): Uint8Array | undefined;
   /** Clean start elsewhere, or a kick: close the connection with this MQTT 5 reason code and drop the session. */
   discard(clientId: string, epoch: number, reasonCode: number): void;

@@ -14,6 +14,7 @@ import { keep } from '#session/message.js';
 import type { DeferredAck, Subscription } from '#session/session.js';
 import { openAccess } from './access.js';
 import type { Core } from './core.js';
+import { refuse } from './settling.js';
 
 /** What became of one of the broker's own messages. `matched`: it had a receiver somewhere. */
 export type PublishOutcome = { readonly kind: 'accepted'; readonly matched: boolean } | { readonly kind: 'failed'; readonly message: string };
@@ -201,12 +202,10 @@ export class Publisher {
     if (!answered) this.#block(channel, message.topicName);
   }
 
-  /** Not stored and not routed: the publisher must try again. Before 5.0 only a closed connection says so. */
+  /** Not stored and not routed: the publisher must try again. */
   #refuseRetained(ack: DeferredAck): void {
     this.#core.metrics.retainedRefused.value++;
-    const channel = ack.channel as Channel;
-    if (channel.version !== 5) channel.disconnect(ReasonCode.serverUnavailable, this.#core.now());
-    settle(ack, ReasonCode.implementationSpecificError);
+    refuse(ack, ReasonCode.implementationSpecificError, this.#core.now());
   }
 
   /** From now on publishes of the client on this topic name wait. */

@@ -2,13 +2,14 @@
 // or to end. A request with another epoch than the session's is stale, or too early, and finds nothing.
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Session } from '#session/session.js';
-import { encodeQueue, encodeSession } from '#session/session-codec.js';
+import { encodeRest, encodeSession } from '#session/session-codec.js';
 import { CatchUp } from './catch-up.js';
 import type { Core } from './core.js';
 import { HoldBack } from './hold-back.js';
 import type { TakeoverSource } from './ports.js';
 import type { Origin } from './recent-origins.js';
 import type { Sessions } from './sessions.js';
+import { ticketFor } from './settling.js';
 
 /** Messages that a session takes along as known. */
 const recentMax = 2_000;
@@ -50,9 +51,9 @@ export class Takeover implements TakeoverSource {
     const session = this.#held(clientId, epoch);
     if (session === undefined) return undefined;
     const now = this.#core.now();
-    const queue = encodeQueue(session, now);
+    const rest = encodeRest(session, now, ticketFor(this.#core, session));
     this.#sessions.end(session, now, 'silent');
-    return queue;
+    return rest;
   }
 
   discard(clientId: string, epoch: number, reasonCode: number): void {

@@ -5,8 +5,8 @@ import { MalformedError } from '#base/byte-reader.js';
 import type { Message, MessageProperties, Qos } from './message.js';
 import { makeMessage } from './message.js';
 import { OneSession } from './recorder.test.js';
-import { Session, Subscription } from './session.js';
-import { decodeQueue, decodeSession, encodeQueue, encodeSession } from './session-codec.js';
+import { type DeferredAck, Session, Subscription } from './session.js';
+import { decodeRest, decodeSession, encodeRest, encodeSession } from './session-codec.js';
 
 const qos = fc.constantFrom<Qos>(0, 1, 2);
 const text = fc.string({ unit: 'grapheme', maxLength: 12 });
@@ -45,6 +45,14 @@ const messages: fc.Arbitrary<Message> = fc
 
 const identifiers = fc.option(fc.array(fc.integer({ min: 1, max: 268_435_455 }), { minLength: 1, maxLength: 3 }), { nil: undefined });
 
+const owed = (session: Session, packetId: number): DeferredAck => ({
+  channel: { flushAcks: () => {} },
+  session,
+  packetId,
+  qos: 2,
+  reasonCode: -1,
+});
+
 const filled: fc.Arbitrary<Session> = fc
   .record({
     expiry: fc.constantFrom(0, 1, 7200, 0xffffffff),
@@ -69,6 +77,7 @@ const filled: fc.Arbitrary<Session> = fc
       maxLength: 4,
     }),
     awaitingRel: fc.uniqueArray(fc.integer({ min: 1, max: 65_535 }), { maxLength: 4 }),
+    queueDropped: fc.nat(),
     queue: fc.array(fc.tuple(messages, qos, fc.boolean(), identifiers), { maxLength: 5 }),
   })
   .map((f) => {
@@ -83,7 +92,8 @@ const filled: fc.Arbitrary<Session> = fc
         .needInflight()
         .add({ packetId, qos: q, message: released ? undefined : message, retain: released, subscriptionIdentifiers, released, sent: false });
     }
-    if (f.awaitingRel.length > 0) session.awaitingRel = new Map(f.awaitingRel.map((id) => [id, undefined]));
+    if (f.awaitingRel.length > 0) session.awaitingRel = new Map(f.awaitingRel.map((id) => [id, id % 2 === 0 ? undefined : owed(session, id)]));
+    session.queueDropped = f.queueDropped;
     for (const [message, q, retain, ids] of f.queue) session.enqueue(message, q, retain, ids);
     return session;
   });
@@ -107,7 +117,14 @@ test('a session and its queue come back as they were, on a clock that shows anot
         [...(session.inflight?.entries() ?? [])].map((e) => ({ ...e, message: shift(e.message) })),
       );
       assert.deepEqual(state.awaitingRel, [...(session.awaitingRel?.keys() ?? [])]);
-      const queue = decodeQueue(encodeQueue(session, now), later);
+      const { queue, ...rest } = decodeRest(encodeRest(session, now, 'ticket'), later);
+      const ids = [...(session.awaitingRel?.keys() ?? [])];
+      assert.deepEqual(rest, {
+        awaitingRel: ids,
+        unsettled: ids.filter((packetId) => session.awaitingRel?.get(packetId) !== undefined),
+        ticket: 'ticket',
+        queueDropped: session.queueDropped,
+      });
       assert.equal(queue.length, session.queuedCount);
       for (const [i, item] of queue.entries()) {
         const original = session.queue?.at(i);
@@ -123,14 +140,14 @@ test('damaged bytes are refused, never misread past their end', () => {
     fc.property(filled, fc.nat(), fc.nat(255), (session, where, value) => {
       const encodings = [
         { good: encodeSession(session, 0), decodeOwn: decodeSession },
-        { good: encodeQueue(session, 0), decodeOwn: decodeQueue },
+        { good: encodeRest(session, 0, 't'), decodeOwn: decodeRest },
       ];
       for (const { good, decodeOwn } of encodings) {
         const cut = good.slice(0, where % good.length);
         assert.throws(() => decodeOwn(cut, 0), MalformedError);
         const bad = good.slice();
         bad[where % bad.length] = value;
-        for (const decode of [decodeSession, decodeQueue]) {
+        for (const decode of [decodeSession, decodeRest]) {
           try {
             decode(bad, 0);
           } catch (error) {

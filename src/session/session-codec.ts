@@ -1,6 +1,7 @@
 // A session as bytes, for its move to another node: the state (subscriptions, inflight, QoS 2
-// identifiers) and, apart, the messages that wait. Written by the holder, read by the new owner, which
-// may run another version: the first byte is the format. Times are carried as what is left of them.
+// identifiers) and, apart, the rest: the messages that wait, and what has become of the QoS 2 identifiers
+// by then. Written by the holder, read by the new owner, which may run another version: the first byte
+// is the format. Times are carried as what is left of them.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes } from '#base/bytes.js';
@@ -10,7 +11,7 @@ import { makeMessage } from './message.js';
 import type { QueuedMessage } from './queue.js';
 import type { Session, SubscriptionOptions } from './session.js';
 
-const format = 1;
+const format = 2;
 
 /** What a session is made of again. */
 export interface SessionState {
@@ -98,8 +99,22 @@ function readInflight(r: ByteReader, now: number): InflightEntry {
   return { packetId, qos, message, retain: (bits & 4) !== 0, subscriptionIdentifiers, released: (bits & 8) !== 0, sent: false };
 }
 
-/** Everything that waits, in order. */
-export function encodeQueue(session: Session, now: number): Uint8Array {
+/** What the holder hands over last. */
+export interface SessionRest {
+  /** Everything that waits, in order. */
+  readonly queue: QueuedMessage[];
+  /** QoS 2 identifiers received and not released. */
+  readonly awaitingRel: readonly number[];
+  /** Those of them whose messages are not accepted yet by all who must. */
+  readonly unsettled: readonly number[];
+  /** Where to ask how those end; empty when there are none. */
+  readonly ticket: string;
+  /** Messages that the session has lost to the bounds of its queue. */
+  readonly queueDropped: number;
+}
+
+/** `ticket`: where to ask about the identifiers whose acknowledgement is still owed. */
+export function encodeRest(session: Session, now: number, ticket: string): Uint8Array {
   const w = new ByteWriter(1024);
   const { queue } = session;
   w.u8(format);
@@ -110,21 +125,35 @@ export function encodeQueue(session: Session, now: number): Uint8Array {
     writeIdentifiers(w, item.subscriptionIdentifiers);
     writeMessage(w, item.message, now);
   }
+  w.varint(session.awaitingRel?.size ?? 0);
+  if (session.awaitingRel !== undefined) for (const [id, owed] of session.awaitingRel) w.varint(id * 2 + (owed === undefined ? 0 : 1));
+  w.string(ticket);
+  w.varint(session.queueDropped);
   return w.finish();
 }
 
 /** Throws {@link MalformedError}. */
-export function decodeQueue(bytes: Uint8Array, now: number): QueuedMessage[] {
+export function decodeRest(bytes: Uint8Array, now: number): SessionRest {
   const r = new ByteReader(bytes);
   readFormat(r);
-  const out: QueuedMessage[] = [];
+  const queue: QueuedMessage[] = [];
   for (let n = r.varint(); n > 0; n--) {
     const bits = r.u8();
     const subscriptionIdentifiers = readIdentifiers(r);
-    out.push({ message: readMessage(r, now), qos: readQos(bits), retain: (bits & 4) !== 0, subscriptionIdentifiers });
+    queue.push({ message: readMessage(r, now), qos: readQos(bits), retain: (bits & 4) !== 0, subscriptionIdentifiers });
   }
+  const awaitingRel: number[] = [];
+  const unsettled: number[] = [];
+  for (let n = r.varint(); n > 0; n--) {
+    const bits = r.varint();
+    const id = checkedPacketId(Math.floor(bits / 2));
+    awaitingRel.push(id);
+    if (bits % 2 === 1) unsettled.push(id);
+  }
+  const ticket = r.string();
+  const queueDropped = r.varint();
   r.done();
-  return out;
+  return { queue, awaitingRel, unsettled, ticket, queueDropped };
 }
 
 function readFormat(r: ByteReader): void {
@@ -133,7 +162,10 @@ function readFormat(r: ByteReader): void {
 }
 
 function readPacketId(r: ByteReader): number {
-  const id = r.varint();
+  return checkedPacketId(r.varint());
+}
+
+function checkedPacketId(id: number): number {
   if (id > 0xffff) throw new MalformedError('packet identifier above 65,535');
   return id;
 }

@@ -139,6 +139,8 @@ export class Session extends WheelTimer {
   /** QoS 2 packet identifiers received and not released; with the acknowledgement while that is still owed. */
   awaitingRel: Map<number, DeferredAck | undefined> | undefined = undefined;
   lastPacketId = 0;
+  /** Messages that the bounds of its queue, or of what is held back for it, have cost the session. */
+  queueDropped = 0;
   /** The session is over: nothing is delivered to it any more. */
   ended = false;
   /** Wall clock ms. */
@@ -210,6 +212,7 @@ export class Session extends WheelTimer {
     this.queue ??= new MessageQueue();
     const dropped = this.queue.push({ message, qos, retain, subscriptionIdentifiers }, limits.maxQueuedMessages, limits.maxQueuedBytes);
     if (dropped === 0) return;
+    this.queueDropped += dropped;
     counters.dropped.value += dropped;
     counters.droppedQueueFull.value += dropped;
   }

@@ -2,7 +2,16 @@
 // cluster waits here until the test lets it go, unless the matching `auto*` flag is on.
 import { copyBytes } from '#base/bytes.js';
 import { LocalRetained } from '#broker/local-ports.js';
-import type { BrokerPorts, ForwardOutcome, RegisterRequest, RegisterResult, RemoteTarget, RouteOutcome, TakeoverSource } from '#broker/ports.js';
+import type {
+  AckOutcome,
+  BrokerPorts,
+  ForwardOutcome,
+  RegisterRequest,
+  RegisterResult,
+  RemoteTarget,
+  RouteOutcome,
+  TakeoverSource,
+} from '#broker/ports.js';
 import { matches } from '#mqtt/topic.js';
 import type { Message } from '#session/message.js';
 
@@ -11,6 +20,7 @@ interface Row {
   holder: FakeNode;
 }
 
+type Answer = (outcomes: readonly AckOutcome[] | undefined) => void;
 type Finish = (outcome: 'done' | 'overtaken' | 'no-quorum', queue: Uint8Array | undefined) => void;
 
 class FakeNode {
@@ -43,6 +53,8 @@ export class FakeCluster {
   readonly stores: (() => void)[] = [];
   readonly finishes: (() => void)[] = [];
   readonly barriers: (() => void)[] = [];
+  /** Who has asked for outcomes that are not known yet. */
+  readonly tickets: Map<string, Answer[]> = new Map();
   #epoch = 0;
 
   /** Lets everything of one kind go, what follows from it included. */
@@ -77,6 +89,15 @@ export class FakeCluster {
         onRelief: (listener) => void node.relief.push(listener),
         onMessage: (receive) => {
           node.receive = receive;
+        },
+        outcomes: {
+          offer: () => {
+            const ticket = `ticket ${this.tickets.size + 1}`;
+            const waiting: Answer[] = [];
+            this.tickets.set(ticket, waiting);
+            return { ticket, known: (outcomes) => waiting.splice(0).forEach((answer) => void answer(outcomes)) };
+          },
+          ask: (ticket, done) => void this.tickets.get(ticket)?.push(done),
         },
       },
       retained: {

@@ -121,6 +121,62 @@ test('a session moves with everything, and nothing comes twice', () => {
   assert.ok(!cluster.nodes[0]?.log.some((l) => l.startsWith('ended s')));
 });
 
+test('a QoS 2 message on its way while its publisher moves: PUBREC comes from the new node, when it was accepted', () => {
+  const { cluster, a, b } = pair();
+  const there = b.connect();
+  there.subscribe('t');
+  const old = a.connect({ clientId: 'p', ...lasting });
+  cluster.autoForward = false;
+  const packetId = old.publish('t', '1', { qos: 2 });
+  const released = old.publish('nowhere', '2', { qos: 2 });
+  assert.deepEqual(old.seen(), []); // behind the first
+  const moved = b.connect({ clientId: 'p', ...lasting });
+  assert.equal(moved.connack?.sessionPresent, true);
+  moved.take();
+  const again = { type: 'publish', topicName: 't', payload: Uint8Array.of(0x31), qos: 2, retain: false, dup: true, packetId } as const;
+  moved.send(again);
+  b.settle();
+  assert.deepEqual(moved.seen(), []);
+  // It moves once more, and back: who has it last is told.
+  const last = a.connect({ clientId: 'p', ...lasting });
+  last.take();
+  last.send(again);
+  last.send({ ...again, topicName: 'nowhere', packetId: released });
+  a.settle();
+  assert.deepEqual(last.seen(), []);
+  cluster.run(cluster.frames);
+  a.settle();
+  b.settle();
+  assert.deepEqual(last.seen(), ['pubrec', 'pubrec']);
+  assert.deepEqual(there.seen(), ['t=1 q2']);
+  assert.equal(b.broker.client('p'), undefined);
+});
+
+test('a QoS 2 message that was refused while its publisher moved is taken in anew; one nobody knows of is acknowledged and counted', () => {
+  const { cluster, a, b } = pair();
+  cluster.autoStore = false;
+  const old = a.connect({ clientId: 'p', ...lasting });
+  const packetId = old.publish('r', '1', { qos: 2, retain: true });
+  const moved = b.connect({ clientId: 'p', ...lasting });
+  moved.take();
+  cluster.quorum = false;
+  cluster.run(cluster.stores);
+  assert.equal(b.broker.client('p')?.awaitingRel, 0);
+  cluster.quorum = true;
+  moved.send({ type: 'publish', topicName: 'r', payload: Uint8Array.of(0x31), qos: 2, retain: true, dup: true, packetId });
+  cluster.run(cluster.stores);
+  b.settle();
+  assert.deepEqual(moved.seen(), ['pubrec 0x10']);
+  assert.equal(cluster.retained.count, 1);
+  moved.publish('r', '2', { qos: 2, retain: true, packetId: packetId + 1 });
+  const last = a.connect({ clientId: 'p', ...lasting });
+  for (const answers of cluster.tickets.values()) for (const answer of answers.splice(0)) answer(undefined);
+  assert.equal(a.metrics.read('starmesh_takeover_outcomes_lost_total'), 1);
+  last.send({ type: 'publish', topicName: 'r', payload: Uint8Array.of(0x32), qos: 2, retain: true, dup: true, packetId: packetId + 1 });
+  a.settle();
+  assert.ok(last.seen().includes('pubrec'));
+});
+
 test('messages in flight while a session moves: each once', () => {
   // Every split of the publishing around the phases of the move, with frames arriving early or late.
   for (let split1 = 0; split1 <= 4; split1++) {

@@ -1,0 +1,79 @@
+// QoS 2 messages whose publisher's session moves while they are on their way: the old holder keeps the
+// acknowledgements that it owes and tells the new one how they ended (takeover.ts, connect.ts); the new
+// one answers PUBREC only then, as the old one would have done. So a PUBREC always says that everybody
+// who must has accepted the message, wherever it is sent from.
+// If nobody knows any more how they ended, they count as lost with the node that took them in, and are
+// acknowledged: the same as for a destination that is lost.
+import { ReasonCode } from '#mqtt/reason-code.js';
+import { Channel, settle } from '#session/channel.js';
+import type { AckChannel, DeferredAck, Session } from '#session/session.js';
+import type { SessionRest } from '#session/session-codec.js';
+import type { Core } from './core.js';
+import type { AckOutcome, OutcomeTicket } from './ports.js';
+
+/** In place of a connection for acknowledgements of a session that has left: complete when all are settled. */
+class Outstanding implements AckChannel {
+  readonly #acks: readonly DeferredAck[];
+  readonly #offer: OutcomeTicket;
+
+  constructor(acks: readonly DeferredAck[], offer: OutcomeTicket) {
+    this.#acks = acks;
+    this.#offer = offer;
+    for (const ack of acks) ack.channel = this;
+  }
+
+  flushAcks(): void {
+    if (this.#acks.some((ack) => ack.reasonCode < 0)) return;
+    this.#offer.known(this.#acks.map(({ packetId, reasonCode }): AckOutcome => ({ packetId, reasonCode })));
+  }
+}
+
+/** Until the client repeats the PUBLISH on its new connection. */
+const noChannel: AckChannel = { flushAcks: () => {} };
+
+/** The session leaves: the ticket under which the outcomes of what it is still owed can be asked for; empty when that is nothing. */
+export function ticketFor(core: Core, session: Session): string {
+  const acks: DeferredAck[] = [];
+  if (session.awaitingRel !== undefined) for (const ack of session.awaitingRel.values()) if (ack !== undefined) acks.push(ack);
+  if (acks.length === 0) return '';
+  const offer = core.ports.forwarder.outcomes.offer();
+  new Outstanding(acks, offer);
+  return offer.ticket;
+}
+
+/** The session has come with the rest that its old holder handed over last. */
+export function takeIn(core: Core, session: Session, rest: SessionRest): void {
+  session.queueDropped += rest.queueDropped;
+  session.awaitingRel = undefined;
+  if (rest.awaitingRel.length === 0) return;
+  session.awaitingRel = new Map(rest.awaitingRel.map((id) => [id, undefined]));
+  if (rest.unsettled.length === 0) return;
+  const owed = new Map<number, DeferredAck>();
+  for (const packetId of rest.unsettled) {
+    const ack: DeferredAck = { channel: noChannel, session, packetId, qos: 2, reasonCode: -1 };
+    owed.set(packetId, ack);
+    session.awaitingRel.set(packetId, ack);
+  }
+  core.ports.forwarder.outcomes.ask(rest.ticket, (outcomes) => settleAll(core, owed, outcomes ?? []));
+}
+
+function settleAll(core: Core, owed: Map<number, DeferredAck>, outcomes: readonly AckOutcome[]): void {
+  for (const { packetId, reasonCode } of outcomes) {
+    const ack = owed.get(packetId);
+    owed.delete(packetId);
+    if (ack === undefined) continue;
+    if (reasonCode >= 0x80) refuse(ack, reasonCode, core.now());
+    else settle(ack, reasonCode);
+  }
+  for (const ack of owed.values()) {
+    core.metrics.outcomesLost.value++;
+    settle(ack, 0);
+  }
+}
+
+/** The message was not taken. Before 5.0 only a closed connection tells the publisher that it must try again. */
+export function refuse(ack: DeferredAck, reasonCode: number, now: number): void {
+  const { channel } = ack;
+  if (channel instanceof Channel && channel.version !== 5) channel.disconnect(ReasonCode.serverUnavailable, now);
+  settle(ack, reasonCode);
+}
