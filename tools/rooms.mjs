@@ -23,7 +23,7 @@ export const rooms = [
   room('router', 'topic matching, route table, coalescing of route writes', ['base', 'mqtt'], { pure: true }),
   room('store', 'the write-ahead log; generations of tables', ['base', 'env']),
   room('link', 'node-to-node connections: authentication, frames, lanes', ['base', 'env']),
-  room('db', 'the embedded replicated database', ['base', 'env', 'raft', 'store', 'link'], { packages: ['msgpackr'], dates: true }),
+  room('db', 'the embedded replicated database', ['base', 'env', 'raft', 'store', 'link'], { dates: true }),
   room('cluster', 'who is in: formation, membership, node down, admission', ['base', 'env', 'link', 'db']),
   room('auth', 'authentication, authorization, banned clients', ['base', 'env', 'mqtt', 'db'], { types: ['node'], packages: ['bcryptjs', 'jose'] }),
   room('broker', 'publish, subscribe, deliver, forward, retained, registry and takeover', [

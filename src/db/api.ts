@@ -3,7 +3,7 @@
 //
 // Keys and values are bytes here (see key-codec.ts and value-codec.ts for JavaScript values): the
 // broker's hot paths build and compare keys themselves. Callbacks, not promises, so that the same
-// code runs in the simulator; the promise-based library API stands on top (db/open-database.ts).
+// code runs in the simulator; the promise-based library API stands on top (node/open-database.ts).
 
 /** A table, declared once in the schema. `id` is part of every stored key and log entry: never reuse one. */
 export interface Table {

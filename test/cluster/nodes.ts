@@ -247,14 +247,13 @@ export class TestCluster {
   }
 }
 
-/** Ports that are free now: all are held at once, so that no two are the same. */
 /** Below the ports that the system gives to outgoing connections, which would take one away before a node has it again. */
 const lowestPort = 12_000;
 const portsPerProcess = 30;
 const processesApart = 600;
 
 /** Free ports from a range of this process's own: suites run side by side. A node that is killed finds its port again. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers: Server[] = [];
   const ports: number[] = [];
   for (let port = lowestPort + (process.pid % processesApart) * portsPerProcess; ports.length < count; port++) {
