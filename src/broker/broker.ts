@@ -83,8 +83,9 @@ export class Broker implements ChannelEffects {
     return this.#core.metrics;
   }
 
-  newChannel(out: ChannelOutput): Channel {
-    return new Channel(out, this, this.#core.limits, this.#core.metrics);
+  /** `limits`: where a listener has its own. */
+  newChannel(out: ChannelOutput, limits: SessionLimits = this.#core.limits): Channel {
+    return new Channel(out, this, limits, this.#core.metrics);
   }
 
   // ---- ChannelEffects ----

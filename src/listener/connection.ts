@@ -15,11 +15,14 @@ import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from '#session/channel.js';
 import { noMaximum } from '#session/channel.js';
 import type { Frame } from '#session/frames.js';
+import type { SessionLimits } from '#session/limits.js';
 import type { AckByte, ChannelOutput } from '#session/output.js';
 import { step } from '#session/step.js';
+import { type IdentityOptions, identify } from './identity.js';
 import type { WireMetrics } from './metrics.js';
 import type { ConnectionOptions } from './options.js';
 import type { Outbox, OutboxClient } from './outbox.js';
+import { RateLimit, type Rates } from './rate-limit.js';
 
 /** What the connections of a listener share. */
 export interface ConnectionHome {
@@ -28,6 +31,11 @@ export interface ConnectionHome {
   readonly metrics: WireMetrics;
   readonly outbox: Outbox;
   readonly decoding: DecoderSettings;
+  readonly limits: SessionLimits;
+  /** Undefined: as much as a client likes. */
+  readonly rates: Rates | undefined;
+  /** Undefined: certificates name nobody. */
+  readonly identity: IdentityOptions | undefined;
   /** The connection is gone. */
   closed(connection: ClientConnection): void;
 }
@@ -39,6 +47,11 @@ let currentNow = 0;
 function onPacket(packet: Packet): void {
   if (current !== undefined) current.handle(packet, currentNow);
 }
+
+/** The channel holds the client back; its output is full; it has sent too much too fast. */
+const held = 1;
+const full = 2;
+const throttled = 4;
 
 const pingrespBytes = Uint8Array.of(0xd0, 0);
 
@@ -54,10 +67,10 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   #buffered = 0;
   #closing = false;
   #gone = false;
-  /** The channel holds the client back. */
-  #held = false;
-  /** The client is not read because its output is full. */
-  #full = false;
+  /** Why the client is not read: `held`, `full`, `throttled`, together; 0: it is. */
+  #unread = 0;
+  /** Only where the listener has such limits. */
+  readonly #rate: RateLimit | undefined;
   /** Milliseconds of silence that end the connection; 0: any. */
   #silenceMs = 0;
   /** Seconds on the monotonic clock, a small integer: of the last packet, and since when the transport is full (-1: it is not). */
@@ -70,7 +83,8 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     this.net = net;
     this.#home = home;
     this.#decoder = new Decoder(home.decoding);
-    this.#channel = home.broker.newChannel(this);
+    this.#channel = home.broker.newChannel(this, home.limits);
+    this.#rate = home.rates === undefined ? undefined : new RateLimit(home.rates, now);
     this.#lastS = Math.floor(now / 1000);
     net.handler = this;
     home.broker.timers.schedule(this, now + home.options.idleTimeoutMs);
@@ -87,12 +101,16 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (this.#closing) return;
     const now = this.#home.broker.env.clock.now();
     this.#lastS = Math.floor(now / 1000);
-    this.#home.metrics.bytesReceived.value += chunk.length;
+    const { bytesReceived, publishReceived } = this.#home.metrics;
+    const before = publishReceived.value;
+    bytesReceived.value += chunk.length;
     current = this;
     currentNow = now;
     try {
       const error = this.#decoder.push(chunk, onPacket);
       if (error !== undefined && !this.#closing) this.#refuse(error, now);
+      // Decoding is synchronous: whatever was counted meanwhile came from here.
+      if (this.#rate !== undefined) this.#throttle(this.#rate, publishReceived.value - before, chunk.length, now);
     } catch (error) {
       this.#failed(error);
     } finally {
@@ -108,6 +126,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     else {
       const counter = metrics.receivedByType.get(packet.type);
       if (counter !== undefined) counter.value++;
+      if (packet.type === 'connect' && this.#home.identity !== undefined) identify(packet, this.net, this.#home.identity);
     }
     step(this.#channel, packet, now);
   }
@@ -115,6 +134,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   /** Bytes that are no packet, or one that must not come: the client is told why, where its version can say it. */
   #refuse(error: DecodeError, now: number): void {
     this.#home.metrics.malformed.value++;
+    if (error.reasonCode === ReasonCode.packetTooLarge) this.#home.metrics.packetsTooLarge.value++;
     this.#home.broker.env.log.debug('closing a connection for what it sent', { peer: this.peer, reason: error.message });
     const version = error.connackVersion;
     if (version !== undefined && this.#channel.state === 'idle') {
@@ -128,10 +148,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     this.#fullSinceS = -1;
     if (this.#closing) return;
     try {
-      if (this.#full) {
-        this.#full = false;
-        if (!this.#held) this.net.resume();
-      }
+      this.#read(full);
       this.#channel.drained();
     } catch (error) {
       this.#failed(error);
@@ -218,13 +235,30 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   }
 
   pauseReading(): void {
-    this.#held = true;
-    if (!this.#full) this.net.pause();
+    this.#stopReading(held);
   }
 
   resumeReading(): void {
-    this.#held = false;
-    if (!this.#full && !this.#closing) this.net.resume();
+    this.#read(held);
+  }
+
+  #stopReading(reason: number): void {
+    if (this.#unread === 0) this.net.pause();
+    this.#unread |= reason;
+  }
+
+  /** `reason` is over; the client is read again when it was the last one. */
+  #read(reason: number): void {
+    if ((this.#unread & reason) === 0) return;
+    this.#unread &= ~reason;
+    if (this.#unread === 0 && !this.#closing) this.net.resume();
+  }
+
+  #throttle(rate: RateLimit, messages: number, bytes: number, now: number): void {
+    // Before CONNECT there is the bound of a CONNECT, and one time that nothing extends.
+    if (!rate.spend(messages, bytes, now) || this.#closing || this.#channel.state === 'idle') return;
+    this.#stopReading(throttled);
+    this.#arm(now);
   }
 
   setKeepAlive(seconds: number): void {
@@ -242,13 +276,13 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 
   // ---- after the turn's write ----
 
-  flushed(full: boolean, bytes: number): void {
+  flushed(isFull: boolean, bytes: number): void {
     if (this.#gone) return;
     if (this.#closing) {
       this.net.end();
       return;
     }
-    if (!full) {
+    if (!isFull) {
       // What is left has not reached the mark at which `onDrain` would follow.
       if (this.#fullSinceS === -1) this.#buffered = 0;
       // The turn alone was over the bound, and the transport took it all.
@@ -259,10 +293,9 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (this.#fullSinceS === -1) {
       this.#markFull(this.#home.broker.env.clock.now());
     }
-    if (!this.#full && this.#buffered >= this.#home.options.outputBytesMax) {
-      this.#full = true;
+    if ((this.#unread & full) === 0 && this.#buffered >= this.#home.options.outputBytesMax) {
       this.#home.metrics.outputFull.value++;
-      if (!this.#held) this.net.pause();
+      this.#stopReading(full);
     }
   }
 
@@ -305,9 +338,13 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
       this.#markFull(now);
       return;
     }
+    if ((this.#unread & throttled) !== 0 && this.#rate !== undefined && now >= this.#rate.resumeAt) {
+      this.#lastS = Math.floor(now / 1000);
+      this.#read(throttled);
+    }
     // While we do not read, the client's silence is ours.
     const silent = now - (this.#lastS + 1) * 1000;
-    if (this.#silenceMs > 0 && !this.#held && !this.#full && silent >= this.#silenceMs) {
+    if (this.#silenceMs > 0 && this.#unread === 0 && silent >= this.#silenceMs) {
       metrics.keepAliveTimeouts.value++;
       this.#channel.disconnect(ReasonCode.keepAliveTimeout, now);
       return;
@@ -322,6 +359,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (this.#channel.state === 'connecting') due = now + options.idleTimeoutMs;
     if (this.#silenceMs > 0) due = Math.max((this.#lastS + 1) * 1000 + this.#silenceMs, now + minRecheckMs);
     if (this.#fullSinceS !== -1) due = Math.min(due, this.#fullSinceS * 1000 + options.sendTimeoutMs);
+    if ((this.#unread & throttled) !== 0 && this.#rate !== undefined) due = Math.min(due, this.#rate.resumeAt);
     if (due === Number.POSITIVE_INFINITY) broker.timers.cancel(this);
     else broker.timers.schedule(this, due);
   }

@@ -1,39 +1,61 @@
-// A listener: accepts connections on one address, up to its limit, and starts and stops without
-// touching those that exist unless told to.
+// A listener: accepts connections on one address, within its limits, and starts, stops and reloads without
+// touching those that exist unless told to. `listeners.ts` keeps all of a node's.
+// Invariants: a connection counts from accept to its end, handshakes included; stopped means that nobody
+// gets in, not even who was in a handshake.
 import type { Broker } from '#broker/broker.js';
 import type { Env } from '#env/env.js';
-import type { Connection, Listening, NetAddress, NetError } from '#env/net.js';
+import { type Connection, type Listening, type ListenOptions, type NetAddress, NetError } from '#env/net.js';
 import { DecoderSettings } from '#mqtt/decoder.js';
 import { TopicCache } from '#mqtt/topic-cache.js';
+import type { SessionLimits } from '#session/limits.js';
 import type { ConnectionHome } from './connection.js';
 import { ClientConnection } from './connection.js';
-import { WireMetrics } from './metrics.js';
-import type { TcpListenerOptions } from './options.js';
-import { defaultTcpListenerOptions } from './options.js';
+import type { IdentityOptions } from './identity.js';
+import { ListenerMetrics, WireMetrics } from './metrics.js';
+import type { ListenerOptions } from './options.js';
+import { defaultListenerOptions } from './options.js';
 import { Outbox } from './outbox.js';
+import type { Rates } from './rate-limit.js';
+import { TokenBucket } from './token-bucket.js';
 
-export class TcpListener implements ConnectionHome {
+export type Started = (error: NetError | undefined) => void;
+
+export class Listener implements ConnectionHome {
   readonly broker: Broker;
-  readonly options: TcpListenerOptions;
+  readonly options: ListenerOptions;
   readonly metrics: WireMetrics;
   readonly outbox: Outbox;
   readonly decoding: DecoderSettings;
+  readonly limits: SessionLimits;
+  readonly rates: Rates | undefined;
+  readonly identity: IdentityOptions | undefined;
   readonly #env: Env;
+  readonly #own: ListenerMetrics;
   readonly #connections = new Set<ClientConnection>();
+  readonly #connRate: TokenBucket | undefined;
   #listening: Listening | undefined = undefined;
+  /** Those who wait for the start that is under way; undefined: none is. */
+  #starting: Started[] | undefined = undefined;
 
-  constructor(env: Env, broker: Broker, options: TcpListenerOptions) {
+  constructor(env: Env, broker: Broker, options: ListenerOptions) {
     this.#env = env;
     this.broker = broker;
     this.options = options;
     this.metrics = new WireMetrics(env.metrics);
+    this.#own = new ListenerMetrics(env.metrics, options.id, this);
     this.outbox = new Outbox(env.clock, this.metrics.bytesSent, this.metrics.turnSeconds);
-    const { maxPacketSizeBytes, maxTopicLevels } = broker.limits;
+    const { maxPacketSizeBytes } = options;
+    this.limits = maxPacketSizeBytes === undefined ? broker.limits : { ...broker.limits, maxPacketSizeBytes };
     this.decoding = new DecoderSettings({
-      maxPacketSize: maxPacketSizeBytes,
+      maxPacketSize: this.limits.maxPacketSizeBytes,
       maxConnectSize: options.maxConnectBytes,
-      topics: new TopicCache(undefined, maxTopicLevels),
+      topics: new TopicCache(undefined, this.limits.maxTopicLevels),
     });
+    const { messagesRate, bytesRate, maxConnRate, identity } = options;
+    const limited = Math.min(messagesRate, bytesRate) < Number.POSITIVE_INFINITY;
+    this.rates = limited ? { messagesRate, bytesRate, messagesHit: this.#own.messagesRate, bytesHit: this.#own.bytesRate } : undefined;
+    this.#connRate = maxConnRate === Number.POSITIVE_INFINITY ? undefined : new TokenBucket(maxConnRate, env.clock.now());
+    this.identity = identity.username === undefined && identity.clientId === undefined ? undefined : identity;
   }
 
   get id(): string {
@@ -54,31 +76,78 @@ export class TcpListener implements ConnectionHome {
     return this.#connections.size;
   }
 
-  /** Starts accepting. `done` runs once, with the error if it cannot listen. */
-  start(done: (error: NetError | undefined) => void): void {
+  /** End of the certificate in use, in wall clock milliseconds; undefined: it has none, or does not run. */
+  get certificateEnds(): number | undefined {
+    return this.#listening?.certificateEnds?.();
+  }
+
+  /** Starts accepting. `done` runs once, with the error if it cannot listen, or was stopped before it could. */
+  start(done: Started): void {
     if (this.#listening !== undefined) {
       done(undefined);
       return;
     }
+    if (this.#starting !== undefined) {
+      this.#starting.push(done);
+      return;
+    }
+    const waiting: Started[] = [done];
+    this.#starting = waiting;
     const { host, port } = this.options;
+    const staged = this.#staged();
     this.#env.net.listen(
       { host, port },
-      (connection) => this.accept(connection),
+      staged === undefined ? (connection) => this.accept(connection) : (connection) => this.#take(connection),
       (listening) => {
+        if (this.#starting !== waiting) {
+          listening.close(() => {});
+          return;
+        }
         this.#listening = listening;
-        done(undefined);
+        this.#started(undefined);
       },
-      (error) => done(error),
+      (error) => {
+        if (this.#starting === waiting) this.#started(error);
+      },
+      { backlog: this.options.backlog, noDelay: this.options.noDelay, ...staged },
     );
   }
 
-  /** Stops accepting; existing connections stay. */
+  /** What comes before the first byte of MQTT; undefined: nothing. */
+  #staged(): ListenOptions | undefined {
+    const { tls, webSocket, proxyProtocolTimeoutMs, handshakeTimeoutMs } = this.options;
+    if (tls === undefined && webSocket === undefined && proxyProtocolTimeoutMs === undefined) return undefined;
+    return {
+      tls,
+      webSocket,
+      proxyProtocol: proxyProtocolTimeoutMs === undefined ? undefined : { timeoutMs: proxyProtocolTimeoutMs },
+      handshakeTimeoutMs,
+      admit: (pending) => this.#admit(pending),
+      onRefused: (failure) => {
+        this.#own.failedHandshakes[failure].value++;
+      },
+    };
+  }
+
+  #started(error: NetError | undefined): void {
+    const waiting = this.#starting ?? [];
+    this.#starting = undefined;
+    for (const done of waiting) done(error);
+  }
+
+  /** Stops accepting; existing connections stay. A start under way ends with the error 'ECANCELED'. */
   stop(done: () => void): void {
     const listening = this.#listening;
     this.#listening = undefined;
+    if (this.#starting !== undefined) this.#started(new NetError('ECANCELED', 'it was stopped before it could start'));
     // Not waited for: the transport may report the end only when the last connection is gone.
     listening?.close(() => {});
     this.#env.clock.endOfTurn(done);
+  }
+
+  /** Reads certificates again, for connections from now on; nobody is dropped. On an error the old ones stay in use. */
+  reload(): NetError | undefined {
+    return this.#listening?.reload?.();
   }
 
   /** Cuts off every connection of this listener. */
@@ -86,13 +155,31 @@ export class TcpListener implements ConnectionHome {
     for (const connection of [...this.#connections]) connection.net.destroy();
   }
 
-  /** Takes over a connection that was made elsewhere, too (tests, other transports). */
+  /** Takes over a connection that nobody has looked at yet (plain TCP, tests). */
   accept(net: Connection): void {
-    if (this.#connections.size >= this.options.maxConnections) {
-      this.metrics.refusedConnections.value++;
-      net.destroy();
-      return;
+    if (this.#admit(0)) this.#take(net);
+    else net.destroy();
+  }
+
+  /** The limits that a connection meets before anything of it is read. */
+  #admit(pending: number): boolean {
+    const { refused } = this.#own;
+    if (this.#connections.size + pending >= this.options.maxConnections) {
+      refused.max_connections.value++;
+      return false;
     }
+    if (pending >= this.options.maxHandshakes) {
+      refused.max_handshakes.value++;
+      return false;
+    }
+    if (this.#connRate !== undefined && !this.#connRate.tryTake(this.#env.clock.now())) {
+      refused.max_conn_rate.value++;
+      return false;
+    }
+    return true;
+  }
+
+  #take(net: Connection): void {
     this.#connections.add(new ClientConnection(net, this, this.#env.clock.now()));
   }
 
@@ -102,13 +189,8 @@ export class TcpListener implements ConnectionHome {
 }
 
 /** Settings that are not given have their defaults. */
-export function startTcpListener(
-  env: Env,
-  broker: Broker,
-  options: Partial<TcpListenerOptions>,
-  started: (error: NetError | undefined) => void = () => {},
-): TcpListener {
-  const listener = new TcpListener(env, broker, { ...defaultTcpListenerOptions, ...options });
+export function startListener(env: Env, broker: Broker, options: Partial<ListenerOptions>, started: Started = () => {}): Listener {
+  const listener = new Listener(env, broker, { ...defaultListenerOptions, ...options });
   listener.start(started);
   return listener;
 }

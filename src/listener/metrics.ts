@@ -1,5 +1,6 @@
-// Counters of the wire: bytes and packets, and why connections were cut off.
+// Counters of the wire: bytes and packets, and why connections were cut off; and of each listener: its limits.
 import type { Counter, Histogram, Metrics } from '#env/metrics.js';
+import type { HandshakeFailure } from '#env/net.js';
 import type { PacketType } from '#mqtt/packet.js';
 import { packetTypes } from '#mqtt/packet.js';
 
@@ -26,7 +27,7 @@ export class WireMetrics {
   readonly sendTimeouts: Counter;
   readonly outputFull: Counter;
   readonly answersTooLarge: Counter;
-  readonly refusedConnections: Counter;
+  readonly packetsTooLarge: Counter;
   readonly failures: Counter;
   readonly turnSeconds: Histogram;
 
@@ -59,9 +60,58 @@ export class WireMetrics {
     this.sendTimeouts = c('starmesh_send_timeouts', 'clients cut off because they took nothing for too long');
     this.outputFull = c('starmesh_output_full', 'times that a connection reached its output bound');
     this.answersTooLarge = c('starmesh_answers_too_large', 'packets not sent because the client takes none of that size');
-    this.refusedConnections = c('starmesh_refused_connections', 'connections refused because a listener had too many');
+    this.packetsTooLarge = c('starmesh_packets_too_large', 'connections closed for a packet above max_packet_size, or a CONNECT above its bound');
     this.turnSeconds = metrics.histogram('starmesh_publish_to_deliver_seconds', turnHelp, turnBuckets);
     this.failures = c('starmesh_connection_failures', 'connections closed because handling them failed');
+  }
+}
+
+/** What a listener has for the page beside its limits. */
+export interface ListenerGauges {
+  readonly connectionCount: number;
+  readonly certificateEnds: number | undefined;
+}
+
+const refusedHelp = 'connections closed right after they were accepted, for a limit of their listener';
+const failedHelp = 'connections closed before their first MQTT byte: by a wrong PROXY header, TLS or WebSocket handshake, or for the time it took';
+const throttledHelp = 'times that a client was not read for a while because it sent more than its listener allows';
+
+/** Limits of one listener, and how often they were hit. */
+export class ListenerMetrics {
+  readonly refused: Readonly<Record<'max_connections' | 'max_conn_rate' | 'max_handshakes', Counter>>;
+  readonly failedHandshakes: Readonly<Record<HandshakeFailure, Counter>>;
+  readonly messagesRate: Counter;
+  readonly bytesRate: Counter;
+
+  constructor(metrics: Metrics, listener: string, gauges: ListenerGauges) {
+    const refused = (reason: string): Counter => metrics.counter('starmesh_refused_connections', refusedHelp, { listener, reason });
+    const failed = (reason: string): Counter => metrics.counter('starmesh_failed_handshakes', failedHelp, { listener, reason });
+    const throttled = (reason: string): Counter => metrics.counter('starmesh_throttled_clients', throttledHelp, { listener, reason });
+    this.refused = {
+      max_connections: refused('max_connections'),
+      max_conn_rate: refused('max_conn_rate'),
+      max_handshakes: refused('max_handshakes'),
+    };
+    this.failedHandshakes = {
+      proxy_protocol: failed('proxy_protocol'),
+      tls: failed('tls'),
+      websocket: failed('websocket'),
+      timeout: failed('timeout'),
+    };
+    this.messagesRate = throttled('messages_rate');
+    this.bytesRate = throttled('bytes_rate');
+    const [type = '', name = ''] = listener.split(':');
+    metrics.gaugeFn(
+      'starmesh_listener_connections',
+      'connections of a listener, those before CONNECT included',
+      { listener },
+      () => gauges.connectionCount,
+    );
+    const labels = { listener_type: type, listener_name: name };
+    metrics.gaugeFn('emqx_cert_expiry_at', 'end of the certificate in use, in seconds since 1970', labels, () => {
+      const ends = gauges.certificateEnds;
+      return ends === undefined ? undefined : Math.floor(ends / 1000);
+    });
   }
 }
 

@@ -1,4 +1,6 @@
 // Settings of connections and listeners, with EMQX's names where it has one.
+import type { TlsOptions, WebSocketOptions } from '#env/net.js';
+import type { IdentityOptions } from './identity.js';
 
 export interface ConnectionOptions {
   /** `mqtt.idle_timeout`: time until CONNECT must have arrived, in ms; bytes do not extend it. */
@@ -15,14 +17,37 @@ export interface ConnectionOptions {
   readonly keepAliveMultiplier: number;
 }
 
-export interface TcpListenerOptions extends ConnectionOptions {
+/** Of `listeners.TYPE.NAME`, where nothing else is said. */
+export interface ListenerOptions extends ConnectionOptions {
   /** `tcp:default`. */
   readonly id: string;
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
-  /** `listeners.tcp.NAME.max_connections`. */
+  /** `max_connections`, handshakes under way included. */
   readonly maxConnections: number;
+  /** `max_conn_rate`: connections accepted per second; those beyond are closed. Infinity: any. */
+  readonly maxConnRate: number;
+  /** `max_handshakes`: connections that have not got through PROXY header, TLS and WebSocket yet. */
+  readonly maxHandshakes: number;
+  /** `messages_rate`, `bytes_rate`: per second and client; one that sends more is read more slowly. Infinity: any. */
+  readonly messagesRate: number;
+  readonly bytesRate: number;
+  /** `max_packet_size`; undefined: `mqtt.max_packet_size`. */
+  readonly maxPacketSizeBytes: number | undefined;
+  /** `tcp_options.backlog`, `tcp_options.nodelay`. */
+  readonly backlog: number;
+  readonly noDelay: boolean;
+  /** `proxy_protocol`: how long its header may take (`proxy_protocol_timeout`), in ms; undefined: none is expected. */
+  readonly proxyProtocolTimeoutMs: number | undefined;
+  /** `ssl_options.handshake_timeout`, for the TLS handshake and for the upgrade to WebSocket, in ms. */
+  readonly handshakeTimeoutMs: number;
+  /** `ssl_options`. */
+  readonly tls: TlsOptions | undefined;
+  /** `websocket`. */
+  readonly webSocket: WebSocketOptions | undefined;
+  /** `mqtt.peer_cert_as_username`, `mqtt.peer_cert_as_clientid`. */
+  readonly identity: IdentityOptions;
 }
 
 export const defaultConnectionOptions: ConnectionOptions = {
@@ -34,10 +59,25 @@ export const defaultConnectionOptions: ConnectionOptions = {
   keepAliveMultiplier: 1.5,
 };
 
-export const defaultTcpListenerOptions: TcpListenerOptions = {
+export const defaultListenerOptions: ListenerOptions = {
   ...defaultConnectionOptions,
   id: 'tcp:default',
   host: '0.0.0.0',
   port: 1883,
   maxConnections: Number.POSITIVE_INFINITY,
+  maxConnRate: Number.POSITIVE_INFINITY,
+  maxHandshakes: 10_000,
+  messagesRate: Number.POSITIVE_INFINITY,
+  bytesRate: Number.POSITIVE_INFINITY,
+  maxPacketSizeBytes: undefined,
+  backlog: 1024,
+  noDelay: true,
+  proxyProtocolTimeoutMs: undefined,
+  handshakeTimeoutMs: 15_000,
+  tls: undefined,
+  webSocket: undefined,
+  identity: { username: undefined, clientId: undefined },
 };
+
+/** Sub-protocols of a WebSocket listener: MQTT's own [MQTT-6.0.0-3] [MQTT-6.0.0-4], and the name that 3.1 clients use. */
+export const webSocketSubprotocols: readonly string[] = ['mqtt', 'mqttv3.1'];

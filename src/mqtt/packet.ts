@@ -68,6 +68,8 @@ export interface ConnectPacket {
   /** The top bit of the version of a 3.1 or 3.1.1 CONNECT: a bridge that asks not to get its own messages back and to keep RETAIN as published. */
   bridgeMode?: boolean | undefined;
   clientId: string;
+  /** Set by the server: the client identifier is not the client's own, and CONNACK says so. */
+  clientIdAssigned?: boolean | undefined;
   /** Clean Session before 5.0. */
   cleanStart: boolean;
   /** Seconds; 0 = off. */

@@ -1,5 +1,5 @@
 // The whole node over an `Env`: the database half (`node-core.ts`), the clustered half of the broker
-// over it, the broker, and its TCP listeners. Used by `start-node.ts` over the real world and by the
+// over it, the broker, and its listeners. Used by `start-node.ts` over the real world and by the
 // simulator over its own, so nothing of Node is touched here.
 // Invariants: no client is accepted before the node has joined and every shard it holds is in sync;
 // from then on the listeners stay open, whatever becomes of the cluster, until `stop`.
@@ -14,15 +14,16 @@ import { brokerSchema } from '#broker/schema.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { NetAddress, NetError } from '#env/net.js';
-import { TcpListener } from '#listener/listener.js';
-import { defaultTcpListenerOptions, type TcpListenerOptions } from '#listener/options.js';
+import type { Listener } from '#listener/listener.js';
+import { Listeners } from '#listener/listeners.js';
+import { defaultListenerOptions, type ListenerOptions } from '#listener/options.js';
 import { createNodeCore, type NodeCore, type NodeCoreOptions } from './node-core.js';
 
 export interface NodeOptions {
   /** `schemas`: shards beside the broker's. */
   readonly core: Omit<NodeCoreOptions, 'schemas'> & { readonly schemas?: NodeCoreOptions['schemas'] };
   /** None: a core that only keeps data. */
-  readonly listeners: readonly Partial<TcpListenerOptions>[];
+  readonly listeners: readonly Partial<ListenerOptions>[];
   readonly broker?: Partial<BrokerOptions>;
   readonly routes?: Partial<RouteSyncSettings>;
   readonly forward?: Partial<ForwardOptions>;
@@ -30,7 +31,7 @@ export interface NodeOptions {
   readonly registry?: Partial<RegistryOptions>;
   /** The listeners accept clients: once. */
   readonly onServing?: (node: StarmeshNode) => void;
-  readonly onListenerError?: (listener: TcpListener, error: NetError) => void;
+  readonly onListenerError?: (listener: Listener, error: NetError) => void;
 }
 
 /** How often a node that does not serve yet looks whether it can. */
@@ -48,7 +49,7 @@ export class StarmeshNode {
   readonly forwarder: NodeForwarder;
   readonly retained: ReplicatedRetained;
   readonly registry: ClusterRegistry;
-  readonly listeners: readonly TcpListener[];
+  readonly listeners: Listeners;
   readonly #env: Env;
   readonly #options: NodeOptions;
   #state: NodeState = 'starting';
@@ -78,7 +79,8 @@ export class StarmeshNode {
     const broker = createBroker(env, options.broker ?? {}, ports);
     this.broker = broker;
     database.onIncarnation(() => this.registry.reassert(broker.epochs()));
-    this.listeners = options.listeners.map((l) => new TcpListener(env, broker, { ...defaultTcpListenerOptions, ...l }));
+    const listeners = options.listeners.map((l) => ({ ...defaultListenerOptions, ...l }));
+    this.listeners = new Listeners(env, broker, listeners);
     this.#waitUntilServing();
   }
 
@@ -89,7 +91,7 @@ export class StarmeshNode {
 
   /** Where each listener accepts clients; undefined while it does not. */
   addresses(): readonly (NetAddress | undefined)[] {
-    return this.listeners.map((l) => l.address);
+    return this.listeners.all.map((l) => l.address);
   }
 
   #waitUntilServing(): void {
@@ -99,27 +101,24 @@ export class StarmeshNode {
   }
 
   #serve(): void {
-    let open = this.listeners.length;
-    const started = (): void => {
-      if (--open > 0 || this.#state !== 'starting') return;
+    const { all } = this.listeners;
+    let open = all.length;
+    const serving = (): void => {
+      if (this.#state !== 'starting') return;
       this.#state = 'running';
-      this.#env.log.info('the node serves clients', { listeners: this.listeners.length });
+      this.#env.log.info('the node serves clients', { listeners: all.length });
       this.#options.onServing?.(this);
     };
-    if (this.listeners.length === 0) {
-      open = 1;
-      started();
-      return;
-    }
-    for (const listener of this.listeners) {
-      listener.start((error) => {
-        if (error === undefined) started();
-        else {
-          this.#env.log.error('a listener cannot start', { id: listener.id, port: listener.options.port, code: error.code });
-          this.#options.onListenerError?.(listener, error);
-        }
-      });
-    }
+    if (open === 0) serving();
+    this.listeners.start((listener, error) => {
+      // Somebody stopped it before it could start: as wished.
+      if (error === undefined || error.code === 'ECANCELED') {
+        if (--open === 0) serving();
+        return;
+      }
+      this.#env.log.error('a listener cannot start', { id: listener.id, port: listener.options.port, code: error.code, reason: error.message });
+      this.#options.onListenerError?.(listener, error);
+    });
   }
 
   /** In order: no new clients, those that are here are told and closed, what that changes is written, then the database. */
@@ -127,11 +126,11 @@ export class StarmeshNode {
     if (this.#state === 'stopping') return;
     this.#state = 'stopping';
     this.#timer?.cancel();
-    for (const listener of this.listeners) listener.stop(() => {});
+    this.listeners.stop();
     this.broker.stop();
     const end = this.#env.clock.now() + farewellMs;
     const wait = (): void => {
-      const connected = this.listeners.some((l) => l.connectionCount > 0);
+      const connected = this.listeners.connectionCount > 0;
       const written = !this.core.cluster.serving || (this.registry.idle && this.routes.quiet);
       if ((connected || !written) && this.#env.clock.now() < end) this.#env.clock.setTimer(farewellPollMs, wait);
       else this.#close(done);
@@ -140,7 +139,7 @@ export class StarmeshNode {
   }
 
   #close(done: () => void): void {
-    for (const listener of this.listeners) listener.closeAll();
+    this.listeners.closeAll();
     this.registry.close();
     this.routes.close();
     this.retained.close();
@@ -150,10 +149,8 @@ export class StarmeshNode {
 
   /** The disk failed: nothing may be acknowledged any more. Clients are cut off at once; `stop` follows. */
   cutOff(): void {
-    for (const listener of this.listeners) {
-      listener.stop(() => {});
-      listener.closeAll();
-    }
+    this.listeners.stop();
+    this.listeners.closeAll();
   }
 }
 

@@ -19,9 +19,7 @@ test('what this version cannot do and somebody would rely on is refused', () => 
     ['authentication = [{ mechanism = password_based, backend = built_in_database }]', /authentication is configured/],
     ['authorization.no_match = deny', /authorization is configured/],
     ['authorization.sources = [{ type = file }]', /authorization is configured/],
-    ['listeners.ws.default.bind = 8083', /listeners\.ws\.default: only tcp/],
     ['listeners.tcp.default.mountpoint = "x/"', /mountpoint/],
-    ['listeners.tcp.default.proxy_protocol = true', /proxy_protocol/],
     ['node.workers = 2', /node\.workers/],
     ['database.registry_shards = 8', /registry_shards/],
   ];
@@ -35,7 +33,6 @@ test('what this version cannot do and somebody would rely on is refused', () => 
 test('what has no effect is named, and defaults name nothing', () => {
   assert.deepEqual(warnings(config('')), []);
   assert.deepEqual(warnings(config('mqtt.strict_mode = true\nlisteners.tcp.default.max_conn_rate = "5/s"')), [
-    'the rate limits of listeners.tcp.default: has no effect yet in this version',
     'mqtt.strict_mode: has no effect yet in this version',
   ]);
 });
@@ -84,4 +81,42 @@ test('limits follow the zone mqtt, and no bound is lost in the units', () => {
 
 test('a data-only core has no listener', () => {
   assert.deepEqual(options('listeners.tcp.default.enable = false').listeners, []);
+});
+
+test('listeners: what the file says, with defaults', () => {
+  const [plain] = options('').listeners;
+  assert.deepEqual(
+    [plain?.id, plain?.port, plain?.maxConnections, plain?.maxConnRate, plain?.messagesRate, plain?.bytesRate, plain?.maxHandshakes],
+    ['tcp:default', 1883, Infinity, Infinity, Infinity, Infinity, 10_000],
+  );
+  assert.deepEqual(
+    [plain?.tls, plain?.webSocket, plain?.proxyProtocolTimeoutMs, plain?.maxPacketSizeBytes],
+    [undefined, undefined, undefined, undefined],
+  );
+  assert.deepEqual(plain?.identity, { username: undefined, clientId: undefined });
+  const { listeners } = options(`
+    mqtt { peer_cert_as_username = cn, peer_cert_as_clientid = dn }
+    listeners.tcp.default.enable = false
+    listeners.ssl.a { proxy_protocol = true, ssl_options { certfile = c, keyfile = k, ciphers = "A,B:C", handshake_timeout = 7s } }
+    listeners.wss.b {
+      max_conn_rate = "500/10s", messages_rate = "10/s", bytes_rate = "1MB/s", max_packet_size = 64KB, max_connections = 3
+      ssl_options { certfile = c, keyfile = k, cacertfile = a, verify = verify_peer, ciphers = [A, B] }
+      websocket { mqtt_path = "/ws", check_origin_enable = true, check_origins = ["https://a"] }
+    }
+  `);
+  const [a, b] = listeners;
+  assert.deepEqual(
+    [a?.id, a?.proxyProtocolTimeoutMs, a?.handshakeTimeoutMs, a?.tls?.ciphers, a?.webSocket],
+    ['ssl:a', 3000, 7000, 'A:B:C', undefined],
+  );
+  assert.deepEqual(a?.identity, { username: 'cn', clientId: 'dn' });
+  assert.deepEqual([b?.maxConnRate, b?.messagesRate, b?.bytesRate, b?.maxPacketSizeBytes, b?.maxConnections], [50, 10, 1024 * 1024, 64 * 1024, 3]);
+  assert.deepEqual([b?.tls?.verify, b?.tls?.cacertfile, b?.tls?.ciphers], ['verify_peer', 'a', 'A:B']);
+  assert.deepEqual([b?.webSocket?.path, b?.webSocket?.origins, b?.webSocket?.messageBytesMax], ['/ws', ['https://a'], 128 * 1024]);
+  const [, ws] = options('listeners.ws.c.bind = 8083').listeners;
+  assert.deepEqual(
+    [ws?.webSocket?.path, ws?.webSocket?.compress, ws?.webSocket?.failIfNoSubprotocol, ws?.webSocket?.origins, ws?.webSocket?.messageBytesMax],
+    ['/mqtt', false, true, undefined, 1024 * 1024 + 64 * 1024],
+  );
+  assert.throws(() => config('listeners.tcp.default.messages_rate = "0/s"'), /messages_rate must be a rate above 0/);
 });

@@ -3,11 +3,12 @@
 import { type BrokerOptions, defaultBrokerOptions } from '#broker/options.js';
 import type { RegistryOptions } from '#broker/registry.js';
 import { registryShards } from '#broker/schema.js';
+import type { CertificateField, TlsOptions, WebSocketOptions } from '#env/net.js';
 import type { PeerTarget } from '#link/api.js';
-import type { TcpListenerOptions } from '#listener/options.js';
+import { type ListenerOptions, webSocketSubprotocols } from '#listener/options.js';
 import type { QoS } from '#mqtt/packet.js';
 import { defaultLimits, neverExpires, type SessionLimits } from '#session/limits.js';
-import type { ListenerConfig, MqttConfig, StarmeshConfig } from './config/config.js';
+import type { ListenerConfig, MqttConfig, PeerCertField, SslConfig, StarmeshConfig, WebSocketConfig } from './config/config.js';
 import type { NodeOptions } from './create-node.js';
 
 /** A CONNECT may carry a client id, a user name, a password, a will topic and a will payload of 64 KiB each, and properties. */
@@ -26,21 +27,13 @@ export function refusals(config: StarmeshConfig): string[] {
 }
 
 function listenerRefusals(l: ListenerConfig): string[] {
-  const name = `listeners.${l.type}.${l.name}`;
-  if (l.type !== 'tcp') return [`${name}: only tcp listeners are available yet in this version`];
-  const all: string[] = [];
-  if (l.proxyProtocol) all.push(`${name}.proxy_protocol is not available yet in this version`);
-  if (l.mountpoint !== '') all.push(`${name}.mountpoint is not available yet in this version`);
-  return all;
+  return l.mountpoint === '' ? [] : [`listeners.${l.type}.${l.name}.mountpoint is not available yet in this version`];
 }
 
 /** Settings that have no effect yet and harm nobody. */
 export function warnings(config: StarmeshConfig): string[] {
   const { mqtt, retainer } = config;
   const set: readonly (readonly [boolean, string])[] = [
-    ...config.listeners.map(
-      (l) => [Math.min(l.maxConnRate, l.messagesRate, l.bytesRate) < Infinity, `the rate limits of listeners.${l.type}.${l.name}`] as const,
-    ),
     [mqtt.exclusiveSubscription, 'mqtt.exclusive_subscription'],
     [mqtt.ignoreLoopDeliver, 'mqtt.ignore_loop_deliver'],
     [mqtt.strictMode, 'mqtt.strict_mode'],
@@ -103,17 +96,53 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
   };
 }
 
-function listenerOptions(l: ListenerConfig, mqtt: MqttConfig): Partial<TcpListenerOptions> {
+/** What a listener is made of, for the node and for a look whether it could start. */
+export function listenerOptions(l: ListenerConfig, mqtt: MqttConfig): Partial<ListenerOptions> {
   return {
     id: `${l.type}:${l.name}`,
     host: l.bind.host,
     port: l.bind.port,
     maxConnections: l.maxConnections,
+    maxConnRate: l.maxConnRate,
+    maxHandshakes: l.maxHandshakes,
+    messagesRate: l.messagesRate,
+    bytesRate: l.bytesRate,
+    maxPacketSizeBytes: l.maxPacketSize,
+    backlog: l.tcp.backlog,
+    noDelay: l.tcp.nodelay,
+    proxyProtocolTimeoutMs: l.proxyProtocol ? l.proxyProtocolTimeoutMs : undefined,
+    handshakeTimeoutMs: l.ssl?.handshakeTimeoutMs ?? mqtt.idleTimeoutMs,
+    tls: l.ssl === undefined ? undefined : tlsOptions(l.ssl),
+    webSocket: l.websocket === undefined ? undefined : webSocketOptions(l, l.websocket, mqtt),
+    identity: { username: certificateField(mqtt.peerCertAsUsername), clientId: certificateField(mqtt.peerCertAsClientid) },
     idleTimeoutMs: mqtt.idleTimeoutMs,
     outputBytesMax: l.tcp.highWatermark,
     sendTimeoutMs: l.tcp.sendTimeoutMs,
     keepAliveMultiplier: mqtt.keepaliveMultiplier,
     maxConnectBytes: Math.max(connectBytesMin, Math.min(mqtt.maxPacketSize, 2 * connectBytesMin)),
+  };
+}
+
+function certificateField(field: PeerCertField): CertificateField | undefined {
+  return field === 'disabled' ? undefined : field;
+}
+
+function tlsOptions({ handshakeTimeoutMs: _, ciphers, ...rest }: SslConfig): TlsOptions {
+  return { ...rest, ciphers: ciphers.join(':') };
+}
+
+/** Beyond the largest packet: a message may hold several packets, or the end of one and the begin of another. */
+const messageSlackBytes = 64 * 1024;
+
+function webSocketOptions(l: ListenerConfig, w: WebSocketConfig, mqtt: MqttConfig): WebSocketOptions {
+  return {
+    path: w.mqttPath,
+    subprotocols: webSocketSubprotocols,
+    failIfNoSubprotocol: w.failIfNoSubprotocol,
+    messageBytesMax: Math.min(w.maxFrameSize, (l.maxPacketSize ?? mqtt.maxPacketSize) + messageSlackBytes),
+    compress: w.compress,
+    origins: w.checkOriginEnable ? w.checkOrigins : undefined,
+    idleTimeoutMs: w.idleTimeoutMs,
   };
 }
 

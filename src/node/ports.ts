@@ -1,6 +1,6 @@
 // Ports at the start of a node: whether they can be had, and what to say when not.
 
-import type { Net } from '#env/net.js';
+import type { Net, TlsOptions } from '#env/net.js';
 import type { HostPort } from './config/config.js';
 
 const advice: Readonly<Record<string, string>> = {
@@ -19,15 +19,16 @@ export function cannotListen(what: string, at: HostPort, error: unknown): Error 
   return new Error(`${what} cannot listen on ${host}:${at.port}: ${why}`);
 }
 
-/** Listens and stops at once. Rejects with one sentence when the port cannot be had. */
-export function probe(net: Net, what: string, at: HostPort): Promise<void> {
-  if (at.port === 0) return Promise.resolve();
+/** Listens and stops at once. Rejects with one sentence when the port cannot be had, or the certificates cannot be used. */
+export function probe(net: Net, what: string, at: HostPort, tls?: TlsOptions): Promise<void> {
+  if (at.port === 0 && tls === undefined) return Promise.resolve();
   return new Promise((done, reject) => {
     net.listen(
       at,
       (connection) => connection.destroy(),
       (listening) => listening.close(done),
       (error) => reject(cannotListen(what, at, error)),
+      { tls },
     );
   });
 }

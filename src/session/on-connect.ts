@@ -93,7 +93,7 @@ function offers(channel: Channel, packet: ConnectPacket, reasonString: string | 
   if (!limits.retainAvailable) out.retainAvailable = false;
   if (!limits.wildcardSubscription) out.wildcardSubscriptionAvailable = false;
   if (!limits.sharedSubscription) out.sharedSubscriptionAvailable = false;
-  if (packet.clientId === '') out.assignedClientIdentifier = channel.clientId; // [MQTT-3.2.2-16]
+  if (packet.clientId === '' || packet.clientIdAssigned === true) out.assignedClientIdentifier = channel.clientId; // [MQTT-3.2.2-16]
   if (limits.serverKeepAliveS > 0) out.serverKeepAlive = limits.serverKeepAliveS;
   if (packet.properties?.requestResponseInformation === true && limits.responseInformation !== '') {
     out.responseInformation = limits.responseInformation;

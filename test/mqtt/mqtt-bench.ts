@@ -9,8 +9,8 @@ import type { BrokerOptions } from '#broker/options.js';
 import type { BrokerPorts } from '#broker/ports.js';
 import type { Env } from '#env/env.js';
 import type { Connection, ConnectionHandler, NetAddress } from '#env/net.js';
-import { TcpListener } from '#listener/listener.js';
-import { defaultTcpListenerOptions, type TcpListenerOptions } from '#listener/options.js';
+import { Listener } from '#listener/listener.js';
+import { defaultListenerOptions, type ListenerOptions } from '#listener/options.js';
 import { Decoder, DecoderSettings } from '#mqtt/decoder.js';
 import { encode } from '#mqtt/encoder.js';
 import type { ConnackPacket, ConnectPacket, Packet, ProtocolVersion, PublishPacket, Subscription } from '#mqtt/packet.js';
@@ -78,7 +78,7 @@ export class MemoryConnection implements Connection {
 export interface BenchOptions {
   readonly limits?: Partial<SessionLimits>;
   readonly broker?: Partial<BrokerOptions>;
-  readonly listener?: Partial<TcpListenerOptions>;
+  readonly listener?: Partial<ListenerOptions>;
   readonly ports?: BrokerPorts;
   readonly access?: Access;
   readonly clock?: ManualClock;
@@ -91,7 +91,7 @@ export class MqttBench {
   readonly clock: ManualClock;
   readonly metrics: ReadableMetrics = new ReadableMetrics();
   readonly broker: Broker;
-  readonly listener: TcpListener;
+  readonly listener: Listener;
   readonly errors: string[] = [];
 
   constructor(options: BenchOptions = {}) {
@@ -106,7 +106,7 @@ export class MqttBench {
     } as unknown as Env;
     const limits = { ...defaultLimits, ...options.limits };
     this.broker = createBroker(env, { ...options.broker, limits }, options.ports ?? localPorts(), options.access);
-    this.listener = new TcpListener(env, this.broker, { ...defaultTcpListenerOptions, ...options.listener });
+    this.listener = new Listener(env, this.broker, { ...defaultListenerOptions, ...options.listener });
   }
 
   /** Ends the turn. */

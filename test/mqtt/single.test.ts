@@ -8,11 +8,11 @@ import { after, before, test } from 'node:test';
 import mqtt, { type IClientOptions, type IPublishPacket, type MqttClient } from 'mqtt';
 import { createBroker } from '#broker/broker.js';
 import { localPorts } from '#broker/local-ports.js';
-import { startTcpListener, type TcpListener } from '#listener/listener.js';
+import { type Listener, startListener } from '#listener/listener.js';
 import { createOsEnv, type OsEnv } from '#os/env.js';
 
 let env: OsEnv;
-let listener: TcpListener;
+let listener: Listener;
 let url: string;
 let port: number;
 const dataDir = mkdtempSync(join(tmpdir(), 'starmesh-mqtt-'));
@@ -22,7 +22,7 @@ before(async () => {
   env = createOsEnv({ dataDir, logger: { targets: [{ level: 'error' }] } });
   const broker = createBroker(env, {}, localPorts());
   listener = await new Promise((resolve, reject) => {
-    const made = startTcpListener(env, broker, { host: '127.0.0.1', port: 0 }, (error) => (error === undefined ? resolve(made) : reject(error)));
+    const made = startListener(env, broker, { host: '127.0.0.1', port: 0 }, (error) => (error === undefined ? resolve(made) : reject(error)));
   });
   port = listener.address?.port ?? 0;
   url = `mqtt://127.0.0.1:${port}`;

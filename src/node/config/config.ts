@@ -81,10 +81,14 @@ export interface ListenerConfig {
   readonly maxConnections: number;
   /** New connections per second. */
   readonly maxConnRate: number;
+  /** Connections that have not got through PROXY header, TLS and WebSocket yet. */
+  readonly maxHandshakes: number;
   /** Messages per second and connection. */
   readonly messagesRate: number;
   /** Bytes per second and connection. */
   readonly bytesRate: number;
+  /** undefined: `mqtt.max_packet_size`. */
+  readonly maxPacketSize: number | undefined;
   readonly mountpoint: string;
   readonly proxyProtocol: boolean;
   readonly proxyProtocolTimeoutMs: number;
@@ -112,7 +116,8 @@ export interface SslConfig {
   readonly verify: 'verify_none' | 'verify_peer';
   readonly failIfNoPeerCert: boolean;
   readonly versions: readonly string[];
-  readonly ciphers: string;
+  /** OpenSSL's names; empty: the defaults. */
+  readonly ciphers: readonly string[];
   readonly handshakeTimeoutMs: number;
 }
 

@@ -36,6 +36,16 @@ const tcp: ObjectShape<TcpConfig> = object<TcpConfig>({
   sendTimeoutMs: field('send_timeout', duration(1), 15_000),
 });
 
+/** A list, or a text with commas or colons between. */
+const cipherList = list(nonEmpty);
+const ciphers: Shape<readonly string[]> = {
+  expects: 'names of ciphers: a list, or a text with commas between',
+  read(value, path, report): readonly string[] | undefined {
+    if (value.kind !== 'scalar') return cipherList.read(value, path, report);
+    return value.text.split(/[,:]/).flatMap((name) => (name.trim() === '' ? [] : [name.trim()]));
+  },
+};
+
 const ssl: ObjectShape<RawSsl> = object<RawSsl>({
   cacertfile: field<string | undefined>('cacertfile', nonEmpty, undefined),
   certfile: field<string | undefined>('certfile', nonEmpty, undefined),
@@ -44,7 +54,7 @@ const ssl: ObjectShape<RawSsl> = object<RawSsl>({
   verify: field('verify', choice('verify_none', 'verify_peer'), 'verify_none'),
   failIfNoPeerCert: field('fail_if_no_peer_cert', flag, false),
   versions: field('versions', list(choice('tlsv1.3', 'tlsv1.2')), ['tlsv1.3', 'tlsv1.2']),
-  ciphers: field('ciphers', text, ''),
+  ciphers: field('ciphers', ciphers, []),
   handshakeTimeoutMs: field('handshake_timeout', duration(1), 15_000),
 });
 
@@ -64,8 +74,10 @@ function common(type: ListenerType): Fields<RawListener> {
     bind: field('bind', bind(anyHost), { host: anyHost, port: ports[type] }),
     maxConnections: field('max_connections', limit(1), Number.POSITIVE_INFINITY),
     maxConnRate: field('max_conn_rate', rate, Number.POSITIVE_INFINITY),
+    maxHandshakes: field('max_handshakes', integer(1), 10_000),
     messagesRate: field('messages_rate', rate, Number.POSITIVE_INFINITY),
     bytesRate: field('bytes_rate', rate, Number.POSITIVE_INFINITY),
+    maxPacketSize: field<number | undefined>('max_packet_size', size(128), undefined),
     mountpoint: field('mountpoint', text, ''),
     proxyProtocol: field('proxy_protocol', flag, false),
     proxyProtocolTimeoutMs: field('proxy_protocol_timeout', duration(1), 3000),

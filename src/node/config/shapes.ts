@@ -62,7 +62,12 @@ export function size(minBytes: number = 0): Shape<number> {
 export const sizeOrInfinity: Shape<number> = orInfinity(size());
 
 /** An amount per second, `infinity` by default. */
-export const rate: Shape<number> = orInfinity(scalar('a rate such as 1000/s', (t) => parseRatePerSecond(t)));
+export const rate: Shape<number> = orInfinity(
+  scalar('a rate above 0 such as 1000/s', (t) => {
+    const perSecond = parseRatePerSecond(t);
+    return perSecond === undefined || perSecond <= 0 ? undefined : perSecond;
+  }),
+);
 
 function orInfinity(inner: Shape<number>): Shape<number> {
   const expects = `${inner.expects}, or infinity`;

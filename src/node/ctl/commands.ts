@@ -1,8 +1,19 @@
 // The commands of `starmesh ctl` and the getters of `starmesh eval`, run inside the node. Names
 // are those people know from EMQX; what the answers look like stands in replies.ts.
 import { evaluate } from './eval.js';
-import type { CtlHandlers } from './handlers.js';
-import { type CtlReply, clientReply, clientsReply, clusterReply, kickReply, listRowsMax, rlogReply, statusReply, topicsReply } from './replies.js';
+import type { CtlHandlers, ListenerAction } from './handlers.js';
+import {
+  type CtlReply,
+  clientReply,
+  clientsReply,
+  clusterReply,
+  kickReply,
+  listenersReply,
+  listRowsMax,
+  rlogReply,
+  statusReply,
+  topicsReply,
+} from './replies.js';
 
 type Command = (args: readonly string[], node: CtlHandlers) => CtlReply | Promise<CtlReply>;
 
@@ -13,13 +24,14 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['clients list', async (_args, node) => clientsReply(await node.clientsList(listRowsMax))],
   ['clients show', async ([id], node) => (id === undefined ? usage('clients show CLIENTID') : clientReply(id, await node.clientsShow(id)))],
   ['clients kick', async ([id], node) => (id === undefined ? usage('clients kick CLIENTID') : kickReply(id, await node.clientsKick(id)))],
+  ['listeners', (args, node) => listenersCommand(args, node)],
   ['topics list', async (_args, node) => topicsReply(await node.topicsList(listRowsMax))],
   ['eval', (args, node) => evaluate(args.join(' '), node)],
 ]);
 
 // Commands that will come under these names; they say so instead of being unknown.
 const planned: ReadonlySet<string> = new Set(
-  'cluster join,cluster leave,cluster force-leave,cluster recover,cluster evacuate,subscriptions,retainer,listeners,admins,broker,rules,conf,data,topics show'.split(
+  'cluster join,cluster leave,cluster force-leave,cluster recover,cluster evacuate,subscriptions,retainer,admins,broker,rules,conf,data,topics show'.split(
     ',',
   ),
 );
@@ -39,6 +51,17 @@ export async function runCtl(argv: readonly string[], node: CtlHandlers): Promis
   if (planned.has(one) || planned.has(two)) return { ok: false, text: `ctl ${planned.has(two) ? two : one} is not available yet in this version` };
   const known = [...commands.keys()].filter((c) => c !== 'eval').join(', ');
   return { ok: false, text: one === '' ? `say what: ${known}` : `there is no command ctl ${argv.join(' ')}; there are ${known}` };
+}
+
+const listenerActions: ReadonlySet<string> = new Set<ListenerAction>(['start', 'stop', 'restart', 'reload']);
+
+async function listenersCommand([action = 'list', id]: readonly string[], node: CtlHandlers): Promise<CtlReply> {
+  if (action === 'list') return listenersReply(node.listeners());
+  if (!listenerActions.has(action) || id === undefined) return usage('listeners [list | start ID | stop ID | restart ID | reload ID]');
+  const done = await node.listenerAction(action as ListenerAction, id);
+  if (done !== undefined) return done.ok ? { ...done, data: { id, action } } : done;
+  const known = node.listeners().map((l) => l.id);
+  return { ok: false, text: `there is no listener ${id}; there ${known.length === 1 ? 'is' : 'are'} ${known.join(', ') || 'none'}` };
 }
 
 function usage(form: string): CtlReply {

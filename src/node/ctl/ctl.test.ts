@@ -52,6 +52,19 @@ function fake(name: string, role: 'core' | 'replicant' = 'core'): CtlHandlers {
     clientsShow: (id) => clients.find((c) => c.clientid === id),
     clientsKick: (id) => id === 'c1',
     topicsList: () => [{ topic: 't/#', node: name }],
+    listeners: () => [
+      {
+        id: 'tcp:default',
+        bind: '0.0.0.0:1883',
+        running: true,
+        connections: 3,
+        maxConnections: Infinity,
+        proxyProtocol: false,
+        certificateEnds: undefined,
+      },
+      { id: 'ssl:a', bind: '[::1]:8883', running: false, connections: 0, maxConnections: 5, proxyProtocol: true, certificateEnds: 0 },
+    ],
+    listenerAction: async (action, id) => (id === 'ssl:a' ? { ok: action !== 'start', text: `${id} ${action}` } : undefined),
   };
 }
 
@@ -129,6 +142,26 @@ test('commands: text as EMQX people know it, data for programs', async () => {
     [false, 'usage: starmesh ctl clients show CLIENTID'],
   );
   assert.equal((await runCtl(['topics', 'list'], node)).text, 't/# -> core1@h');
+});
+
+test('listeners: a block each; what is done to one is said; unknown ones and actions are refused', async () => {
+  const node = fake('core1@h');
+  const list = await runCtl(['listeners'], node);
+  assert.deepEqual(await runCtl(['listeners', 'list'], node), list);
+  assert.match(list.text, /^tcp:default\n {2}listen_on +: 0\.0\.0\.0:1883\n(?: .*\n){3} {2}max_conns +: infinity\nssl:a\n/);
+  assert.match(list.text, /current_conn +: 0\n {2}max_conns +: 5\n {2}cert_expiry_at +: 1970-01-01T00:00:00\.000Z$/);
+  assert.deepEqual(
+    (list.data as { max_connections: unknown }[]).map((l) => l.max_connections),
+    ['infinity', 5],
+  );
+  assert.deepEqual(await runCtl(['listeners', 'reload', 'ssl:a'], node), { ok: true, text: 'ssl:a reload', data: { id: 'ssl:a', action: 'reload' } });
+  assert.deepEqual(await runCtl(['listeners', 'start', 'ssl:a'], node), { ok: false, text: 'ssl:a start' });
+  assert.match((await runCtl(['listeners', 'stop', 'ws:x'], node)).text, /^there is no listener ws:x; there are tcp:default, ssl:a$/);
+  for (const words of [
+    ['listeners', 'stop'],
+    ['listeners', 'burn', 'ssl:a'],
+  ])
+    assert.match((await runCtl(words, node)).text, /^usage: /);
 });
 
 test('commands: planned, unknown and failing ones are answered in one sentence', async () => {

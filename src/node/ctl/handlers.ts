@@ -44,6 +44,22 @@ export interface RouteInfo {
   readonly node: string;
 }
 
+export interface ListenerInfo {
+  /** `tcp:default`. */
+  readonly id: string;
+  /** `0.0.0.0:1883`. */
+  readonly bind: string;
+  readonly running: boolean;
+  readonly connections: number;
+  /** Infinity: no limit. */
+  readonly maxConnections: number;
+  readonly proxyProtocol: boolean;
+  /** End of the certificate in use, in milliseconds since 1970. */
+  readonly certificateEnds: number | undefined;
+}
+
+export type ListenerAction = 'start' | 'stop' | 'restart' | 'reload';
+
 export interface CtlHandlers {
   status(): NodeStatus;
   clusterStatus(): ClusterStatus | Promise<ClusterStatus>;
@@ -53,6 +69,9 @@ export interface CtlHandlers {
   clientsShow(clientid: string): ClientInfo | undefined | Promise<ClientInfo | undefined>;
   /** False when there is no such client. */
   clientsKick(clientid: string): boolean | Promise<boolean>;
+  listeners(): readonly ListenerInfo[];
+  /** What was done, or why not, in a sentence; undefined: there is no such listener. */
+  listenerAction(action: ListenerAction, id: string): Promise<{ readonly ok: boolean; readonly text: string } | undefined>;
   /** At most `limit`, in key order. */
   topicsList(limit: number): readonly RouteInfo[] | Promise<readonly RouteInfo[]>;
 }

@@ -1,7 +1,7 @@
 // What the commands answer: text for people, whose first line is the one known from EMQX, and data for
 // `--json`, with the names of the HTTP API and the metrics.
 import type { CoreShardStatus, ReplicaShardStatus } from '#db/api.js';
-import type { ClientInfo, ClusterStatus, NodeStatus, RlogStatus, RouteInfo } from './handlers.js';
+import type { ClientInfo, ClusterStatus, ListenerInfo, NodeStatus, RlogStatus, RouteInfo } from './handlers.js';
 import { columns } from './text-table.js';
 
 export interface CtlReply {
@@ -167,4 +167,31 @@ export function topicsReply(routes: readonly RouteInfo[]): CtlReply {
   const lines = routes.map((r) => `${r.topic} -> ${r.node}`);
   if (routes.length === listRowsMax) lines.push(`(the first ${listRowsMax})`);
   return { ok: true, text: lines.join('\n'), data: routes };
+}
+
+/** A block per listener, as EMQX prints them. */
+export function listenersReply(listeners: readonly ListenerInfo[]): CtlReply {
+  const max = (l: ListenerInfo): number | 'infinity' => (l.maxConnections === Number.POSITIVE_INFINITY ? 'infinity' : l.maxConnections);
+  const ends = (l: ListenerInfo): string | null => (l.certificateEnds === undefined ? null : new Date(l.certificateEnds).toISOString());
+  const blocks = listeners.map((l) => {
+    const rows = [
+      ['listen_on', l.bind],
+      ['proxy_protocol', String(l.proxyProtocol)],
+      ['running', String(l.running)],
+      ['current_conn', String(l.connections)],
+      ['max_conns', String(max(l))],
+      ...(l.certificateEnds === undefined ? [] : [['cert_expiry_at', ends(l) ?? '']]),
+    ];
+    return [l.id, ...rows.map(([name = '', value = '']) => `  ${name.padEnd(15)} : ${value}`)].join('\n');
+  });
+  const data = listeners.map((l) => ({
+    id: l.id,
+    bind: l.bind,
+    proxy_protocol: l.proxyProtocol,
+    running: l.running,
+    current_connections: l.connections,
+    max_connections: max(l),
+    cert_expiry_at: ends(l),
+  }));
+  return { ok: true, text: blocks.length === 0 ? 'this node has no listeners' : blocks.join('\n'), data };
 }
