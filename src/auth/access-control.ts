@@ -1,0 +1,372 @@
+// Access control of one node: is the client banned, is it who it says, may it do that. The broker asks
+// through its `Access` interface; `node` builds it. Rules, users and bans come from this node's copy of
+// the shard `auth`, whose change feed makes cached verdicts void and closes the connections of those
+// who are banned. Publishing to a topic that was judged lately costs two lookups and no allocation.
+import { copyBytes, emptyBytes } from '#base/bytes.js';
+import type { Database } from '#db/api.js';
+import type { Clock, Timer } from '#env/clock.js';
+import type { Logger } from '#env/logger.js';
+import type { Metrics } from '#env/metrics.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
+import { AccessMetrics } from './access-metrics.js';
+import type { AuthnResult } from './authenticator.js';
+import { Bans } from './bans.js';
+import type { Chain } from './chain.js';
+import type { AuthClient } from './client.js';
+import { Flapping, type FlappingOptions } from './flapping.js';
+import { Grant, publishKind, subscribeKind, unknown } from './grant.js';
+import { decodeBan, encodeBan } from './rows.js';
+import { judge, subscribeWish, type Verdict, type Wish } from './rule.js';
+import { authShard, banKey, bannedTable, decodeBanKey, encodeKeys, rulesTable } from './schema.js';
+import type { Source } from './sources.js';
+
+export interface AccessOptions {
+  readonly chain: Chain;
+  readonly sources: readonly Source[];
+  readonly noMatch: Verdict;
+  readonly denyAction: 'ignore' | 'disconnect';
+  readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
+  readonly flapping: FlappingOptions;
+}
+
+export interface AccessEnv {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** How often bans that are over are looked for, how many are deleted at a time, and how far a timer reaches. */
+const sweepMs = 60_000;
+const sweepKeysMax = 500;
+const sweepRows = 2_000;
+const slicePauseMs = 20;
+const timerMsMax = 3_600_000;
+const writeDeadlineMs = 5_000;
+
+export class AccessControl {
+  readonly denyAction: 'ignore' | 'disconnect';
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #db: Database;
+  readonly #options: AccessOptions;
+  readonly #metrics: AccessMetrics;
+  readonly #bans = new Bans();
+  readonly #flapping: Flapping;
+  /** Let in and not gone. */
+  readonly #clients = new Set<AuthClient>();
+  /** Being authenticated. */
+  readonly #pending = new Set<AuthClient>();
+  readonly #expiries = new Map<AuthClient, Timer>();
+  readonly #unsubscribe: () => void;
+  /** Everybody may do everything. */
+  readonly #open: boolean;
+  #version = 0;
+  #bansChanged = false;
+  #rulesDirty = false;
+  #sweep: Timer | undefined;
+  #closed = false;
+
+  constructor(env: AccessEnv, db: Database, options: AccessOptions) {
+    this.#clock = env.clock;
+    this.#log = env.log;
+    this.#db = db;
+    this.#options = options;
+    this.denyAction = options.denyAction;
+    this.#metrics = new AccessMetrics(env.metrics);
+    this.#flapping = new Flapping(options.flapping);
+    this.#open = options.sources.length === 0 && options.noMatch === 'allow' && options.chain.empty;
+    env.metrics.gaugeFn('emqx_banned_count', 'bans in force or over and not yet swept', {}, () => this.#bans.size);
+    this.#unsubscribe = db.subscribe(authShard, {
+      reset: () => this.#reset(),
+      change: (table, key, row) => {
+        if (table.id === bannedTable.id) this.#banChanged(key, row?.value);
+        else if (table.id === rulesTable.id) {
+          this.#rulesDirty = true;
+          this.#rulesChanged();
+        }
+      },
+      purged: () => {},
+      applied: () => this.#applied(),
+    });
+  }
+
+  // ---- authentication ----
+
+  /** `answer`: 0 or the code of CONNACK, once, now or later. `password` is good during the call only. */
+  authenticate(client: AuthClient, password: Uint8Array | undefined, answer: (reasonCode: number) => void): void {
+    if (this.#refuseBanned(client, answer)) return;
+    this.#metrics.authenticate.value++;
+    this.#pending.add(client);
+    this.#options.chain.authenticate(client, password, (result) => {
+      // Gone meanwhile.
+      if (!this.#pending.delete(client)) return;
+      if (result.kind !== 'allow') this.#refuse(client, result, answer);
+      else if (!this.#refuseBanned(client, answer)) this.#letIn(client, result, answer);
+    });
+  }
+
+  #refuseBanned(client: AuthClient, answer: (reasonCode: number) => void): boolean {
+    if (this.#bans.find(client, this.#clock.wallNow()) === undefined) return false;
+    this.#metrics.banned.value++;
+    answer(ReasonCode.banned);
+    return true;
+  }
+
+  #refuse(client: AuthClient, result: Exclude<AuthnResult, { kind: 'allow' }>, answer: (reasonCode: number) => void): void {
+    this.#metrics.failure.value++;
+    this.#log.debug('a client was not let in', { clientId: client.clientId, peer: client.peer, why: result.kind });
+    if (result.kind === 'busy') answer(ReasonCode.serverBusy);
+    else answer(result.kind === 'deny' && result.reason === 'credentials' ? ReasonCode.badUserNameOrPassword : ReasonCode.notAuthorized);
+  }
+
+  #letIn(client: AuthClient, result: Extract<AuthnResult, { kind: 'allow' }>, answer: (reasonCode: number) => void): void {
+    this.#metrics.success.value++;
+    if (this.#options.chain.empty) this.#metrics.anonymous.value++;
+    this.#clients.add(client);
+    if (!this.#open) client.grant = new Grant(result.superuser, result.acl, result.expiresAtMs);
+    if (result.expiresAtMs !== undefined && result.closeAtExpiry === true) this.#expireAt(client, result.expiresAtMs);
+    answer(0);
+  }
+
+  #expireAt(client: AuthClient, atMs: number): void {
+    const leftMs = atMs - this.#clock.wallNow();
+    const check = (): void => {
+      if (this.#clock.wallNow() < atMs) this.#expireAt(client, atMs);
+      else {
+        this.#metrics.expired.value++;
+        client.disconnect(ReasonCode.notAuthorized, this.#clock.now());
+      }
+    };
+    this.#expiries.set(client, this.#clock.setTimer(Math.min(Math.max(leftMs, 0), timerMsMax), check));
+  }
+
+  /** The connection has ended, however far it got. */
+  closed(client: AuthClient): void {
+    this.#pending.delete(client);
+    const expiry = this.#expiries.get(client);
+    if (expiry !== undefined) {
+      expiry.cancel();
+      this.#expiries.delete(client);
+    }
+    if (this.#clients.delete(client) && this.#flapping.ended(client.clientId, this.#clock.now())) this.#banFlapping(client);
+  }
+
+  // ---- authorization ----
+
+  /** undefined: has to be asked, see {@link whenKnown}. */
+  mayPublish(client: AuthClient, topicName: string, qos: 0 | 1 | 2, retain: boolean, now: number): boolean | undefined {
+    if (this.#open) return true;
+    const grant = client.grant instanceof Grant ? client.grant : undefined;
+    if (grant !== undefined) {
+      if (grant.superuser) return this.#superuser();
+      const cached = grant.cached(publishKind(qos, retain), topicName, this.#version, now);
+      if (cached !== unknown) return this.#hit(cached);
+    }
+    return this.#judge(client, grant, { action: 'publish', topic: topicName, qos, retain }, publishKind(qos, retain), topicName, now);
+  }
+
+  maySubscribe(client: AuthClient, topicFilter: string, qos: 0 | 1 | 2, now: number): boolean | undefined {
+    if (this.#open) return true;
+    const grant = client.grant instanceof Grant ? client.grant : undefined;
+    if (grant !== undefined) {
+      if (grant.superuser) return this.#superuser();
+      const cached = grant.cached(subscribeKind(qos), topicFilter, this.#version, now);
+      if (cached !== unknown) return this.#hit(cached);
+    }
+    return this.#judge(client, grant, subscribeWish(topicFilter, qos), subscribeKind(qos), topicFilter, now);
+  }
+
+  /** Asks those that have to be asked. Answers once, now or later. */
+  whenKnown(
+    client: AuthClient,
+    action: 'publish' | 'subscribe',
+    topic: string,
+    qos: 0 | 1 | 2,
+    retain: boolean,
+    answer: (allowed: boolean) => void,
+  ): void {
+    const wish: Wish = action === 'subscribe' ? subscribeWish(topic, qos) : { action, topic, qos, retain };
+    const kind = action === 'subscribe' ? subscribeKind(qos) : publishKind(qos, retain);
+    const version = this.#version;
+    this.#ask(0, client, wish, (verdict) => {
+      const grant = client.grant instanceof Grant ? client.grant : undefined;
+      answer(this.#settle(grant, verdict, kind, topic, version, this.#clock.now()));
+    });
+  }
+
+  #superuser(): boolean {
+    this.#metrics.superuser.value++;
+    this.#metrics.allow.value++;
+    return true;
+  }
+
+  #hit(cached: number): boolean {
+    this.#metrics.cacheHit.value++;
+    if (cached > 0) this.#metrics.allow.value++;
+    else this.#metrics.deny.value++;
+    return cached > 0;
+  }
+
+  #judge(client: AuthClient, grant: Grant | undefined, wish: Wish, kind: number, topic: string, now: number): boolean | undefined {
+    this.#metrics.cacheMiss.value++;
+    const own = this.#ownRules(client, grant, wish);
+    if (own !== undefined) return this.#settle(grant, own, kind, topic, this.#version, now);
+    for (const source of this.#options.sources) {
+      const answer = source.judge(client, wish);
+      if (answer === 'later') return undefined;
+      if (answer !== undefined) return this.#settle(grant, answer, kind, topic, this.#version, now);
+    }
+    return this.#settle(grant, undefined, kind, topic, this.#version, now);
+  }
+
+  /** Those that came with the proof; when it has ended nothing is left of it. */
+  #ownRules(client: AuthClient, grant: Grant | undefined, wish: Wish): Verdict | undefined {
+    if (grant?.acl === undefined) return undefined;
+    if (grant.expiresAtMs !== undefined && grant.expiresAtMs <= this.#clock.wallNow()) return 'deny';
+    return judge(grant.acl, client, wish);
+  }
+
+  #ask(i: number, client: AuthClient, wish: Wish, answer: (verdict: Verdict | undefined) => void): void {
+    if (i === 0) {
+      const own = this.#ownRules(client, client.grant instanceof Grant ? client.grant : undefined, wish);
+      if (own !== undefined) return answer(own);
+    }
+    const source = this.#options.sources[i];
+    if (source === undefined) return answer(undefined);
+    source.ask(client, wish, (verdict) => {
+      if (verdict === undefined) this.#ask(i + 1, client, wish, answer);
+      else answer(verdict);
+    });
+  }
+
+  #settle(grant: Grant | undefined, verdict: Verdict | undefined, kind: number, topic: string, version: number, now: number): boolean {
+    const allowed = (verdict ?? this.#options.noMatch) === 'allow';
+    if (verdict === undefined) this.#metrics.noMatch.value++;
+    else if (allowed) this.#metrics.matchedAllow.value++;
+    else this.#metrics.matchedDeny.value++;
+    if (allowed) this.#metrics.allow.value++;
+    else this.#metrics.deny.value++;
+    const { cache } = this.#options;
+    if (grant === undefined || !cache.enable || version !== this.#version) return allowed;
+    const leftMs = grant.expiresAtMs === undefined ? Number.POSITIVE_INFINITY : grant.expiresAtMs - this.#clock.wallNow();
+    grant.keep(kind, topic, version, allowed, now + Math.min(cache.ttlMs, leftMs), cache.maxSize);
+    return allowed;
+  }
+
+  // ---- the tables ----
+
+  #reset(): void {
+    this.#rulesChanged();
+    this.#bans.clear();
+    this.#db.range(bannedTable, emptyBytes, undefined, (_key, row) => {
+      this.#putBan(row.value);
+      return true;
+    });
+    this.#applied();
+  }
+
+  /** Every verdict is void: also after `flush` of the administrator. */
+  #rulesChanged(): void {
+    this.#version++;
+    for (const source of this.#options.sources) source.changed();
+  }
+
+  /** Forgets all cached verdicts. */
+  forgetVerdicts(): void {
+    this.#rulesChanged();
+  }
+
+  #banChanged(key: Uint8Array, value: Uint8Array | undefined): void {
+    if (value !== undefined) this.#putBan(value);
+    else {
+      const gone = decodeBanKey(key);
+      if (gone !== undefined) this.#bans.delete(gone.as, gone.who);
+    }
+  }
+
+  #putBan(value: Uint8Array): void {
+    const ban = decodeBan(value);
+    if (ban === undefined || !this.#bans.put(ban)) {
+      this.#metrics.malformed.value++;
+      return;
+    }
+    this.#bansChanged = true;
+    if (ban.untilMs !== Number.POSITIVE_INFINITY) this.#armSweep();
+  }
+
+  /** A batch of changes is complete: once for all of them, who is banned now has to go. */
+  #applied(): void {
+    if (this.#rulesDirty) {
+      this.#rulesDirty = false;
+      this.#rulesChanged();
+    }
+    if (!this.#bansChanged) return;
+    this.#bansChanged = false;
+    const wallNow = this.#clock.wallNow();
+    const out = [...this.#clients].filter((client) => this.#bans.find(client, wallNow) !== undefined);
+    for (const client of out) {
+      this.#metrics.bannedConnected.value++;
+      client.disconnect(ReasonCode.administrativeAction, this.#clock.now());
+    }
+  }
+
+  #banFlapping(client: AuthClient): void {
+    const { clientId } = client;
+    const key = banKey('clientid', clientId);
+    const now = this.#clock.wallNow();
+    if (key === undefined || this.#bans.find(client, now) !== undefined) return;
+    this.#metrics.flapping.value++;
+    this.#log.warn('a client connects and disconnects too often and is banned', { clientId });
+    const untilMs = now + this.#options.flapping.banMs;
+    const value = encodeBan({ as: 'clientid', who: clientId, by: 'flapping detector', reason: 'flapping is detected', atMs: now, untilMs });
+    this.#db.write(authShard, [{ kind: 'put', table: bannedTable, key, value }], { deadlineMs: writeDeadlineMs }, (failure) => {
+      if (failure !== undefined) this.#log.warn('the ban of a client could not be written', { clientId, kind: failure.kind });
+    });
+  }
+
+  // ---- bans that are over ----
+
+  #armSweep(delayMs: number = sweepMs, from: Uint8Array = emptyBytes): void {
+    if (this.#sweep !== undefined || this.#closed) return;
+    this.#sweep = this.#clock.setTimer(delayMs, () => {
+      this.#sweep = undefined;
+      this.#sweepBans(from);
+    });
+  }
+
+  /** One node deletes them: the shard's leader. Some rows at a time; the others look again later, they may lead by then. */
+  #sweepBans(from: Uint8Array): void {
+    if (this.#bans.size === 0) return;
+    if (!this.#leads()) return this.#armSweep();
+    const wallNow = this.#clock.wallNow();
+    const over: Uint8Array[] = [];
+    let rows = 0;
+    let next: Uint8Array | undefined;
+    this.#db.range(bannedTable, from, undefined, (key, row) => {
+      if (rows++ === sweepRows || over.length === sweepKeysMax) {
+        next = copyBytes(key);
+        return false;
+      }
+      const ban = decodeBan(row.value);
+      if (ban === undefined || ban.untilMs <= wallNow) over.push(copyBytes(key));
+      return true;
+    });
+    if (over.length > 0) this.#db.command(authShard, 'expire-bans', encodeKeys(over), { deadlineMs: writeDeadlineMs }, () => {});
+    if (next === undefined) this.#armSweep();
+    else this.#armSweep(slicePauseMs, next);
+  }
+
+  #leads(): boolean {
+    for (const s of this.#db.status()) if (s.shard === authShard && 'core' in s) return s.core.state === 'leader';
+    return false;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#unsubscribe();
+    this.#sweep?.cancel();
+    for (const timer of this.#expiries.values()) timer.cancel();
+    this.#expiries.clear();
+    this.#options.chain.close();
+  }
+}

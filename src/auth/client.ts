@@ -1,0 +1,20 @@
+// Who wants something, as this room sees it. The broker's channels are this; so are doubles in tests.
+
+export interface AuthClient {
+  readonly clientId: string;
+  readonly username: string | undefined;
+  /** `1.2.3.4:56789`. */
+  readonly peer: string;
+  /** CN and DN of the certificate that the client showed, if the listener asked for one. */
+  readonly certCommonName?: string | undefined;
+  readonly certSubject?: string | undefined;
+  /** What access control keeps with the connection; nobody else reads or writes it. */
+  grant: unknown;
+  /** The server ends the connection. */
+  disconnect(reasonCode: number, now: number): void;
+}
+
+/** What a client says about itself in CONNECT. Good during the call only: copy what is kept. */
+export interface Credentials {
+  readonly password: Uint8Array | undefined;
+}

@@ -1,0 +1,74 @@
+// What access control keeps with a connection: what its proof of identity gave it, and the verdicts it
+// got lately. The cache is forgotten as a whole when any rule changes (`version`), and entry by entry
+// when its time is up or the connection uses more topics than it may have entries.
+import type { Rule } from './rule.js';
+
+/** A verdict that is not known (or not any more). */
+export const unknown = 0;
+
+export class Grant {
+  readonly superuser: boolean;
+  readonly acl: readonly Rule[] | undefined;
+  /** Wall clock ms at which `acl` ends. */
+  readonly expiresAtMs: number | undefined;
+  #version = -1;
+  #size = 0;
+  /** By action, QoS and retain: topic → monotonic ms until which it is good, negative when denied. */
+  readonly #verdicts: (Map<string, number> | undefined)[] = [];
+
+  constructor(superuser: boolean, acl?: readonly Rule[], expiresAtMs?: number) {
+    this.superuser = superuser;
+    this.acl = acl;
+    this.expiresAtMs = expiresAtMs;
+  }
+
+  /** 1 allowed, -1 denied, {@link unknown}. */
+  cached(kind: number, topic: string, version: number, now: number): number {
+    if (version !== this.#version) {
+      this.#forget(version);
+      return unknown;
+    }
+    const until = this.#verdicts[kind]?.get(topic);
+    if (until === undefined) return unknown;
+    if (until > now) return 1;
+    return -until > now ? -1 : unknown;
+  }
+
+  keep(kind: number, topic: string, version: number, allowed: boolean, until: number, sizeMax: number): void {
+    if (version !== this.#version) this.#forget(version);
+    let map = this.#verdicts[kind];
+    if (map === undefined) {
+      map = new Map();
+      this.#verdicts[kind] = map;
+    }
+    if (map.delete(topic)) this.#size--;
+    if (this.#size >= sizeMax) this.#makeRoom(map);
+    map.set(topic, allowed ? until : -until);
+    this.#size++;
+  }
+
+  #makeRoom(map: Map<string, number>): void {
+    for (const oldest of map.keys()) {
+      map.delete(oldest);
+      this.#size--;
+      return;
+    }
+    for (const other of this.#verdicts) other?.clear();
+    this.#size = 0;
+  }
+
+  #forget(version: number): void {
+    this.#version = version;
+    this.#size = 0;
+    this.#verdicts.length = 0;
+  }
+}
+
+/** Index of the cache for an action. */
+export function publishKind(qos: 0 | 1 | 2, retain: boolean): number {
+  return qos * 2 + (retain ? 1 : 0);
+}
+
+export function subscribeKind(qos: 0 | 1 | 2): number {
+  return 6 + qos;
+}
