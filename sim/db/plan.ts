@@ -108,6 +108,7 @@ function makeBounds(prng: Prng): Partial<DbBounds> {
   some('batchBytesMax', 200);
   some('replicaCreditBytes', 500, 5_000);
   some('bootstrapChunkBytes', 100, 1_000);
+  some('applyCoalesceMs', 0, 40);
   some('conflictWindowKeys', 3, 30);
   some('sweepRowsMax', 1, 3);
   some('streamOutcomesMax', 4);

@@ -13,6 +13,8 @@ export interface DbBounds {
   readonly pendingProposalBytesMax: number;
   /** Rows of one apply batch. */
   readonly applyRowsMax: number;
+  /** Under load committed entries wait up to this long for more, before tables and before each stream's next frame. */
+  readonly applyCoalesceMs: number;
   /** Recently written keys that the leader checks transactions against. */
   readonly conflictWindowKeys: number;
   /** A leader whose applied index trails its commit index by more hands leadership on. */
@@ -49,6 +51,7 @@ export const dbBounds: DbBounds = {
   pendingProposalsMax: 100_000,
   pendingProposalBytesMax: 64 * 1024 * 1024,
   applyRowsMax: 10_000,
+  applyCoalesceMs: 5,
   conflictWindowKeys: 100_000,
   leaderApplyLagMax: 100_000,
   rowBytesMax: 1024 * 1024 + 64 * 1024,

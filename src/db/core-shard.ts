@@ -157,7 +157,7 @@ export class CoreShard implements RlogSource {
       case 'commit':
         this.leader?.committed(e.index);
         this.#applyMore();
-        this.server.pumpLater();
+        this.server.committed();
         return;
       case 'role':
         return this.#role(e.role, e.leader);

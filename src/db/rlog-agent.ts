@@ -65,6 +65,8 @@ export class RlogAgent {
   #part = 0;
   #announcedCommit = 0;
   closed = false;
+  /** The last pump left something for which there was no credit or no room in the lane. */
+  held = false;
 
   constructor(receiver: { nodeId: string; name: string; role: string }, stream: number, source: RlogSource, bounds: DbBounds, send: SendFrame) {
     this.receiver = receiver.nodeId;
@@ -139,8 +141,9 @@ export class RlogAgent {
   /** Sends what credit and lane allow. */
   pump(): void {
     while (!this.closed && this.unackedBytes < this.#bounds.replicaCreditBytes) {
-      if (this.#mode === 'bootstrap' ? !this.#sendChunk() : !this.#sendEntries()) return;
+      if (this.#mode === 'bootstrap' ? !this.#sendChunk() : !this.#sendEntries()) break;
     }
+    this.held = this.catchingUp || this.backlog > 0;
   }
 
   #sendChunk(): boolean {

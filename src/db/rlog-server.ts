@@ -3,6 +3,7 @@
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { DbBounds } from './bounds.js';
+import { Pacer } from './pacer.js';
 import { RlogAgent, type RlogSource } from './rlog-agent.js';
 import { encodeRlog, type RlogMessage } from './rlog-codec.js';
 
@@ -26,6 +27,8 @@ export class RlogServer {
   readonly #expected: Map<string, { readonly from: number; readonly until: number }> = new Map();
   /** Replicants that asked to count as normal and are still behind what this core has reported. */
   readonly #asking: Set<RlogAgent> = new Set();
+  readonly #pacer: Pacer;
+  #carried = 0;
   #scheduled = false;
   #closed = false;
 
@@ -35,6 +38,7 @@ export class RlogServer {
     this.#bounds = bounds;
     this.#source = source;
     this.#onVisible = onVisible;
+    this.#pacer = new Pacer(env.clock, bounds.applyCoalesceMs);
   }
 
   get streams(): number {
@@ -55,7 +59,7 @@ export class RlogServer {
         agent.acked(m.visible, m.bytes);
         this.#maybeNormal(agent);
         if (agent.normal) this.#onVisible();
-        this.pumpLater();
+        if (agent.held) this.pumpLater();
         return;
       case 'normal':
         if (agent === undefined || agent.stream !== m.stream) return;
@@ -141,6 +145,12 @@ export class RlogServer {
     return most;
   }
 
+  /** Something was committed: the streams hear of it at the end of the turn, or a little later under load. */
+  committed(): void {
+    if (this.#scheduled || this.#closed || this.#agents.size === 0) return;
+    if (!this.#pacer.holds(() => this.pumpLater())) this.pumpLater();
+  }
+
   /** Once per turn, after everything that the turn committed. */
   pumpLater(): void {
     if (this.#scheduled || this.#closed || this.#agents.size === 0) return;
@@ -148,6 +158,9 @@ export class RlogServer {
     this.#env.clock.endOfTurn(() => {
       this.#scheduled = false;
       if (this.#closed) return;
+      const { committedTransactions } = this.#source;
+      this.#pacer.ran(this.#env.clock.now(), committedTransactions - this.#carried);
+      this.#carried = committedTransactions;
       for (const agent of [...this.#agents.values()]) {
         agent.pump();
         if (agent.closed) this.#drop(agent);
@@ -165,6 +178,7 @@ export class RlogServer {
 
   close(): void {
     this.#closed = true;
+    this.#pacer.reset();
     for (const agent of this.#agents.values()) agent.close('this core is stopping');
     this.#agents.clear();
   }

@@ -107,7 +107,7 @@ function entry(index: number, ops: readonly EntryOp[]): AppliedEntry {
 }
 
 function make(store: MemoryStore, applyRowsMax: number, onFailure: (error: TablesError) => void = assert.fail): ShardState {
-  const bounds = { ...dbBounds, applyRowsMax };
+  const bounds = { ...dbBounds, applyRowsMax, applyCoalesceMs: 0 };
   return new ShardState({ env: testEnv().env, schema, bounds, onApplied: () => {}, onFailure }, { number: 1, store });
 }
 

@@ -12,6 +12,7 @@ import type { Feed, Row, ShardSchema, Table } from './api.js';
 import { type AppliedEntry, type ApplyBatch, ApplyCursor } from './apply.js';
 import type { DbBounds } from './bounds.js';
 import { LiveSet } from './live-set.js';
+import { Pacer } from './pacer.js';
 import { ShardReader } from './shard-reader.js';
 import { loadSystem, type Position } from './system-rows.js';
 
@@ -45,6 +46,7 @@ export class ShardState {
   readonly #tables: Map<number, Table> = new Map();
   readonly #feeds: Set<Feed> = new Set();
   readonly #queue: Deque<AppliedEntry> = new Deque();
+  readonly #pacer: Pacer;
   #cursor: ApplyCursor;
   #writing = false;
   #closed = false;
@@ -57,6 +59,7 @@ export class ShardState {
     this.#options = options;
     this.schema = options.schema;
     for (const t of options.schema.tables) this.#tables.set(t.id, t);
+    this.#pacer = new Pacer(options.env.clock, options.bounds.applyCoalesceMs);
     const system = loadSystem(opened.store);
     this.#cursor = new ApplyCursor(system, options.env.hash);
     this.reader = new ShardReader(opened.store, new LiveSet(system.live), options.schema.tables, options.env.hash);
@@ -127,7 +130,8 @@ export class ShardState {
       paused();
       return;
     }
-    if (this.#queue.length === 0) return;
+    if (this.#queue.length === 0 || this.#pacer.holds(() => this.#pump())) return;
+    const startedAt = this.#options.env.clock.now();
     const batch = this.#cursor.begin();
     let bytes = 0;
     for (;;) {
@@ -149,6 +153,7 @@ export class ShardState {
         return;
       }
       this.#queuedBytes -= bytes;
+      this.#pacer.ran(startedAt, batch.transactions);
       this.#committed(batch);
       this.#pump();
     });
@@ -195,6 +200,7 @@ export class ShardState {
   /** After `pause`: the entries not applied yet; this object is used no more. */
   detach(): AppliedEntry[] {
     this.#closed = true;
+    this.#pacer.reset();
     const rest: AppliedEntry[] = [];
     for (let e = this.#queue.shift(); e !== undefined; e = this.#queue.shift()) rest.push(e);
     return rest;
@@ -207,6 +213,7 @@ export class ShardState {
   swap(opened: OpenGeneration, cursor: ApplyCursor): TableStore {
     const old = this.store;
     this.#queue.clear();
+    this.#pacer.reset();
     this.#queuedBytes = 0;
     this.#writing = false;
     this.#cursor = cursor;
@@ -225,6 +232,7 @@ export class ShardState {
   /** No further batch; runs `done` once the one under way is committed and flushed. */
   close(done: () => void): void {
     this.#closed = true;
+    this.#pacer.reset();
     this.store.close(done);
   }
 }
