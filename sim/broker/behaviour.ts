@@ -94,6 +94,8 @@ export class Behaviour {
     client.prompt = this.phase !== 'wild';
     client.ping();
     if (client.state === 'away') {
+      // Two clients of one client id would displace each other for ever.
+      if (this.phase === 'silent' && client.profile.double) return;
       if (client.now >= client.backoffUntil) client.connect(this.#anyNode(client), this.phase === 'wild' && client.prng.chance(0.08));
       return;
     }

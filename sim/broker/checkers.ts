@@ -21,7 +21,7 @@ export function checkDelivery(history: History, disturbances: Disturbances): voi
     if (s.endedAt !== never || s.tainted !== undefined || s.overflowed) continue;
     for (const m of history.messages) {
       if (m.qos === 0 || m.empty || m.ackedAt === never || m.ackedAt < s.startedAt) continue;
-      const sub = s.subscriptions.find((x) => x.qos > 0 && x.ackedAt < m.sentAt && m.ackedAt < x.unsubscribeSentAt && matches(x.filter, m.topicName));
+      const sub = s.matching(m.topicName).find((x) => x.qos > 0 && x.ackedAt < m.sentAt && m.ackedAt < x.unsubscribeSentAt);
       if (sub === undefined) continue;
       if (s.received.has(m.id)) {
         history.count('promisesKept');
@@ -38,9 +38,9 @@ export function checkDelivery(history: History, disturbances: Disturbances): voi
 export function checkOrder(history: History, disturbances: Disturbances): void {
   for (const { session, message, at, what } of history.disorder) {
     // In force from before the sending until the copy came: one that was given up before proves nothing.
-    const sub = session.subscriptions.find(
-      (x) => x.ackedAt < message.sentAt && at < x.unsubscribeSentAt && (x.qos > 0 || message.qos === 0) && matches(x.filter, message.topicName),
-    );
+    const sub = session
+      .matching(message.topicName)
+      .find((x) => x.ackedAt < message.sentAt && at < x.unsubscribeSentAt && (x.qos > 0 || message.qos === 0));
     if (session.overflowed) history.count('excused: full queue');
     else if (sub === undefined) history.count('excused: subscribed between');
     // Its first copy may have gone with a connection that broke.

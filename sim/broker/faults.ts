@@ -208,10 +208,11 @@ export class FaultInjector {
     this.#world.world.after(this.#prng.range(500, 4_000), () => this.#world.net.heal(a, b));
   }
 
-  #healLater(pairs: readonly { readonly a: string; readonly b: string }[], ms: number): void {
+  #healLater(pairs: readonly { readonly a: string; readonly b: string }[], ms: number, before: () => void = () => {}): void {
     for (const { a, b } of pairs) this.#disturb(a, b);
     this.#cuts.push(...pairs);
     this.#world.world.after(ms, () => {
+      before();
       for (const pair of pairs) {
         const at = this.#cuts.indexOf(pair);
         if (at !== -1) this.#cuts.splice(at, 1);
@@ -224,9 +225,17 @@ export class FaultInjector {
   #reset(): void {
     const pair = this.#pair();
     if (pair === undefined) return;
-    this.#history.count('resets');
-    this.#disturb(...pair);
-    this.#world.net.resetConnections(...pair);
+    const [a, b] = pair;
+    this.#disturb(a, b);
+    if (this.#prng.chance(0.5)) {
+      this.#history.count('resets');
+      this.#world.net.resetConnections(a, b);
+      return;
+    }
+    // What `a` sends arrives, the answers do not: `a` must send it again.
+    this.#history.count('lostAnswers');
+    this.#world.net.cutOneWay(b, a);
+    this.#healLater([{ a, b }], this.#prng.pick([5, 20, 100, 300]), () => this.#world.net.resetConnections(a, b));
   }
 
   #slowLink(): void {

@@ -70,6 +70,8 @@ export class SimSession {
   /** publisher, connection, topic, QoS → id of the last first delivery. */
   readonly lastFirst: Map<string, number> = new Map();
   sequence = 0;
+  /** Per topic name: the subscriptions that match it, of the first `upTo`. */
+  readonly #matching: Map<string, { upTo: number; readonly found: SimSubscription[] }> = new Map();
 
   constructor(clientId: string, number: number, startedAt: number, lasting: boolean) {
     this.clientId = clientId;
@@ -80,6 +82,20 @@ export class SimSession {
 
   get marker(): string {
     return `session/${this.clientId}/${this.number}`;
+  }
+
+  /** Subscriptions, past ones included, whose filter matches the topic name, in their order. */
+  matching(topicName: string): readonly SimSubscription[] {
+    let known = this.#matching.get(topicName);
+    if (known === undefined) {
+      known = { upTo: 0, found: [] };
+      this.#matching.set(topicName, known);
+    }
+    for (; known.upTo < this.subscriptions.length; known.upTo++) {
+      const s = this.subscriptions[known.upTo] as SimSubscription;
+      if (matches(s.filter, topicName)) known.found.push(s);
+    }
+    return known.found;
   }
 
   active(filter: string): SimSubscription | undefined {
@@ -113,6 +129,8 @@ export class History {
   readonly sessions: SimSession[] = [];
   readonly wills: SimWill[] = [];
   readonly counts: Record<string, number> = {};
+  /** Whether a session of that client id has lost something to a bound by now. */
+  overflowed: (clientId: string) => boolean = () => false;
   /** No fault was injected: nothing is excused. */
   calm = true;
   /** Hears of everything, when somebody looks. */
@@ -158,18 +176,20 @@ export class History {
     s.received.set(m.id, { copies: 1, scanned: false, firstAt: this.#now(), sequence: s.sequence++ });
     const line = `${m.publisher} ${m.connection} ${m.topicName} ${m.qos} ${qos}`;
     const last = s.lastFirst.get(line) ?? -1;
-    if (last > m.id && s.tainted === undefined)
+    if (last > m.id && s.tainted === undefined) {
+      s.overflowed ||= this.overflowed(s.clientId);
       this.disorder.push({
         session: s,
         message: m,
         at: this.#now(),
         what: `${s.clientId} got message ${m.id} after ${last} (${line}, session ${s.number})`,
       });
+    }
     if (m.id > last) s.lastFirst.set(line, m.id);
   }
 
   #wanted(s: SimSession, m: SimMessage, retain: boolean): void {
-    const ok = s.subscriptions.some((x) => matches(x.filter, m.topicName) && (retain || m.sentAt <= x.unsubscribedAt || m.attempts > 1));
+    const ok = s.matching(m.topicName).some((x) => retain || m.sentAt <= x.unsubscribedAt || m.attempts > 1);
     if (!ok && s.tainted === undefined)
       this.violation(`${s.clientId} got message ${m.id} on ${m.topicName}, which session ${s.number} did not subscribe to then`);
   }

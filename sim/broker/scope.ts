@@ -18,6 +18,8 @@ const settleMs = 30_000;
 const recoverMs = 8_000;
 const boundsEveryMs = 500;
 const settlePollMs = 100;
+/** What is committed is applied everywhere by then. */
+const settlePolls = 4;
 
 export interface BrokerRunOptions extends RunOptions {
   /** Default: what the seed draws. */
@@ -83,6 +85,7 @@ class BrokerRun {
     const { world } = this.world;
     this.history = new History(() => world.now);
     this.history.calm = faults === noFaults;
+    this.history.overflowed = (clientId) => this.world.nodes.some((n) => (n.node?.broker.client(clientId)?.queueDropped ?? 0) > 0);
     this.world.startAll();
     if (!world.runUntil(() => this.world.allServing, formMs)) this.history.violation(`the cluster did not form in ${formMs} ms\n${world.report()}`);
     this.behaviour = new Behaviour(this.world, this.history, swarm);
@@ -141,9 +144,10 @@ class BrokerRun {
   #settle(): void {
     const { world } = this.world;
     const end = world.now + settleMs;
-    while (world.now < end) {
+    for (let still = 0; world.now < end; ) {
       world.runFor(settlePollMs);
-      if (this.#unsettled().length === 0) return;
+      still = this.#unsettled().length === 0 ? still + 1 : 0;
+      if (still === settlePolls) return;
     }
     for (const what of this.#unsettled()) this.history.violation(`not settled ${settleMs} ms after the end: ${what}`);
   }
