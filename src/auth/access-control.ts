@@ -12,7 +12,7 @@ import { AccessMetrics } from './access-metrics.js';
 import type { AuthnResult } from './authenticator.js';
 import { Bans } from './bans.js';
 import type { Chain } from './chain.js';
-import type { AuthClient } from './client.js';
+import type { AuthClient, Credentials } from './client.js';
 import { Flapping, type FlappingOptions } from './flapping.js';
 import { Grant, publishKind, subscribeKind, unknown } from './grant.js';
 import { decodeBan, encodeBan } from './rows.js';
@@ -92,8 +92,9 @@ export class AccessControl {
 
   // ---- authentication ----
 
-  /** `answer`: 0 or the code of CONNACK, once, now or later. `password` is good during the call only. */
-  authenticate(client: AuthClient, password: Uint8Array | undefined, answer: (reasonCode: number) => void): void {
+  /** `answer`: 0 or the code of CONNACK, once, now or later. The password is good during the call only. */
+  authenticate(request: { readonly client: AuthClient } & Credentials, answer: (reasonCode: number) => void): void {
+    const { client, password } = request;
     if (this.#refuseBanned(client, answer)) return;
     this.#metrics.authenticate.value++;
     this.#pending.add(client);

@@ -2,26 +2,59 @@
 // the auth room; without one everybody may do everything.
 import type { QoS } from '#mqtt/packet.js';
 
-/** Who wants something. */
+/** Who wants something: a channel, also after its end. */
 export interface AccessClient {
   readonly clientId: string;
   readonly username: string | undefined;
   /** `1.2.3.4:56789`. */
   readonly peer: string;
+  /** CN and DN of the certificate that the client showed, if the listener asked for one. */
+  readonly certCommonName?: string | undefined;
+  readonly certSubject?: string | undefined;
+  /** What the implementation keeps with the connection; nobody else looks at it. */
+  grant: unknown;
+  disconnect(reasonCode: number, now: number): void;
 }
 
-export interface AccessRequest extends AccessClient {
+export interface AccessRequest {
+  readonly clientId: string;
+  readonly username: string | undefined;
+  readonly peer: string;
   readonly password: Uint8Array | undefined;
+  readonly client: AccessClient;
 }
 
 /** `reasonCode`: 0, or the code of CONNACK. */
 export type AccessAnswer = (reasonCode: number) => void;
 
 export interface Access {
-  /** Answers once, now or later. The request is good during the call only. */
+  /** What a PUBLISH or SUBSCRIBE that is denied costs: itself (`ignore`, the default) or the connection. */
+  readonly denyAction?: 'ignore' | 'disconnect';
+  /** Answers once, now or later. The password is good during the call only. */
   authenticate(request: AccessRequest, answer: AccessAnswer): void;
-  mayPublish(client: AccessClient, topicName: string, qos: QoS, retain: boolean): boolean;
-  maySubscribe(client: AccessClient, topicFilter: string, qos: QoS): boolean;
+  /** undefined: somebody else has to be asked, see `whenKnown`; the client is not read until then. */
+  mayPublish(client: AccessClient, topicName: string, qos: QoS, retain: boolean, now: number): boolean | undefined;
+  maySubscribe(client: AccessClient, topicFilter: string, qos: QoS, now: number): boolean | undefined;
+  /** Answers once, now or later. */
+  whenKnown?(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: (allowed: boolean) => void): void;
+  /** The connection has ended, however far it got. */
+  closed?(client: AccessClient): void;
+}
+
+export type AccessAction = 'publish' | 'subscribe';
+
+/** Asks `whenKnown` of an implementation that answered undefined. */
+export function askAccess(
+  access: Access,
+  client: AccessClient,
+  action: AccessAction,
+  topic: string,
+  qos: QoS,
+  retain: boolean,
+  answer: (allowed: boolean) => void,
+): void {
+  if (access.whenKnown === undefined) answer(false);
+  else access.whenKnown(client, action, topic, qos, retain, answer);
 }
 
 export const openAccess: Access = {

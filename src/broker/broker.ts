@@ -108,6 +108,7 @@ export class Broker implements ChannelEffects {
 
   closed(channel: Channel, session: Session | undefined, end: ChannelEnd, now: number): void {
     this.#publisher.closed(channel);
+    this.#core.access.closed?.(channel);
     if (session === undefined) return;
     this.#core.metrics.clientDisconnected.value++;
     this.#countEnd(end);

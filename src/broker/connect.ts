@@ -13,6 +13,7 @@ import { Subscription } from '#session/session.js';
 import type { SessionRest, SessionState } from '#session/session-codec.js';
 import { decodeRest, decodeSession } from '#session/session-codec.js';
 import { start } from '#session/step.js';
+import { askAccess } from './access.js';
 import type { Core } from './core.js';
 import { HoldBack } from './hold-back.js';
 import type { RegisterResult } from './ports.js';
@@ -55,21 +56,30 @@ export class Connector {
       return;
     }
     if (packet.clientId === '') channel.clientId = `sm-${toHex(core.env.random.bytes(12))}`; // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
-    const request = { clientId: channel.clientId, username: packet.username, password: packet.password, peer: channel.peer };
+    const request = { clientId: channel.clientId, username: packet.username, password: packet.password, peer: channel.peer, client: channel };
     core.access.authenticate(request, (reasonCode) => {
       if (channel.state !== 'connecting') return;
-      const refused = reasonCode !== 0 ? reasonCode : this.#mayWill(channel) ? 0 : ReasonCode.notAuthorized;
-      if (refused === 0) this.#enter({ channel, packet, clientId: channel.clientId, expiryIntervalS: sessionExpiryOf(channel, packet) });
-      else {
-        core.metrics.connackAuthError.value++;
-        refuse(channel, refused, core.now()); // [MQTT-3.1.4-2]
-      }
+      if (reasonCode !== 0) this.#denied(channel, reasonCode);
+      else this.#checkWill(channel, packet);
     });
   }
 
-  #mayWill(channel: Channel): boolean {
+  #checkWill(channel: Channel, packet: ConnectPacket): void {
+    const { access } = this.#core;
     const { will } = channel;
-    return will === undefined || this.#core.access.mayPublish(channel, will.topicName, will.qos, will.retain);
+    const judged = (allowed: boolean): void => {
+      if (channel.state !== 'connecting') return;
+      if (!allowed) this.#denied(channel, ReasonCode.notAuthorized);
+      else this.#enter({ channel, packet, clientId: channel.clientId, expiryIntervalS: sessionExpiryOf(channel, packet) });
+    };
+    const may = will === undefined || access.mayPublish(channel, will.topicName, will.qos, will.retain, this.#core.now());
+    if (will !== undefined && may === undefined) askAccess(access, channel, 'publish', will.topicName, will.qos, will.retain, judged);
+    else judged(may === true);
+  }
+
+  #denied(channel: Channel, reasonCode: number): void {
+    this.#core.metrics.connackAuthError.value++;
+    refuse(channel, reasonCode, this.#core.now()); // [MQTT-3.1.4-2]
   }
 
   // ---- one at a time per client id ----

@@ -13,17 +13,12 @@ import type { Message } from '#session/message.js';
 import { keep } from '#session/message.js';
 import type { DeferredAck, Subscription } from '#session/session.js';
 import { openAccess } from './access.js';
+import { AskedPublishes, type HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
 import { refuse } from './settling.js';
 
 /** What became of one of the broker's own messages. `matched`: it had a receiver somewhere. */
 export type PublishOutcome = { readonly kind: 'accepted'; readonly matched: boolean } | { readonly kind: 'failed'; readonly message: string };
-
-/** A PUBLISH that waits for an earlier, retained one of the same client and topic name. */
-interface HeldPublish {
-  readonly message: Message;
-  readonly ack: DeferredAck | undefined;
-}
 
 /** Per topic name. */
 type Held = Map<string, HeldPublish[]>;
@@ -36,9 +31,11 @@ export class Publisher {
   /** Publishers that are not read while the forwarder is congested. */
   readonly #throttled = new Set<Channel>();
   readonly #ports: Core['ports'];
+  readonly #asked: AskedPublishes;
 
   constructor(core: Core) {
     this.#core = core;
+    this.#asked = new AskedPublishes(core, (channel, held, allowed) => this.#judged(channel, held, allowed));
     this.#ports = core.ports;
     core.ports.forwarder.onMessage((message) => this.deliverLocally(message));
     core.ports.forwarder.onRelief(() => this.#relieve());
@@ -49,11 +46,19 @@ export class Publisher {
     const core = this.#core;
     const { qos } = message;
     this.#countReceived(qos);
-    if (core.access !== openAccess && !core.access.mayPublish(channel, message.topicName, qos, message.retain)) {
-      core.metrics.publishDenied.value++;
-      core.metrics.messagesDropped.value++;
-      if (qos > 0) channel.acknowledge(packet.packetId, qos === 1 ? 1 : 2, ReasonCode.notAuthorized); // section 4.3.2, [MQTT-3.3.5-2] of 3.1.1
-      return;
+    if (core.access !== openAccess) {
+      const may = this.#asked.waits(channel) ? undefined : core.access.mayPublish(channel, message.topicName, qos, message.retain, now);
+      if (may === undefined) {
+        keep(message);
+        this.#asked.add(channel, { message, ack: qos === 0 ? undefined : channel.defer(packet.packetId, qos) });
+        return;
+      }
+      if (!may) {
+        this.#countDenied();
+        if (core.access.denyAction === 'disconnect') channel.disconnect(ReasonCode.notAuthorized, now);
+        else if (qos > 0) channel.acknowledge(packet.packetId, qos === 1 ? 1 : 2, ReasonCode.notAuthorized); // section 4.3.2, [MQTT-3.3.5-2] of 3.1.1
+        return;
+      }
     }
     if (this.#held.size > 0 && this.#hold(channel, message, packet)) return;
     if (message.retain) {
@@ -112,6 +117,25 @@ export class Publisher {
   /** The connection is gone: nobody has to wait for its turn to be read. What it published goes on. */
   closed(channel: Channel): void {
     if (this.#throttled.size > 0) this.#throttled.delete(channel);
+  }
+
+  /** The verdict on a PUBLISH that had to wait for it. */
+  #judged(channel: Channel, held: HeldPublish, allowed: boolean): void {
+    const { message, ack } = held;
+    if (!allowed) {
+      this.#countDenied();
+      if (ack !== undefined) settle(ack, ReasonCode.notAuthorized);
+      return;
+    }
+    this.#stamp(message);
+    const waiting = this.#held.get(channel)?.get(message.topicName);
+    if (waiting === undefined) this.#goOn(channel, held);
+    else this.#line(channel, waiting, held);
+  }
+
+  #countDenied(): void {
+    this.#core.metrics.publishDenied.value++;
+    this.#core.metrics.messagesDropped.value++;
   }
 
   #stamp(message: Message): void {
@@ -220,11 +244,31 @@ export class Publisher {
     if (waiting === undefined) return false;
     this.#stamp(message);
     keep(message);
-    waiting.push({ message, ack: message.qos === 0 ? undefined : channel.defer(packet.packetId, message.qos) });
+    this.#line(channel, waiting, { message, ack: message.qos === 0 ? undefined : channel.defer(packet.packetId, message.qos) });
+    return true;
+  }
+
+  #line(channel: Channel, waiting: HeldPublish[], held: HeldPublish): void {
+    waiting.push(held);
     const count = (this.#heldCounts.get(channel) ?? 0) + 1;
     this.#heldCounts.set(channel, count);
     if (count === this.#core.options.heldPublishesPause) channel.pauseReading();
-    return true;
+  }
+
+  /** Stores and routes a message that waited. True: those behind it of the same topic name wait on. */
+  #goOn(channel: Channel, { message, ack }: HeldPublish): boolean {
+    if (message.retain && ack !== undefined) {
+      this.#storeThenRoute(channel, message, ack);
+      return true;
+    }
+    if (message.retain) {
+      this.#ports.retained.store(message, ignore);
+      this.#core.metrics.retainedStored.value++;
+    }
+    this.#route(message, this.#core.now(), (matched) => {
+      if (ack !== undefined) settle(ack, matched ? 0 : ReasonCode.noMatchingSubscribers);
+    });
+    return false;
   }
 
   /** The retained message of this topic name is through: those behind it follow, up to the next retained one. */
@@ -234,18 +278,7 @@ export class Publisher {
     if (held === undefined || waiting === undefined) return;
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       this.#unhold(channel);
-      const { message, ack } = next;
-      if (message.retain && ack !== undefined) {
-        this.#storeThenRoute(channel, message, ack);
-        return;
-      }
-      if (message.retain) {
-        this.#ports.retained.store(message, ignore);
-        this.#core.metrics.retainedStored.value++;
-      }
-      this.#route(message, this.#core.now(), (matched) => {
-        if (ack !== undefined) settle(ack, matched ? 0 : ReasonCode.noMatchingSubscribers);
-      });
+      if (this.#goOn(channel, next)) return;
     }
     held.delete(topicName);
     if (held.size === 0) this.#held.delete(channel);

@@ -5,7 +5,7 @@ import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel, SubscribeRequest } from '#session/channel.js';
 import type { Session } from '#session/session.js';
 import { Subscription } from '#session/session.js';
-import { openAccess } from './access.js';
+import { askAccess, openAccess } from './access.js';
 import { CatchUp } from './catch-up.js';
 import type { Core } from './core.js';
 import type { RouteOutcome } from './ports.js';
@@ -36,10 +36,34 @@ export class Subscriber {
     const job: Job = { channel, session, packetId, requests, open: 1, retained: [] };
     this.#core.metrics.clientSubscribe.value += requests.length;
     for (const request of requests) {
-      if (request.reasonCode < 0x80 && !this.#mayUse(channel, request)) request.reasonCode = ReasonCode.notAuthorized;
-      if (request.reasonCode < 0x80) this.#begin(job, request);
+      if (channel.session !== session) break; // closed for what it wanted
+      if (request.reasonCode >= 0x80) continue;
+      const may = this.#mayUse(channel, request);
+      if (may === undefined) this.#ask(job, request);
+      else this.#judged(job, request, may);
     }
     this.#answered(job);
+  }
+
+  /** Somebody else has to say whether the client may; it is not read meanwhile. */
+  #ask(job: Job, request: SubscribeRequest): void {
+    const { channel, session } = job;
+    job.open++;
+    channel.pauseReading();
+    askAccess(this.#core.access, channel, 'subscribe', request.topicFilter, request.options.qos, false, (allowed) => {
+      channel.resumeReading();
+      if (channel.session === session) this.#judged(job, request, allowed);
+      this.#answered(job);
+    });
+  }
+
+  #judged(job: Job, request: SubscribeRequest, allowed: boolean): void {
+    if (allowed) {
+      this.#begin(job, request);
+      return;
+    }
+    request.reasonCode = ReasonCode.notAuthorized;
+    if (this.#core.access.denyAction === 'disconnect') job.channel.disconnect(ReasonCode.notAuthorized, this.#core.now());
   }
 
   unsubscribe(channel: Channel, session: Session, packetId: number, topicFilters: readonly string[]): void {
@@ -53,9 +77,9 @@ export class Subscriber {
     channel.unsuback(packetId, codes); // [MQTT-3.10.4-5] [MQTT-3.11.3-1]
   }
 
-  #mayUse(channel: Channel, request: SubscribeRequest): boolean {
+  #mayUse(channel: Channel, request: SubscribeRequest): boolean | undefined {
     const { access } = this.#core;
-    return access === openAccess || access.maySubscribe(channel, request.topicFilter, request.options.qos);
+    return access === openAccess || access.maySubscribe(channel, request.topicFilter, request.options.qos, this.#core.now());
   }
 
   #begin(job: Job, request: SubscribeRequest): void {

@@ -5,7 +5,7 @@ import type { Will } from '#mqtt/packet.js';
 import type { Message } from '#session/message.js';
 import { expiryTime, makeMessage, messageProperties } from '#session/message.js';
 import type { Session } from '#session/session.js';
-import type { AccessClient } from './access.js';
+import { type AccessClient, askAccess } from './access.js';
 import type { Core } from './core.js';
 import type { Publisher } from './publish.js';
 
@@ -57,10 +57,19 @@ export class Wills {
 
   #publish(will: Will, client: AccessClient, now: number): void {
     // Rights may have changed since CONNECT.
-    if (!this.#core.access.mayPublish(client, will.topicName, will.qos, will.retain)) {
+    const { access } = this.#core;
+    const may = access.mayPublish(client, will.topicName, will.qos, will.retain, now);
+    const judged = (allowed: boolean): void => this.#judged(will, client, allowed);
+    if (may === undefined) askAccess(access, client, 'publish', will.topicName, will.qos, will.retain, judged);
+    else judged(may);
+  }
+
+  #judged(will: Will, client: AccessClient, allowed: boolean): void {
+    if (!allowed) {
       this.#core.metrics.publishDenied.value++;
       return;
     }
+    const now = this.#core.now();
     this.#core.metrics.willsPublished.value++;
     this.#publisher.publishOwn(willMessage(will, client.clientId, now), now);
   }

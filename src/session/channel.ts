@@ -75,6 +75,8 @@ export class Channel implements SessionChannel, AckChannel {
   will: Will | undefined = undefined;
   /** Names by topic alias: of this connection only. [MQTT-3.3.2-7] */
   topicAliases: Map<number, string> | undefined = undefined;
+  /** What access control keeps with the connection. */
+  grant: unknown = undefined;
   /** Wall clock ms of CONNACK. */
   connectedAt = 0;
   #owed: Deque<DeferredAck> | undefined = undefined;

@@ -1,0 +1,128 @@
+// The broker's side of access control, over one broker in this process: verdicts that come later keep
+// the order of a client's messages, and what denial costs.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Access, AccessClient } from '#broker/access.js';
+import type { Subscription } from '#mqtt/packet.js';
+import { MqttBench } from '../mqtt/mqtt-bench.js';
+
+/** Topics that begin with `ask` have to be asked; the questions are answered by the test. */
+class Asking implements Access {
+  readonly questions: { readonly topic: string; readonly answer: (allowed: boolean) => void }[] = [];
+  readonly denyAction: 'ignore' | 'disconnect';
+  closedClients = 0;
+
+  constructor(denyAction: 'ignore' | 'disconnect' = 'ignore') {
+    this.denyAction = denyAction;
+  }
+
+  authenticate: Access['authenticate'] = (_request, answer) => answer(0);
+
+  mayPublish: Access['mayPublish'] = (_client, topicName) => (topicName.startsWith('ask') ? undefined : !topicName.startsWith('secret'));
+
+  maySubscribe: Access['maySubscribe'] = (_client, topicFilter) => (topicFilter.startsWith('ask') ? undefined : !topicFilter.startsWith('secret'));
+
+  whenKnown(_client: AccessClient, _action: string, topic: string, _qos: number, _retain: boolean, answer: (allowed: boolean) => void): void {
+    this.questions.push({ topic, answer });
+  }
+
+  closed(): void {
+    this.closedClients++;
+  }
+
+  answer(allowed: boolean): void {
+    const question = this.questions.shift();
+    assert.ok(question !== undefined, 'a question waits');
+    question.answer(allowed);
+  }
+}
+
+function wanted(topicFilter: string): Subscription {
+  return { topicFilter, qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 };
+}
+
+test('messages behind one that is being judged wait for it', () => {
+  const access = new Asking();
+  const bench = new MqttBench({ access });
+  const subscriber = bench.connect();
+  subscriber.subscribe('#');
+  const publisher = bench.connect();
+  publisher.publish('ask/1', '1', { qos: 1, packetId: 1 });
+  assert.equal(publisher.net.reading, false);
+  publisher.publish('plain', '2', { qos: 0 });
+  publisher.publish('ask/3', '3', { qos: 2, packetId: 3 });
+  publisher.publish('secret', '4', { qos: 1, packetId: 4 });
+  publisher.publish('plain', '5', { qos: 1, packetId: 5 });
+  bench.settle();
+  assert.deepEqual(publisher.seen(), []);
+  assert.equal(access.questions.length, 1);
+  access.answer(true);
+  bench.settle();
+  assert.equal(access.questions[0]?.topic, 'ask/3');
+  access.answer(false);
+  bench.settle();
+  assert.deepEqual(publisher.seen(), ['puback', 'pubrec 0x87', 'puback 0x87', 'puback']);
+  assert.equal(publisher.net.reading, true);
+  const topics = subscriber.take().flatMap((p) => (p.type === 'publish' ? [p.topicName] : []));
+  assert.deepEqual(topics, ['ask/1', 'plain', 'plain']);
+});
+
+test('a subscription that is being judged', () => {
+  const access = new Asking();
+  const bench = new MqttBench({ access });
+  const client = bench.connect();
+  client.send({ type: 'subscribe', packetId: 9, subscriptions: ['ask/a', 'plain', 'secret', 'ask/b'].map(wanted) });
+  bench.settle();
+  assert.deepEqual(client.seen(), []);
+  access.answer(true);
+  access.answer(false);
+  bench.settle();
+  const suback = client.take().find((p) => p.type === 'suback');
+  assert.deepEqual(suback?.type === 'suback' ? suback.reasonCodes : [], [1, 1, 0x87, 0x87]);
+  assert.equal(client.net.reading, true);
+});
+
+test('a will that has to be judged: before CONNACK, and when it is due', () => {
+  const access = new Asking();
+  const bench = new MqttBench({ access });
+  const watcher = bench.connect();
+  watcher.subscribe('#');
+  const client = bench.connect({ will: { topicName: 'ask/will', payload: new Uint8Array(0), qos: 0, retain: false } });
+  const answered = (): number | undefined => client.connack?.reasonCode;
+  assert.equal(answered(), undefined);
+  access.answer(true);
+  bench.settle();
+  assert.equal(answered(), 0);
+  client.net.destroy();
+  bench.settle();
+  access.answer(true);
+  bench.settle();
+  assert.ok(watcher.take().some((p) => p.type === 'publish' && p.topicName === 'ask/will'));
+});
+
+test('deny_action = disconnect closes the connection', () => {
+  const bench = new MqttBench({ access: new Asking('disconnect') });
+  const publisher = bench.connect();
+  publisher.publish('secret', 'x', { qos: 1 });
+  bench.settle();
+  assert.deepEqual(publisher.seen(), ['disconnect 0x87']);
+  assert.ok(publisher.net.closed);
+  const subscriber = bench.connect();
+  subscriber.send({ type: 'subscribe', packetId: 1, subscriptions: ['secret', 'plain'].map(wanted) });
+  bench.settle();
+  assert.ok(subscriber.net.closed);
+  assert.equal(bench.broker.stats().subscriptions, 0);
+});
+
+test('a client that is gone before its verdict', () => {
+  const access = new Asking('disconnect');
+  const bench = new MqttBench({ access });
+  const publisher = bench.connect();
+  publisher.publish('ask', 'x', { qos: 1 });
+  publisher.net.destroy();
+  bench.settle();
+  assert.equal(access.closedClients, 1);
+  access.answer(true);
+  bench.settle();
+  assert.equal(bench.broker.stats().connections, 0);
+});
