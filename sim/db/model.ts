@@ -3,9 +3,9 @@
 // that nodes show is compared with it.
 //
 // Looks only: nothing here touches a node.
-import { byteString } from '#base/bytes.js';
 import { crc32c } from '#base/crc32c.js';
 import { type EntryOp, type EntryTransaction, readEntry } from '#db/entry-codec.js';
+import { keyString } from '../world/key-string.js';
 
 export interface ModelRow {
   readonly tableId: number;
@@ -36,7 +36,7 @@ export function rowHash(tableId: number, key: Uint8Array, owner: number, value: 
 }
 
 export function cellName(tableId: number, key: Uint8Array): string {
-  return String.fromCharCode(tableId) + byteString(key);
+  return String.fromCharCode(tableId) + keyString(key);
 }
 
 export class ShardModel {

@@ -72,7 +72,7 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     cores,
     replicants: prng.pick([0, 1, 2, 2, 3]),
     clients: prng.range(2, 8),
-    thinkMs: prng.pick([30, 100, 300]),
+    thinkMs: prng.pick([100, 300, 1_000]),
     deadlineMs: prng.pick([1_000, 5_000, 5_000]),
     untils: prng.pick<readonly Until[]>([['committed'], ['committed', 'applied', 'effective'], ['effective']]),
     bounds: makeBounds(prng),
@@ -139,8 +139,8 @@ function makeTimings(prng: Prng): RaftTimings {
 function makeFaults(prng: Prng): FaultPlan {
   const sometimes = (...means: number[]): number | undefined => (prng.chance(0.45) ? prng.pick(means) : undefined);
   return {
-    killMs: sometimes(800, 3_000),
-    powerMs: sometimes(2_000, 5_000),
+    killMs: sometimes(1_500, 5_000),
+    powerMs: sometimes(3_000, 8_000),
     leaderShare: prng.pick([0, 0.5, 1]),
     downMs: prng.pick<readonly [number, number]>([
       [1, 60],
@@ -150,15 +150,15 @@ function makeFaults(prng: Prng): FaultPlan {
     allDownMs: prng.chance(0.2) ? 10_000 : undefined,
     stopMs: prng.chance(0.25) ? 4_000 : undefined,
     wipeMs: prng.chance(0.3) ? 6_000 : undefined,
-    partitionMs: sometimes(1_500, 5_000),
+    partitionMs: sometimes(2_500, 8_000),
     oneWayShare: prng.pick([0, 0.5, 1]),
     partitionLengthMs: prng.pick<readonly [number, number]>([
       [50, 1_000],
       [500, 8_000],
     ]),
-    resetMs: sometimes(400, 3_000),
+    resetMs: sometimes(1_000, 5_000),
     slowLinkMs: sometimes(3_000),
-    pauseMs: sometimes(1_500, 5_000),
+    pauseMs: sometimes(2_500, 8_000),
     pauseLengthMs: prng.pick<readonly [number, number]>([
       [8, 300],
       [300, 6_000],

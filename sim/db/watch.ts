@@ -20,7 +20,7 @@ interface Due {
   readonly why: string;
 }
 
-const fullCompareEvery = 32;
+const fullCompareEvery = 128;
 const nextStates: Readonly<Record<string, readonly string[]>> = {
   disconnected: ['bootstrap', 'local_replay'],
   bootstrap: ['local_replay', 'disconnected'],
@@ -215,12 +215,12 @@ export class Watch {
   }
 
   /** A write was reported effective: everybody who was in service, and undisturbed since, reads it. */
-  effective(c: ClusterWorld, shard: string, before: ReadonlyMap<RunningNode, number>, index: number, what: string): void {
+  effective(c: ClusterWorld, shard: string, before: ReadonlyMap<RunningNode, number>, index: number, what: () => string): void {
     const now = this.inService(c, shard, 0);
     for (const [n, mark] of before) {
       const mirror = this.mirror(n, shard);
       if (now.get(n) !== mark || mirror === undefined) continue;
-      if (mirror.index < index) this.violation(`${what} was reported effective at ${index}, but ${n.name} has seen only ${mirror.index}`);
+      if (mirror.index < index) this.violation(`${what()} was reported effective at ${index}, but ${n.name} has seen only ${mirror.index}`);
     }
   }
 

@@ -184,7 +184,7 @@ export class Workload {
       world.trace(result.index);
       if (failure === undefined) this.acknowledged++;
       else this.failed++;
-      if (failure === undefined && before !== undefined) this.#watch.effective(this.#c, shard, before, result.index, describe(record));
+      if (failure === undefined && before !== undefined) this.#watch.effective(this.#c, shard, before, result.index, () => describe(record));
       if (failure === undefined && until === 'applied' && db.appliedIndex(shard) < result.index)
         this.#violation(`${describe(record)} was reported applied at ${result.index}; the tables are at ${db.appliedIndex(shard)}`);
       next();

@@ -9,8 +9,11 @@
 // Code that uses promises needs `usesPromises: true` and the `run*Async` methods, which let all
 // microtasks (and nothing else) run after each event; without the flag they yield only now and then.
 import { assert } from '#base/assert.js';
-import { Heap } from '#base/heap.js';
 import { Prng } from '#base/prng.js';
+import { EventHeap } from './event-heap.js';
+
+/** A process that never stops putting things off would hang a real node too. */
+const turnRoundsMax = 100_000;
 
 /** Kinds of events, as they enter the trace hash. */
 export const eventKinds = { world: 0, timer: 1, turn: 2, data: 3, connect: 4, close: 5, disk: 6, tables: 7 } as const;
@@ -22,6 +25,8 @@ export class Scope {
   dead = false;
   paused = false;
   readonly held: Event[] = [];
+  /** What the process asked to be done at the end of its turn. */
+  turnTasks: (() => void)[] = [];
 
   constructor(node: number) {
     this.node = node;
@@ -75,7 +80,7 @@ export class World {
   current: Scope | undefined;
   /** What a failure report adds after the error: set by whoever knows the nodes. */
   readonly reporters: (() => string)[] = [];
-  readonly #heap = new Heap<Event>((a, b) => a.time < b.time || (a.time === b.time && a.seq < b.seq));
+  readonly #heap: EventHeap<Event> = new EventHeap<Event>();
   readonly #yieldEvery: number;
   readonly #eventsMax: number;
   #seq = 0;
@@ -108,6 +113,27 @@ export class World {
   /** Runs `fn` in `delay` ms. */
   after(delay: number, fn: () => void, scope?: Scope, kind: EventKind = eventKinds.world): Scheduled {
     return this.at(this.now + delay, fn, scope, kind);
+  }
+
+  /**
+   * From an event of the world: runs `fn` in the process `scope` now. Where that cannot be (the process
+   * stands still, or an event of a process calls) it becomes an event of its own at this time.
+   */
+  enter(scope: Scope, fn: () => void, kind: EventKind): void {
+    if (scope.dead) return;
+    if (scope.paused || this.current !== undefined || !this.#running || this.usesPromises) {
+      this.after(0, fn, scope, kind);
+      return;
+    }
+    this.#count(kind, scope);
+    this.#inScope(scope, fn);
+  }
+
+  /** Runs `fn` after the process's event that runs now; called from outside of one, in an event of its own. */
+  endOfTurn(scope: Scope, fn: () => void): void {
+    scope.turnTasks.push(fn);
+    if (this.current === scope && !this.usesPromises) return;
+    if (scope.turnTasks.length === 1) this.after(0, () => this.#turnTasks(scope), scope, eventKinds.turn);
   }
 
   /** SIGSTOP: the scope's events are kept until `resume`. */
@@ -149,15 +175,22 @@ export class World {
     this.runTo(this.now + ms);
   }
 
-  /** Runs until `done()` holds (looked at after each event), for `limitMs` at most. False when it never did. */
-  runUntil(done: () => boolean, limitMs: number): boolean {
+  /**
+   * Runs until `done()` holds, for `limitMs` at most. False when it never did. It is looked at after each
+   * event, or, with `everyMs`, once in so much simulated time: then a condition may cost something.
+   */
+  runUntil(done: () => boolean, limitMs: number, everyMs: number = 0): boolean {
     const end = this.now + limitMs;
     let holds = done();
+    let next = this.now + everyMs;
     this.#guard(() => {
       while (!holds && this.#nextTime() <= end) {
-        if (this.#step()) holds = done();
+        if (!this.#step() || this.now < next) continue;
+        next = this.now + everyMs;
+        holds = done();
       }
     });
+    if (!holds && everyMs > 0) holds = done();
     if (!holds && end > this.now) this.now = end;
     return holds;
   }
@@ -224,15 +257,39 @@ export class World {
       scope.held.push(event);
       return false;
     }
+    event.fn = undefined;
+    this.#count(event.kind, scope);
+    if (scope === undefined) fn();
+    else this.#inScope(scope, fn);
+    return true;
+  }
+
+  #count(kind: EventKind, scope: Scope | undefined): void {
     assert(++this.events <= this.#eventsMax, 'the run has more events than it may');
     const micros = this.now * 1_000;
     this.trace(micros % 0x100000000);
-    this.trace((event.kind << 16) | (scope?.node ?? 0));
+    this.trace((kind << 16) | (scope?.node ?? 0));
+  }
+
+  /** One turn of a process: what it was woken for, and what it put off to the end of its turn. */
+  #inScope(scope: Scope, fn: () => void): void {
     this.current = scope;
-    event.fn = undefined;
     fn();
+    // Tasks may ask for another end of turn. (With promises, the continuations come first: see endOfTurn.)
+    for (let round = 0; scope.turnTasks.length > 0 && !this.usesPromises; round++) {
+      assert(round < turnRoundsMax, 'a turn ends');
+      this.#turnTasks(scope);
+    }
     this.current = undefined;
-    return true;
+  }
+
+  #turnTasks(scope: Scope): void {
+    const due = scope.turnTasks;
+    scope.turnTasks = [];
+    for (const task of due) {
+      if (scope.dead) return;
+      task();
+    }
   }
 
   #guard(body: () => void): void {

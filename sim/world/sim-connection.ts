@@ -37,8 +37,10 @@ export interface Fabric {
   readonly checkOwnership: boolean;
   readonly stalledPipes: Set<SimPipe>;
   bytesDelivered: number;
-  isCut(from: string, to: string): boolean;
-  arrivalTime(from: string, to: string, size: number): number;
+  /** A number for a node's name: what happens per segment compares numbers. */
+  idOf(nodeName: string): number;
+  isCut(from: number, to: number): boolean;
+  arrivalTime(from: number, to: number, size: number): number;
   /** A reset packet: lost when the way is cut. */
   sendReset(from: SimConnection, to: SimConnection): void;
   resetBoth(end: SimConnection): void;
@@ -67,6 +69,10 @@ export class SimPipe {
   #arrival: Scheduled | undefined;
   #stallTimer: Scheduled | undefined;
   stalled = false;
+  readonly #onArrival = (): void => {
+    this.#arrival = undefined;
+    this.arrive();
+  };
 
   /** `notBefore`: when the receiver hears of the connection. */
   constructor(net: Fabric, from: SimConnection, to: SimConnection, notBefore: number) {
@@ -82,13 +88,13 @@ export class SimPipe {
     for (let next = this.pending.peek(); next !== undefined && this.#windowUsed < windowBytes; next = this.pending.peek()) {
       if (net.checkOwnership && next.at === 0) assert(crc32c(next.bytes) === next.crc, 'bytes were changed after they were handed to a connection');
       const size = Math.min(next.bytes.length - next.at, windowBytes - this.#windowUsed);
-      const piece = next.bytes.subarray(next.at, next.at + size);
+      const piece = size === next.bytes.length ? next.bytes : next.bytes.subarray(next.at, next.at + size);
       next.at += size;
       if (next.at === next.bytes.length) this.pending.shift();
       this.pendingBytes -= size;
       this.#windowUsed += size;
       const cut = size > 1 && net.prng.chance(net.faults.splitChance) ? 1 + net.prng.int(size - 1) : size;
-      this.#depart(piece.subarray(0, cut));
+      this.#depart(cut === size ? piece : piece.subarray(0, cut));
       if (cut < size) this.#depart(piece.subarray(cut));
     }
     if (this.from.ending && this.pending.length === 0 && !this.#finQueued) {
@@ -103,7 +109,7 @@ export class SimPipe {
   }
 
   #arriveAt(size: number): number {
-    const at = this.net.arrivalTime(this.from.nodeName, this.to.nodeName, size);
+    const at = this.net.arrivalTime(this.from.nodeId, this.to.nodeId, size);
     this.#lastArrival = Math.max(this.#lastArrival, at);
     return this.#lastArrival;
   }
@@ -117,22 +123,14 @@ export class SimPipe {
     const head = this.#flight.peek();
     if (head === undefined || this.stalled || this.#arrival !== undefined) return;
     // The receiving process's scope: a paused process reads nothing, and its buffers fill.
-    this.#arrival = this.net.world.at(
-      head.arriveAt,
-      () => {
-        this.#arrival = undefined;
-        this.arrive();
-      },
-      this.to.closed ? undefined : this.to.scope,
-      eventKinds.data,
-    );
+    this.#arrival = this.net.world.at(head.arriveAt, this.#onArrival, this.to.closed ? undefined : this.to.scope, eventKinds.data);
   }
 
   /** Hands over what has arrived; called when the head is due, after a heal and when the receiver resumes. */
   arrive(): void {
     const { net, to } = this;
     if (this.#flight.length === 0 || this.#arrival !== undefined) return;
-    if (net.isCut(this.from.nodeName, to.nodeName)) {
+    if (net.isCut(this.from.nodeId, to.nodeId)) {
       this.#stall();
       return;
     }
@@ -161,9 +159,12 @@ export class SimPipe {
     if (!to.paused) this.#schedule();
   }
 
-  /** Segments that lie behind the first and are due too may come as one chunk; a Buffer, as from a real socket. */
+  /** Segments that lie behind the first and are due too may come as one chunk; where ownership is checked a Buffer, as from a real socket. */
   #merged(head: Segment & { readonly kind: 'data' }): Uint8Array {
     const { net } = this;
+    const behind = this.#flight.peek();
+    // The usual case. Whoever wrote the bytes gave them away, so the receiver may have them as they are.
+    if (!net.checkOwnership && (behind?.kind !== 'data' || behind.arriveAt > net.world.now)) return head.bytes;
     const parts: Uint8Array[] = [];
     let segment: (Segment & { readonly kind: 'data' }) | undefined = head;
     while (segment !== undefined) {
@@ -179,7 +180,7 @@ export class SimPipe {
 
   #deliver(chunk: Uint8Array): void {
     const { net } = this;
-    if (net.isCut(this.to.nodeName, this.from.nodeName)) {
+    if (net.isCut(this.to.nodeId, this.from.nodeId)) {
       this.#unacknowledged += chunk.length;
       this.#armStallTimer();
       net.stalledPipes.add(this);
@@ -214,9 +215,9 @@ export class SimPipe {
   /** The way is open again: what was held is sent once more. */
   healed(): void {
     const { net } = this;
-    if (net.isCut(this.from.nodeName, this.to.nodeName)) return;
+    if (net.isCut(this.from.nodeId, this.to.nodeId)) return;
     // Still one-way: bytes may pass, acknowledgements not.
-    if (!net.isCut(this.to.nodeName, this.from.nodeName)) {
+    if (!net.isCut(this.to.nodeId, this.from.nodeId)) {
       net.stalledPipes.delete(this);
       this.#stallTimer?.cancel();
       this.#stallTimer = undefined;
@@ -260,6 +261,7 @@ export class SimPipe {
 export class SimConnection implements Connection {
   readonly remote: NetAddress;
   readonly nodeName: string;
+  readonly nodeId: number;
   readonly scope: Scope;
   handler: ConnectionHandler | undefined;
   out: SimPipe | undefined;
@@ -276,6 +278,7 @@ export class SimConnection implements Connection {
   constructor(net: Fabric, nodeName: string, scope: Scope, remote: NetAddress) {
     this.#net = net;
     this.nodeName = nodeName;
+    this.nodeId = net.idOf(nodeName);
     this.scope = scope;
     this.remote = remote;
   }

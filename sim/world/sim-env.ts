@@ -9,14 +9,13 @@
 //   world.runFor(1_000);
 //   node.crash();            // power cut; crash({ kind: 'kill' }) is kill -9
 //   startSomething(node.restart());
-import { createHash, createHmac } from 'node:crypto';
 import { assert } from '#base/assert.js';
 import type { Prng } from '#base/prng.js';
 import type { Clock } from '#env/clock.js';
 import type { Env } from '#env/env.js';
-import type { Hash } from '#env/hash.js';
 import { eventKinds, Scope, type World } from './scheduler.js';
 import { SimDisk } from './sim-files.js';
+import { simHash } from './sim-hash.js';
 import type { SimNet } from './sim-net.js';
 import { LogRing, SimMetrics } from './sim-observe.js';
 import { SimTables } from './sim-tables.js';
@@ -156,7 +155,7 @@ export class SimNode {
       files: this.disk.filesFor(scope),
       tables: this.tables.tablesFor(scope),
       net: this.net.netFor(this.name, this.host, scope),
-      hash: realHash,
+      hash: simHash,
       log: this.logs.logger(),
       metrics: this.metrics,
     };
@@ -165,15 +164,6 @@ export class SimNode {
   #envClock(scope: Scope, late: Prng): Clock {
     const { world } = this;
     const clock = this.#clock;
-    let tasks: (() => void)[] = [];
-    const endTurn = (): void => {
-      const due = tasks;
-      tasks = [];
-      for (const task of due) {
-        if (scope.dead) return;
-        task();
-      }
-    };
     return {
       now: () => clock.now(),
       wallNow: () => clock.wallNow(),
@@ -181,10 +171,7 @@ export class SimNode {
         assert(Number.isFinite(delayMs), 'a timer has a finite delay');
         return world.after(Math.max(0, delayMs) / clock.rate + late.next() * this.#timerLateMs, fn, scope, eventKinds.timer);
       },
-      endOfTurn: (fn) => {
-        tasks.push(fn);
-        if (tasks.length === 1) world.after(0, endTurn, scope, eventKinds.turn);
-      },
+      endOfTurn: (fn) => world.endOfTurn(scope, fn),
     };
   }
 }
@@ -227,11 +214,6 @@ class NodeClock {
     this.#base = start;
   }
 }
-
-const realHash: Hash = {
-  hmacSha256: (key, data) => new Uint8Array(createHmac('sha256', key).update(data).digest()),
-  sha256: (data) => new Uint8Array(createHash('sha256').update(data).digest()),
-};
 
 /** A node whose first process runs already. `name` as in the cluster: `core1@host`. */
 export function createSimNode(world: World, net: SimNet, name: string, options: SimNodeOptions = {}): SimNode {

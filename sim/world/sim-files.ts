@@ -329,7 +329,7 @@ export class SimDisk {
         const code = this.faults.failWith ?? (this.prng.chance(this.faults.syncErrorChance) ? 'EIO' : undefined);
         const error = code === undefined ? undefined : new FilesError(code, path, `${code} (injected)`);
         finish(error);
-        this.world.after(0, () => done(error), scope, eventKinds.disk);
+        this.world.enter(scope, () => done(error), eventKinds.disk);
       },
       undefined,
       eventKinds.disk,

@@ -27,6 +27,8 @@ interface Listener {
 
 const synRetryMs = 1_000;
 const firstFreePort = 40_000;
+/** Clients are nodes here too. */
+const nodesMax = 1_000_000;
 
 export class SimNet implements Fabric {
   readonly world: World;
@@ -38,9 +40,10 @@ export class SimNet implements Fabric {
   checkOwnership = true;
   bytesDelivered = 0;
   readonly stalledPipes: Set<SimPipe> = new Set();
-  readonly #ways = new Map<string, WayOptions>();
-  readonly #busyUntil = new Map<string, number>();
-  readonly #cuts = new Set<string>();
+  readonly #ids = new Map<string, number>();
+  readonly #ways = new Map<number, WayOptions>();
+  readonly #busyUntil = new Map<number, number>();
+  readonly #cuts = new Set<number>();
   /** `host:port` → who listens. */
   readonly #listeners = new Map<string, Listener>();
   /** `host:port` → node that listened there last: a cut to it makes a dial time out instead of being refused. */
@@ -48,7 +51,7 @@ export class SimNet implements Fabric {
   /** host → node, for ports where nobody ever listened. */
   readonly #hosts = new Map<string, string>();
   /** Nodes whose host has no power: dials to them get no answer. */
-  readonly #dark = new Set<string>();
+  readonly #dark = new Set<number>();
   readonly #open = new Map<Scope, Set<SimConnection>>();
   #nextPort = firstFreePort;
 
@@ -65,12 +68,12 @@ export class SimNet implements Fabric {
 
   /** Delay and bandwidth between two nodes, both ways. */
   setWay(a: string, b: string, way: Partial<WayOptions>): void {
-    for (const key of [pairKey(a, b), pairKey(b, a)]) this.#ways.set(key, { ...(this.#ways.get(key) ?? this.way), ...way });
+    for (const key of [this.#pair(a, b), this.#pair(b, a)]) this.#ways.set(key, { ...(this.#ways.get(key) ?? this.way), ...way });
   }
 
   /** Nothing passes from `from` to `to`; the other direction is as it was. */
   cutOneWay(from: string, to: string): void {
-    this.#cuts.add(pairKey(from, to));
+    this.#cuts.add(this.#pair(from, to));
   }
 
   cut(a: string, b: string): void {
@@ -84,8 +87,8 @@ export class SimNet implements Fabric {
   }
 
   heal(a: string, b: string): void {
-    this.#cuts.delete(pairKey(a, b));
-    this.#cuts.delete(pairKey(b, a));
+    this.#cuts.delete(this.#pair(a, b));
+    this.#cuts.delete(this.#pair(b, a));
     for (const pipe of [...this.stalledPipes]) pipe.healed();
   }
 
@@ -94,7 +97,7 @@ export class SimNet implements Fabric {
     for (const pipe of [...this.stalledPipes]) pipe.healed();
   }
 
-  isCut(from: string, to: string): boolean {
+  isCut(from: number, to: number): boolean {
     if (this.#dark.size > 0 && (this.#dark.has(from) || this.#dark.has(to))) return true;
     return this.#cuts.size > 0 && this.#cuts.has(pairKey(from, to));
   }
@@ -122,7 +125,7 @@ export class SimNet implements Fabric {
   /** The process is gone. `silent`: its host too, and nobody is told. */
   processDied(nodeName: string, scope: Scope, silent: boolean): void {
     for (const [key, listener] of [...this.#listeners]) if (listener.scope === scope) this.#listeners.delete(key);
-    if (silent) this.#dark.add(nodeName);
+    if (silent) this.#dark.add(this.idOf(nodeName));
     for (const end of [...(this.#open.get(scope) ?? [])]) {
       if (silent) end.vanish();
       else end.killed();
@@ -132,7 +135,7 @@ export class SimNet implements Fabric {
 
   /** The host has power again (its process need not run yet). */
   hostIsBack(nodeName: string): void {
-    if (!this.#dark.delete(nodeName)) return;
+    if (!this.#dark.delete(this.idOf(nodeName))) return;
     for (const pipe of [...this.stalledPipes]) pipe.healed();
   }
 
@@ -147,6 +150,7 @@ export class SimNet implements Fabric {
   ): void {
     const host = isOwn(to.host) ? ownHost : to.host;
     const key = `${host}:${to.port}`;
+    const node = this.idOf(nodeName);
     const deadline = this.world.now + options.timeoutMs;
     const fail = (at: number, code: string): void => {
       this.world.at(at, () => failed(new NetError(code, `connect to ${key}: ${code}`)), scope, eventKinds.connect);
@@ -157,20 +161,20 @@ export class SimNet implements Fabric {
       return;
     }
     const attempt = (): void => {
-      const target = owner() as string;
-      const arrival = this.arrivalTime(nodeName, target, 0);
+      const target = this.idOf(owner() as string);
+      const arrival = this.arrivalTime(node, target, 0);
       if (arrival >= deadline) {
         fail(deadline, 'ETIMEDOUT');
         return;
       }
       this.world.at(arrival, () => {
         if (scope.dead) return;
-        if (this.isCut(nodeName, target) || this.isCut(target, nodeName)) {
+        if (this.isCut(node, target) || this.isCut(target, node)) {
           if (this.world.now + synRetryMs >= deadline) fail(deadline, 'ETIMEDOUT');
           else this.world.after(synRetryMs, attempt);
           return;
         }
-        const back = this.arrivalTime(target, nodeName, 0);
+        const back = this.arrivalTime(target, node, 0);
         const listener = this.#listeners.get(key);
         if (listener === undefined) fail(back, 'ECONNREFUSED');
         else if (back > deadline) fail(deadline, 'ETIMEDOUT');
@@ -236,7 +240,21 @@ export class SimNet implements Fabric {
 
   // What connections use.
 
-  arrivalTime(from: string, to: string, size: number): number {
+  idOf(nodeName: string): number {
+    let id = this.#ids.get(nodeName);
+    if (id === undefined) {
+      id = this.#ids.size;
+      assert(id < nodesMax, 'the nodes have numbers');
+      this.#ids.set(nodeName, id);
+    }
+    return id;
+  }
+
+  #pair(from: string, to: string): number {
+    return pairKey(this.idOf(from), this.idOf(to));
+  }
+
+  arrivalTime(from: number, to: number, size: number): number {
     if (this.#ways.size === 0 && this.way.bytesPerMs === 0) return this.world.now + this.way.delayMs + this.prng.next() * this.way.jitterMs;
     const key = pairKey(from, to);
     const way = this.#ways.get(key) ?? this.way;
@@ -250,9 +268,9 @@ export class SimNet implements Fabric {
 
   /** A reset packet: lost when the way is cut. */
   sendReset(from: SimConnection, to: SimConnection): void {
-    if (this.isCut(from.nodeName, to.nodeName)) return;
-    this.world.at(this.arrivalTime(from.nodeName, to.nodeName, 0), () => {
-      if (!this.isCut(from.nodeName, to.nodeName)) to.die(new NetError('ECONNRESET', 'reset by the peer'));
+    if (this.isCut(from.nodeId, to.nodeId)) return;
+    this.world.at(this.arrivalTime(from.nodeId, to.nodeId, 0), () => {
+      if (!this.isCut(from.nodeId, to.nodeId)) to.die(new NetError('ECONNRESET', 'reset by the peer'));
     });
   }
 
@@ -275,8 +293,8 @@ export class SimNet implements Fabric {
   }
 }
 
-function pairKey(from: string, to: string): string {
-  return `${from}\n${to}`;
+function pairKey(from: number, to: number): number {
+  return from * nodesMax + to;
 }
 
 function isOwn(host: string): boolean {

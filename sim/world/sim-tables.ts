@@ -5,11 +5,12 @@
 // It is strict where the real store is dangerous: views that are used after they ended read 0xDD
 // (`poisonViews`), and bytes of a batch that change before `committed` stop the run. Views are Buffers, as in the real world: their `slice` does not copy.
 import { assert } from '#base/assert.js';
-import { byteString, copyBytes } from '#base/bytes.js';
+import { copyBytes } from '#base/bytes.js';
 import { crc32c } from '#base/crc32c.js';
 import { Deque } from '#base/deque.js';
 import type { Prng } from '#base/prng.js';
 import { type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
+import { keyString } from './key-string.js';
 import { eventKinds, type Scope, type World } from './scheduler.js';
 import type { SimDisk } from './sim-files.js';
 import { SortedRows } from './sorted-rows.js';
@@ -29,7 +30,14 @@ export interface TablesFaults {
 }
 
 /** What a batch replaced, in its order. */
-type Undo = readonly { readonly key: string; readonly old: Uint8Array | undefined }[];
+interface Undo {
+  readonly rows: readonly { readonly key: string; readonly old: Uint8Array | undefined }[];
+  /** When it (and with it everything before) is on disk; Infinity: not before something later is. */
+  flushedAt: number;
+}
+
+/** Undo records kept before those that are on disk are looked for. */
+const settleEvery = 64;
 
 /** One store on disk, whoever has it open. */
 class Disk {
@@ -37,6 +45,15 @@ class Disk {
   /** Undo records of commits that are not on disk yet, oldest first. */
   readonly unflushed = new Deque<Undo>();
   openedBy: Scope | undefined;
+
+  /** Forgets how to undo what is on disk by now. */
+  settle(now: number): void {
+    for (let i = this.unflushed.length - 1; i >= 0; i--) {
+      if ((this.unflushed.at(i) as Undo).flushedAt > now) continue;
+      for (let n = i; n >= 0; n--) this.unflushed.shift();
+      return;
+    }
+  }
 }
 
 export class SimTables {
@@ -67,17 +84,23 @@ export class SimTables {
   crash(): void {
     for (const store of this.#stores.values()) {
       store.openedBy = undefined;
+      store.settle(this.world.now);
       const undos: Undo[] = [];
       for (let u = store.unflushed.shift(); u !== undefined; u = store.unflushed.shift()) undos.push(u);
       for (const undo of undos.slice(this.prng.int(undos.length + 1)).reverse()) {
-        for (const { key, old } of undo.toReversed()) store.rows.set(key, old);
+        for (const { key, old } of undo.rows.toReversed()) store.rows.set(key, old);
       }
     }
   }
 
   /** Kill of the process alone. */
   killed(): void {
-    for (const store of this.#stores.values()) store.openedBy = undefined;
+    for (const store of this.#stores.values()) {
+      store.openedBy = undefined;
+      store.settle(this.world.now);
+      // Nobody waits for these any more; a flush of the next process covers them.
+      for (let i = 0; i < store.unflushed.length; i++) (store.unflushed.at(i) as Undo).flushedAt = Number.POSITIVE_INFINITY;
+    }
   }
 
   /** Turns a bit over in the value of a random row; false when there is none. */
@@ -142,7 +165,7 @@ class SimTableStore implements TableStore {
 
   get(key: Uint8Array): Uint8Array | undefined {
     this.#usable();
-    const value = this.#store.rows.get(byteString(key));
+    const value = this.#store.rows.get(keyString(key));
     return value === undefined ? undefined : this.#turnView(value);
   }
 
@@ -159,15 +182,15 @@ class SimTableStore implements TableStore {
       }
       return more;
     };
-    const last = end === undefined ? undefined : byteString(end);
-    if (options?.reverse === true) this.#store.rows.descend(byteString(start), last, each);
-    else this.#store.rows.ascend(byteString(start), last, each);
+    const last = end === undefined ? undefined : keyString(end);
+    if (options?.reverse === true) this.#store.rows.descend(keyString(start), last, each);
+    else this.#store.rows.ascend(keyString(start), last, each);
   }
 
   seek(key: Uint8Array): { readonly key: Uint8Array; readonly value: Uint8Array } | undefined {
     this.#usable();
     let found: { readonly key: Uint8Array; readonly value: Uint8Array } | undefined;
-    this.#store.rows.ascend(byteString(key), undefined, (k, value) => {
+    this.#store.rows.ascend(keyString(key), undefined, (k, value) => {
       const keyView = Buffer.from(k, 'latin1');
       if (this.#tables.poisonViews) this.#endWithTurn(keyView);
       found = { key: keyView, value: this.#turnView(value) };
@@ -189,8 +212,8 @@ class SimTableStore implements TableStore {
         if (checkOwnership) assert(batchCrc(batch) === crc, 'a batch was changed between write and its commit');
         const error = this.#commit(batch);
         this.#commitsPending--;
-        world.after(0, () => committed(error), this.#scope, eventKinds.tables);
         this.#closeWhenQuiet();
+        world.enter(this.#scope, () => committed(error), eventKinds.tables);
       },
       undefined,
       eventKinds.tables,
@@ -229,18 +252,20 @@ class SimTableStore implements TableStore {
       if (key.length === 0 || key.length > tableKeyBytesMax)
         return new TablesError(`a key has ${key.length} bytes, 1 to ${tableKeyBytesMax} are allowed`);
     }
-    const undo: { key: string; old: Uint8Array | undefined }[] = [];
+    const rows: { key: string; old: Uint8Array | undefined }[] = [];
     for (const { key, value } of batch) {
-      const k = byteString(key);
-      undo.push({ key: k, old: this.#store.rows.set(k, value === undefined ? undefined : copyBytes(value)) });
+      const k = keyString(key);
+      rows.push({ key: k, old: this.#store.rows.set(k, value === undefined ? undefined : copyBytes(value)) });
     }
-    this.#store.unflushed.push(undo);
-    this.#flush(undefined);
+    this.#flushQueueEnd = this.#due(this.#flushQueueEnd, faults.flushMs);
+    const fails = this.#prng.chance(faults.flushErrorChance);
+    this.#store.unflushed.push({ rows, flushedAt: fails ? Number.POSITIVE_INFINITY : this.#flushQueueEnd });
+    if (this.#store.unflushed.length >= settleEvery) this.#store.settle(this.#tables.world.now);
     return undefined;
   }
 
   /** Brings every commit so far to disk, in order. */
-  #flush(done: ((error: TablesError | undefined) => void) | undefined): void {
+  #flush(done: (error: TablesError | undefined) => void): void {
     const { world, faults } = this.#tables;
     const store = this.#store;
     const last = store.unflushed.at(store.unflushed.length - 1);
@@ -250,9 +275,10 @@ class SimTableStore implements TableStore {
       () => {
         if (this.#scope.dead) return;
         const failed = this.#prng.chance(faults.flushErrorChance);
-        if (!failed && last !== undefined && holds(store.unflushed, last)) while (store.unflushed.shift() !== last);
+        if (!failed && last !== undefined) last.flushedAt = Math.min(last.flushedAt, world.now);
+        store.settle(world.now);
         const error = failed ? new TablesError('flush failed (injected)') : undefined;
-        if (done !== undefined) world.after(0, () => done(error), this.#scope, eventKinds.tables);
+        world.enter(this.#scope, () => done(error), eventKinds.tables);
       },
       undefined,
       eventKinds.tables,
@@ -287,11 +313,6 @@ class SimTableStore implements TableStore {
     this.#views = [];
     for (const view of views) view.fill(0xdd);
   }
-}
-
-function holds<T>(queue: Deque<T>, item: T): boolean {
-  for (let i = 0; i < queue.length; i++) if (queue.at(i) === item) return true;
-  return false;
 }
 
 function batchCrc(batch: readonly TableWrite[]): number {

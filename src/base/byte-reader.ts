@@ -2,6 +2,10 @@
 // disk. A violation throws MalformedError, which the room that owns the input catches at its edge.
 import { utf8Decode } from './utf8.js';
 
+// A view of each reader's own bytes would cost more than most readers read: small arrays get memory outside of the heap for it.
+const scratchBytes = new Uint8Array(8);
+const scratch = new DataView(scratchBytes.buffer);
+
 /** The bytes are not what the format says. Caught where the input enters; never an assertion. */
 export class MalformedError extends Error {
   override readonly name = 'MalformedError';
@@ -11,13 +15,11 @@ export class ByteReader {
   readonly bytes: Uint8Array;
   at: number;
   readonly end: number;
-  #view: DataView;
 
   constructor(bytes: Uint8Array, start: number = 0, end: number = bytes.length) {
     this.bytes = bytes;
     this.at = start;
     this.end = end;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   get remaining(): number {
@@ -36,15 +38,20 @@ export class ByteReader {
   }
 
   u16(): number {
-    return this.#view.getUint16(this.#take(2), true);
+    const at = this.#take(2);
+    return (this.bytes[at] as number) | ((this.bytes[at + 1] as number) << 8);
   }
 
   u32(): number {
-    return this.#view.getUint32(this.#take(4), true);
+    const at = this.#take(4);
+    const b = this.bytes;
+    return ((b[at] as number) | ((b[at + 1] as number) << 8) | ((b[at + 2] as number) << 16) | ((b[at + 3] as number) << 24)) >>> 0;
   }
 
   f64(): number {
-    return this.#view.getFloat64(this.#take(8), true);
+    const at = this.#take(8);
+    for (let i = 0; i < 8; i++) scratchBytes[i] = this.bytes[at + i] as number;
+    return scratch.getFloat64(0, true);
   }
 
   varint(): number {

@@ -3,14 +3,15 @@
 import { assert } from './assert.js';
 import { utf8Length, utf8Write } from './utf8.js';
 
+const scratchBytes = new Uint8Array(8);
+const scratch = new DataView(scratchBytes.buffer);
+
 export class ByteWriter {
   bytes: Uint8Array;
   length = 0;
-  #view: DataView;
 
   constructor(capacity: number = 256) {
     this.bytes = new Uint8Array(capacity);
-    this.#view = new DataView(this.bytes.buffer);
   }
 
   reset(): void {
@@ -35,7 +36,6 @@ export class ByteWriter {
     const next = new Uint8Array(size);
     next.set(this.bytes.subarray(0, this.length));
     this.bytes = next;
-    this.#view = new DataView(next.buffer);
   }
 
   u8(v: number): void {
@@ -45,20 +45,20 @@ export class ByteWriter {
 
   u16(v: number): void {
     this.#room(2);
-    this.#view.setUint16(this.length, v, true);
-    this.length += 2;
+    this.bytes[this.length++] = v;
+    this.bytes[this.length++] = v >>> 8;
   }
 
   u32(v: number): void {
     this.#room(4);
-    this.#view.setUint32(this.length, v, true);
+    this.patchU32(this.length, v);
     this.length += 4;
   }
 
   f64(v: number): void {
     this.#room(8);
-    this.#view.setFloat64(this.length, v, true);
-    this.length += 8;
+    scratch.setFloat64(0, v, true);
+    for (let i = 0; i < 8; i++) this.bytes[this.length++] = scratchBytes[i] as number;
   }
 
   /** Non-negative safe integer, LEB128. */
@@ -95,6 +95,10 @@ export class ByteWriter {
 
   /** Overwrites a u32 written earlier, e.g. a length known only afterwards. */
   patchU32(at: number, v: number): void {
-    this.#view.setUint32(at, v, true);
+    const b = this.bytes;
+    b[at] = v;
+    b[at + 1] = v >>> 8;
+    b[at + 2] = v >>> 16;
+    b[at + 3] = v >>> 24;
   }
 }

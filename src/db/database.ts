@@ -34,7 +34,9 @@ import { type OpenGeneration, ShardState } from './shard-state.js';
 import { transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
 
+/** Between two ticks of all shards: when something is due soon, and when nothing is. */
 const tickMs = 25;
+const idleTickMs = 100;
 
 /** Generations of one shard's tables (store/generations on disk). */
 export interface ShardGenerations extends GenerationMaker {
@@ -262,7 +264,7 @@ export class NodeDatabase implements Database {
   // ---- time ----
 
   #tickLater(): void {
-    this.#timer = this.#o.env.clock.setTimer(tickMs, () => {
+    this.#timer = this.#o.env.clock.setTimer(this.#nextTickMs(), () => {
       if (this.#closed) return;
       for (const h of this.#held.values()) {
         h.core?.tick();
@@ -271,6 +273,16 @@ export class NodeDatabase implements Database {
       }
       this.#tickLater();
     });
+  }
+
+  /** A node wakes for its Raft groups' timers, of all of them together, rather than to see that none is due. */
+  #nextTickMs(): number {
+    let due = Number.POSITIVE_INFINITY;
+    for (const h of this.#held.values()) {
+      const at = h.waiters.length > 0 ? 0 : (h.core?.raft.nextTimerAt ?? Number.POSITIVE_INFINITY);
+      if (at < due) due = at;
+    }
+    return Math.max(tickMs, Math.min(idleTickMs, due - this.#o.env.clock.now()));
   }
 
   #applied(h: Held, index: number): void {

@@ -86,7 +86,7 @@ export class FrameDecoder {
   readonly #payloadBytesMax: number;
   #crc: number;
   /** The beginning of a frame whose rest has not come. */
-  #partial: Uint8Array = new Uint8Array(slabBytesMin);
+  #partial: Uint8Array = new Uint8Array(0);
   #have = 0;
   /** Chunks that came while held. */
   #waiting: Uint8Array[] = [];
