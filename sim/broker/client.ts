@@ -264,7 +264,7 @@ export class SimClient {
   // ---- what comes ----
 
   #on(packet: Packet): void {
-    this.history.note(`${this.name} ← ${this.node?.name}`, () => show(packet));
+    if (this.history.trace !== undefined) this.history.note(`${this.name} ← ${this.node?.name}`, () => show(packet));
     switch (packet.type) {
       case 'connack':
         return this.#onConnack(packet);
@@ -604,6 +604,7 @@ export class SimClient {
       empty,
       sentAt: this.now,
       connection: this.connections,
+      line: `${this.name} ${this.connections} ${topicName} ${qos}`,
       attempts: 0,
       firstNode: node.name,
       node: node.name,
@@ -657,7 +658,7 @@ export class SimClient {
   }
 
   #send(packet: Packet): void {
-    this.history.note(`${this.name} → ${this.node?.name}`, () => show(packet));
+    if (this.history.trace !== undefined) this.history.note(`${this.name} → ${this.node?.name}`, () => show(packet));
     this.#conn?.write(encode(packet, this.profile.version));
   }
 }

@@ -15,6 +15,8 @@ export interface SimMessage {
   readonly sentAt: number;
   /** The publisher's connection on which it was sent first. */
   readonly connection: number;
+  /** Publisher, connection, topic name and QoS: first copies of one line come in order. */
+  readonly line: string;
   attempts: number;
   readonly firstNode: string;
   /** The node of the latest sending. */
@@ -67,8 +69,8 @@ export class SimSession {
   readonly nodes: { readonly at: number; readonly node: string }[] = [];
   /** Takeovers that failed for lack of a quorum or of an answer, from the attempt to the next connection. */
   readonly gaps: { readonly from: number; to: number }[] = [];
-  /** publisher, connection, topic, QoS → id of the last first delivery. */
-  readonly lastFirst: Map<string, number> = new Map();
+  /** Per line and delivered QoS the id of the last first delivery. */
+  readonly lastFirst: Map<string, [number, number, number]> = new Map();
   sequence = 0;
   /** Per topic name: the subscriptions that match it, of the first `upTo`. */
   readonly #matching: Map<string, { upTo: number; readonly found: SimSubscription[] }> = new Map();
@@ -174,18 +176,22 @@ export class History {
       return;
     }
     s.received.set(m.id, { copies: 1, scanned: false, firstAt: this.#now(), sequence: s.sequence++ });
-    const line = `${m.publisher} ${m.connection} ${m.topicName} ${m.qos} ${qos}`;
-    const last = s.lastFirst.get(line) ?? -1;
+    let lasts = s.lastFirst.get(m.line);
+    if (lasts === undefined) {
+      lasts = [-1, -1, -1];
+      s.lastFirst.set(m.line, lasts);
+    }
+    const last = lasts[qos];
     if (last > m.id && s.tainted === undefined) {
       s.overflowed ||= this.overflowed(s.clientId);
       this.disorder.push({
         session: s,
         message: m,
         at: this.#now(),
-        what: `${s.clientId} got message ${m.id} after ${last} (${line}, session ${s.number})`,
+        what: `${s.clientId} got message ${m.id} after ${last} (${m.line} → QoS ${qos}, session ${s.number})`,
       });
     }
-    if (m.id > last) s.lastFirst.set(line, m.id);
+    if (m.id > last) lasts[qos] = m.id;
   }
 
   #wanted(s: SimSession, m: SimMessage, retain: boolean): void {

@@ -28,13 +28,20 @@ export class RecentOrigins {
   /** Those since `since` whose topic name matches one of the filters: the newest `max`. */
   matching(topicFilters: Iterable<string>, since: number, max: number): Origin[] {
     const filters = [...topicFilters];
+    // Few topic names come often.
+    const wanted = new Map<string, boolean>();
     const found: Origin[] = [];
     const oldest = Math.max(0, this.#next - entriesMax);
     for (let i = this.#next - 1; i >= oldest && found.length < max; i--) {
       const at = i % entriesMax;
       if ((this.#times[at] as number) < since) break;
       const topicName = this.#topicNames[at] as string;
-      if (filters.some((f) => matches(f, topicName))) found.push([this.#incarnations[at] as number, this.#numbers[at] as number]);
+      let is = wanted.get(topicName);
+      if (is === undefined) {
+        is = filters.some((f) => matches(f, topicName));
+        wanted.set(topicName, is);
+      }
+      if (is) found.push([this.#incarnations[at] as number, this.#numbers[at] as number]);
     }
     return found;
   }
