@@ -114,7 +114,7 @@ export class Acceptor {
       if (result.kind === 'more') return;
       raw.off('data', onData);
       if (result.kind === 'invalid') {
-        raw.destroy();
+        this.#giveUp(handshake);
         return;
       }
       raw.pause();
@@ -184,7 +184,7 @@ export class Acceptor {
     clearTimeout(handshake.timer);
     handshake.timer = setTimeout(() => {
       handshake.stage = 'timeout';
-      handshake.raw.destroy();
+      this.#giveUp(handshake);
     }, ms);
     handshake.timer.unref();
   }
@@ -192,6 +192,11 @@ export class Acceptor {
   #finish(handshake: Handshake): void {
     clearTimeout(handshake.timer);
     this.#pending.delete(handshake);
+  }
+
+  #giveUp(handshake: Handshake): void {
+    this.#lost(handshake);
+    handshake.raw.destroy();
   }
 
   #lost(handshake: Handshake): void {

@@ -86,11 +86,11 @@ function sentence(error: unknown, o: TlsOptions): string {
       return `the key file ${o.keyfile} does not belong to the certificate file ${o.certfile}`;
     case 'ERR_MISSING_PASSPHRASE':
     case 'ERR_OSSL_PEM_BAD_PASSWORD_READ':
-      return `the key file ${o.keyfile} is encrypted; set ssl_options.password`;
     case 'ERR_OSSL_BAD_DECRYPT':
     case 'ERR_OSSL_EVP_BAD_DECRYPT':
     case 'ERR_OSSL_PEM_BAD_DECRYPT':
     case 'ERR_OSSL_CRYPTO_INTERRUPTED_OR_CANCELLED':
+      if (o.password === undefined) return `the key file ${o.keyfile} is encrypted; set ssl_options.password`;
       return `ssl_options.password does not open the key file ${o.keyfile}`;
     case 'ERR_SSL_NO_CIPHER_MATCH':
       return `ssl_options.ciphers names no cipher that this machine knows: ${o.ciphers}`;
