@@ -142,6 +142,21 @@ export const dbMutants: readonly Mutant[] = [
     'a sweep while tables are copied leaves rows of a dead incarnation in the copy',
   ),
   db('purge-hides-nothing', 'shard-state', 'this.reader.live.purge(op.nodeId, op.incarnation);', ';', 'rows of a dead incarnation stay visible'),
+  db('resume-one-late', 'rlog-agent', 'this.next = m.appliedIndex + 1;', 'this.next = m.appliedIndex + 2;', 'a stream resumes behind a hole'),
+  db(
+    'resume-one-early',
+    'rlog-agent',
+    'this.next = m.appliedIndex + 1;',
+    'this.next = m.appliedIndex;',
+    'a stream resumes with an entry that is there',
+  ),
+  db(
+    'resume-asks-one-early',
+    'replica',
+    'appliedIndex: this.#state.queuedIndex,',
+    'appliedIndex: Math.max(0, this.#state.queuedIndex - 1),',
+    'a replicant asks for an entry that it has',
+  ),
   db('long-keys-forgotten', 'shard-state', 'for (const id of batch.longTables)', 'for (const id of [])', 'ranges leave out rows with long keys'),
   db(
     'displaced-not-purged',

@@ -34,6 +34,8 @@ export interface RunResult {
   readonly comparisons: number;
   readonly faults: ReadonlyMap<string, number>;
   readonly bootstraps: number;
+  /** Copies of tables that cores began to send, by cause. */
+  readonly copies: ReadonlyMap<string, number>;
   /** Tails of the nodes' logs, when something was wrong. */
   readonly report: string;
 }
@@ -248,6 +250,7 @@ export function runSeed(seed: number, options: RunOptions = {}): RunResult {
     comparisons: run.watch.comparisons,
     faults: run.nemesis.counts,
     bootstraps: run.watch.bootstraps,
+    copies: run.watch.resumes.causes,
     report: violations.length === 0 ? '' : world.report(),
   };
 }

@@ -16,6 +16,7 @@ function run(seed: number, seconds: number, options: RunOptions): RunResult {
       'failed writes': r.failed,
       'comparisons of tables': r.comparisons,
       bootstraps: r.bootstraps,
+      ...Object.fromEntries([...r.copies].map(([cause, n]) => [`copies: ${cause}`, n])),
       ...Object.fromEntries([...r.faults].map(([kind, n]) => [`faults: ${kind}`, n])),
     },
   };

@@ -7,6 +7,7 @@ import type { Feed, Row, Table } from '#db/api.js';
 import type { NodeCore } from '#node/node-core.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { cellName, rowHash, type ShardModel } from './model.js';
+import { copyMessage, ResumeCheck } from './resume-check.js';
 
 interface MirrorRow {
   readonly hash: number;
@@ -141,14 +142,17 @@ export class Watch {
   readonly #disturbed: Map<string, number> = new Map();
   comparisons = 0;
   bootstraps = 0;
+  readonly resumes: ResumeCheck;
 
   constructor(c: ClusterWorld, models: ReadonlyMap<string, ShardModel>, violation: (text: string) => void) {
     this.world = c.world;
     this.#models = models;
     this.violation = violation;
+    this.resumes = new ResumeCheck(c, violation);
     for (const n of c.nodes) {
       n.sim.logs.onLine = (line) => {
         if (line.message.startsWith('copying the tables')) this.#disturb(n.name);
+        if (line.message === copyMessage) this.resumes.copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
       };
     }

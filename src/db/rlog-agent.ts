@@ -59,6 +59,8 @@ export class RlogAgent {
   /** As acknowledged. */
   visible = 0;
   normal = false;
+  /** Why the receiver has to copy the tables; '' when it goes on from where it was. */
+  copyWhy = '';
   #sentBytes = 0;
   #ackedBytes = 0;
   #cursor: Uint8Array | undefined;
@@ -107,6 +109,7 @@ export class RlogAgent {
         : m.appliedIndex + 1 < s.firstIndex
           ? 'log compacted'
           : 'other term at that index';
+    this.copyWhy = why;
     this.#mode = 'bootstrap';
     this.#cursor = undefined;
     this.#part = 0;

@@ -85,6 +85,8 @@ export class RlogServer {
     }
     const agent = new RlogAgent(from, m.stream, this.#source, this.#bounds, send);
     if (!agent.open(m)) return;
+    if (agent.copyWhy !== '')
+      this.#env.log.info('a node copies the tables', { shard: this.#source.shard, node: from.name, index: m.appliedIndex, why: agent.copyWhy });
     this.#agents.set(from.nodeId, agent);
     this.pumpLater();
   }
