@@ -10,7 +10,7 @@ import { type Fetch, fetchHttp, HttpPool } from './http-client.js';
 import { JwtAuthenticator } from './jwt-authenticator.js';
 import { FixedKey, type JwtKeys, PublishedKeys } from './jwt-keys.js';
 import type { AuthenticatorSettings, JwtSettings, SourceSettings } from './options.js';
-import type { PasswordHasher } from './password.js';
+import { defaultAlgorithm, type HashAlgorithm, type PasswordHasher } from './password.js';
 import { FileSource, HttpSource, type Source, TableSource } from './sources.js';
 
 export interface AuthSettings {
@@ -38,6 +38,12 @@ export function buildAccess(env: AccessEnv, db: Database, settings: AuthSettings
   const { noMatch, denyAction, cache } = authorization;
   const sources = authorization.sources.map((s) => buildSource(env, db, s, fetch));
   return new AccessControl(env, db, { chain: new Chain(members), sources, noMatch, denyAction, cache, flapping });
+}
+
+/** How new passwords are hashed. */
+export function passwordAlgorithm(settings: AuthSettings): HashAlgorithm {
+  for (const a of settings.authentication) if (a.kind === 'builtin') return a.algorithm;
+  return defaultAlgorithm;
 }
 
 function buildAuthenticator(env: AccessEnv, db: Database, s: AuthenticatorSettings, hasher: PasswordHasher, fetch: Fetch): Authenticator | undefined {

@@ -3,6 +3,11 @@
 // simulator over its own, so nothing of Node is touched here.
 // Invariants: no client is accepted before the node has joined and every shard it holds is in sync;
 // from then on the listeners stay open, whatever becomes of the cluster, until `stop`.
+import type { AccessControl } from '#auth/access-control.js';
+import { AuthAdmin } from '#auth/admin.js';
+import { type AuthSettings, buildAccess, openSettings, passwordAlgorithm } from '#auth/build.js';
+import { PasswordHasher } from '#auth/password.js';
+import { authSchema } from '#auth/schema.js';
 import { type Broker, createBroker } from '#broker/broker.js';
 import { type ForwardOptions, NodeForwarder } from '#broker/forward.js';
 import type { BrokerOptions } from '#broker/options.js';
@@ -29,6 +34,8 @@ export interface NodeOptions {
   readonly forward?: Partial<ForwardOptions>;
   readonly retained?: Partial<RetainedOptions>;
   readonly registry?: Partial<RegistryOptions>;
+  /** Absent: everybody may come in and do everything, unless banned. */
+  readonly auth?: AuthSettings;
   /** The listeners accept clients: once. */
   readonly onServing?: (node: StarmeshNode) => void;
   readonly onListenerError?: (listener: Listener, error: NetError) => void;
@@ -49,16 +56,19 @@ export class StarmeshNode {
   readonly forwarder: NodeForwarder;
   readonly retained: ReplicatedRetained;
   readonly registry: ClusterRegistry;
+  readonly access: AccessControl;
+  readonly authAdmin: AuthAdmin;
   readonly listeners: Listeners;
   readonly #env: Env;
   readonly #options: NodeOptions;
+  readonly #hasher: PasswordHasher;
   #state: NodeState = 'starting';
   #timer: Timer | undefined;
 
   constructor(env: Env, options: NodeOptions) {
     this.#env = env;
     this.#options = options;
-    const core = createNodeCore(env, { ...options.core, schemas: [...brokerSchema, ...(options.core.schemas ?? [])] });
+    const core = createNodeCore(env, { ...options.core, schemas: [...brokerSchema, ...authSchema, ...(options.core.schemas ?? [])] });
     const { database, links, cluster } = core;
     this.core = core;
     this.forwarder = new NodeForwarder(env, links, database, options.forward);
@@ -76,7 +86,11 @@ export class StarmeshNode {
       registry: this.registry,
       identity: database,
     };
-    const broker = createBroker(env, options.broker ?? {}, ports);
+    const auth = options.auth ?? openSettings;
+    this.#hasher = new PasswordHasher(env.metrics);
+    this.access = buildAccess(env, database, auth, this.#hasher);
+    this.authAdmin = new AuthAdmin(database, this.#hasher, env.clock, passwordAlgorithm(auth));
+    const broker = createBroker(env, options.broker ?? {}, ports, this.access);
     this.broker = broker;
     database.onIncarnation(() => this.registry.reassert(broker.epochs()));
     const listeners = options.listeners.map((l) => ({ ...defaultListenerOptions, ...l }));
@@ -144,6 +158,8 @@ export class StarmeshNode {
     this.routes.close();
     this.retained.close();
     this.forwarder.close();
+    this.access.close();
+    this.#hasher.close();
     this.core.stop(done);
   }
 

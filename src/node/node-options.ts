@@ -8,6 +8,7 @@ import type { PeerTarget } from '#link/api.js';
 import { type ListenerOptions, webSocketSubprotocols } from '#listener/options.js';
 import type { QoS } from '#mqtt/packet.js';
 import { defaultLimits, neverExpires, type SessionLimits } from '#session/limits.js';
+import { accessSettings } from './access-settings.js';
 import type { ListenerConfig, MqttConfig, PeerCertField, SslConfig, StarmeshConfig, WebSocketConfig } from './config/config.js';
 import type { NodeOptions } from './create-node.js';
 
@@ -17,9 +18,7 @@ const connectBytesMin = 512 * 1024;
 /** Settings that this version cannot honour, one sentence each; empty: it can start. */
 export function refusals(config: StarmeshConfig): string[] {
   const all = config.listeners.flatMap(listenerRefusals);
-  if (config.authentication.length > 0) all.push('authentication is configured and not available yet in this version: anybody would be let in');
-  if (config.authorization.noMatch === 'deny' || config.authorization.sources.length > 0)
-    all.push('authorization is configured and not available yet in this version: everybody would be allowed everything');
+  all.push(...accessSettings(config).problems);
   if (config.cluster.tls !== undefined) all.push('cluster.tls is not available yet in this version');
   if (config.node.workers > 0) all.push('node.workers is not available yet in this version; set it to 0');
   if (config.database.registryShards !== registryShards) all.push(`database.registry_shards is fixed at ${registryShards} in this version`);
@@ -93,6 +92,7 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       deadlineMs: database.proposalTimeoutMs,
     },
     registry: registryOptions(mqtt.registrationTimeoutMs),
+    auth: accessSettings(config).settings,
   };
 }
 

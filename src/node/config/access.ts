@@ -1,6 +1,6 @@
 // The part of the schema for who may do what. Entries of `authentication` and
 // `authorization.sources` keep their own shape: the room `auth` reads them.
-import type { AuthorizationConfig, PlainObject } from './config.js';
+import type { AuthorizationConfig, FlappingConfig, PlainObject } from './config.js';
 import { field, list, mapped, type ObjectShape, object, type Shape, section } from './shape.js';
 import { choice, duration, flag, integer, plainObject } from './shapes.js';
 
@@ -17,6 +17,13 @@ export const authentication: Shape<readonly PlainObject[]> = {
 interface Fields extends Omit<AuthorizationConfig, 'sources'> {
   readonly sources: readonly PlainObject[];
 }
+
+export const flappingDetect: ObjectShape<FlappingConfig> = object<FlappingConfig>({
+  enable: field('enable', flag, false),
+  windowMs: field('window_time', duration(1000), 60_000),
+  maxCount: field('max_count', integer(1, 1_000_000), 15),
+  banMs: field('ban_time', duration(1000), 300_000),
+});
 
 const cache: ObjectShape<AuthorizationConfig['cache']> = object<AuthorizationConfig['cache']>({
   enable: field('enable', flag, true),

@@ -13,6 +13,7 @@ export interface StarmeshConfig {
   /** As written, for the room `auth`; disabled entries (`enable = false`) are left out. */
   readonly authentication: readonly PlainObject[];
   readonly authorization: AuthorizationConfig;
+  readonly flappingDetect: FlappingConfig;
   readonly dashboard: DashboardConfig;
   readonly prometheus: PrometheusConfig;
   readonly apiKey: ApiKeyConfig;
@@ -193,6 +194,14 @@ export interface AuthorizationConfig {
   readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
   /** As written, for the room `auth`. */
   readonly sources: readonly PlainObject[];
+}
+
+/** Clients that come and go too often are banned for a while. */
+export interface FlappingConfig {
+  readonly enable: boolean;
+  readonly windowMs: number;
+  readonly maxCount: number;
+  readonly banMs: number;
 }
 
 export interface DashboardConfig {

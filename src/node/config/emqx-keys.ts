@@ -154,7 +154,6 @@ force_shutdown.**
 force_gc.**
 overload_protection.**
 conn_congestion.**
-flapping_detect.**
 banned.**
 alarm.**
 sysmon.**

@@ -1,6 +1,6 @@
 // Every setting with its name in the file, its shape and its default. Names are EMQX's where EMQX has
 // one. The result of a missing file is what this file says.
-import { authentication, authorization } from './access.js';
+import { authentication, authorization, flappingDetect } from './access.js';
 import type {
   ApiKeyConfig,
   ClusterTlsConfig,
@@ -298,6 +298,7 @@ export const schema: ObjectShape<RawConfig> = object<RawConfig>({
   retainer: section('retainer', retainer),
   authentication: field('authentication', authentication, []),
   authorization: section('authorization', authorization),
+  flappingDetect: section('flapping_detect', flappingDetect),
   dashboard: section('dashboard', dashboard),
   prometheus: section('prometheus', object<PrometheusConfig>({ enableBasicAuth: field('enable_basic_auth', flag, false) })),
   apiKey: section('api_key', object<ApiKeyConfig>({ bootstrapFile: optional('bootstrap_file') })),
