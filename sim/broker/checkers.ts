@@ -66,7 +66,6 @@ function missing(s: SimSession, sub: SimSubscription, m: SimMessage): string {
 function excuseOf(s: SimSession, sub: SimSubscription, m: SimMessage, disturbances: Disturbances): string | undefined {
   if (m.mayBeLost) return 'destination lost';
   if (sub.notEffective) return 'suback timeout';
-  if (s.gaps.some((g) => g.from <= m.ackedAt && m.sentAt <= g.to)) return 'takeover given up';
   if (m.sendings.some(({ node }) => disturbances.overlaps(node.name, m.sentAt, m.ackedAt))) return 'publisher’s node';
   for (const node of holders(s, m.sentAt, m.ackedAt)) if (disturbances.overlaps(node, m.sentAt, m.ackedAt)) return 'subscriber’s node';
   return undefined;

@@ -76,8 +76,9 @@ export class SimClient {
   #cleanSent = false;
   /** Attempts since the last CONNACK that sent a CONNECT and got no answer: the server may have begun a session that we do not know. */
   #unanswered = 0;
-  /** A node has, or had, a session of the client that the registry did not know. */
+  /** The client had sessions that the registry did not know. */
   #wasIsolated = false;
+  readonly #isolatedMarkers: Set<string> = new Set();
   #sessions = 0;
   #packetId = 0;
   #will: SimWill | undefined = undefined;
@@ -184,8 +185,6 @@ export class SimClient {
   #lost(_why: string): void {
     if (this.state === 'connecting') {
       this.#unanswered++;
-      const since = this.open.get('connect')?.at ?? this.now;
-      if (this.now - since > longTakeoverMs) this.session?.gaps.push({ from: since, to: never });
     }
     this.#conn = undefined;
     this.state = 'away';
@@ -305,7 +304,6 @@ export class SimClient {
     }
     this.open.delete('connect');
     this.state = 'connected';
-    for (const gap of this.session?.gaps ?? []) gap.to = Math.min(gap.to, this.now);
     this.history.count('connects');
     if (packet.sessionPresent) this.#onSessionPresent();
     else this.#onFreshSession();
@@ -329,9 +327,10 @@ export class SimClient {
     if (this.profile.double) this.session.tainted = 'double';
     const info = broker?.client(this.profile.clientId);
     if (info === undefined) return;
-    if (info.epoch === 0 || (broker?.stats().unregisteredSessions ?? 0) > 0) {
+    if (info.epoch === 0) {
       this.session.tainted = 'isolated';
       this.#wasIsolated = true;
+      this.#isolatedMarkers.add(this.session.marker);
       this.history.count('isolated');
     }
   }
@@ -347,24 +346,19 @@ export class SimClient {
       return;
     }
     const broker = this.#broker();
-    let marked = false;
-    if (broker !== undefined && session !== undefined)
-      for (const s of broker.subscriptions(this.profile.clientId)) marked ||= s.topicFilter === session.marker;
-    if (marked && session?.lasting === true) {
+    if (broker?.client(this.profile.clientId)?.epoch === 0) {
+      this.history.violation(`${this.name}: Session Present on ${this.node?.name}, which has no registration of it`);
+      return;
+    }
+    const markers = broker === undefined ? [] : [...broker.subscriptions(this.profile.clientId)].filter((x) => x.topicFilter.startsWith('session/'));
+    if (session?.lasting === true && markers.some((x) => x.topicFilter === session.marker)) {
       this.history.count('resumed');
       return;
     }
     const known = session !== undefined && session.active(session.marker)?.ackedAt !== never;
-    // A node without a quorum goes on with what it has.
-    const isolated = (broker?.stats().unregisteredSessions ?? 0) > 0;
-    if (
-      broker === undefined ||
-      isolated ||
-      this.#wasIsolated ||
-      this.#unanswered > 0 ||
-      session?.tainted !== undefined ||
-      (session?.lasting === true && !known)
-    ) {
+    // The registry knows the session that the client left for one without a registration, or has got to know that one later.
+    const isolated = session?.tainted !== undefined || (this.#wasIsolated && markers.every((x) => this.#isolatedMarkers.has(x.topicFilter)));
+    if (broker === undefined || isolated || this.#unanswered > 0 || (session?.lasting === true && !known)) {
       // Not the session that we know: begin anew.
       this.mustClean = true;
       this.drop();
@@ -664,8 +658,6 @@ export class SimClient {
 }
 
 const outgoingMax = 12;
-/** An attempt that failed after so long may have been a takeover that got stuck half-way. */
-const longTakeoverMs = 2_000;
 
 const clientSettings: Record<ProtocolVersion, DecoderSettings> = {
   3: new DecoderSettings({ role: 'client', protocolVersion: 3 }),

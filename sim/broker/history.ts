@@ -67,8 +67,6 @@ export class SimSession {
   readonly received: Map<number, Received> = new Map();
   /** Nodes that had its connection, with the time of CONNECT. */
   readonly nodes: { readonly at: number; readonly node: string }[] = [];
-  /** Takeovers that failed for lack of a quorum or of an answer, from the attempt to the next connection. */
-  readonly gaps: { readonly from: number; to: number }[] = [];
   /** Per line and delivered QoS the id of the last first delivery. */
   readonly lastFirst: Map<string, [number, number, number]> = new Map();
   sequence = 0;
@@ -169,8 +167,9 @@ export class History {
     if (known !== undefined) {
       known.copies++;
       this.count('duplicates');
-      // The copy that a SUBSCRIBE got from the retained store counts too, unless its publisher sent it again.
-      const once = (qos === 2 || m.qos === 0) && !(known.scanned && m.attempts > 1);
+      // The copy that a SUBSCRIBE got from the retained store counts too, unless its publisher sent it again, or an older
+      // subscription was there to get it as well: it may have waited for the client before the newer one asked.
+      const once = (qos === 2 || m.qos === 0) && !(known.scanned && (m.attempts > 1 || overlapping(s, m)));
       if (once && !m.ambiguous && s.tainted === undefined)
         this.violation(`${s.clientId} got message ${m.id} (QoS ${m.qos}→${qos}${dup ? ', DUP' : ''}) ${known.copies} times in session ${s.number}`);
       return;
@@ -199,4 +198,10 @@ export class History {
     if (!ok && s.tainted === undefined)
       this.violation(`${s.clientId} got message ${m.id} on ${m.topicName}, which session ${s.number} did not subscribe to then`);
   }
+}
+
+/** Two subscriptions of the session match, and the older one was in force when the message was sent. */
+function overlapping(s: SimSession, m: SimMessage): boolean {
+  const matching = s.subscriptions.filter((x) => matches(x.filter, m.topicName));
+  return matching.some((a) => m.sentAt <= a.unsubscribedAt && matching.some((b) => a.sentAt < b.sentAt));
 }

@@ -59,7 +59,7 @@ function drawSettings(prng: Prng): NodeSettings {
     forward: on(0.3) ? { windowMessagesMax: 3, frameBytesMax: 100 } : {},
     ...(on(0.3) ? { bounds: { replicaCreditBytes: 2_000, bootstrapChunkBytes: 500, batchTransactionsMax: 3, applyRowsMax: 2 } } : {}),
     ...(on(0.3) ? { walSegmentBytes: 64 * 1024 } : {}),
-    registry: on(0.3) ? { server: { chunkBytes: 50 } } : {},
+    registry: { audit: { everyMs: 1_000 }, ...(on(0.3) ? { server: { chunkBytes: 50 } } : {}) },
     listener: on(0.3) ? { outputBytesMax: 2_000 } : {},
   };
 }
@@ -167,8 +167,11 @@ class BrokerRun {
       }
     }
     for (const client of this.behaviour.clients) {
-      // Two clients of one client id displace each other.
-      if (client.profile.double) continue;
+      if (client.profile.double) {
+        // Two clients of one client id displace each other; one may be left.
+        if (client.state === 'dialling' || client.state === 'connecting') out.push(`${client.name} is ${client.state}`);
+        continue;
+      }
       if (client.state !== 'connected') out.push(`${client.name} is ${client.state} (${client.node?.name})`);
       for (const op of client.open.values()) out.push(`${client.name} waits for the answer to ${op.what} since ${op.at.toFixed(1)}`);
     }

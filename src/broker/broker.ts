@@ -18,7 +18,7 @@ import { Core } from './core.js';
 import type { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
 import { defaultBrokerOptions } from './options.js';
-import type { BrokerPorts } from './ports.js';
+import type { BrokerPorts, HeldSession } from './ports.js';
 import type { PublishOutcome } from './publish.js';
 import { Publisher } from './publish.js';
 import { Sessions } from './sessions.js';
@@ -51,6 +51,7 @@ export class Broker implements ChannelEffects {
   readonly #subscriber: Subscriber;
   readonly #connector: Connector;
   readonly #unregistered: Unregistered;
+  readonly #takeover: Takeover;
 
   constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {
     const core = new Core(env, options, ports, access);
@@ -61,7 +62,8 @@ export class Broker implements ChannelEffects {
     this.#subscriber = new Subscriber(core, this.#sessions);
     this.#unregistered = new Unregistered(core, this.#sessions);
     this.#connector = new Connector(core, this.#sessions, this.#unregistered);
-    ports.registry.serve(new Takeover(core, this.#sessions));
+    this.#takeover = new Takeover(core, this.#sessions);
+    ports.registry.serve(this.#takeover);
     this.#gauges();
   }
 
@@ -130,7 +132,7 @@ export class Broker implements ChannelEffects {
   }
 
   *clients(): IterableIterator<ClientInfo> {
-    for (const session of this.#core.sessions.values()) yield clientInfo(session);
+    for (const session of this.#sessions.all()) yield clientInfo(session);
   }
 
   client(clientId: string): ClientInfo | undefined {
@@ -140,26 +142,25 @@ export class Broker implements ChannelEffects {
 
   *subscriptions(clientId?: string): IterableIterator<SubscriptionInfo> {
     if (clientId === undefined) {
-      for (const session of this.#core.sessions.values()) yield* subscriptionsOf(session);
+      for (const session of this.#sessions.all()) yield* subscriptionsOf(session);
       return;
     }
     const session = this.#core.sessions.get(clientId);
     if (session !== undefined) yield* subscriptionsOf(session);
   }
 
-  /** Closes the client's connection, wherever it is, and ends its session. */
+  /** Closes the client's connection, wherever it is, and ends its session. `found`: there was one, and it is closed. */
   kick(clientId: string, done: (found: boolean) => void): void {
-    const session = this.#core.sessions.get(clientId);
-    if (session === undefined) this.#core.ports.registry.kick(clientId, done);
-    else {
-      this.#sessions.discard(session, ReasonCode.administrativeAction, this.#core.now(), 'tell');
-      done(true);
-    }
+    const connected = this.#core.sessions.get(clientId)?.channel !== undefined;
+    const here = this.#sessions.discardAll(clientId, ReasonCode.administrativeAction, this.#core.now(), 'tell');
+    // What is here without a client may be a session that another node has taken over.
+    if (connected) done(true);
+    else this.#core.ports.registry.kick(clientId, (found) => done(found || here));
   }
 
   /** Sessions with their epochs, for `Registry.reassert` after this node got a new incarnation. */
-  *epochs(): IterableIterator<{ readonly clientId: string; readonly epoch: number }> {
-    for (const session of this.#core.sessions.values()) if (session.epoch > 0) yield { clientId: session.clientId, epoch: session.epoch };
+  epochs(): IterableIterator<HeldSession> {
+    return this.#takeover.held();
   }
 
   /** Topic filters that this node has subscribers of: what its routes should be. */
@@ -171,7 +172,7 @@ export class Broker implements ChannelEffects {
     const core = this.#core;
     return {
       connections: this.#sessions.connected,
-      sessions: core.sessions.size,
+      sessions: core.sessions.size + core.parked.size,
       subscriptions: core.subscribers.count,
       filters: core.subscribers.filterCount,
       routes: core.ports.routes.count,
@@ -204,7 +205,7 @@ export class Broker implements ChannelEffects {
     };
     gauge('emqx_connections', 'clients connected', () => this.#sessions.connected);
     gauge('emqx_live_connections', 'clients connected', () => this.#sessions.connected);
-    gauge('emqx_sessions', 'sessions on this node', () => this.#core.sessions.size);
+    gauge('emqx_sessions', 'sessions on this node', () => this.#core.sessions.size + this.#core.parked.size);
     gauge('emqx_subscriptions', 'subscriptions on this node', () => this.#core.subscribers.count);
     gauge('emqx_suboptions', 'subscriptions on this node', () => this.#core.subscribers.count);
     gauge('emqx_subscribers', 'subscriptions on this node', () => this.#core.subscribers.count);

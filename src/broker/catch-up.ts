@@ -8,6 +8,7 @@ import type { Message, Qos } from '#session/message.js';
 import { lowerQos } from '#session/message.js';
 import type { DeliveryGate, Session, Subscription } from '#session/session.js';
 import type { Core } from './core.js';
+import type { Origin } from './recent-origins.js';
 
 /** How often a scan that a slow client holds up is looked at again, in ms; and one whose client is away. */
 const retryMs = 100;
@@ -32,8 +33,8 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   readonly #scans: Scan[] = [];
   #running = false;
   /** Retained messages that came live since the first SUBSCRIBE, and those that a scan delivered. */
-  #live: Set<string> | undefined = undefined;
-  #scanned: Set<string> | undefined = undefined;
+  #live: Map<string, Qos> | undefined = undefined;
+  #scanned: Map<string, Qos> | undefined = undefined;
 
   constructor(core: Core, session: Session, before: DeliveryGate | undefined) {
     super();
@@ -54,12 +55,24 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
     if (this.#before !== undefined && !this.#before.admit(subscription, message, qos)) return false;
     if (!message.retain || message.payload.length === 0) return true;
     const id = identity(message);
-    if (this.#scanned?.has(id) === true) return false;
+    // A QoS 0 copy may be lost on its way: it does not stand for one that another subscription gets with more.
+    const scannedQos = this.#scanned?.get(id);
+    if (scannedQos !== undefined && (scannedQos > 0 || qos === 0)) return false;
     if (this.#waiting > 0 || this.#scans.length > 0) {
-      this.#live ??= new Set();
-      this.#remember(this.#live, id);
+      this.#live ??= new Map();
+      this.#remember(this.#live, id, qos);
     }
     return true;
+  }
+
+  /** Of what scans delivered, while live copies of it may still come. */
+  get origins(): readonly Origin[] {
+    const out: Origin[] = [];
+    for (const [id, qos] of this.#scanned ?? []) {
+      const colon = id.indexOf(':');
+      if (qos > 0) out.push([Number(id.slice(0, colon)), Number(id.slice(colon + 1))]);
+    }
+    return out;
   }
 
   /** A SUBSCRIBE waits for its route. */
@@ -137,23 +150,25 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   #deliver(subscription: Subscription, message: Message, now: number): boolean {
     if (message.expiresAt <= now) return false;
     const id = identity(message);
-    if (this.#live?.has(id) === true) return false;
-    this.#scanned ??= new Set();
-    this.#remember(this.#scanned, id);
+    const qos = lowerQos(message.qos, subscription.qos);
+    const liveQos = this.#live?.get(id);
+    if (liveQos !== undefined && (liveQos > 0 || qos === 0)) return false;
+    this.#scanned ??= new Map();
+    this.#remember(this.#scanned, id, qos);
     if (subscription.noLocal && message.publisherId === this.#session.clientId) return false;
     const { frames } = this.#core;
     frames.begin(message, now);
     // RETAIN 1 [MQTT-3.3.1-8]
-    deliverAs(this.#session, message, lowerQos(message.qos, subscription.qos), true, subscription.identifiers, frames);
+    deliverAs(this.#session, message, qos, true, subscription.identifiers, frames);
     frames.end();
     return true;
   }
 
-  #remember(set: Set<string>, id: string): void {
-    set.add(id);
-    if (set.size <= this.#core.options.retainedDedupEntries) return;
-    for (const oldest of set) {
-      set.delete(oldest);
+  #remember(map: Map<string, Qos>, id: string, qos: Qos): void {
+    map.set(id, Math.max(qos, map.get(id) ?? 0) as Qos);
+    if (map.size <= this.#core.options.retainedDedupEntries) return;
+    for (const oldest of map.keys()) {
+      map.delete(oldest);
       return;
     }
   }

@@ -10,7 +10,7 @@ import type { Channel } from '#session/channel.js';
 import { accept, refuse, sessionExpiryOf } from '#session/on-connect.js';
 import type { Session } from '#session/session.js';
 import { Subscription } from '#session/session.js';
-import type { SessionRest, SessionState } from '#session/session-codec.js';
+import type { SessionState } from '#session/session-codec.js';
 import { decodeRest, decodeSession } from '#session/session-codec.js';
 import { start } from '#session/step.js';
 import { askAccess } from './access.js';
@@ -118,6 +118,7 @@ export class Connector {
   // ---- what the registry said ----
 
   #registered(attempt: Attempt, result: RegisterResult): void {
+    if (result.kind !== 'failed') this.#sessions.endUnregistered(attempt.clientId, this.#core.now());
     switch (result.kind) {
       case 'fresh':
         this.#begin(attempt, result.epoch);
@@ -137,8 +138,7 @@ export class Connector {
   /** A new session; one that is still here is over. [MQTT-3.1.2-4] */
   #begin(attempt: Attempt, epoch: number, reasonString?: string): void {
     const now = this.#core.now();
-    const old = this.#sessions.get(attempt.clientId);
-    if (old !== undefined) this.#sessions.discard(old, ReasonCode.sessionTakenOver, now, 'silent'); // [MQTT-3.1.4-3]
+    if (epoch > 0) this.#sessions.discardAll(attempt.clientId, ReasonCode.sessionTakenOver, now, 'silent'); // [MQTT-3.1.4-3]
     if (attempt.channel.state !== 'connecting') {
       if (epoch > 0) this.#core.ports.registry.ended(attempt.clientId, epoch);
       this.#leave(attempt);
@@ -180,19 +180,21 @@ export class Connector {
   /** `mqtt.without_quorum`: the session lives in this node's memory only, and is offered to the registry later. */
   #withoutQuorum(attempt: Attempt): void {
     const { metrics, options } = this.#core;
+    if (attempt.channel.state !== 'connecting') {
+      this.#leave(attempt);
+      return;
+    }
     if (options.withoutQuorum === 'refuse' || this.#unregistered.count >= options.maxUnregisteredSessions) {
       metrics.refusedWithoutQuorum.value++;
       this.#refuse(attempt, ReasonCode.serverUnavailable, 'no quorum of cores');
       return;
     }
     metrics.acceptedWithoutQuorum.value++;
-    const held = attempt.packet.cleanStart ? undefined : this.#sessions.get(attempt.clientId);
-    const reason = 'no quorum of cores: the session is in the memory of this node only';
-    if (held === undefined) this.#begin(attempt, 0, reason);
-    else {
-      this.#unregistered.add(held);
-      this.#continue(attempt, held.epoch, held.epoch, reason);
-    }
+    // Nobody can say whether a session that is here is still the client's: it is not continued, but kept if it was asked for.
+    const { clientId, packet } = attempt;
+    if (packet.cleanStart) this.#sessions.discardAll(clientId, ReasonCode.sessionTakenOver, this.#core.now(), 'tell');
+    else this.#sessions.park(clientId, this.#core.now());
+    this.#begin(attempt, 0, 'no quorum of cores: the session is in the memory of this node only');
   }
 
   // ---- the session comes from another node ----
@@ -200,8 +202,7 @@ export class Connector {
   #takeOver(attempt: Attempt, epoch: number, bytes: Uint8Array): void {
     const now = this.#core.now();
     const state = this.#decode(() => decodeSession(bytes, now));
-    const stale = this.#sessions.get(attempt.clientId);
-    if (stale !== undefined) this.#sessions.discard(stale, ReasonCode.sessionTakenOver, now, 'silent');
+    this.#sessions.discardAll(attempt.clientId, ReasonCode.sessionTakenOver, now, 'silent');
     const session = this.#sessions.create(attempt.clientId, epoch, attempt.expiryIntervalS);
     const holdBack = new HoldBack(this.#core, session, state?.recent ?? []);
     if (state !== undefined) restore(session, state);
@@ -209,8 +210,10 @@ export class Connector {
     let failed = false;
     const answered = (): void => {
       if (--open > 0) return;
-      if (failed) this.#giveUp(attempt, session, ReasonCode.serverUnavailable);
-      else this.#fetchQueue(attempt, session, holdBack, state !== undefined);
+      if (failed) {
+        this.#core.ports.registry.ended(attempt.clientId, epoch);
+        this.#giveUp(attempt, session, ReasonCode.serverUnavailable);
+      } else this.#fetchQueue(attempt, session, holdBack, state !== undefined);
     };
     for (const subscription of session.subscriptions.values()) {
       open++;
@@ -227,24 +230,31 @@ export class Connector {
   #fetchQueue(attempt: Attempt, session: Session, holdBack: HoldBack, whole: boolean): void {
     this.#core.ports.registry.finishTakeover(attempt.clientId, session.epoch, (outcome, bytes) => {
       const now = this.#core.now();
-      if (outcome !== 'done' || session.ended) {
+      if (outcome === 'overtaken' || outcome === 'no-quorum' || session.ended) {
+        // Kicked meanwhile: what has just been made ours is nobody's.
+        if (outcome === 'done' || outcome === 'undecided') this.#core.ports.registry.ended(attempt.clientId, session.epoch);
         this.#giveUp(attempt, session, outcome === 'no-quorum' ? ReasonCode.serverUnavailable : ReasonCode.serverBusy);
         return;
       }
       const rest = bytes === undefined || !whole ? undefined : this.#decode(() => decodeRest(bytes, now));
       if (rest === undefined) {
         // The rest is lost: a session with holes is none.
-        this.#sessions.end(session, now, 'silent');
-        this.#begin(attempt, session.epoch);
+        this.#sessions.end(session, now, outcome === 'undecided' ? 'tell' : 'silent');
+        if (outcome === 'undecided') this.#refuse(attempt, ReasonCode.serverUnavailable);
+        else this.#begin(attempt, session.epoch);
         return;
       }
-      this.#takenOver(attempt, session, holdBack, rest, now);
+      takeIn(this.#core, session, rest);
+      holdBack.release(rest.queue);
+      if (outcome === 'done') this.#takenOver(attempt, session, now);
+      else {
+        this.#sessions.abandoned(session, now, 'silent');
+        this.#refuse(attempt, ReasonCode.serverUnavailable, 'no quorum of cores');
+      }
     });
   }
 
-  #takenOver(attempt: Attempt, session: Session, holdBack: HoldBack, rest: SessionRest, now: number): void {
-    takeIn(this.#core, session, rest);
-    holdBack.release(rest.queue);
+  #takenOver(attempt: Attempt, session: Session, now: number): void {
     if (attempt.channel.state !== 'connecting') {
       this.#sessions.abandoned(session, now);
       this.#leave(attempt);

@@ -24,6 +24,8 @@ export class Core {
   readonly recent: RecentOrigins = new RecentOrigins();
   /** By client id: any string, so a Map. */
   readonly sessions: Map<string, Session> = new Map();
+  /** Registered sessions of clients that were taken in anew while there was no quorum: the registry will say which counts. */
+  readonly parked: Map<string, Session> = new Map();
   access: Access;
 
   constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {

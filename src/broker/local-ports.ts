@@ -7,6 +7,7 @@ import type {
   BrokerPorts,
   Forwarder,
   ForwardOutcome,
+  HeldSession,
   Outcomes,
   RegisterRequest,
   RegisterResult,
@@ -15,6 +16,7 @@ import type {
   RetainedStore,
   RouteOutcome,
   Routes,
+  TakeoverOutcome,
   TakeoverSource,
 } from './ports.js';
 
@@ -124,11 +126,7 @@ export class LocalRegistry implements Registry {
     else done({ kind: 'local', epoch, heldEpoch });
   }
 
-  finishTakeover(
-    _clientId: string,
-    _epoch: number,
-    done: (outcome: 'done' | 'overtaken' | 'no-quorum', queue: Uint8Array | undefined) => void,
-  ): void {
+  finishTakeover(_clientId: string, _epoch: number, done: (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void): void {
     done('done', undefined);
   }
 
@@ -144,7 +142,7 @@ export class LocalRegistry implements Registry {
     done(false);
   }
 
-  reassert(_sessions: Iterable<{ readonly clientId: string; readonly epoch: number }>): void {}
+  reassert(_sessions: Iterable<HeldSession>): void {}
 }
 
 export function localPorts(nodeName: string = 'core1@127.0.0.1'): BrokerPorts {

@@ -91,16 +91,30 @@ export interface SessionTransfer {
   readonly state: Uint8Array;
 }
 
+/** A session that is registered, or was. */
+export interface HeldSession {
+  readonly clientId: string;
+  readonly epoch: number;
+  readonly connected: boolean;
+}
+
 export interface TakeoverSource {
   /**
    * Phase 1 at the holder: close the connection of `clientId` if one is open (MQTT 5: DISCONNECT 0x8E), keep the session
    * queueing, and give its state. Undefined: there is no session here (or its epoch is not `epoch`).
    */
   begin(clientId: string, epoch: number): Uint8Array | undefined;
-  /** Phase 2: everything queued and the QoS 2 identifiers, encoded; the session ends here and queues no more. */
+  /**
+   * Phase 2: everything queued and the QoS 2 identifiers, encoded. The session stays whole here and goes on queueing until
+   * `discard`: the new owner may yet fail, and then the next one asks for it all again.
+   */
   finish(clientId: string, epoch: number): Uint8Array | undefined;
-  /** Clean start elsewhere, or a kick: close the connection with this MQTT 5 reason code and drop the session. */
+  /** It has a new holder, or ends: close the connection with this MQTT 5 reason code and drop the session. */
   discard(clientId: string, epoch: number, reasonCode: number): void;
+  /** Closes and ends every session of the client here, registered or not. Was there one? */
+  kick?(clientId: string, reasonCode: number): boolean;
+  /** All registered sessions here, for the audit. */
+  held?(): Iterable<HeldSession>;
   /**
    * Epoch of the session that is here, undefined when there is none. With it a session survives a registration on this
    * node whose answer was lost.
@@ -113,7 +127,16 @@ export interface RegisterRequest {
   readonly cleanStart: boolean;
   /** Seconds; 0xFFFFFFFF never expires. */
   readonly sessionExpiryInterval: number;
+  /** A session that was begun without a quorum is made known. It stands back behind any other node: then 'overtaken'. */
+  readonly offer?: boolean;
 }
+
+/**
+ * done: this node has the session · overtaken: a newer connection has the client id · no-quorum: it has not been taken over and
+ * never will be, the old holder keeps it · undecided: nobody knows; keep the session as that of a client that is away,
+ * the registry finds out and discards it if need be.
+ */
+export type TakeoverOutcome = 'done' | 'overtaken' | 'no-quorum' | 'undecided';
 
 export type RegisterResult =
   /** `epoch` identifies this connection cluster-wide. */
@@ -128,20 +151,20 @@ export interface Registry {
   /** One command to the leader, and phase 1 when another node holds the session. Ends within the registration deadline. */
   register(request: RegisterRequest, done: (result: RegisterResult) => void): void;
   /**
-   * After 'remote': fetches the rest of the queue (phase 2) and commits `takeoverDone`. `queue` undefined: the holder was
-   * lost, start fresh with Session Present 0.
+   * After 'remote': fetches the rest of the queue (phase 2), commits `takeoverDone` and tells the old holder. 'done' without
+   * a queue: the holder was lost, start fresh with Session Present 0. 'undecided' always has one.
    */
-  finishTakeover(clientId: string, epoch: number, done: (outcome: 'done' | 'overtaken' | 'no-quorum', queue: Uint8Array | undefined) => void): void;
+  finishTakeover(clientId: string, epoch: number, done: (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void): void;
   /** The connection closed; the session stays on this node for its expiry (state.md). No wait. */
   disconnected(clientId: string, epoch: number): void;
   /** The session ended on this node (expiry, clean disconnect): its row is deleted if it still has this epoch. No wait. */
   ended(clientId: string, epoch: number): void;
   /** Routed here by other nodes, and by this node's own new connections when a session is displaced. */
   serve(source: TakeoverSource): void;
-  /** Asks the node that owns `clientId` to close it. */
+  /** Has every session of `clientId` on other nodes, and what is being registered here, closed. `found`: there was one. */
   kick(clientId: string, done: (found: boolean) => void): void;
   /** Called when this node has a new incarnation: every live session is asserted again, paced; losers are discarded. */
-  reassert(sessions: Iterable<{ readonly clientId: string; readonly epoch: number }>): void;
+  reassert(sessions: Iterable<HeldSession>): void;
 }
 
 /** QoS of a granted subscription and the options of MQTT 5.0, 3.8.3.1. */

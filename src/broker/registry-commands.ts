@@ -12,13 +12,16 @@ import {
   decodeEpoch,
   decodeRegister,
   decodeRow,
+  decodeVerify,
   displacedMax,
   type EpochBody,
   type EpochReply,
+  type EpochVerdict,
   encodeEpochReply,
   encodeLookup,
   encodeRegisterReply,
   encodeRow,
+  encodeVerdicts,
   type RegistryRow,
 } from './registry-row.js';
 
@@ -36,7 +39,9 @@ export function registryCommands(table: Table): Readonly<Record<string, CommandH
   return {
     register: (context, bytes) => register(context, table, bytes),
     lookup: (context, bytes) => encodeLookup(read(context, table, bytes)),
+    verify: (context, bytes) => verify(context, table, bytes),
     takeoverDone: onEpoch(takeoverDone),
+    settle: onEpoch(settle),
     disconnected: onEpoch(disconnected),
     ended: onEpoch(ended),
     reassert: onEpoch(reassert),
@@ -86,7 +91,11 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array): Uin
   const mine = claimOf(context, body.nodeId, context.position);
   const before = read(context, table, body.key);
   const elsewhere = before !== undefined && before.holder.incarnation !== mine.incarnation;
-  const keepsHolder = elsewhere && !body.cleanStart;
+  // Whoever has the client id with a quorum goes before one who had it without.
+  if (body.mode === 'offer' && before !== undefined && (elsewhere || (before.owner !== undefined && before.owner.incarnation !== mine.incarnation))) {
+    return encodeRegisterReply({ epoch: 0, holder: before.holder, owner: before.owner, displaced: [] });
+  }
+  const keepsHolder = elsewhere && body.mode === 'continue';
   const displaced = before?.displaced ?? [];
   const also = before === undefined || elsewhere ? [] : [...before.holder.also, before.holder.epoch].slice(-alsoMax);
   write(context, table, body.key, {
@@ -94,7 +103,7 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array): Uin
     holder: keepsHolder ? before.holder : { ...mine, also },
     sessionExpiryInterval: body.sessionExpiryInterval,
     disconnectedAtMs: 0,
-    displaced: elsewhere && body.cleanStart ? [...displaced, before.holder].slice(-displacedMax) : displaced,
+    displaced: elsewhere && !keepsHolder ? [...displaced, before.holder].slice(-displacedMax) : displaced,
     will: body.will,
   });
   return encodeRegisterReply({ epoch: mine.epoch, holder: before?.holder, owner: before?.owner, displaced });
@@ -105,7 +114,7 @@ function takeoverDone(context: CommandContext, table: Table, body: EpochBody, ro
   const mine = claimOf(context, body.nodeId, body.epoch);
   if (row !== undefined && !isOf(row.owner, context, body.epoch)) return stale;
   const { sessionExpiryInterval } = row ?? body;
-  const displaced = row === undefined || body.settled ? [] : [...row.displaced, row.holder].filter((claim) => claim.incarnation !== mine.incarnation);
+  const displaced = displacedBy(mine, row);
   write(context, table, body.key, {
     owner: mine,
     holder: mine,
@@ -114,18 +123,25 @@ function takeoverDone(context: CommandContext, table: Table, body: EpochBody, ro
     displaced,
     will: row?.will ?? emptyBytes,
   });
-  return current;
+  return { verdict: 'current', displaced };
+}
+
+/** takeoverDone whose first answer was lost, long after: without a row others may have come and gone, and it is void. */
+function settle(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+  return row === undefined ? absent : takeoverDone(context, table, body, row);
+}
+
+/** Who still has a session and must be told; they stay in the row until they have been. */
+function displacedBy(mine: Claim, row: RegistryRow | undefined): readonly Claim[] {
+  if (row === undefined) return [];
+  return [...row.displaced, row.holder].filter((claim) => claim.incarnation !== mine.incarnation).slice(-displacedMax);
 }
 
 function disconnected(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
-  const holder = claimOf(context, body.nodeId, body.epoch);
+  claimOf(context, body.nodeId, body.epoch);
   const disconnectedAtMs = context.stampMs;
-  if (row === undefined) {
-    // The node was purged and is back, or the row's last holder ended: the session that is there stands for itself.
-    const { sessionExpiryInterval } = body;
-    write(context, table, body.key, { owner: undefined, holder, sessionExpiryInterval, disconnectedAtMs, displaced: [], will: emptyBytes });
-    return current;
-  }
+  // A row goes with its holder or by a newer claim: the session that is still there has lost it.
+  if (row === undefined) return absent;
   const owned = isOf(row.owner, context, body.epoch);
   if (owned) write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs, displaced: body.settled ? [] : row.displaced });
   // With a takeover under way the holder's session must stay until it is fetched.
@@ -151,18 +167,32 @@ function ended(context: CommandContext, table: Table, body: EpochBody, row: Regi
   return current;
 }
 
-/** After a new incarnation: a session is kept only if nobody has a newer epoch; who has an older one loses. */
+/**
+ * After a new incarnation: a session is kept only if nobody has a newer epoch; who has an older one loses. Without a row
+ * only a connected client shows that its session is still the last: one that is away may have begun and lost another since.
+ */
 function reassert(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   const mine = claimOf(context, body.nodeId, body.epoch);
   if (row !== undefined && Math.max(row.holder.epoch, row.owner?.epoch ?? 0) > body.epoch) return stale;
-  const displaced = row === undefined ? [] : [...row.displaced, row.holder].filter((claim) => claim.incarnation !== mine.incarnation);
+  if (row === undefined && !body.connected) return absent;
+  const displaced = displacedBy(mine, row);
   write(context, table, body.key, {
     owner: mine,
     holder: mine,
     sessionExpiryInterval: row?.sessionExpiryInterval ?? body.sessionExpiryInterval,
     disconnectedAtMs: 0,
-    displaced: displaced.slice(-displacedMax),
+    displaced,
     will: row?.will ?? emptyBytes,
   });
   return { verdict: 'current', displaced };
+}
+
+/** Which of the sender's sessions the registry knows as its own, or as those of a registration of its. */
+function verify(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
+  const verdict = (key: Uint8Array, epoch: number): EpochVerdict => {
+    const row = read(context, table, key);
+    if (row === undefined) return 'absent';
+    return isOf(row.owner, context, epoch) || isOf(row.holder, context, epoch) || wasOf(row.holder, context, epoch) ? 'current' : 'stale';
+  };
+  return encodeVerdicts(decoded(() => decodeVerify(bytes)).map(({ key, epoch }) => verdict(key, epoch)));
 }

@@ -1,16 +1,19 @@
-// Commands about an epoch that nobody waits for: `disconnected`, `ended`, and, after a new
-// incarnation, `reassert` of every session. What fails for want of a quorum is sent again; a session
-// whose epoch turns out stale is discarded.
+// Commands about an epoch that nobody waits for: `disconnected`, `ended`; `settle`, when nobody knows
+// whether a takeover was committed; and, after a new incarnation, `reassert` of every session. What fails
+// for want of a quorum is sent again; a session that turns out to be stale is discarded.
+//
+// Invariant: of a session that is still to be asserted nothing else is said but its end.
 import { MalformedError } from '#base/byte-reader.js';
-import type { Database } from '#db/api.js';
+import type { Database, WriteFailureKind } from '#db/api.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Counter, Metrics } from '#env/metrics.js';
+import type { HeldSession } from './ports.js';
 import { type Claim, decodeEpochReply, type EpochReply, encodeEpoch, registryKey } from './registry-row.js';
 import { registryTableOf } from './schema.js';
 
-export type EpochCommand = 'disconnected' | 'ended' | 'reassert';
+export type EpochCommand = 'disconnected' | 'ended' | 'reassert' | 'settle';
 
-/** Failed commands that wait to be sent again; more are dropped and counted (the row goes with the incarnation). */
+/** Failed commands that wait to be sent again; more are dropped and counted (the audit finds what they would have told). */
 const retriesMax = 100_000;
 const retryMs = 1_000;
 /** Sent again in one round. */
@@ -25,12 +28,21 @@ interface Pending {
   readonly epoch: number;
 }
 
+/** A session of an earlier incarnation, not asserted under the present one yet. */
+interface Unasserted {
+  readonly epoch: number;
+  /** When the incarnation changed. */
+  readonly connected: boolean;
+  /** Its client has gone since. */
+  left: boolean;
+}
+
 export interface EpochHooks {
   /** The session here has lost its client id. */
   onStale(clientId: string, epoch: number): void;
   /** Every session that this node displaced has been told. */
   settled(clientId: string): boolean;
-  /** A session elsewhere has. */
+  /** A session elsewhere has lost its client id. */
   onDisplaced(clientId: string, claim: Claim): void;
 }
 
@@ -40,8 +52,12 @@ export class EpochCommands {
   readonly #hooks: EpochHooks;
   readonly #retries: Map<string, Pending> = new Map();
   readonly #dropped: Counter;
-  #sessions: Iterator<{ readonly clientId: string; readonly epoch: number }> | undefined;
+  readonly #unasserted: Map<string, Unasserted> = new Map();
+  /** Takeovers of which nobody knows yet whether they were committed: client id → epoch. */
+  readonly #unsettled: Map<string, number> = new Map();
+  #next: Iterator<[string, Unasserted]> | undefined;
   #asserting = 0;
+  #flying = 0;
   #timer: Timer | undefined;
   #closed = false;
 
@@ -54,31 +70,70 @@ export class EpochCommands {
 
   /** No command is left to be sent or answered. */
   get idle(): boolean {
-    return this.#retries.size === 0 && this.#sessions === undefined && this.#asserting === 0;
+    return this.#retries.size === 0 && this.#flying === 0 && this.#unasserted.size === 0;
   }
 
-  send(command: EpochCommand, clientId: string, epoch: number, answered?: () => void): void {
-    // What was not said yet about this epoch is overtaken.
-    this.#retries.delete(retryKey(clientId, epoch));
-    const key = registryKey(clientId);
-    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval: neverExpires, settled: this.#hooks.settled(clientId) });
-    this.#db.command(registryTableOf(key).shard, command, body, { deadlineMs }, (failure, result) => {
-      if (failure === undefined) {
-        const reply = epochReply(result.reply);
-        if (reply.verdict === 'stale') this.#hooks.onStale(clientId, epoch);
-        for (const claim of reply.displaced) this.#hooks.onDisplaced(clientId, claim);
-      } else if (failure.kind === 'no-quorum' || failure.kind === 'unknown' || failure.kind === 'fenced') {
-        this.#retry({ command, clientId, epoch });
+  /** The session is of an earlier incarnation, and the registry has not heard of it under the present one. */
+  unasserted(clientId: string): boolean {
+    return this.#unasserted.has(clientId);
+  }
+
+  send(command: 'disconnected' | 'ended' | 'settle', clientId: string, epoch: number): void {
+    const old = this.#unasserted.get(clientId);
+    if (old?.epoch === epoch) {
+      if (command === 'disconnected') {
+        old.left = true;
+        return;
       }
+      this.#unasserted.delete(clientId);
+    }
+    if (command === 'settle') this.#unsettled.set(clientId, epoch);
+    else if (this.#unsettled.get(clientId) === epoch) {
+      // What the client does meanwhile changes nothing: `disconnected` follows the answer.
+      if (command === 'disconnected') return;
+      this.#unsettled.delete(clientId);
+    }
+    this.#send({ command, clientId, epoch }, false);
+  }
+
+  #send(p: Pending, connected: boolean, answered?: () => void): void {
+    const { command, clientId, epoch } = p;
+    // What was not said yet about this epoch is overtaken.
+    this.#retries.delete(retryKey(p));
+    const key = registryKey(clientId);
+    const settled = this.#hooks.settled(clientId);
+    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval: neverExpires, settled, connected });
+    this.#flying++;
+    this.#db.command(registryTableOf(key).shard, command, body, { deadlineMs }, (failure, result) => {
+      this.#flying--;
+      if (failure === undefined) this.#answered(p, epochReply(result.reply));
+      else if (mayRetry(failure.kind, command)) this.#retry(p);
       answered?.();
     });
   }
 
+  #answered(p: Pending, reply: EpochReply): void {
+    const { command, clientId, epoch } = p;
+    const old = this.#unasserted.get(clientId);
+    const asserted = command === 'reassert' && old?.epoch === epoch ? old : undefined;
+    if (asserted !== undefined) this.#unasserted.delete(clientId);
+    const settling = command === 'settle' && this.#unsettled.get(clientId) === epoch;
+    if (settling) this.#unsettled.delete(clientId);
+    if (reply.verdict === 'stale' || (reply.verdict === 'absent' && command !== 'ended')) this.#hooks.onStale(clientId, epoch);
+    else if (asserted?.left === true || settling) this.send('disconnected', clientId, epoch);
+    for (const claim of reply.displaced) this.#hooks.onDisplaced(clientId, claim);
+  }
+
   /** Asserts every session under the new incarnation, some at a time. Replaces a round that is still going on. */
-  reassert(sessions: Iterable<{ readonly clientId: string; readonly epoch: number }>): void {
+  reassert(sessions: Iterable<HeldSession>): void {
     // Rows of the old incarnation are purged: there is nothing left to end or to disconnect.
-    this.#retries.clear();
-    this.#sessions = sessions[Symbol.iterator]();
+    for (const [key, p] of this.#retries) if (p.command !== 'settle') this.#retries.delete(key);
+    this.#unasserted.clear();
+    for (const { clientId, epoch, connected } of sessions) {
+      // Its takeover had a claim of the old incarnation at the most: whoever has it then has it still.
+      if (this.#unsettled.get(clientId) !== epoch) this.#unasserted.set(clientId, { epoch, connected, left: false });
+    }
+    this.#next = this.#unasserted[Symbol.iterator]();
     this.#assertMore();
   }
 
@@ -88,14 +143,15 @@ export class EpochCommands {
   }
 
   #assertMore(): void {
-    while (this.#sessions !== undefined && this.#asserting < reassertsInFlight && !this.#closed) {
-      const next = this.#sessions.next();
+    while (this.#next !== undefined && this.#asserting < reassertsInFlight && !this.#closed) {
+      const next = this.#next.next();
       if (next.done === true) {
-        this.#sessions = undefined;
+        this.#next = undefined;
         return;
       }
+      const [clientId, { epoch, connected }] = next.value;
       this.#asserting++;
-      this.send('reassert', next.value.clientId, next.value.epoch, () => {
+      this.#send({ command: 'reassert', clientId, epoch }, connected, () => {
         this.#asserting--;
         this.#assertMore();
       });
@@ -103,11 +159,14 @@ export class EpochCommands {
   }
 
   #retry(p: Pending): void {
+    if (this.#closed) return;
     if (this.#retries.size >= retriesMax) {
       this.#dropped.value++;
+      this.#unasserted.delete(p.clientId);
+      this.#unsettled.delete(p.clientId);
       return;
     }
-    const key = retryKey(p.clientId, p.epoch);
+    const key = retryKey(p);
     // `ended` is the last word on an epoch, whichever failure comes first.
     if (this.#retries.get(key)?.command !== 'ended') this.#retries.set(key, p);
     this.#arm();
@@ -117,19 +176,29 @@ export class EpochCommands {
     if (this.#closed || this.#timer !== undefined || this.#retries.size === 0) return;
     this.#timer = this.#clock.setTimer(retryMs, () => {
       this.#timer = undefined;
-      for (const p of [...this.#retries.values()].slice(0, roundMax)) {
-        this.send(p.command, p.clientId, p.epoch);
-      }
+      for (const p of [...this.#retries.values()].slice(0, roundMax)) this.#again(p);
       this.#arm();
     });
   }
+
+  #again(p: Pending): void {
+    const old = this.#unasserted.get(p.clientId);
+    // Of another round, or ended since.
+    if (p.command === 'reassert' && old?.epoch !== p.epoch) this.#retries.delete(retryKey(p));
+    else this.#send(p, old?.connected === true);
+  }
 }
 
-function retryKey(clientId: string, epoch: number): string {
-  return `${epoch} ${clientId}`;
+/** A node whose new incarnation a shard does not know yet is refused there; its sessions must be asserted all the same. */
+function mayRetry(kind: WriteFailureKind, command: EpochCommand): boolean {
+  return kind === 'no-quorum' || kind === 'unknown' || kind === 'fenced' || (kind === 'refused' && (command === 'reassert' || command === 'settle'));
 }
 
-/** `absent` for an answer that this version does not know: nothing is done about it. */
+function retryKey(p: Pending): string {
+  return `${p.epoch} ${p.clientId}`;
+}
+
+/** `absent` for an answer that this version does not know. */
 export function epochReply(reply: Uint8Array): EpochReply {
   try {
     return decodeEpochReply(reply);

@@ -124,10 +124,18 @@ export function registryShardIndex(key: Uint8Array, shards: number): number {
 
 // ---- commands ----
 
+/**
+ * continue: takes the session along · clean: it is over · offer: nobody asks, a session that was begun without a quorum
+ * shall be known; it stands back behind any other node.
+ */
+export type RegisterMode = 'continue' | 'clean' | 'offer';
+
+const modes: readonly RegisterMode[] = ['continue', 'clean', 'offer'];
+
 export interface RegisterBody {
   readonly key: Uint8Array;
   readonly nodeId: string;
-  readonly cleanStart: boolean;
+  readonly mode: RegisterMode;
   readonly sessionExpiryInterval: number;
   readonly will: Uint8Array;
 }
@@ -136,7 +144,7 @@ export function encodeRegister(body: RegisterBody): Uint8Array {
   const w = new ByteWriter(40 + body.key.length + body.will.length);
   w.blob(body.key);
   writeNodeId(w, body.nodeId);
-  w.u8(body.cleanStart ? 1 : 0);
+  w.u8(modes.indexOf(body.mode));
   w.u32(body.sessionExpiryInterval);
   w.blob(body.will);
   return w.finish();
@@ -144,10 +152,16 @@ export function encodeRegister(body: RegisterBody): Uint8Array {
 
 export function decodeRegister(bytes: Uint8Array): RegisterBody {
   const r = new ByteReader(bytes);
-  return { key: r.blob(), nodeId: toHex(r.raw(16)), cleanStart: r.u8() !== 0, sessionExpiryInterval: r.u32(), will: copyBytes(r.blob()) };
+  return { key: r.blob(), nodeId: toHex(r.raw(16)), mode: oneOf(modes, r), sessionExpiryInterval: r.u32(), will: copyBytes(r.blob()) };
 }
 
-/** Who had the client id before. */
+function oneOf<T>(all: readonly T[], r: ByteReader): T {
+  const found = all[r.u8()];
+  if (found === undefined) throw new MalformedError('unknown kind');
+  return found;
+}
+
+/** Who had the client id before. `epoch` 0: an offer that stood back. */
 export interface RegisterReply {
   readonly epoch: number;
   readonly holder: Claim | undefined;
@@ -169,14 +183,16 @@ export function decodeRegisterReply(bytes: Uint8Array): RegisterReply {
   return { epoch: r.varint(), holder: readOptionalClaim(r), owner: readOptionalClaim(r), displaced: readClaims(r) };
 }
 
-/** Body of every command about one epoch: takeoverDone, disconnected, ended, reassert. */
+/** Body of every command about one epoch: takeoverDone, settle, disconnected, ended, reassert. */
 export interface EpochBody {
   readonly key: Uint8Array;
   readonly nodeId: string;
   readonly epoch: number;
   readonly sessionExpiryInterval: number;
-  /** takeoverDone, disconnected: every session that this one displaced has ended or been told. */
+  /** disconnected: every session that this one displaced has ended or been told. */
   readonly settled: boolean;
+  /** reassert: its client is connected. */
+  readonly connected: boolean;
 }
 
 export function encodeEpoch(body: EpochBody): Uint8Array {
@@ -185,13 +201,15 @@ export function encodeEpoch(body: EpochBody): Uint8Array {
   writeNodeId(w, body.nodeId);
   w.varint(body.epoch);
   w.u32(body.sessionExpiryInterval);
-  w.u8(body.settled ? 1 : 0);
+  w.u8((body.settled ? 1 : 0) | (body.connected ? 2 : 0));
   return w.finish();
 }
 
 export function decodeEpoch(bytes: Uint8Array): EpochBody {
   const r = new ByteReader(bytes);
-  return { key: r.blob(), nodeId: toHex(r.raw(16)), epoch: r.varint(), sessionExpiryInterval: r.u32(), settled: r.u8() === 1 };
+  const body = { key: r.blob(), nodeId: toHex(r.raw(16)), epoch: r.varint(), sessionExpiryInterval: r.u32() };
+  const flags = r.u8();
+  return { ...body, settled: (flags & 1) !== 0, connected: (flags & 2) !== 0 };
 }
 
 /** current: done, the epoch is the current one · stale: a newer one holds the client id · absent: there is no row. */
@@ -214,9 +232,34 @@ export function encodeEpochReply(reply: EpochReply): Uint8Array {
 
 export function decodeEpochReply(bytes: Uint8Array): EpochReply {
   const r = new ByteReader(bytes);
-  const verdict = verdicts[r.u8()];
-  if (verdict === undefined) throw new MalformedError('unknown verdict');
-  return { verdict, displaced: readClaims(r) };
+  return { verdict: oneOf(verdicts, r), displaced: readClaims(r) };
+}
+
+/** Body of `verify`: sessions that the sender has, of client ids of one shard. The reply has a verdict for each. */
+export function encodeVerify(sessions: readonly { readonly key: Uint8Array; readonly epoch: number }[]): Uint8Array {
+  const w = new ByteWriter(40 * sessions.length + 8);
+  w.varint(sessions.length);
+  for (const { key, epoch } of sessions) {
+    w.blob(key);
+    w.varint(epoch);
+  }
+  return w.finish();
+}
+
+export function decodeVerify(bytes: Uint8Array): { readonly key: Uint8Array; readonly epoch: number }[] {
+  const r = new ByteReader(bytes);
+  const out: { key: Uint8Array; epoch: number }[] = [];
+  for (let n = r.varint(); n > 0; n--) out.push({ key: r.blob(), epoch: r.varint() });
+  return out;
+}
+
+export function encodeVerdicts(list: readonly EpochVerdict[]): Uint8Array {
+  return Uint8Array.from(list, (verdict) => verdicts.indexOf(verdict));
+}
+
+export function decodeVerdicts(bytes: Uint8Array): EpochVerdict[] {
+  const r = new ByteReader(bytes);
+  return Array.from(bytes, () => oneOf(verdicts, r));
 }
 
 /** Reply of `lookup`: the row, or nothing. */

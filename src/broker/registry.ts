@@ -1,27 +1,30 @@
 // Who has which client id, cluster-wide (broker.md, Registry and takeover): implements Registry over
-// the database's commands (registry-commands.ts) and calls between nodes (takeover-*.ts).
+// the database's commands (registry-commands.ts) and calls between nodes (registry-calls.ts, takeover-*.ts).
 //
 // A registration: one command; then, when another node holds the session, phase 1 (its state), the
-// broker builds the session and makes its routes effective, phase 2 (its queue), and `takeoverDone`.
+// broker builds the session and makes its routes effective, phase 2 (its queue), and `takeoverDone`
+// (registry-takeovers.ts), after which the old holder is told to drop it.
 // Invariants: a session exists under the current epoch only after the command that made it so was
 // committed; an epoch that is not the current one is refused everywhere; every callback runs once.
 // On 'fresh' and 'remote' the broker drops whatever session it still has under the client id.
-import { MalformedError } from '#base/byte-reader.js';
 import { emptyBytes } from '#base/bytes.js';
-import type { Database, WriteFailure } from '#db/api.js';
+import type { Database } from '#db/api.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Counter, Metrics } from '#env/metrics.js';
-import type { Links, RpcReply } from '#link/api.js';
+import type { Links } from '#link/api.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
-import type { RegisterRequest, RegisterResult, Registry, TakeoverSource } from './ports.js';
+import type { HeldSession, RegisterRequest, RegisterResult, Registry, TakeoverOutcome, TakeoverSource } from './ports.js';
+import { type AuditOptions, SessionAudit } from './registry-audit.js';
+import { orUndefined, RegistryCalls } from './registry-calls.js';
 import { SessionDiscards } from './registry-discards.js';
-import { EpochCommands, epochReply } from './registry-epochs.js';
+import { EpochCommands } from './registry-epochs.js';
+import { Kicks } from './registry-kick.js';
 import { ClientLines } from './registry-lines.js';
-import { type Claim, decodeLookup, decodeRegisterReply, encodeEpoch, encodeRegister, type RegisterReply, registryKey } from './registry-row.js';
+import { type Claim, decodeRegisterReply, encodeRegister, type RegisterReply, registryKey } from './registry-row.js';
+import { fencedRetryMs, Takeovers } from './registry-takeovers.js';
 import { registryTableOf } from './schema.js';
-import { epochsOf, overtakenMessage, TakeoverClient } from './takeover-client.js';
-import { decodeDiscard, decodeTakeover, encodeDiscard, encodeTakeoverReply, type TakeoverRequest } from './takeover-frame.js';
-import { type HandedOut, TakeoverServer, type TakeoverServerOptions } from './takeover-server.js';
+import { epochsOf, TakeoverClient } from './takeover-client.js';
+import type { TakeoverServerOptions } from './takeover-server.js';
 
 export interface RegistryOptions {
   /** From CONNECT to the last word on the registration. */
@@ -32,6 +35,7 @@ export interface RegistryOptions {
   /** A takeover that the broker began and never finished is forgotten after this. */
   readonly abandonedMs: number;
   readonly server: Partial<TakeoverServerOptions>;
+  readonly audit: Partial<AuditOptions>;
 }
 
 export const registryDefaults: RegistryOptions = {
@@ -40,13 +44,10 @@ export const registryDefaults: RegistryOptions = {
   reserveAfterFinishMs: 1_000,
   abandonedMs: 15_000,
   server: {},
+  audit: {},
 };
 
-/** Pause before a command is tried again that was refused because this node's incarnation is being renewed. */
-const fencedRetryMs = 100;
 const housekeepingMs = 1_000;
-const kickMs = 2_000;
-const busyMessage = 'busy';
 
 export interface RegistryEnv {
   readonly clock: Clock;
@@ -60,67 +61,57 @@ interface Registration {
   readonly done: (result: RegisterResult) => void;
 }
 
-/** Phase 1 is over, the broker builds the session. */
-interface Takeover {
-  readonly epoch: number;
-  readonly holder: Claim;
-  readonly key: Uint8Array;
-  readonly deadline: number;
-  /** Our own session, handed out to a connection that was overtaken. */
-  readonly reclaimed: HandedOut | undefined;
-  finishing: boolean;
-}
-
-interface EpochClaim {
-  readonly key: Uint8Array;
-  readonly epoch: number;
-  readonly settled: boolean;
-  readonly deadline: number;
-}
-
 const noSource: TakeoverSource = { begin: () => undefined, finish: () => undefined, discard: () => {} };
 
 export class ClusterRegistry implements Registry {
   readonly #clock: Clock;
   readonly #db: Database;
-  readonly #links: Links;
   readonly #options: RegistryOptions;
   readonly #lines: ClientLines = new ClientLines();
-  readonly #takeovers: Map<string, Takeover> = new Map();
-  readonly #server: TakeoverServer;
   readonly #client: TakeoverClient;
   readonly #discards: SessionDiscards;
   readonly #epochs: EpochCommands;
+  readonly #takeovers: Takeovers;
+  readonly #calls: RegistryCalls;
+  readonly #kicks: Kicks;
+  readonly #audit: SessionAudit;
   #source: TakeoverSource = noSource;
   #timer: Timer | undefined;
   #closed = false;
-  readonly #takenOver: Counter;
-  readonly #holdersLost: Counter;
   readonly #overtaken: Counter;
-  readonly #malformed: Counter;
 
   constructor(env: RegistryEnv, db: Database, links: Links, options: Partial<RegistryOptions> = {}) {
-    this.#clock = env.clock;
+    const { clock, metrics } = env;
+    this.#clock = clock;
     this.#db = db;
-    this.#links = links;
     this.#options = { ...registryDefaults, ...options };
-    this.#server = new TakeoverServer(this.#options.server);
-    this.#client = new TakeoverClient(env.clock, links, db);
-    this.#discards = new SessionDiscards(env.clock, env.metrics, links, (claim) => this.#client.isLost(claim));
-    this.#epochs = new EpochCommands(env.clock, env.metrics, db, {
-      onStale: (clientId, epoch) => this.#onStale(clientId, epoch),
-      settled: (clientId) => this.#discards.settled(clientId),
-      onDisplaced: (clientId, claim) => this.#displace(claim, clientId),
-    });
-    const { metrics } = env;
-    this.#takenOver = metrics.counter('starmesh_takeovers_total', 'Sessions taken over from other nodes');
-    this.#holdersLost = metrics.counter('starmesh_takeover_holders_lost_total', 'Takeovers that started fresh because the holder was lost');
+    const onStale = (clientId: string, epoch: number): void => this.#onStale(clientId, epoch);
+    const onDisplaced = (clientId: string, claim: Claim): void => this.#displace(claim, clientId);
+    this.#client = new TakeoverClient(clock, links, db);
+    this.#discards = new SessionDiscards(clock, metrics, links, (claim) => this.#client.isLost(claim));
+    this.#epochs = new EpochCommands(clock, metrics, db, { onStale, settled: (clientId) => this.#discards.settled(clientId), onDisplaced });
+    const onClosed = (clientId: string): void => this.#lines.leave(clientId);
+    this.#takeovers = new Takeovers(clock, metrics, db, this.#client, this.#epochs, this.#options, { onDisplaced, onClosed });
     this.#overtaken = metrics.counter('starmesh_registrations_overtaken_total', 'Connections that a newer one of the same client overtook');
-    this.#malformed = metrics.counter('starmesh_takeover_malformed_total', 'Calls of other nodes that could not be read');
-    links.handle('takeover.begin', (_from, body, reply) => this.#onTakeover('begin', body, reply));
-    links.handle('takeover.finish', (_from, body, reply) => this.#onTakeover('finish', body, reply));
-    links.handle('session.discard', (_from, body, reply) => this.#onDiscard(body, reply, false));
-    links.handle('session.kick', (_from, body, reply) => this.#onDiscard(body, reply, true));
+    const registry = this;
+    this.#calls = new RegistryCalls(clock, metrics, links, this.#options.server, {
+      get source(): TakeoverSource {
+        return registry.#source;
+      },
+      lines: this.#lines,
+      beforeHandOver: (done) => this.beforeHandOver(done),
+      keepHouse: () => this.#keepHouse(),
+      kickHere: (clientId, epochs) => this.#kickHere(clientId, epochs),
+    });
+    this.#kicks = new Kicks(db, links, (clientId, epochs, done) => {
+      this.#lines.whenFree(clientId, () => done(this.#kickHere(clientId, epochs)), Number.POSITIVE_INFINITY);
+    });
+    this.#audit = new SessionAudit(clock, metrics, db, this.#options.audit, {
+      sessions: () => this.#source.held?.() ?? [],
+      busy: (clientId) => this.#lines.busy(clientId) || this.#epochs.unasserted(clientId),
+      onStale,
+    });
+    this.#audit.start();
   }
 
   /** Runs its argument when what was routed to the sessions of this node so far has come. Set by who builds the node. */
@@ -137,9 +128,13 @@ export class ClusterRegistry implements Registry {
 
   register(request: RegisterRequest, done: (result: RegisterResult) => void): void {
     const { clientId } = request;
+    // Nobody waits for an offer, and nobody gives way to one.
+    if (request.offer === true && this.#lines.busy(clientId)) {
+      done({ kind: 'failed', reason: 'no-quorum' });
+      return;
+    }
     const deadline = this.#clock.now() + this.#options.deadlineMs;
     const registration: Registration = { request, key: registryKey(clientId), deadline, done };
-    const open = this.#takeovers.get(clientId);
     this.#lines.enter(
       clientId,
       () => this.#start(registration),
@@ -148,80 +143,31 @@ export class ClusterRegistry implements Registry {
         done({ kind: 'failed', reason: 'overtaken' });
       },
     );
-    // An older connection of this client that has not begun phase 2 gives way at once.
-    if (open !== undefined && !open.finishing) this.#closeTakeover(clientId, open, false);
+    this.#takeovers.giveWay(clientId);
   }
 
-  finishTakeover(clientId: string, epoch: number, done: (outcome: 'done' | 'overtaken' | 'no-quorum', queue: Uint8Array | undefined) => void): void {
-    const takeover = this.#takeovers.get(clientId);
-    if (takeover === undefined || takeover.epoch !== epoch || takeover.finishing) {
-      done('overtaken', undefined);
-      return;
-    }
-    takeover.finishing = true;
-    const now = this.#clock.now();
-    const fetchBy = Math.max(takeover.deadline - this.#options.reserveAfterFinishMs, now + this.#options.reserveAfterFinishMs);
-    const commit = (queue: Uint8Array | undefined): void => {
-      const claim = {
-        key: takeover.key,
-        epoch,
-        settled: queue !== undefined && this.#discards.settled(clientId),
-        deadline: fetchBy + this.#options.reserveAfterFinishMs,
-      };
-      this.#claim(claim, (outcome) => {
-        if (outcome === 'done') this.#takenOver.value++;
-        done(outcome, outcome === 'done' ? queue : undefined);
-        this.#closeTakeover(clientId, takeover, outcome === 'done');
-      });
-    };
-    if (takeover.reclaimed !== undefined) {
-      commit(takeover.reclaimed.queue);
-      return;
-    }
-    this.#client.fetch('takeover.finish', takeover.holder, clientId, epoch, fetchBy, (result) => {
-      if (result.kind === 'fetched') commit(result.bytes);
-      else if (result.kind === 'overtaken') {
-        this.#overtaken.value++;
-        done('overtaken', undefined);
-        this.#closeTakeover(clientId, takeover, false);
-      } else {
-        this.#holderGone(result.kind, takeover.holder, clientId);
-        commit(undefined);
-      }
+  finishTakeover(clientId: string, epoch: number, done: (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void): void {
+    this.#takeovers.finish(clientId, epoch, (outcome, queue) => {
+      if (outcome === 'overtaken') this.#overtaken.value++;
+      done(outcome, queue);
     });
   }
 
   disconnected(clientId: string, epoch: number): void {
-    this.#giveUpTakeover(clientId, epoch);
+    this.#takeovers.giveWay(clientId, epoch);
     this.#epochs.send('disconnected', clientId, epoch);
   }
 
   ended(clientId: string, epoch: number): void {
-    this.#giveUpTakeover(clientId, epoch);
+    this.#takeovers.giveWay(clientId, epoch);
     this.#epochs.send('ended', clientId, epoch);
   }
 
   kick(clientId: string, done: (found: boolean) => void): void {
-    const key = registryKey(clientId);
-    this.#db.command(registryTableOf(key).shard, 'lookup', key, {}, (failure, result) => {
-      const row = failure === undefined ? orUndefined(() => decodeLookup(result.reply)) : undefined;
-      if (row === undefined) {
-        done(false);
-        return;
-      }
-      const claims = [row.holder, ...(row.owner !== undefined && row.owner.epoch !== row.holder.epoch ? [row.owner] : [])];
-      let open = claims.length;
-      let reached = false;
-      for (const claim of claims) {
-        this.#kickAt(claim, clientId, (found) => {
-          reached ||= found;
-          if (--open === 0) done(reached);
-        });
-      }
-    });
+    this.#kicks.kick(clientId, done);
   }
 
-  reassert(sessions: Iterable<{ readonly clientId: string; readonly epoch: number }>): void {
+  reassert(sessions: Iterable<HeldSession>): void {
     this.#epochs.reassert(sessions);
   }
 
@@ -230,18 +176,21 @@ export class ClusterRegistry implements Registry {
     this.#timer?.cancel();
     this.#discards.close();
     this.#epochs.close();
+    this.#audit.close();
   }
 
   // ---- registration ----
 
   #start(r: Registration): void {
     const left = r.deadline - this.#clock.now();
-    if (left <= 0) {
+    const { cleanStart, sessionExpiryInterval, offer, clientId } = r.request;
+    // The session that the client had here before goes first.
+    if (left <= 0 || (offer === true && this.#epochs.unasserted(clientId))) {
       this.#end(r, { kind: 'failed', reason: 'no-quorum' });
       return;
     }
-    const { cleanStart, sessionExpiryInterval } = r.request;
-    const body = encodeRegister({ key: r.key, nodeId: this.#db.nodeId, cleanStart, sessionExpiryInterval, will: emptyBytes });
+    const mode = cleanStart ? 'clean' : offer === true ? 'offer' : 'continue';
+    const body = encodeRegister({ key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will: emptyBytes });
     this.#db.command(registryTableOf(r.key).shard, 'register', body, { deadlineMs: left }, (failure, result) => {
       const reply = failure === undefined ? orUndefined(() => decodeRegisterReply(result.reply)) : undefined;
       if (reply !== undefined) this.#registered(r, reply);
@@ -254,6 +203,10 @@ export class ClusterRegistry implements Registry {
   #registered(r: Registration, reply: RegisterReply): void {
     const { clientId, cleanStart } = r.request;
     const { epoch, holder } = reply;
+    if (epoch === 0) {
+      this.#fail(r, 'overtaken');
+      return;
+    }
     for (const claim of reply.displaced) if (!this.#isOwn(claim)) this.#displace(claim, clientId);
     if (holder === undefined) {
       this.#end(r, { kind: 'fresh', epoch });
@@ -262,32 +215,34 @@ export class ClusterRegistry implements Registry {
       if (reply.owner !== undefined && reply.owner.epoch !== holder.epoch && !this.#isOwn(reply.owner)) this.#displace(reply.owner, clientId);
       this.#end(r, { kind: 'fresh', epoch });
     } else if (this.#isOwn(holder)) {
-      const reclaimed = this.#server.reclaim(clientId, holder.epoch);
-      if (reclaimed === undefined) this.#end(r, { kind: 'local', epoch, heldEpoch: this.#heldEpoch(clientId, holder) });
-      else this.#opened(r, holder, epoch, reclaimed.state, reclaimed);
-    } else {
-      const deadline = r.deadline - this.#options.reserveAfterBeginMs;
-      this.#client.fetch('takeover.begin', holder, clientId, epoch, deadline, (result) => {
-        if (result.kind === 'fetched') {
-          this.#opened(r, holder, epoch, result.bytes, undefined);
-        } else if (result.kind === 'overtaken') {
-          this.#overtaken.value++;
-          this.#end(r, { kind: 'failed', reason: 'overtaken' });
-        } else {
-          this.#holderGone(result.kind, holder, clientId);
-          this.#claim({ key: r.key, epoch, settled: false, deadline: r.deadline }, (outcome) => {
-            this.#end(r, outcome === 'done' ? { kind: 'fresh', epoch } : { kind: 'failed', reason: outcome });
-          });
-        }
-      });
-    }
+      this.#end(r, { kind: 'local', epoch, heldEpoch: this.#heldEpoch(clientId, holder) });
+    } else this.#takeOver(r, holder, epoch);
   }
 
-  /** The line stays held until the takeover is finished, given up, or forgotten. */
-  #opened(r: Registration, holder: Claim, epoch: number, state: Uint8Array, reclaimed: HandedOut | undefined): void {
-    this.#takeovers.set(r.request.clientId, { epoch, holder, key: r.key, deadline: r.deadline, reclaimed, finishing: false });
-    this.#keepHouse();
-    r.done({ kind: 'remote', epoch, state });
+  #takeOver(r: Registration, holder: Claim, epoch: number): void {
+    const { clientId } = r.request;
+    const deadline = r.deadline - this.#options.reserveAfterBeginMs;
+    this.#client.fetch('takeover.begin', holder, clientId, epoch, deadline, (result) => {
+      if (result.kind === 'fetched') {
+        // The line stays held until the takeover is finished, given up, or forgotten.
+        this.#takeovers.open(clientId, holder, r.key, epoch, r.deadline);
+        this.#keepHouse();
+        r.done({ kind: 'remote', epoch, state: result.bytes });
+      } else if (result.kind === 'overtaken') {
+        this.#fail(r, 'overtaken');
+      } else {
+        this.#takeovers.countLost(result.kind);
+        this.#takeovers.claimFresh(clientId, r.key, epoch, r.deadline, (outcome) => {
+          if (outcome === 'done') this.#end(r, { kind: 'fresh', epoch });
+          else this.#fail(r, outcome);
+        });
+      }
+    });
+  }
+
+  #fail(r: Registration, reason: 'overtaken' | 'no-quorum'): void {
+    if (reason === 'overtaken') this.#overtaken.value++;
+    this.#end(r, { kind: 'failed', reason });
   }
 
   #end(r: Registration, result: RegisterResult): void {
@@ -295,31 +250,7 @@ export class ClusterRegistry implements Registry {
     this.#lines.leave(r.request.clientId);
   }
 
-  /** Makes this node the holder under the epoch. */
-  #claim(claim: EpochClaim, done: (outcome: 'done' | 'overtaken' | 'no-quorum') => void): void {
-    const { key, epoch, settled } = claim;
-    const left = claim.deadline - this.#clock.now();
-    if (left <= 0) {
-      done('no-quorum');
-      return;
-    }
-    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval: 0xffff_ffff, settled });
-    this.#db.command(registryTableOf(key).shard, 'takeoverDone', body, { deadlineMs: left }, (failure: WriteFailure | undefined, result) => {
-      if (failure === undefined) {
-        const current = epochReply(result.reply).verdict === 'current';
-        if (!current) this.#overtaken.value++;
-        done(current ? 'done' : 'overtaken');
-      } else if (failure.kind === 'fenced') this.#clock.setTimer(fencedRetryMs, () => this.#claim(claim, done));
-      else done('no-quorum');
-    });
-  }
-
-  #holderGone(kind: 'none' | 'lost', holder: Claim, clientId: string): void {
-    if (kind === 'none') return;
-    this.#holdersLost.value++;
-    // It may only be out of our reach: its session must go when it comes back.
-    this.#displace(holder, clientId);
-  }
+  // ---- sessions that have lost their client id ----
 
   #displace(claim: Claim, clientId: string): void {
     if (this.#isOwn(claim)) for (const epoch of epochsOf(claim)) this.#discardHere(clientId, epoch);
@@ -345,70 +276,11 @@ export class ClusterRegistry implements Registry {
     return claim.nodeId === this.#db.nodeId && claim.incarnation === this.#db.incarnation;
   }
 
-  #closeTakeover(clientId: string, takeover: Takeover, taken: boolean): void {
-    if (this.#takeovers.get(clientId) !== takeover) return;
-    this.#takeovers.delete(clientId);
-    if (!taken && takeover.reclaimed !== undefined) this.#server.putBack(clientId, takeover.epoch, takeover.reclaimed, this.#clock.now());
-    this.#lines.leave(clientId);
-  }
-
-  #giveUpTakeover(clientId: string, epoch: number): void {
-    const takeover = this.#takeovers.get(clientId);
-    if (takeover !== undefined && takeover.epoch === epoch && !takeover.finishing) this.#closeTakeover(clientId, takeover, false);
-  }
-
-  // ---- calls of other nodes ----
-
-  #onTakeover(phase: 'begin' | 'finish', body: Uint8Array, reply: RpcReply): void {
-    const q = this.#decode(() => decodeTakeover(body), reply);
-    if (q === undefined) return;
-    const answer = (): void => {
-      if (!this.#lines.whenFree(q.clientId, () => this.#answerTakeover(phase, q, reply))) reply(busyMessage);
-    };
-    if (phase === 'finish' && q.offset === 0) this.beforeHandOver(answer);
-    else answer();
-  }
-
-  #answerTakeover(phase: 'begin' | 'finish', q: TakeoverRequest, reply: RpcReply): void {
-    const answer = this.#server[phase](this.#source, q, this.#clock.now());
-    this.#keepHouse();
-    if (answer === 'overtaken') reply(overtakenMessage);
-    else reply(undefined, encodeTakeoverReply(answer));
-  }
-
-  #onDiscard(body: Uint8Array, reply: RpcReply, kicked: boolean): void {
-    const q = this.#decode(() => decodeDiscard(body), reply);
-    if (q === undefined) return;
-    const discard = (): void => {
-      for (const epoch of q.epochs) this.#source.discard(q.clientId, epoch, q.reasonCode);
-      // Nobody takes its place: the row goes too.
-      if (kicked && q.epochs[0] !== undefined) this.ended(q.clientId, q.epochs[0]);
-      reply(undefined, emptyBytes);
-    };
-    if (!this.#lines.whenFree(q.clientId, discard)) reply(busyMessage);
-  }
-
-  #decode<T>(decode: () => T, reply: RpcReply): T | undefined {
-    const q = orUndefined(decode);
-    if (q === undefined) {
-      this.#malformed.value++;
-      reply('malformed');
-    }
-    return q;
-  }
-
-  #kickAt(claim: Claim, clientId: string, done: (reached: boolean) => void): void {
-    if (claim.nodeId === this.#db.nodeId) {
-      const kick = (): void => {
-        for (const epoch of epochsOf(claim)) this.#source.discard(clientId, epoch, ReasonCode.administrativeAction);
-        this.ended(clientId, claim.epoch);
-        done(true);
-      };
-      this.#lines.whenFree(clientId, kick, Number.POSITIVE_INFINITY);
-      return;
-    }
-    const body = encodeDiscard({ clientId, epochs: epochsOf(claim), reasonCode: ReasonCode.administrativeAction });
-    this.#links.call(claim.nodeId, 'session.kick', body, kickMs, (failure) => done(failure === undefined));
+  /** Nobody takes their place: the row goes too. */
+  #kickHere(clientId: string, epochs: readonly number[]): boolean {
+    const found = this.#source.kick?.(clientId, ReasonCode.administrativeAction) === true;
+    if (epochs[0] !== undefined) this.ended(clientId, epochs[0]);
+    return found;
   }
 
   // ---- housekeeping, while there is something to forget ----
@@ -418,21 +290,9 @@ export class ClusterRegistry implements Registry {
     this.#timer = this.#clock.setTimer(housekeepingMs, () => {
       this.#timer = undefined;
       const now = this.#clock.now();
-      for (const [clientId, t] of this.#takeovers) {
-        if (!t.finishing && now >= t.deadline + this.#options.abandonedMs) this.#closeTakeover(clientId, t, false);
-      }
-      this.#server.expire(now);
-      if (this.#server.size > 0 || this.#takeovers.size > 0) this.#keepHouse();
+      this.#takeovers.forgetAbandoned(now);
+      this.#calls.expire(now);
+      if (this.#calls.size > 0 || this.#takeovers.size > 0) this.#keepHouse();
     });
-  }
-}
-
-/** Undefined for bytes that a node of another version may have sent. */
-function orUndefined<T>(decode: () => T): T | undefined {
-  try {
-    return decode();
-  } catch (error) {
-    if (error instanceof MalformedError) return undefined;
-    throw error;
   }
 }

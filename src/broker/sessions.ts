@@ -1,6 +1,7 @@
 // The sessions of this node: their beginning, their time without a client, their end. Also the `home`
 // that sessions see. `connect.ts` and `takeover.ts` decide; this keeps the maps, the routes of their
 // subscriptions, the timers and the registry in step.
+import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel, ChannelEnd } from '#session/channel.js';
 import type { SessionCounters } from '#session/counters.js';
 import type { Frames } from '#session/frames.js';
@@ -46,6 +47,50 @@ export class Sessions implements SessionHome {
     return session;
   }
 
+  /** The registered session of the client, also while one without a registration stands before it. */
+  registered(clientId: string): Session | undefined {
+    const session = this.#core.sessions.get(clientId);
+    return session === undefined || session.epoch > 0 ? session : this.#core.parked.get(clientId);
+  }
+
+  *all(): IterableIterator<Session> {
+    yield* this.#core.sessions.values();
+    yield* this.#core.parked.values();
+  }
+
+  /** Every session of the client here is over. Was there one? */
+  discardAll(clientId: string, reasonCode: number, now: number, tell: Tell): boolean {
+    let any = false;
+    for (let old = this.get(clientId); old !== undefined; old = this.get(clientId)) {
+      any = true;
+      this.discard(old, reasonCode, now, tell);
+    }
+    return any;
+  }
+
+  /** Before a session without a registration: a registered one is kept aside until the registry can be asked. */
+  park(clientId: string, now: number): void {
+    const old = this.get(clientId);
+    if (old === undefined) return;
+    if (old.epoch === 0) {
+      // The one that is kept aside comes forth.
+      this.discard(old, ReasonCode.sessionTakenOver, now, 'silent');
+      this.park(clientId, now);
+      return;
+    }
+    if (old.channel !== undefined) old.channel.disconnect(ReasonCode.sessionTakenOver, now); // [MQTT-3.1.4-3]
+    // One that was to end with its connection has.
+    if (old.ended) return;
+    this.#core.sessions.delete(clientId);
+    this.#core.parked.set(clientId, old);
+  }
+
+  /** The registry has answered about the client: a session without a registration is over. */
+  endUnregistered(clientId: string, now: number): void {
+    const session = this.get(clientId);
+    if (session?.epoch === 0) this.discard(session, ReasonCode.sessionTakenOver, now, 'silent');
+  }
+
   /** A channel is about to be bound. */
   connecting(session: Session): void {
     this.#core.timers.cancel(session);
@@ -57,7 +102,7 @@ export class Sessions implements SessionHome {
   /** Its channel has closed. */
   disconnected(session: Session, channel: Channel, end: ChannelEnd, now: number, tell: Tell): void {
     this.connected--;
-    const ends = !session.lasting;
+    const ends = !session.lasting || session.epoch === 0;
     if (channel.will !== undefined && !end.normal) this.#wills.lost(session, channel.will, channel, ends, now);
     if (ends) {
       this.end(session, now, tell);
@@ -68,15 +113,15 @@ export class Sessions implements SessionHome {
     if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
   }
 
-  /** The client was gone before its session could be given to it. */
-  abandoned(session: Session, now: number): void {
+  /** The client was gone before its session could be given to it. 'silent': whether the session is ours is still being found out. */
+  abandoned(session: Session, now: number, tell: Tell = 'tell'): void {
     if (!session.lasting) {
       this.end(session, now, 'tell');
       return;
     }
     session.expiresAt = session.expiryFrom(now);
     this.#arm(session);
-    if (session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
+    if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
   }
 
   /** The client continues the session on another node: a will whose delay has not passed is off. [MQTT-3.1.3-9] */
@@ -90,7 +135,7 @@ export class Sessions implements SessionHome {
     session.ended = true;
     this.#core.timers.cancel(session);
     for (const subscription of [...session.subscriptions.values()]) this.unsubscribe(subscription);
-    if (this.#core.sessions.get(session.clientId) === session) this.#core.sessions.delete(session.clientId);
+    this.#forget(session);
     session.queue = undefined;
     session.inflight = undefined;
     session.awaitingRel = undefined;
@@ -98,6 +143,20 @@ export class Sessions implements SessionHome {
     this.#core.metrics.sessionTerminated.value++;
     this.#wills.fire(session, now); // [MQTT-3.1.2-8]
     if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.ended(session.clientId, session.epoch);
+  }
+
+  /** One that was kept aside takes the place of the one before it. */
+  #forget(session: Session): void {
+    const { parked, sessions } = this.#core;
+    const { clientId } = session;
+    const aside = parked.get(clientId);
+    if (aside === session) parked.delete(clientId);
+    else if (sessions.get(clientId) === session) {
+      sessions.delete(clientId);
+      if (aside === undefined) return;
+      parked.delete(clientId);
+      sessions.set(clientId, aside);
+    }
   }
 
   /** Closes the connection, if there is one, and ends the session. */

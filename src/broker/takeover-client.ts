@@ -42,22 +42,24 @@ export class TakeoverClient {
   readonly #clock: Clock;
   readonly #links: Links;
   readonly #db: Database;
-  /** Nodes whose host refuses connections. */
-  readonly #dead: Set<string> = new Set();
+  /** Nodes whose host refuses connections, and the newest incarnation that we knew of the process that was there. */
+  readonly #dead: Map<string, number> = new Map();
 
   constructor(clock: Clock, links: Links, db: Database) {
     this.#clock = clock;
     this.#links = links;
     this.#db = db;
     links.listen({
-      onDead: (peer) => this.#dead.add(peer.nodeId),
+      onDead: (peer) => this.#dead.set(peer.nodeId, peer.incarnation),
       onUp: (peer) => this.#dead.delete(peer.nodeId),
     });
   }
 
   /** True when the incarnation that the claim names will never answer again. */
   isLost(claim: Claim): boolean {
-    if (this.#dead.has(claim.nodeId) || !this.#db.isLive(routeTable.shard, claim.incarnation)) return true;
+    // A newer incarnation than that of the dead process is one that runs, though we have no link with it yet; and one that
+    // our copy of the shard has not heard of is not dead for that.
+    if (claim.incarnation <= (this.#dead.get(claim.nodeId) ?? 0) || this.#db.isGone(routeTable.shard, claim.nodeId, claim.incarnation)) return true;
     const peer = this.#links.peer(claim.nodeId);
     return peer !== undefined && peer.incarnation > claim.incarnation;
   }

@@ -6,7 +6,7 @@ import { encodeRest, encodeSession } from '#session/session-codec.js';
 import { CatchUp } from './catch-up.js';
 import type { Core } from './core.js';
 import { HoldBack } from './hold-back.js';
-import type { TakeoverSource } from './ports.js';
+import type { HeldSession, TakeoverSource } from './ports.js';
 import type { Origin } from './recent-origins.js';
 import type { Sessions } from './sessions.js';
 import { ticketFor } from './settling.js';
@@ -18,12 +18,15 @@ const recentMax = 2_000;
 function broughtAlong(session: Session): readonly Origin[] {
   const { gate } = session;
   const first = gate instanceof CatchUp ? gate.before : gate;
-  return first instanceof HoldBack ? first.origins : [];
+  const scanned = gate instanceof CatchUp ? gate.origins : [];
+  return first instanceof HoldBack ? [...scanned, ...first.origins] : scanned;
 }
 
 export class Takeover implements TakeoverSource {
   readonly #core: Core;
   readonly #sessions: Sessions;
+  /** Sessions that somebody has got entirely: their end is not the end of the client's session. */
+  readonly #handedOver = new WeakSet<Session>();
 
   constructor(core: Core, sessions: Sessions) {
     this.#core = core;
@@ -51,23 +54,34 @@ export class Takeover implements TakeoverSource {
     const session = this.#held(clientId, epoch);
     if (session === undefined) return undefined;
     const now = this.#core.now();
-    const rest = encodeRest(session, now, ticketFor(this.#core, session));
-    this.#sessions.end(session, now, 'silent');
-    return rest;
+    this.#handedOver.add(session);
+    return encodeRest(session, now, ticketFor(this.#core, session));
   }
 
   discard(clientId: string, epoch: number, reasonCode: number): void {
     const session = this.#held(clientId, epoch);
-    if (session !== undefined) this.#sessions.discard(session, reasonCode, this.#core.now(), 'silent');
+    if (session === undefined) return;
+    const now = this.#core.now();
+    if (this.#handedOver.has(session) && session.channel === undefined) this.#sessions.end(session, now, 'silent');
+    else this.#sessions.discard(session, reasonCode, now, 'silent');
+  }
+
+  kick(clientId: string, reasonCode: number): boolean {
+    return this.#sessions.discardAll(clientId, reasonCode, this.#core.now(), 'tell');
   }
 
   heldEpoch(clientId: string): number | undefined {
-    const session = this.#core.sessions.get(clientId);
-    return session !== undefined && session.epoch > 0 ? session.epoch : undefined;
+    return this.#sessions.registered(clientId)?.epoch;
+  }
+
+  *held(): IterableIterator<HeldSession> {
+    for (const session of this.#sessions.all()) {
+      if (session.epoch > 0) yield { clientId: session.clientId, epoch: session.epoch, connected: session.channel !== undefined };
+    }
   }
 
   #held(clientId: string, epoch: number): Session | undefined {
-    const session = this.#core.sessions.get(clientId);
+    const session = this.#sessions.registered(clientId);
     return session?.epoch === epoch ? session : undefined;
   }
 }

@@ -1,5 +1,7 @@
 // Sessions that were taken in while no quorum of cores answered. They are offered to the registry again
-// until it knows them; one that another node holds meanwhile loses, and is disconnected with 0x8E.
+// until it knows them. One whose client has a session by the registry's row loses, be that on another node
+// or kept aside on this one: it is disconnected with 0x8E. Until it is known it ends with its connection: its client
+// may go on with another session where there is a quorum, and end that one, and nobody here would hear of it.
 import { WheelTimer } from '#base/timer-wheel.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Session } from '#session/session.js';
@@ -43,7 +45,7 @@ export class Unregistered extends WheelTimer {
     this.#open = batch.length;
     if (batch.length === 0) this.#arm();
     for (const session of batch) {
-      const request = { clientId: session.clientId, cleanStart: false, sessionExpiryInterval: session.expiryIntervalS };
+      const request = { clientId: session.clientId, cleanStart: false, sessionExpiryInterval: session.expiryIntervalS, offer: true };
       this.#core.ports.registry.register(request, (result) => {
         this.#open--;
         this.#registered(session, result);
@@ -53,22 +55,28 @@ export class Unregistered extends WheelTimer {
   }
 
   #registered(session: Session, result: RegisterResult): void {
-    const now = this.#core.now();
     if (result.kind === 'failed' && result.reason === 'no-quorum') return;
     this.#waiting.delete(session);
-    if (session.ended) {
-      if (result.kind === 'fresh') this.#core.ports.registry.ended(session.clientId, result.epoch);
-      return;
-    }
+    const { clientId } = session;
+    const now = this.#core.now();
+    const aside = this.#sessions.registered(clientId);
     if (result.kind === 'fresh' || result.kind === 'local') {
-      // A CONNECT of the client may have been registered since.
-      if (result.epoch < session.epoch) return;
+      if (result.kind === 'local' && aside?.epoch === result.heldEpoch) {
+        // The session that the client had here before is the registry's: it comes back to that one.
+        aside.epoch = result.epoch;
+        this.#sessions.discard(session, ReasonCode.sessionTakenOver, now, 'silent');
+        if (aside.channel === undefined) this.#core.ports.registry.disconnected(clientId, result.epoch);
+        return;
+      }
+      if (session.ended) {
+        if (aside === undefined) this.#core.ports.registry.ended(clientId, result.epoch);
+        return;
+      }
+      if (aside !== undefined) this.#sessions.discard(aside, ReasonCode.sessionTakenOver, now, 'silent');
       session.epoch = result.epoch;
-      if (session.channel === undefined) this.#core.ports.registry.disconnected(session.clientId, result.epoch);
       return;
     }
     // Another node holds the client's session, or has taken it: the client comes back and gets that one.
-    if (result.kind === 'remote') this.#core.ports.registry.disconnected(session.clientId, result.epoch);
     this.#sessions.discard(session, ReasonCode.sessionTakenOver, now, 'silent');
   }
 }

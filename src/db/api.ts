@@ -190,6 +190,8 @@ export interface Database extends Reader {
   /** `reset` is called before this returns. The result unsubscribes. */
   subscribe(shard: string, feed: Feed): () => void;
   isLive(shard: string, incarnation: number): boolean;
+  /** The incarnation of the node is dead for this node's copy of the shard: one that the copy has not heard of yet is not. */
+  isGone(shard: string, nodeId: string, incarnation: number): boolean;
   status(): readonly ShardStatus[];
   /** Called when this node takes a new incarnation while it runs (its old rows are purged; re-assert). */
   onIncarnation(listener: (incarnation: number) => void): void;

@@ -390,6 +390,11 @@ export class NodeDatabase implements Database {
     return this.#held.get(shard)?.state.reader.live.has(incarnation) === true;
   }
 
+  isGone(shard: string, nodeId: string, incarnation: number): boolean {
+    const live = this.#held.get(shard)?.state.reader.live;
+    return live !== undefined && live.highest(nodeId) >= incarnation && live.ofNode(nodeId) !== incarnation;
+  }
+
   #proposer(shard: string, done: WriteDone): Proposer | undefined {
     const p = this.#proposers.get(shard);
     if (p === undefined) done(new WriteFailure('refused', `there is no shard ${shard}`), { index: 0, reply: emptyBytes });

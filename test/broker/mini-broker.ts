@@ -2,7 +2,7 @@
 // phases. For tests of the registry; it checks what the registry promises with every answer.
 import assert from 'node:assert/strict';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
-import type { RegisterResult, TakeoverSource } from '#broker/ports.js';
+import type { HeldSession, RegisterResult, TakeoverSource } from '#broker/ports.js';
 import { ClusterRegistry, type RegistryOptions } from '#broker/registry.js';
 import type { ManualClock } from '../doubles/manual-clock.js';
 import type { MemoryDatabase } from '../doubles/memory-database.js';
@@ -42,7 +42,7 @@ export class MiniBroker implements TakeoverSource {
     this.registry.serve(this);
     db.onIncarnation((incarnation) => {
       links.updateSelf({ incarnation });
-      this.registry.reassert([...this.sessions].map(([clientId, s]) => ({ clientId, epoch: s.epoch })));
+      this.registry.reassert(this.held());
     });
   }
 
@@ -74,8 +74,20 @@ export class MiniBroker implements TakeoverSource {
   finish(clientId: string, epoch: number): Uint8Array | undefined {
     const session = this.#held(clientId, epoch);
     if (session === undefined) return undefined;
-    this.sessions.delete(clientId);
     return utf8Encode(session.queue.join(',').padEnd(this.padding, ' '));
+  }
+
+  *held(): IterableIterator<HeldSession> {
+    for (const [clientId, s] of this.sessions) yield { clientId, epoch: s.epoch, connected: s.connected };
+  }
+
+  kick(clientId: string, reasonCode: number): boolean {
+    const session = this.sessions.get(clientId);
+    if (session === undefined) return false;
+    this.sessions.delete(clientId);
+    this.discarded.push(`${clientId} ${session.epoch} ${reasonCode}`);
+    this.registry.ended(clientId, session.epoch);
+    return true;
   }
 
   discard(clientId: string, epoch: number, reasonCode: number): void {
@@ -126,6 +138,15 @@ export class MiniBroker implements TakeoverSource {
     this.registry.finishTakeover(clientId, session.epoch, (outcome, queue) => {
       this.open--;
       const mine = this.sessions.get(clientId) === session;
+      if (outcome === 'undecided') {
+        assert.ok(queue !== undefined);
+        session.building = false;
+        session.connected = false;
+        session.queue = [...text(queue).split(',').filter(Boolean), ...session.queue];
+        if (!mine) this.registry.ended(clientId, session.epoch);
+        done(outcome, undefined);
+        return;
+      }
       if (outcome !== 'done') {
         assert.equal(queue, undefined);
         if (mine) this.sessions.delete(clientId);

@@ -4,7 +4,7 @@ import { Prng } from '#base/prng.js';
 import type { RegistryOptions } from '#broker/registry.js';
 import { decodeRow, type RegistryRow, registryKey } from '#broker/registry-row.js';
 import { brokerSchema, registryTableOf } from '#broker/schema.js';
-import { type TakeoverAnswer, TakeoverServer } from '#broker/takeover-server.js';
+import { type TakeoverAnswer, type TakeoverPhase, TakeoverServer } from '#broker/takeover-server.js';
 import { ManualClock } from '../doubles/manual-clock.js';
 import { MemoryCluster } from '../doubles/memory-database.js';
 import { MemoryNetwork } from '../doubles/memory-links.js';
@@ -282,19 +282,21 @@ test('a call about an epoch whose registration is still being answered here wait
 
 test('of two takers the one with the newer epoch gets the session, also when the older one comes last', () => {
   const server = new TakeoverServer();
-  let ended = 0;
-  const source = { begin: () => Uint8Array.of(1), finish: () => Uint8Array.of(++ended), discard: () => {} };
+  let asked = 0;
+  const source = { begin: () => Uint8Array.of(1), finish: () => Uint8Array.of(++asked), discard: () => {} };
   const q = (newEpoch: number) => ({ clientId: 'x', heldEpochs: [3], newEpoch, offset: 0, transfer: 0 });
-  const kind = (answer: TakeoverAnswer) => (answer === 'overtaken' ? answer : answer.kind);
-  assert.equal(kind(server.begin(source, q(5), 0)), 'chunk');
-  assert.equal(kind(server.begin(source, q(7), 0)), 'chunk');
-  assert.equal(kind(server.finish(source, q(5), 0)), 'overtaken');
-  assert.equal(ended, 0);
-  assert.equal(kind(server.finish(source, q(7), 0)), 'chunk');
-  assert.equal(kind(server.finish(source, q(7), 0)), 'chunk', 'asked again, it gives the same');
-  assert.equal(kind(server.begin(source, q(5), 0)), 'overtaken');
-  assert.equal(kind(server.begin(source, q(9), 0)), 'chunk');
-  assert.equal(ended, 1);
+  const answer = (phase: TakeoverPhase, newEpoch: number) => server.answer(phase, source, q(newEpoch), 0);
+  const kind = (given: TakeoverAnswer) => (given === 'overtaken' ? given : given.kind);
+  assert.equal(kind(answer('begin', 5)), 'chunk');
+  assert.equal(kind(answer('begin', 7)), 'chunk');
+  assert.equal(kind(answer('finish', 5)), 'overtaken');
+  assert.equal(asked, 0);
+  assert.equal(kind(answer('finish', 7)), 'chunk');
+  assert.equal(kind(answer('finish', 7)), 'chunk', 'asked again, it gives what there is by then');
+  assert.equal(kind(answer('begin', 5)), 'overtaken');
+  assert.equal(kind(answer('begin', 9)), 'chunk', 'the next one gets it all');
+  assert.equal(kind(answer('finish', 9)), 'chunk');
+  assert.equal(asked, 3);
   server.expire(20_000);
   assert.equal(server.size, 0);
 });
@@ -302,8 +304,9 @@ test('of two takers the one with the newer epoch gets the session, also when the
 test('what the holder keeps is bounded, the oldest goes first', () => {
   const server = new TakeoverServer({ keptBytesMax: 250 });
   const source = { begin: () => new Uint8Array(100), finish: () => new Uint8Array(10), discard: () => {} };
-  for (let i = 0; i < 10; i++) server.begin(source, { clientId: `c${i}`, heldEpochs: [1], newEpoch: 2, offset: 0, transfer: 0 }, 0);
+  for (let i = 0; i < 10; i++) server.answer('begin', source, { clientId: `c${i}`, heldEpochs: [1], newEpoch: 2, offset: 0, transfer: 0 }, 0);
   assert.equal(server.size, 2);
+  assert.equal(server.dropped, 8);
 });
 
 test('malformed calls are refused and counted', () => {

@@ -282,6 +282,10 @@ export class MemoryDatabase implements Database {
     return this.#copy(shard).tables.isLive(incarnation);
   }
 
+  isGone(shard: string, nodeId: string, incarnation: number): boolean {
+    return this.#copy(shard).tables.isGone(nodeId, incarnation);
+  }
+
   onIncarnation(listener: (incarnation: number) => void): void {
     this.#onIncarnation.push(listener);
   }

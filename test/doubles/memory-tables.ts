@@ -65,6 +65,10 @@ export class MemoryTables implements Reader {
     return this.#liveSet.has(incarnation);
   }
 
+  isGone(nodeId: string, incarnation: number): boolean {
+    return (this.#highest.get(nodeId) ?? 0) >= incarnation && this.live.get(nodeId) !== incarnation;
+  }
+
   apply(entry: MemoryEntry): void {
     this.appliedIndex = entry.index;
     for (const op of entry.ops) this.applyOp(op);

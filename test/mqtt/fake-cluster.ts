@@ -10,6 +10,7 @@ import type {
   RegisterResult,
   RemoteTarget,
   RouteOutcome,
+  TakeoverOutcome,
   TakeoverSource,
 } from '#broker/ports.js';
 import { matches } from '#mqtt/topic.js';
@@ -21,7 +22,7 @@ interface Row {
 }
 
 type Answer = (outcomes: readonly AckOutcome[] | undefined) => void;
-type Finish = (outcome: 'done' | 'overtaken' | 'no-quorum', queue: Uint8Array | undefined) => void;
+type Finish = (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void;
 
 class FakeNode {
   readonly nodeId: string;
@@ -46,6 +47,7 @@ export class FakeCluster {
   autoForward = true;
   autoStore = true;
   autoFinish = true;
+  finishAs: TakeoverOutcome = 'done';
   autoBarrier = true;
   /** Routes that wait to be effective, frames on their way, messages to be stored, hand-overs to be finished. */
   readonly routes: ((outcome: RouteOutcome) => void)[] = [];
@@ -170,6 +172,10 @@ export class FakeCluster {
     const epoch = ++this.#epoch;
     const row = this.rows.get(request.clientId);
     const remote = row !== undefined && row.holder !== node;
+    if (remote && request.offer === true) {
+      done({ kind: 'failed', reason: 'overtaken' });
+      return;
+    }
     if (row === undefined || request.cleanStart) {
       if (remote) row.holder.source?.discard(request.clientId, row.epoch, 0x8e);
       this.rows.set(request.clientId, { epoch, holder: node });
@@ -200,7 +206,8 @@ export class FakeCluster {
       const row = this.rows.get(clientId);
       const queue = row?.holder.source?.finish(clientId, row.epoch);
       this.rows.set(clientId, { epoch, holder: node });
-      done('done', queue);
+      done(this.finishAs, this.finishAs === 'no-quorum' ? undefined : queue);
+      if (this.finishAs === 'done') row?.holder.source?.discard(clientId, row.epoch, 0x8e);
     };
     if (this.autoFinish) finish();
     else this.finishes.push(finish);
