@@ -53,8 +53,9 @@ export interface BanRequest {
   readonly who: string;
   readonly by?: string;
   readonly reason?: string;
-  /** Wall clock ms; absent: for ever. */
+  /** Wall clock ms, or how long from now; both absent: for ever. */
   readonly untilMs?: number;
+  readonly forMs?: number;
 }
 
 /** A page of a list; `next`: where the next one begins, absent at the end. */
@@ -168,13 +169,14 @@ export class AuthAdmin {
     if (as === undefined) throw new AuthAdminError('BAD_REQUEST', `as must be one of ${banKinds.join(', ')}`);
     const problem = problemOfBan(as, request.who);
     if (problem !== undefined) throw new AuthAdminError('BAD_REQUEST', problem);
+    const now = this.#clock.wallNow();
     const row: BanRow = {
       as,
       who: request.who,
       by: (request.by ?? '').slice(0, reasonLengthMax),
       reason: (request.reason ?? '').slice(0, reasonLengthMax),
-      atMs: this.#clock.wallNow(),
-      untilMs: request.untilMs ?? Number.POSITIVE_INFINITY,
+      atMs: now,
+      untilMs: request.untilMs ?? now + (request.forMs ?? Number.POSITIVE_INFINITY),
     };
     const key = keyOfBan(as, request.who);
     await this.#put(bannedTable, key, encodeBan(row));

@@ -1,5 +1,6 @@
 // The commands of `starmesh ctl` and the getters of `starmesh eval`, run inside the node. Names
 // are those people know from EMQX; what the answers look like stands in replies.ts.
+import { authCommands } from './auth-commands.js';
 import { evaluate } from './eval.js';
 import type { CtlHandlers, ListenerAction } from './handlers.js';
 import {
@@ -26,6 +27,7 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['clients kick', async ([id], node) => (id === undefined ? usage('clients kick CLIENTID') : kickReply(id, await node.clientsKick(id)))],
   ['listeners', (args, node) => listenersCommand(args, node)],
   ['topics list', async (_args, node) => topicsReply(await node.topicsList(listRowsMax))],
+  ...authCommands,
   ['eval', (args, node) => evaluate(args.join(' '), node)],
 ]);
 

@@ -1,5 +1,6 @@
 // What a running node tells and does when it is asked over its control socket. `startNode`
 // implements it; `commands.ts` turns it into text and JSON.
+import type { AuthAdmin } from '#auth/admin.js';
 import type { ShardStatus } from '#db/api.js';
 
 export interface NodeStatus {
@@ -61,6 +62,8 @@ export interface ListenerInfo {
 export type ListenerAction = 'start' | 'stop' | 'restart' | 'reload';
 
 export interface CtlHandlers {
+  /** Users, rules of access and bans. */
+  readonly authAdmin?: AuthAdmin;
   status(): NodeStatus;
   clusterStatus(): ClusterStatus | Promise<ClusterStatus>;
   rlogStatus(): RlogStatus;

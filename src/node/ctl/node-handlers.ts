@@ -64,6 +64,7 @@ function clientOf(client: BrokerClient, nodeName: string): ClientInfo {
 export function ctlHandlers(config: StarmeshConfig, node: StarmeshNode): CtlHandlers {
   const { broker, routes } = node;
   return {
+    authAdmin: node.authAdmin,
     status: () => nodeStatus(config, node),
     clusterStatus: () => clusterStatus(config, node),
     rlogStatus: () => rlogStatus(config, node),
