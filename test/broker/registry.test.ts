@@ -1,48 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Prng } from '#base/prng.js';
-import type { RegistryOptions } from '#broker/registry.js';
-import { decodeRow, type RegistryRow, registryKey } from '#broker/registry-row.js';
-import { brokerSchema, registryTableOf } from '#broker/schema.js';
-import { type TakeoverAnswer, type TakeoverPhase, TakeoverServer } from '#broker/takeover-server.js';
-import { ManualClock } from '../doubles/manual-clock.js';
-import { MemoryCluster } from '../doubles/memory-database.js';
-import { MemoryNetwork } from '../doubles/memory-links.js';
-import { MiniBroker, type MiniSession } from './mini-broker.js';
-
-const id = (i: number) => i.toString(16).padStart(32, '0');
-
-function cluster(n: number, options: Partial<RegistryOptions> = {}) {
-  const clock = new ManualClock();
-  const db = new MemoryCluster(clock, brokerSchema);
-  const net = new MemoryNetwork(clock);
-  const make = (i: number): MiniBroker => {
-    const node = db.join(id(i), i === 1 ? 'core' : 'replicant');
-    return new MiniBroker(clock, node, net.start(id(i), node.incarnation), options);
-  };
-  const nodes = Array.from({ length: n }, (_, i) => make(i + 1));
-  net.linkAll();
-  clock.advance(20);
-  const row = (clientId: string): RegistryRow | undefined => {
-    const key = registryKey(clientId);
-    const table = registryTableOf(key);
-    const stored = db.shard(table.shard).leader.get(table, key);
-    return stored === undefined ? undefined : decodeRow(stored.value);
-  };
-  /** Connects, waits for the end of it, and says how it ended. */
-  const connect = (node: MiniBroker, clientId: string, cleanStart = false, ms = 200): [string, MiniSession | undefined] => {
-    let result: [string, MiniSession | undefined] = ['pending', undefined];
-    node.connect(clientId, cleanStart, (how, session) => {
-      result = [how, session];
-    });
-    clock.advance(ms);
-    return result;
-  };
-  return { clock, db, net, nodes, make, row, connect };
-}
-
-type Cluster = ReturnType<typeof cluster>;
-const three = (c: Cluster) => c.nodes as [MiniBroker, MiniBroker, MiniBroker];
+import type { MiniBroker } from './mini-broker.js';
+import { cluster, id, type MiniCluster, three } from './mini-cluster.js';
 
 test('a session moves from node to node with its state and queue, and nothing stays behind', () => {
   const c = cluster(3);
@@ -280,35 +240,6 @@ test('a call about an epoch whose registration is still being answered here wait
   assert.equal(a.sessions.size, 0);
 });
 
-test('of two takers the one with the newer epoch gets the session, also when the older one comes last', () => {
-  const server = new TakeoverServer();
-  let asked = 0;
-  const source = { begin: () => Uint8Array.of(1), finish: () => Uint8Array.of(++asked), discard: () => {} };
-  const q = (newEpoch: number) => ({ clientId: 'x', heldEpochs: [3], newEpoch, offset: 0, transfer: 0 });
-  const answer = (phase: TakeoverPhase, newEpoch: number) => server.answer(phase, source, q(newEpoch), 0);
-  const kind = (given: TakeoverAnswer) => (given === 'overtaken' ? given : given.kind);
-  assert.equal(kind(answer('begin', 5)), 'chunk');
-  assert.equal(kind(answer('begin', 7)), 'chunk');
-  assert.equal(kind(answer('finish', 5)), 'overtaken');
-  assert.equal(asked, 0);
-  assert.equal(kind(answer('finish', 7)), 'chunk');
-  assert.equal(kind(answer('finish', 7)), 'chunk', 'asked again, it gives what there is by then');
-  assert.equal(kind(answer('begin', 5)), 'overtaken');
-  assert.equal(kind(answer('begin', 9)), 'chunk', 'the next one gets it all');
-  assert.equal(kind(answer('finish', 9)), 'chunk');
-  assert.equal(asked, 3);
-  server.expire(20_000);
-  assert.equal(server.size, 0);
-});
-
-test('what the holder keeps is bounded, the oldest goes first', () => {
-  const server = new TakeoverServer({ keptBytesMax: 250 });
-  const source = { begin: () => new Uint8Array(100), finish: () => new Uint8Array(10), discard: () => {} };
-  for (let i = 0; i < 10; i++) server.answer('begin', source, { clientId: `c${i}`, heldEpochs: [1], newEpoch: 2, offset: 0, transfer: 0 }, 0);
-  assert.equal(server.size, 2);
-  assert.equal(server.dropped, 8);
-});
-
 test('malformed calls are refused and counted', () => {
   const c = cluster(2);
   const [a, b] = c.nodes as [MiniBroker, MiniBroker];
@@ -324,7 +255,7 @@ test('malformed calls are refused and counted', () => {
   assert.equal(b.metrics.read('starmesh_takeover_malformed_total'), 4);
 });
 
-function quietAndRight(c: Cluster, clientIds: readonly string[], what: string): void {
+function quietAndRight(c: MiniCluster, clientIds: readonly string[], what: string): void {
   for (const clientId of clientIds) {
     const row = c.row(clientId);
     const held = c.nodes.filter((n) => n.sessions.has(clientId));

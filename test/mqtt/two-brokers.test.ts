@@ -372,6 +372,53 @@ test('without a quorum: new clients in memory only, known routes work, new ones 
   assert.equal(cluster.rows.has('m'), false);
 });
 
+test('without a quorum: a session that is here is not continued, but kept aside until the registry says whose it is', () => {
+  const { cluster, a, b } = pair();
+  const publisher = b.connect();
+  a.connect({ clientId: 'm', ...lasting }).subscribe('t');
+  cluster.quorum = false;
+  const again = a.connect({ clientId: 'm', ...lasting });
+  assert.equal(again.connack?.sessionPresent, false);
+  publisher.publish('t', 'x', { qos: 1 });
+  assert.deepEqual(again.seen(), []);
+  // The same once more: the one without a registration ends with its connection.
+  const third = a.connect({ clientId: 'm', ...lasting });
+  assert.equal(third.connack?.sessionPresent, false);
+  assert.equal(a.broker.stats().sessions, 2);
+  cluster.quorum = true;
+  a.clock.advance(6000);
+  assert.deepEqual(third.seen(), ['disconnect 0x8e']);
+  assert.equal(a.broker.stats().unregisteredSessions, 0);
+  const last = a.connect({ clientId: 'm', ...lasting });
+  assert.equal(last.connack?.sessionPresent, true);
+  assert.deepEqual(last.seen(), ['t=x q1']);
+  assert.equal(a.broker.stats().sessions, 1);
+});
+
+test('without a quorum: a client that is back before its session was offered gets the one that was kept aside', () => {
+  const { cluster, a } = pair();
+  a.connect({ clientId: 'm', ...lasting }).subscribe('t');
+  cluster.quorum = false;
+  a.connect({ clientId: 'm', ...lasting });
+  cluster.quorum = true;
+  assert.equal(a.connect({ clientId: 'm', ...lasting }).connack?.sessionPresent, true);
+  assert.equal(a.broker.stats().sessions, 1);
+  cluster.quorum = false;
+  assert.equal(a.connect({ clientId: 'm', cleanStart: true }).connack?.sessionPresent, false);
+  assert.equal(a.broker.stats().sessions, 1, 'a clean start leaves nothing');
+});
+
+test('a takeover that is not decided refuses the client and keeps the session', () => {
+  const { cluster, a, b } = pair();
+  const publisher = b.connect();
+  a.connect({ clientId: 'm', ...lasting }).subscribe('t');
+  cluster.finishAs = 'undecided';
+  const client = b.connect({ clientId: 'm', ...lasting });
+  assert.equal(client.connack?.reasonCode, 0x88);
+  publisher.publish('t', 'x', { qos: 1 });
+  assert.deepEqual([a.broker.client('m')?.queued, b.broker.client('m')?.queued], [1, 1]);
+});
+
 test('without a quorum: the loser of a conflict goes, or nobody new is taken in', () => {
   const { cluster, a, b } = pair();
   b.connect({ clientId: 'm', ...lasting }).subscribe('t');
