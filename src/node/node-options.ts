@@ -146,6 +146,9 @@ function webSocketOptions(l: ListenerConfig, w: WebSocketConfig, mqtt: MqttConfi
   };
 }
 
+/** What clients are offered at most, however many QoS 2 messages may wait for their release. */
+const receiveMaximumMax = 1000;
+
 function brokerOptions(config: StarmeshConfig): Partial<BrokerOptions> {
   return { ...defaultBrokerOptions, limits: sessionLimits(config), withoutQuorum: config.mqtt.withoutQuorum };
 }
@@ -157,6 +160,7 @@ function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
     maxQueuedMessages: mqtt.maxMqueueLen,
     maxQueuedBytes: mqtt.maxMqueueBytes,
     queueQos0: mqtt.mqueueStoreQos0,
+    receiveMaximum: Math.max(1, Math.min(receiveMaximumMax, mqtt.maxAwaitingRel)),
     maxAwaitingRel: mqtt.maxAwaitingRel,
     maxPacketSizeBytes: mqtt.maxPacketSize,
     maxClientIdLength: mqtt.maxClientidLen,

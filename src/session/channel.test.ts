@@ -80,7 +80,7 @@ test('CONNACK tells a 5.0 client our limits, and older ones nothing', () => {
     sessionPresent: false,
     reasonCode: 0,
     properties: {
-      receiveMaximum: 1000,
+      receiveMaximum: 100,
       maximumPacketSize: 1024 * 1024,
       topicAliasMaximum: 64,
       maximumQoS: 1,

@@ -11,7 +11,7 @@ export interface SessionLimits {
   readonly maxQueuedBytes: number;
   /** `mqtt.mqueue_store_qos0`: whether QoS 0 messages wait for an absent client whose session lives. */
   readonly queueQos0: boolean;
-  /** Our Receive Maximum: QoS 1/2 messages of a client that are not yet completed. */
+  /** Our Receive Maximum: QoS 1/2 messages of a client that are not yet completed; not above `maxAwaitingRel`, or messages within it would be refused. */
   readonly receiveMaximum: number;
   /** `mqtt.max_awaiting_rel`: QoS 2 messages of a client that wait for its PUBREL. */
   readonly maxAwaitingRel: number;
@@ -48,7 +48,7 @@ export const defaultLimits: SessionLimits = {
   maxQueuedMessages: 1000,
   maxQueuedBytes: 8 * 1024 * 1024,
   queueQos0: true,
-  receiveMaximum: 1000,
+  receiveMaximum: 100,
   maxAwaitingRel: 100,
   maxPacketSizeBytes: 1024 * 1024,
   maxClientIdLength: 65_535,
