@@ -7,6 +7,7 @@ import type { Table } from '#db/api.js';
 import { ClusterWorld, type RunningNode } from './cluster-world.js';
 import { checkStores } from './final-checks.js';
 import { History } from './history.js';
+import { checkLinearizable } from './linearizable.js';
 import { ShardModel } from './model.js';
 import { Nemesis } from './nemesis.js';
 import { makePlan, type Plan } from './plan.js';
@@ -36,6 +37,9 @@ export interface RunResult {
   readonly bootstraps: number;
   /** Copies of tables that cores began to send, by cause. */
   readonly copies: ReadonlyMap<string, number>;
+  /** Rows looked at by linearizable reads; and whether the search for their order came to an end. */
+  readonly reads: number;
+  readonly decided: boolean;
   /** Tails of the nodes' logs, when something was wrong. */
   readonly report: string;
 }
@@ -62,6 +66,7 @@ export class Run {
   readonly nemesis: Nemesis;
   readonly workload: Workload;
   readonly violations: string[] = [];
+  decided = true;
   readonly #lengthMs: number;
 
   constructor(seed: number, options: RunOptions = {}) {
@@ -154,6 +159,7 @@ export class Run {
     if (!this.#until(() => this.#quiet(), quietBoundMs)) return this.#stuck('the copies did not become equal', this.#notQuiet());
     world.runFor(500);
     this.history.check();
+    this.decided = checkLinearizable(this.history, this.workload.reads, (text) => this.#violation(text));
     for (const text of this.watch.unsettled()) this.#violation(text);
     for (const m of this.watch.mirrors.values()) m.compareTables();
     checkStores(this.c, this.models, (text) => this.#violation(text));
@@ -251,6 +257,8 @@ export function runSeed(seed: number, options: RunOptions = {}): RunResult {
     faults: run.nemesis.counts,
     bootstraps: run.watch.bootstraps,
     copies: run.watch.resumes.causes,
+    reads: run.workload.reads.operations.length,
+    decided: run.decided,
     report: violations.length === 0 ? '' : world.report(),
   };
 }

@@ -17,6 +17,8 @@ function run(seed: number, seconds: number, options: RunOptions): RunResult {
       'comparisons of tables': r.comparisons,
       bootstraps: r.bootstraps,
       ...Object.fromEntries([...r.copies].map(([cause, n]) => [`copies: ${cause}`, n])),
+      'linearizable reads of rows': r.reads,
+      'histories without a verdict': r.decided ? 0 : 1,
       ...Object.fromEntries([...r.faults].map(([kind, n]) => [`faults: ${kind}`, n])),
     },
   };

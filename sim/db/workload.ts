@@ -4,6 +4,7 @@ import type { Prng } from '#base/prng.js';
 import { type Database, type Op, type Reader, type Transaction, type Until, type WriteDone, WriteFailure } from '#db/api.js';
 import { type ClusterWorld, ownedTable, type RunningNode } from './cluster-world.js';
 import { describe, type History, type OpKind, type OpRecord, startBalance } from './history.js';
+import { LinearizableReads } from './linearizable.js';
 import type { Plan } from './plan.js';
 import {
   countKey,
@@ -37,6 +38,7 @@ export class Workload {
   #running = false;
   /** Writes that wait for an answer, by node: their node's death ends them. */
   readonly #waiting: Map<RunningNode, Set<{ gone(): void }>> = new Map();
+  readonly reads: LinearizableReads = new LinearizableReads();
   acknowledged = 0;
   failed = 0;
 
@@ -95,17 +97,19 @@ export class Workload {
     }
   }
 
-  /** Waits for everything acknowledged before, then looks whether this copy has it. */
+  /** Waits for everything acknowledged before, then looks whether this copy has it, and keeps what it shows. */
   #read(client: number, node: RunningNode, shard: string): void {
     const db = node.core?.database;
     if (db === undefined || !db.holds(shard)) return this.#think(client);
     const after = this.#history.acknowledged.get(shard) ?? 0;
+    const calledAt = this.#c.world.now;
     const next = this.#wait(node, () => this.#think(client));
     // As a client would call: in an event of the node.
     node.sim.run(() =>
       db.barrier(shard, this.#plan.deadlineMs, (failure) => {
         if (failure === undefined && db.appliedIndex(shard) < after)
           this.#violation(`a barrier on ${node.name} ${shard} came back at ${db.appliedIndex(shard)}, but ${after} was acknowledged before`);
+        if (failure === undefined) this.reads.record(client, node.name, db, shard, calledAt, this.#c.world.now);
         next();
       }),
     );
