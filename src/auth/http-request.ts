@@ -78,7 +78,7 @@ function entriesOf(
   const entries: (readonly [Template, BodyPart])[] = [];
   for (const [key, value] of Object.entries(from)) {
     const name = parseTemplate(key, known);
-    if (typeof name === 'string') problem(`: ${name}`);
+    if (typeof name === 'string') problem(`has a wrong key: ${name}`);
     else entries.push([name, bodyPart(value, known, problem, depth + 1)]);
   }
   return entries;
@@ -88,7 +88,7 @@ function bodyPart(value: Plain, known: readonly string[], problem: (text: string
   if (typeof value === 'string') {
     const template = parseTemplate(value, known);
     if (typeof template !== 'string') return template;
-    problem(`: ${template}`);
+    problem(`has a wrong value: ${template}`);
     return null;
   }
   if (typeof value !== 'object' || value === null) return value;

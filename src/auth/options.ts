@@ -83,7 +83,10 @@ function readAuthenticator(r: PlainReader, files: SettingsFiles): AuthenticatorS
     return { kind: 'scram', hash, iterations: r.integer('iteration_count', 4_096, 1_000_000, 4_096) };
   }
   const what = otherBackends.includes(backend) || otherBackends.includes(mechanism) ? 'is not available in this version' : 'is not known';
-  r.problem('', `: ${mechanism}:${backend} ${what}; there are password_based:built_in_database, password_based:http, jwt, scram:built_in_database`);
+  r.problem(
+    '',
+    `is ${mechanism}:${backend}, which ${what}; there are password_based:built_in_database, password_based:http, jwt, scram:built_in_database`,
+  );
   return undefined;
 }
 

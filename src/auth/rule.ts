@@ -122,9 +122,10 @@ function readRule(from: PlainObject, path: string, problems: string[], more: Rea
   if (!r.has('permission')) r.problem('permission', 'is missing: allow or deny');
   const action = r.choice('action', ['publish', 'subscribe', 'all', 'pub', 'sub', 'pubsub'], 'all');
   const who = more.noWho === true ? {} : readWho(r);
-  const topics = [...r.texts('topics'), ...r.texts('topic')].map((text) => readTopic(text, r)).filter((t) => t !== undefined);
-  if (more.topicsRequired === true && topics.length === 0) r.problem('topic', 'is missing');
-  if ((r.has('topics') || r.has('topic')) && topics.length === 0) r.problem('topics', 'must name a topic; leave it out for every topic');
+  const texts = [...r.texts('topics'), ...r.texts('topic')];
+  const topics = texts.map((text) => readTopic(text, r)).filter((t) => t !== undefined);
+  if (more.topicsRequired === true && texts.length === 0) r.problem('topic', 'is missing');
+  if ((r.has('topics') || r.has('topic')) && texts.length === 0) r.problem('topics', 'must name a topic; leave it out for every topic');
   if (topics.length > ruleTopicsMax) r.problem('topics', `has more than ${ruleTopicsMax} topics`);
   const rule: Rule = { permission, action: longAction(action), qosMask: readQos(r), retain: readRetain(r), who, topics };
   r.done();

@@ -16,7 +16,7 @@ function options(text: string): ReturnType<typeof nodeOptions> {
 test('what this version cannot do and somebody would rely on is refused', () => {
   assert.deepEqual(refusals(config('')), []);
   const cases: readonly (readonly [string, RegExp])[] = [
-    ['authentication = [{ mechanism = password_based, backend = mysql }]', /authentication\.1 .*mysql is not available/],
+    ['authentication = [{ mechanism = password_based, backend = mysql }]', /authentication\.1 .*mysql, which is not available/],
     ['authentication = [{ mechanism = jwt, secrets = x }]', /authentication\.1\.secret is missing/],
     ['authorization.sources = [{ type = file }]', /authorization\.sources\.1\.rules is missing/],
     ['authorization.sources = [{ type = file, path = "/nowhere/acl.conf" }]', /authorization\.sources\.1\.path cannot be read/],

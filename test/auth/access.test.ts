@@ -1,0 +1,355 @@
+// Access control over the database double: caches and what voids them, bans by the feed, ends of
+// proofs, published keys, all on a clock that the test moves.
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { test } from 'node:test';
+import { exportJWK, SignJWT } from 'jose';
+import type { AccessControl } from '#auth/access-control.js';
+import { AuthAdmin } from '#auth/admin.js';
+import { type AuthSettings, buildAccess, openSettings } from '#auth/build.js';
+import type { AuthClient } from '#auth/client.js';
+import type { Fetch } from '#auth/http-client.js';
+import { readAuthentication, readSources, type SettingsFiles } from '#auth/options.js';
+import { PasswordHasher } from '#auth/password.js';
+import type { PlainObject } from '#auth/plain.js';
+import { authSchema, bannedTable } from '#auth/schema.js';
+import { utf8Encode } from '#base/utf8.js';
+import { ManualClock } from '../doubles/manual-clock.js';
+import { MemoryCluster, type MemoryDatabase } from '../doubles/memory-database.js';
+import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
+
+const noFiles: SettingsFiles = {
+  text: () => {
+    throw new Error('no files here');
+  },
+  rules: () => [],
+};
+
+interface WorldSettings {
+  readonly authentication?: readonly PlainObject[];
+  readonly sources?: readonly PlainObject[];
+  readonly authorization?: Partial<AuthSettings['authorization']>;
+  readonly flapping?: AuthSettings['flapping'];
+}
+
+class Client implements AuthClient {
+  readonly clientId: string;
+  readonly username: string | undefined;
+  readonly peer: string;
+  grant: unknown = undefined;
+  ended = 0;
+
+  constructor(clientId: string, username?: string, peer: string = '10.0.0.1:1000') {
+    this.clientId = clientId;
+    this.username = username;
+    this.peer = peer;
+  }
+
+  disconnect(reasonCode: number): void {
+    this.ended = reasonCode;
+  }
+}
+
+class AccessWorld {
+  readonly clock: ManualClock = new ManualClock();
+  readonly metrics: ReadableMetrics = new ReadableMetrics();
+  readonly cluster: MemoryCluster = new MemoryCluster(this.clock, authSchema);
+  readonly db: MemoryDatabase = this.cluster.join('n1');
+  readonly other: MemoryDatabase = this.cluster.join('n2');
+  readonly access: AccessControl;
+  readonly admin: AuthAdmin;
+  /** What a service answers. */
+  fetch: Fetch = async () => ({ kind: 'failed', reason: 'nobody answers' });
+
+  constructor(settings: WorldSettings = {}) {
+    const problems: string[] = [];
+    const auth: AuthSettings = {
+      authentication: readAuthentication(settings.authentication ?? [], noFiles, problems),
+      authorization: { ...openSettings.authorization, ...settings.authorization, sources: readSources(settings.sources ?? [], noFiles, problems) },
+      flapping: settings.flapping ?? openSettings.flapping,
+    };
+    assert.deepEqual(problems, []);
+    const hasher = new PasswordHasher(this.metrics);
+    const env = { clock: this.clock, metrics: this.metrics, log: quietLog };
+    this.access = buildAccess(env, this.db, auth, hasher, (call, timeoutMs) => this.fetch(call, timeoutMs));
+    this.admin = new AuthAdmin(this.other, hasher, this.clock, { name: 'sha256', saltPosition: 'prefix' });
+  }
+
+  /** The code of CONNACK. */
+  async login(client: AuthClient, password?: string): Promise<number> {
+    return await new Promise((done) =>
+      this.access.authenticate({ client, password: password === undefined ? undefined : utf8Encode(password) }, done),
+    );
+  }
+
+  /** A client that is in; without authentication that happens at once. */
+  in(clientId: string, username?: string, peer?: string): Client {
+    const client = new Client(clientId, username, peer);
+    let code = -1;
+    this.access.authenticate({ client, password: undefined }, (c) => {
+      code = c;
+    });
+    assert.equal(code, 0);
+    return client;
+  }
+
+  may(client: AuthClient, topicName: string, retain: boolean = false): boolean | undefined {
+    return this.access.mayPublish(client, topicName, 1, retain, this.clock.now());
+  }
+
+  /** Runs the clock until the change is everywhere. */
+  async change<T>(changing: Promise<T>): Promise<T> {
+    let open = true;
+    const over = (): void => {
+      open = false;
+    };
+    changing.then(over, over);
+    while (open) {
+      await new Promise((turn) => setImmediate(turn));
+      this.clock.advance(1);
+    }
+    return await changing;
+  }
+
+  read(name: string): number {
+    return this.metrics.read(name);
+  }
+}
+
+const table = { type: 'built_in_database' };
+
+test('nothing configured: everybody may everything, nothing is kept', () => {
+  const world = new AccessWorld();
+  const client = world.in('c');
+  assert.equal(client.grant, undefined);
+  assert.equal(world.may(client, '$SYS/x'), true);
+  assert.equal(world.access.maySubscribe(client, '#', 2, 0), true);
+  assert.equal(world.read('emqx_authentication_success_anonymous'), 1);
+});
+
+test('a verdict is kept until its time is up, the rules change, or others need the room', async () => {
+  const cache = { enable: true, maxSize: 4, ttlMs: 1_000 };
+  const world = new AccessWorld({ sources: [table], authorization: { noMatch: 'deny', cache } });
+  const client = world.in('c');
+  await world.change(world.admin.setRules({ kind: 'all' }, [{ permission: 'allow', action: 'publish', topic: 'a/#' }]));
+  const misses = (): number => world.read('emqx_authorization_cache_miss');
+  assert.equal(world.may(client, 'a/1'), true);
+  const before = misses();
+  assert.equal(world.may(client, 'a/1'), true);
+  assert.equal(misses(), before);
+  world.clock.advance(1_001);
+  assert.equal(world.may(client, 'a/1'), true);
+  assert.equal(misses(), before + 1);
+  assert.equal(world.may(client, 'b'), false);
+  assert.equal(world.may(client, 'b'), false);
+  assert.equal(world.access.maySubscribe(client, 'a/1', 1, world.clock.now()), false);
+  assert.equal(world.may(client, 'a/1', true), true);
+  const kept = misses();
+  for (const topic of ['a/2', 'a/3', 'a/4', 'a/5']) assert.equal(world.may(client, topic), true);
+  assert.equal(world.may(client, 'a/1'), true);
+  assert.equal(misses(), kept + 5);
+  await world.change(world.admin.setRules({ kind: 'clientid', id: 'c' }, [{ permission: 'deny', action: 'all', topic: 'a/1' }]));
+  assert.equal(world.may(client, 'a/1'), false);
+  world.db.swap('auth');
+  assert.equal(world.may(client, 'a/1'), false);
+  assert.equal(world.may(client, 'a/2'), true);
+});
+
+test('rules of the client, then of the user, then of all', async () => {
+  const world = new AccessWorld({ sources: [table], authorization: { noMatch: 'deny' } });
+  const rule = (permission: string): PlainObject => ({ permission, action: 'publish', topic: 't' });
+  await world.change(world.admin.setRules({ kind: 'all' }, [rule('allow')]));
+  await world.change(world.admin.setRules({ kind: 'username', id: 'u' }, [rule('deny')]));
+  await world.change(world.admin.setRules({ kind: 'clientid', id: 'c' }, [rule('allow')]));
+  assert.equal(world.may(world.in('x'), 't'), true);
+  assert.equal(world.may(world.in('x', 'u'), 't'), false);
+  assert.equal(world.may(world.in('c', 'u'), 't'), true);
+  assert.deepEqual(world.admin.rulesList('username', 10).items, [{ id: 'u', rules: [rule('deny')] }]);
+  await assert.rejects(world.admin.setRules({ kind: 'all' }, [{ permission: 'allow', topic: 'a', clientid: 'x' }]), /clientid is not known/);
+  await assert.rejects(world.admin.setRules({ kind: 'all' }, [{ permission: 'allow', action: 'publish' }]), /topic is missing/);
+});
+
+test('bans: found by all their kinds, until their time, and swept by the leader', async () => {
+  const world = new AccessWorld();
+  const clients = [
+    world.in('by-id'),
+    world.in('1', 'by-name'),
+    world.in('2', undefined, '10.1.1.1:5'),
+    world.in('3', undefined, '[::ffff:10.2.0.9]:5'),
+    world.in('re-77'),
+    world.in('4', 'admin-x'),
+    world.in('innocent', 'user', '10.3.0.1:5'),
+  ];
+  const bans = [
+    ['clientid', 'by-id'],
+    ['username', 'by-name'],
+    ['peerhost', '10.1.1.1'],
+    ['peerhost_net', '10.2.0.0/16'],
+    ['clientid_re', '^re-[0-9]+$'],
+    ['username_re', 'admin'],
+  ] as const;
+  for (const [as, who] of bans) await world.change(world.admin.ban({ as, who, forMs: 10_000, by: 'me', reason: 'r' }));
+  assert.deepEqual(
+    clients.map((c) => c.ended),
+    [0x98, 0x98, 0x98, 0x98, 0x98, 0x98, 0],
+  );
+  assert.equal(await world.login(new Client('by-id')), 0x8a);
+  assert.equal(world.admin.bans(10).items.length, 6);
+  assert.equal(world.admin.bans(2).items.length, 2);
+  world.clock.advance(10_001);
+  assert.equal(await world.login(new Client('by-id')), 0);
+  assert.deepEqual(world.admin.bans(10).items, []);
+  const rows = (): number => {
+    let n = 0;
+    world.db.range(bannedTable, new Uint8Array(0), undefined, () => ++n > 0);
+    return n;
+  };
+  assert.equal(rows(), 6);
+  world.clock.advance(61_000);
+  assert.equal(rows(), 0);
+  for (const [as, who] of [
+    ['peerhost', 'x'],
+    ['peerhost_net', '1.2.3.4/99'],
+    ['clientid_re', '('],
+    ['shoe', 'x'],
+    ['clientid', ''],
+  ] as const)
+    await assert.rejects(world.admin.ban({ as, who }), { code: 'BAD_REQUEST' });
+  await assert.rejects(world.change(world.admin.unban('clientid', 'x')), { code: 'NOT_FOUND' });
+});
+
+test('a client that is gone is neither closed nor kept', async () => {
+  const world = new AccessWorld();
+  const gone = world.in('c');
+  world.access.closed(gone);
+  await world.change(world.admin.ban({ as: 'clientid', who: 'c' }));
+  assert.equal(gone.ended, 0);
+});
+
+test('users: only the right password, also after a change; remembered without the slow hash', async () => {
+  const world = new AccessWorld({
+    authentication: [{ mechanism: 'password_based', backend: 'built_in_database', password_hash_algorithm: { name: 'sha256' } }],
+  });
+  await world.change(world.admin.addUser('u', 'one', false));
+  await assert.rejects(world.change(world.admin.addUser('u', 'two', false)), { code: 'ALREADY_EXISTS' });
+  assert.equal(await world.login(new Client('c', 'u'), 'one'), 0);
+  assert.equal(await world.login(new Client('c', 'u'), 'one'), 0);
+  assert.equal(await world.login(new Client('c', 'u'), 'two'), 0x86);
+  assert.equal(await world.login(new Client('c', 'nobody'), 'one'), 0x86);
+  assert.equal(await world.login(new Client('c', 'u')), 0x86);
+  assert.equal(await world.login(new Client('c')), 0x87);
+  assert.equal(await world.login(new Client('c', 'x'.repeat(5_000)), 'one'), 0x86);
+  await world.change(world.admin.updateUser('u', { password: 'two', superuser: true }));
+  assert.equal(await world.login(new Client('c', 'u'), 'one'), 0x86);
+  assert.equal(await world.login(new Client('c', 'u'), 'two'), 0);
+  await world.change(world.admin.deleteUser('u'));
+  assert.equal(await world.login(new Client('c', 'u'), 'two'), 0x86);
+  await assert.rejects(world.change(world.admin.deleteUser('u')), { code: 'NOT_FOUND' });
+  assert.deepEqual(world.admin.users(10).items, []);
+});
+
+test('published keys: fetched once, again for a key not seen yet, kept while nobody answers', async () => {
+  const pair = (): { readonly privateKey: import('node:crypto').KeyObject; readonly publicKey: import('node:crypto').KeyObject } =>
+    generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const [first, second] = [pair(), pair()];
+  let keys = { keys: [{ ...(await exportJWK(first.publicKey)), kid: '1', alg: 'ES256' }] };
+  let fetches = 0;
+  let answers = true;
+  const world = new AccessWorld({
+    authentication: [{ mechanism: 'jwt', use_jwks: true, endpoint: 'http://keys.example/jwks', refresh_interval: '300s' }],
+  });
+  world.fetch = async () => {
+    fetches++;
+    return answers
+      ? { kind: 'answer', status: 200, contentType: 'application/json', body: JSON.stringify(keys) }
+      : { kind: 'failed', reason: 'down' };
+  };
+  const token = (kid: string, key: typeof first): Promise<string> =>
+    new SignJWT({})
+      .setProtectedHeader({ alg: 'ES256', kid })
+      .setExpirationTime(Math.floor(world.clock.wallNow() / 1000) + 100_000)
+      .sign(key.privateKey);
+  // The constructor has asked before the service was there.
+  world.clock.advance(10_001);
+  assert.equal(await world.login(new Client('c'), await token('1', first)), 0);
+  assert.equal(fetches, 1);
+  assert.equal(await world.login(new Client('c'), await token('1', second)), 0x86);
+  assert.equal(await world.login(new Client('c'), await token('2', second)), 0x86);
+  assert.equal(fetches, 1);
+  keys = { keys: [...keys.keys, { ...(await exportJWK(second.publicKey)), kid: '2', alg: 'ES256' }] };
+  world.clock.advance(10_001);
+  assert.equal(await world.login(new Client('c'), await token('2', second)), 0);
+  assert.equal(fetches, 2);
+  answers = false;
+  world.clock.advance(300_001);
+  assert.equal(fetches, 3);
+  assert.equal(await world.login(new Client('c'), await token('2', second)), 0);
+  // A public key is no secret that anybody could sign with.
+  const forged = await new SignJWT({}).setProtectedHeader({ alg: 'HS256', kid: '1' }).sign(utf8Encode(JSON.stringify(keys.keys[0])));
+  assert.equal(await world.login(new Client('c'), forged), 0x86);
+  world.access.close();
+});
+
+test('the end of a proof closes the connection and its rules', async () => {
+  const secret = 'some secret that signs';
+  const world = new AccessWorld({ authentication: [{ mechanism: 'jwt', secret }], authorization: { noMatch: 'deny' } });
+  const exp = Math.floor(world.clock.wallNow() / 1000) + 7_200;
+  const sign = (claims: Readonly<Record<string, unknown>>): Promise<string> =>
+    new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(exp).sign(utf8Encode(secret));
+  const client = new Client('c');
+  assert.equal(await world.login(client, await sign({ acl: [{ permission: 'allow', action: 'publish', topic: 't' }] })), 0);
+  assert.equal(world.may(client, 't'), true);
+  world.clock.advance(7_000_000);
+  assert.equal(client.ended, 0);
+  assert.equal(world.may(client, 't'), true);
+  world.clock.advance(201_000);
+  assert.equal(client.ended, 0x87);
+  assert.equal(world.may(client, 't'), false);
+  const bad = new Client('d');
+  assert.equal(await world.login(bad, await sign({ acl: [{ permission: 'allow', topic: 'a/#/b' }] })), 0x86);
+});
+
+test('flapping: within the window only', async () => {
+  const world = new AccessWorld({ flapping: { enable: true, windowMs: 10_000, maxCount: 3, banMs: 60_000 } });
+  const comeAndGo = (): void => world.access.closed(world.in('c'));
+  comeAndGo();
+  comeAndGo();
+  world.clock.advance(10_001);
+  comeAndGo();
+  comeAndGo();
+  world.clock.advance(100);
+  assert.equal(world.read('starmesh_flapping_banned_total'), 0);
+  comeAndGo();
+  world.clock.advance(100);
+  assert.equal(await world.login(new Client('c')), 0x8a);
+  world.clock.advance(60_001);
+  assert.equal(await world.login(new Client('c')), 0);
+});
+
+test('settings that are wrong are named', () => {
+  const problems: string[] = [];
+  readAuthentication(
+    [
+      { mechanism: 'password_based', backend: 'built_in_database', user_id_typ: 'clientid' },
+      { mechanism: 'jwt' },
+      { mechanism: 'password_based', backend: 'http', url: 'http://h/', body: { a: '${nothing}' } },
+      { mechanism: 'jwt', algorithm: 'public-key', public_key: 'x' },
+      { mechanism: 'password_based', backend: 'redis' },
+    ],
+    noFiles,
+    problems,
+  );
+  readSources([{ type: 'file', rules: [{ permission: 'allow', topics: ['a/#/b'] }, { action: 'all' }] }, { type: 'mongodb' }], noFiles, problems);
+  const expected = [
+    /authentication\.1\.user_id_typ is not known/,
+    /authentication\.2\.secret is missing/,
+    /authentication\.3\.body .*\$\{nothing\} is not known/,
+    /authentication\.4\.public_key is no public key: no files here/,
+    /authentication\.5 .*redis, which is not available/,
+    /sources\.1\.rules\.1\.topics has a wrong topic/,
+    /sources\.1\.rules\.2\.permission is missing/,
+    /sources\.2\.type = mongodb is not available/,
+  ];
+  assert.equal(problems.length, expected.length, problems.join('\n'));
+  for (const [i, pattern] of expected.entries()) assert.match(problems[i] ?? '', pattern);
+});
