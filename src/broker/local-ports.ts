@@ -55,7 +55,7 @@ export class LocalRoutes implements Routes {
 export class LocalForwarder implements Forwarder {
   readonly congested = false;
   /** Sessions do not move. */
-  readonly outcomes: Outcomes = { offer: () => ({ ticket: '', known: () => {} }), ask: (_ticket, done) => done(undefined) };
+  readonly outcomes: Outcomes = { offer: () => '', ask: (_ticket, done) => done(undefined) };
 
   forward(_message: Message, _targets: readonly RemoteTarget[], done?: (outcome: ForwardOutcome, matched: boolean) => void): void {
     done?.('accepted', false);

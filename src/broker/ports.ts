@@ -53,17 +53,11 @@ export interface AckOutcome {
   readonly reasonCode: number;
 }
 
-export interface OutcomeTicket {
-  /** Names the outcomes, on every node. */
-  readonly ticket: string;
-  /** They are known now. */
-  known(outcomes: readonly AckOutcome[]): void;
-}
-
 /** Outcomes of QoS 2 messages that were on their way when their publisher's session moved to another node. */
 export interface Outcomes {
-  offer(): OutcomeTicket;
-  /** Asks the node that made the ticket. Undefined, at a bound: nobody knows. */
+  /** The name, on every node, of what `read` answers: undefined until all outcomes are known. */
+  offer(read: () => readonly AckOutcome[] | undefined): string;
+  /** Asks the node that made the ticket until they are known. Undefined, at a bound: nobody knows. */
   ask(ticket: string, done: (outcomes: readonly AckOutcome[] | undefined) => void): void;
 }
 

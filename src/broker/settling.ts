@@ -9,24 +9,7 @@ import { Channel, settle } from '#session/channel.js';
 import type { AckChannel, DeferredAck, Session } from '#session/session.js';
 import type { SessionRest } from '#session/session-codec.js';
 import type { Core } from './core.js';
-import type { AckOutcome, OutcomeTicket } from './ports.js';
-
-/** In place of a connection for acknowledgements of a session that has left: complete when all are settled. */
-class Outstanding implements AckChannel {
-  readonly #acks: readonly DeferredAck[];
-  readonly #offer: OutcomeTicket;
-
-  constructor(acks: readonly DeferredAck[], offer: OutcomeTicket) {
-    this.#acks = acks;
-    this.#offer = offer;
-    for (const ack of acks) ack.channel = this;
-  }
-
-  flushAcks(): void {
-    if (this.#acks.some((ack) => ack.reasonCode < 0)) return;
-    this.#offer.known(this.#acks.map(({ packetId, reasonCode }): AckOutcome => ({ packetId, reasonCode })));
-  }
-}
+import type { AckOutcome } from './ports.js';
 
 /** Until the client repeats the PUBLISH on its new connection. */
 const noChannel: AckChannel = { flushAcks: () => {} };
@@ -36,9 +19,10 @@ export function ticketFor(core: Core, session: Session): string {
   const acks: DeferredAck[] = [];
   if (session.awaitingRel !== undefined) for (const ack of session.awaitingRel.values()) if (ack !== undefined) acks.push(ack);
   if (acks.length === 0) return '';
-  const offer = core.ports.forwarder.outcomes.offer();
-  new Outstanding(acks, offer);
-  return offer.ticket;
+  return core.ports.forwarder.outcomes.offer(() => {
+    if (acks.some((ack) => ack.reasonCode < 0)) return undefined;
+    return acks.map(({ packetId, reasonCode }): AckOutcome => ({ packetId, reasonCode }));
+  });
 }
 
 /** The session has come with the rest that its old holder handed over last. */

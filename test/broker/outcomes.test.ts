@@ -23,43 +23,45 @@ const outcomes: readonly AckOutcome[] = [
 
 test('who asks before, after, or on the same node gets the answer once', () => {
   const { clock, nodes } = cluster(2);
-  const offer = nodes[0].offer();
+  let known: readonly AckOutcome[] | undefined;
+  const ticket = nodes[0].offer(() => known);
   const answers: (readonly AckOutcome[] | undefined)[] = [];
-  nodes[1].ask(offer.ticket, (a) => void answers.push(a));
-  nodes[0].ask(offer.ticket, (a) => void answers.push(a));
+  nodes[1].ask(ticket, (a) => void answers.push(a));
+  nodes[0].ask(ticket, (a) => void answers.push(a));
   clock.advance(1_000);
   assert.equal(answers.length, 0);
-  offer.known(outcomes);
-  clock.advance(10);
-  nodes[1].ask(offer.ticket, (a) => void answers.push(a));
-  clock.advance(10);
+  known = outcomes;
+  clock.advance(100);
+  nodes[1].ask(ticket, (a) => void answers.push(a));
+  clock.advance(100);
   assert.deepEqual(answers, [outcomes, outcomes, outcomes]);
 });
 
 test('a broken link is waited for; a dead node, a forgotten ticket and the bound end the wait', () => {
   const { clock, net, nodes } = cluster(2);
   const answers: (readonly AckOutcome[] | undefined)[] = [];
-  const offer = nodes[0].offer();
-  nodes[1].ask(offer.ticket, (a) => void answers.push(a));
+  const ask = (ticket: string): void => nodes[1].ask(ticket, (a) => void answers.push(a));
+  const ticket = nodes[0].offer(() => outcomes);
   net.cut(id(1), id(2));
+  ask(ticket);
   clock.advance(1_000);
-  offer.known(outcomes);
+  assert.equal(answers.length, 0);
   net.heal(id(1), id(2));
   clock.advance(1_000);
   assert.deepEqual(answers.splice(0), [outcomes]);
 
   clock.advance(40_000);
-  nodes[1].ask(offer.ticket, (a) => void answers.push(a));
+  ask(ticket);
   clock.advance(10);
   assert.deepEqual(answers.splice(0), [undefined]);
 
-  nodes[1].ask(nodes[0].offer().ticket, (a) => void answers.push(a));
+  ask(nodes[0].offer(() => undefined));
   clock.advance(11_000);
   assert.equal(answers.length, 0);
   clock.advance(2_000);
   assert.deepEqual(answers.splice(0), [undefined]);
 
-  nodes[1].ask(nodes[0].offer().ticket, (a) => void answers.push(a));
+  ask(nodes[0].offer(() => undefined));
   clock.advance(100);
   net.kill(id(1));
   clock.advance(500);

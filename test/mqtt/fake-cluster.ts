@@ -22,6 +22,11 @@ interface Row {
 }
 
 type Answer = (outcomes: readonly AckOutcome[] | undefined) => void;
+interface Ticket {
+  readonly read: () => readonly AckOutcome[] | undefined;
+  readonly waiting: Answer[];
+}
+
 type Finish = (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void;
 
 class FakeNode {
@@ -56,12 +61,20 @@ export class FakeCluster {
   readonly finishes: (() => void)[] = [];
   readonly barriers: (() => void)[] = [];
   /** Who has asked for outcomes that are not known yet. */
-  readonly tickets: Map<string, Answer[]> = new Map();
+  readonly tickets: Map<string, Ticket> = new Map();
   #epoch = 0;
 
   /** Lets everything of one kind go, what follows from it included. */
   run(list: (() => void)[]): void {
     for (let next = list.shift(); next !== undefined; next = list.shift()) next();
+  }
+
+  /** Answers who asked for outcomes that are known now. */
+  answerTickets(): void {
+    for (const { read, waiting } of this.tickets.values()) {
+      const outcomes = read();
+      if (outcomes !== undefined) for (const answer of waiting.splice(0)) answer(outcomes);
+    }
   }
 
   settleRoutes(outcome: RouteOutcome): void {
@@ -93,13 +106,12 @@ export class FakeCluster {
           node.receive = receive;
         },
         outcomes: {
-          offer: () => {
+          offer: (read) => {
             const ticket = `ticket ${this.tickets.size + 1}`;
-            const waiting: Answer[] = [];
-            this.tickets.set(ticket, waiting);
-            return { ticket, known: (outcomes) => waiting.splice(0).forEach((answer) => void answer(outcomes)) };
+            this.tickets.set(ticket, { read, waiting: [] });
+            return ticket;
           },
-          ask: (ticket, done) => void this.tickets.get(ticket)?.push(done),
+          ask: (ticket, done) => void this.tickets.get(ticket)?.waiting.push(done),
         },
       },
       retained: {

@@ -144,7 +144,10 @@ test('a QoS 2 message on its way while its publisher moves: PUBREC comes from th
   last.send({ ...again, topicName: 'nowhere', packetId: released });
   a.settle();
   assert.deepEqual(last.seen(), []);
+  cluster.answerTickets();
+  assert.deepEqual(last.seen(), []);
   cluster.run(cluster.frames);
+  cluster.answerTickets();
   a.settle();
   b.settle();
   assert.deepEqual(last.seen(), ['pubrec', 'pubrec']);
@@ -161,6 +164,7 @@ test('a QoS 2 message that was refused while its publisher moved is taken in ane
   moved.take();
   cluster.quorum = false;
   cluster.run(cluster.stores);
+  cluster.answerTickets();
   assert.equal(b.broker.client('p')?.awaitingRel, 0);
   cluster.quorum = true;
   moved.send({ type: 'publish', topicName: 'r', payload: Uint8Array.of(0x31), qos: 2, retain: true, dup: true, packetId });
@@ -170,7 +174,7 @@ test('a QoS 2 message that was refused while its publisher moved is taken in ane
   assert.equal(cluster.retained.count, 1);
   moved.publish('r', '2', { qos: 2, retain: true, packetId: packetId + 1 });
   const last = a.connect({ clientId: 'p', ...lasting });
-  for (const answers of cluster.tickets.values()) for (const answer of answers.splice(0)) answer(undefined);
+  for (const { waiting } of cluster.tickets.values()) for (const answer of waiting.splice(0)) answer(undefined);
   assert.equal(a.metrics.read('starmesh_takeover_outcomes_lost_total'), 1);
   last.send({ type: 'publish', topicName: 'r', payload: Uint8Array.of(0x32), qos: 2, retain: true, dup: true, packetId: packetId + 1 });
   a.settle();
