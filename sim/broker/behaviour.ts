@@ -183,6 +183,8 @@ export class Behaviour {
     const topicName = `${retained ? 'r' : 't'}/${prng.pick(words)}/${prng.int(3)}`;
     const times = this.#swarm.bursts && prng.chance(0.05) ? prng.range(5, 30) : prng.chance(0.2) ? prng.range(2, 4) : 1;
     for (let i = 0; i < times; i++) client.publish(topicName, this.#qos(client), retained, retained && prng.chance(0.15));
+    // Away with it before it is answered.
+    if (this.phase === 'wild' && this.#swarm.roaming && prng.chance(0.02)) client.connect(this.#anyNode(client), false);
   }
 
   #qos(client: SimClient): QoS {

@@ -55,6 +55,14 @@ export function checkOrder(history: History, disturbances: Disturbances): void {
   }
 }
 
+/** Every filter may be subscribed to; only what keeps a route from being committed is a reason to refuse one. */
+export function checkRefusals(history: History, disturbances: Disturbances, nodes: readonly string[]): void {
+  for (const { what, from, to } of history.refusals) {
+    if (nodes.some((n) => disturbances.overlaps(n, from, to))) history.count('excused: refused');
+    else history.violation(`at ${to.toFixed(1)} ${what}, asked at ${from.toFixed(1)}, and nothing was wrong`);
+  }
+}
+
 function missing(s: SimSession, sub: SimSubscription, m: SimMessage): string {
   const where = s.nodes.map((n) => `${n.node} from ${n.at.toFixed(0)}`).join(', ');
   return (
@@ -66,10 +74,29 @@ function missing(s: SimSession, sub: SimSubscription, m: SimMessage): string {
 function excuseOf(s: SimSession, sub: SimSubscription, m: SimMessage, disturbances: Disturbances): string | undefined {
   if (m.mayBeLost) return 'destination lost';
   if (sub.notEffective) return 'suback timeout';
-  if (m.sendings.some(({ node }) => disturbances.overlaps(node.name, m.sentAt, m.ackedAt))) return 'publisher’s node';
-  for (const node of holders(s, m.sentAt, m.ackedAt)) if (disturbances.overlaps(node, m.sentAt, m.ackedAt)) return 'subscriber’s node';
+  const under = { from: m.sentAt, to: m.ackedAt };
+  const sentTo = m.sendings.map(({ node }) => node.name);
+  if (sentTo.some((n) => disturbances.states.overlaps(n, under.from, under.to))) return 'publisher’s node';
+  const held = [...holders(s, m.sentAt, m.ackedAt)];
+  if (held.some((n) => disturbances.states.overlaps(n, under.from, under.to))) return 'subscriber’s node';
+  // A broken connection costs nothing that is sent over it. But who was cut off while the route was written may not know it yet.
+  const routed = routeTimes(s, sub, m.ackedAt);
+  if ([...sentTo, ...held].some((n) => routed.some((r) => disturbances.cuts.spans(n, r, under)))) return 'cut off while the route was written';
   return undefined;
 }
+
+/** When routes for the subscription were written: at SUBSCRIBE, and whenever the session moved. */
+function routeTimes(s: SimSession, sub: SimSubscription, until: number): { readonly from: number; readonly to: number }[] {
+  const out = [{ from: sub.sentAt, to: sub.ackedAt }];
+  for (const n of s.nodes) {
+    out.push({ from: n.at - takeoverMs, to: n.at });
+    if (n.at > until) break;
+  }
+  return out;
+}
+
+/** What a registration may take. */
+const takeoverMs = 5_000;
 
 /** Nodes that may have had the session then: those connected to, before the end of the interval, and the next one. */
 function holders(s: SimSession, from: number, to: number): Set<string> {

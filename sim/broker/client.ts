@@ -521,6 +521,7 @@ export class SimClient {
       if (pending.unsub) s.unsubscribedAt = this.now;
       else if ((codes[i] ?? 0x80) >= 0x80) {
         this.history.count('subscribeRefused');
+        this.history.refusals.push({ what: `${this.name}: ${s.filter} was refused by ${pending.node.name}`, from: s.sentAt, to: this.now });
         this.#retrySubscribe(s);
       } else {
         s.ackedAt = this.now;
@@ -605,7 +606,6 @@ export class SimClient {
       sendings: [],
       ackedAt: never,
       mayBeLost: false,
-      ambiguous: this.profile.double && qos > 0,
       refused: false,
     };
     this.history.messages.push(message);

@@ -56,9 +56,14 @@ export function drawFaults(prng: Prng): Faults {
 const aftermathMs = 3_000;
 const sampleEveryMs = 50;
 
-/** Per node: times at which it was not connected to all others, not `normal`, or had just become so. */
-export class Disturbances {
-  readonly #until = new Map<string, { from: number; to: number }[]>();
+interface Interval {
+  from: number;
+  to: number;
+}
+
+/** Per node: times at which something was wrong with it, or had just been. */
+export class Times {
+  readonly #until = new Map<string, Interval[]>();
 
   add(node: string, from: number, to: number): void {
     const list = this.#until.get(node) ?? [];
@@ -71,6 +76,22 @@ export class Disturbances {
 
   overlaps(node: string, from: number, to: number): boolean {
     return this.#until.get(node)?.some((d) => d.from <= to && from <= d.to) ?? false;
+  }
+
+  /** One disturbance overlaps both. */
+  spans(node: string, a: Readonly<Interval>, b: Readonly<Interval>): boolean {
+    return this.#until.get(node)?.some((d) => d.from <= a.to && a.from <= d.to && d.from <= b.to && b.from <= d.to) ?? false;
+  }
+}
+
+export class Disturbances {
+  /** It did not run, was not `normal`, or was declared down. */
+  readonly states: Times = new Times();
+  /** It was not connected to all others. */
+  readonly cuts: Times = new Times();
+
+  overlaps(node: string, from: number, to: number): boolean {
+    return this.states.overlaps(node, from, to) || this.cuts.overlaps(node, from, to);
   }
 }
 
@@ -114,7 +135,7 @@ export class FaultInjector {
     const { net, nodes } = this.#world;
     net.healAll();
     net.faults.resetChance = 0;
-    for (const c of this.#cuts) this.#disturb(c.a, c.b);
+    for (const c of this.#cuts) this.#cutOff(c.a, c.b);
     for (const a of nodes) for (const b of nodes) if (a !== b) net.setWay(a.name, b.name, { delayMs: 0.2, jitterMs: 0.3, bytesPerMs: 0 });
     for (const n of nodes) {
       n.sim.disk.faults.slowFactor = 1;
@@ -123,8 +144,12 @@ export class FaultInjector {
     }
   }
 
-  #disturb(...names: string[]): void {
-    for (const name of names) this.disturbances.add(name, this.#now, this.#now);
+  #disturb(name: string): void {
+    this.disturbances.states.add(name, this.#now, this.#now);
+  }
+
+  #cutOff(...names: string[]): void {
+    for (const name of names) this.disturbances.cuts.add(name, this.#now, this.#now);
   }
 
   // ---- strikes ----
@@ -209,14 +234,14 @@ export class FaultInjector {
   }
 
   #healLater(pairs: readonly { readonly a: string; readonly b: string }[], ms: number, before: () => void = () => {}): void {
-    for (const { a, b } of pairs) this.#disturb(a, b);
+    for (const { a, b } of pairs) this.#cutOff(a, b);
     this.#cuts.push(...pairs);
     this.#world.world.after(ms, () => {
       before();
       for (const pair of pairs) {
         const at = this.#cuts.indexOf(pair);
         if (at !== -1) this.#cuts.splice(at, 1);
-        this.#disturb(pair.a, pair.b);
+        this.#cutOff(pair.a, pair.b);
         if (!this.#cuts.some((c) => (c.a === pair.a && c.b === pair.b) || (c.a === pair.b && c.b === pair.a))) this.#world.net.heal(pair.a, pair.b);
       }
     });
@@ -226,7 +251,7 @@ export class FaultInjector {
     const pair = this.#pair();
     if (pair === undefined) return;
     const [a, b] = pair;
-    this.#disturb(a, b);
+    this.#cutOff(a, b);
     if (this.#prng.chance(0.5)) {
       this.#history.count('resets');
       this.#world.net.resetConnections(a, b);
@@ -281,7 +306,7 @@ export class FaultInjector {
 
   #sample(): void {
     const { nodes, world } = this.#world;
-    for (const { a, b } of this.#cuts) this.#disturb(a, b);
+    for (const { a, b } of this.#cuts) this.#cutOff(a, b);
     for (const n of nodes) {
       if (!this.#inOrder(n)) this.#disturb(n.name);
     }

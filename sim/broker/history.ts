@@ -27,8 +27,6 @@ export interface SimMessage {
   ackedAt: number;
   /** A node that forwarded it gave up a destination meanwhile. */
   mayBeLost: boolean;
-  /** Two clients of one client id mix their packet identifiers: exactly once is not promised. */
-  readonly ambiguous: boolean;
   refused: boolean;
 }
 
@@ -128,6 +126,8 @@ export class History {
   readonly messages: SimMessage[] = [];
   readonly sessions: SimSession[] = [];
   readonly wills: SimWill[] = [];
+  /** SUBSCRIBEs that were answered with a failure. */
+  readonly refusals: { readonly what: string; readonly from: number; readonly to: number }[] = [];
   readonly counts: Record<string, number> = {};
   /** Whether a session of that client id has lost something to a bound by now. */
   overflowed: (clientId: string) => boolean = () => false;
@@ -167,10 +167,11 @@ export class History {
     if (known !== undefined) {
       known.copies++;
       this.count('duplicates');
-      // The copy that a SUBSCRIBE got from the retained store counts too, unless its publisher sent it again, or an older
-      // subscription was there to get it as well: it may have waited for the client before the newer one asked.
+      // The copy that a SUBSCRIBE got from the retained store counts too, unless its publisher sent it again (a refused one may
+      // be stored all the same), or an older subscription was there to get it as well: it may have waited for the client before
+      // the newer one asked.
       const once = (qos === 2 || m.qos === 0) && !(known.scanned && (m.attempts > 1 || overlapping(s, m)));
-      if (once && !m.ambiguous && s.tainted === undefined)
+      if (once && s.tainted === undefined)
         this.violation(`${s.clientId} got message ${m.id} (QoS ${m.qos}→${qos}${dup ? ', DUP' : ''}) ${known.copies} times in session ${s.number}`);
       return;
     }
@@ -202,6 +203,6 @@ export class History {
 
 /** Two subscriptions of the session match, and the older one was in force when the message was sent. */
 function overlapping(s: SimSession, m: SimMessage): boolean {
-  const matching = s.subscriptions.filter((x) => matches(x.filter, m.topicName));
+  const matching = s.matching(m.topicName);
   return matching.some((a) => m.sentAt <= a.unsubscribedAt && matching.some((b) => a.sentAt < b.sentAt));
 }

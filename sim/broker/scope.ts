@@ -5,7 +5,7 @@ import { defaultLimits } from '#session/limits.js';
 import type { RunOptions, RunResult, Scope } from '../scope.js';
 import { Behaviour, drawSwarm, type Swarm } from './behaviour.js';
 import { BrokerWorld, type NodeSettings } from './broker-world.js';
-import { checkBounds, checkCluster, checkDelivery, checkOrder } from './checkers.js';
+import { checkBounds, checkCluster, checkDelivery, checkOrder, checkRefusals } from './checkers.js';
 import { drawFaults, FaultInjector, type Faults, noFaults } from './faults.js';
 import { History } from './history.js';
 
@@ -203,6 +203,11 @@ class BrokerRun {
     this.#noteOverflows();
     checkDelivery(this.history, this.faults.disturbances);
     checkOrder(this.history, this.faults.disturbances);
+    checkRefusals(
+      this.history,
+      this.faults.disturbances,
+      this.world.nodes.map((n) => n.name),
+    );
     checkCluster(this.world, this.history, this.behaviour.clients);
   }
 }
