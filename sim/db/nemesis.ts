@@ -5,6 +5,8 @@ import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import type { FaultPlan } from './plan.js';
 
 const slowFactors = [20, 200] as const;
+/** After the last rows of a copy were written. */
+const copyCutMs: readonly [number, number] = [0, 25];
 const slowWindowMs: readonly [number, number] = [100, 3_000];
 
 export class Nemesis {
@@ -109,6 +111,18 @@ export class Nemesis {
     this.#note(kind, n.name);
     this.#c.crash(n, kind, silent);
     this.#restartLater(n);
+  }
+
+  /** The moment when a copy is named current and must be on disk. */
+  copied(n: RunningNode): void {
+    if (!this.#active || !this.#prng.chance(this.#plan.copyCutShare)) return;
+    const { scope } = n.sim;
+    this.#later(this.#between(copyCutMs), () => {
+      if (scope.dead || n.core === undefined) return;
+      this.#note('power after copy', n.name);
+      this.#c.crash(n, 'power');
+      this.#restartLater(n);
+    });
   }
 
   #allDown(): void {

@@ -9,6 +9,8 @@ import type { RaftTimings } from '#db/core-shard.js';
 export interface FaultPlan {
   readonly killMs: number | undefined;
   readonly powerMs: number | undefined;
+  /** Of the copies of tables that a replicant has just written, how many are followed by a power cut. */
+  readonly copyCutShare: number;
   /** Of the kills, how many hit a leader. */
   readonly leaderShare: number;
   /** Down for so long: from, to. */
@@ -48,6 +50,7 @@ export interface Plan {
 export const noFaults: FaultPlan = {
   killMs: undefined,
   powerMs: undefined,
+  copyCutShare: 0,
   leaderShare: 0,
   downMs: [1, 1],
   allDownMs: undefined,
@@ -141,6 +144,7 @@ function makeFaults(prng: Prng): FaultPlan {
   return {
     killMs: sometimes(1_500, 5_000),
     powerMs: sometimes(3_000, 8_000),
+    copyCutShare: prng.pick([0, 0, 0, 0.3]),
     leaderShare: prng.pick([0, 0.5, 1]),
     downMs: prng.pick<readonly [number, number]>([
       [1, 60],

@@ -143,6 +143,8 @@ export class Watch {
   comparisons = 0;
   bootstraps = 0;
   readonly resumes: ResumeCheck;
+  /** A replicant has written a whole copy of the tables, and goes on to put it in service. */
+  onCopied: ((n: RunningNode) => void) | undefined;
 
   constructor(c: ClusterWorld, models: ReadonlyMap<string, ShardModel>, violation: (text: string) => void) {
     this.world = c.world;
@@ -194,6 +196,7 @@ export class Watch {
     const before = this.#states.get(name) ?? 'disconnected';
     this.#states.set(name, state);
     if (state === 'bootstrap') this.bootstraps++;
+    if (before === 'bootstrap' && state === 'local_replay') this.onCopied?.(n);
     this.#disturb(n.name);
     if (nextStates[before]?.includes(state) !== true) this.violation(`${name}: from ${before} to ${state}`);
   }

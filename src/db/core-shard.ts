@@ -137,6 +137,7 @@ export class CoreShard implements RlogSource {
     if (this.#closed) return;
     if (this.#raft.nextTimerAt <= this.#o.env.clock.now()) this.step({ type: 'tick' });
     this.#maybeLead();
+    if (this.#visibility.entering) this.#visibility.again();
     this.#handOverIfBehind();
     this.#keeper.maybeCompact(this.#wal, this.state, this.server.oldestNeeded(), (index) => this.#compact(index));
   }
@@ -291,6 +292,19 @@ export class CoreShard implements RlogSource {
     this.#visibility.report(from, index);
   }
 
+  backReport(from: string, index: number, token: number): void {
+    this.#visibility.backReport(from, index, token);
+  }
+
+  welcomed(from: string, token: number): void {
+    this.#visibility.welcomed(from, token);
+  }
+
+  /** This core counts: it has not copied tables since the leader last heard from it. */
+  get counts(): boolean {
+    return this.#copying === undefined && !this.#visibility.entering;
+  }
+
   // ---- peers ----
 
   raftMessage(from: string, message: RaftMessage): void {
@@ -352,6 +366,7 @@ export class CoreShard implements RlogSource {
           this.#copying?.close();
           this.#copying = undefined;
           this.step({ type: 'snapshotAborted' });
+          this.#visibility.enter();
         },
         onState: () => {},
         onInService: () => {},
@@ -362,7 +377,7 @@ export class CoreShard implements RlogSource {
     this.#copying = replica;
     // Whoever follows this core would stand still, and count as normal all the while.
     this.server.dismiss('this core is copying tables itself');
-    this.#visibleMoved();
+    this.#visibility.leave();
     replica.start(true);
   }
 
@@ -371,9 +386,10 @@ export class CoreShard implements RlogSource {
     const base = { index: position.appliedIndex, term: position.appliedTerm, config: position.config, historyId: position.historyId, generation };
     this.#wal.installBase(base, undefined, (error) => {
       this.#copying = undefined;
+      if (this.#closed) return;
       if (error !== undefined) return this.#fail(error);
       this.step({ type: 'snapshotInstalled', index: base.index, term: base.term, config: decodeConfig(base.config) });
-      this.#visibleMoved();
+      this.#visibility.enter();
     });
   }
 
@@ -421,7 +437,7 @@ export class CoreShard implements RlogSource {
     return this.state.appliedIndex;
   }
   get readyToServe(): boolean {
-    return this.#copying === undefined && !this.#raft.recovering && this.#raft.leader !== '' && this.state.appliedIndex > 0;
+    return this.counts && !this.#raft.recovering && this.#raft.leader !== '' && this.state.appliedIndex > 0;
   }
   encodedEntries(from: number, maxBytes: number): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined {
     return this.#encoder.encode(this, from, maxBytes);

@@ -382,7 +382,7 @@ export class NodeDatabase implements Database {
     if (h === undefined) return false;
     if (h.replica !== undefined) return h.replica.inService;
     const core = h.core;
-    if (core === undefined || core.copying !== undefined || core.raft.leader === '') return false;
+    if (core === undefined || !core.counts || core.raft.leader === '') return false;
     return core.raft.role === 'leader' ? core.leader !== undefined : h.state.appliedIndex > 0;
   }
 

@@ -10,9 +10,12 @@ export interface RaftReceiver {
   raftMessage(from: string, message: RaftMessage): void;
   /** A core reports: everything up to `index` is seen on it and on its normal replicants. */
   visibleReport(from: string, index: number): void;
+  /** A core was out of service (it copied tables) and reports as above; it counts as in service once it is told that the leader knows. */
+  backReport(from: string, index: number, token: number): void;
+  welcomed(from: string, token: number): void;
 }
 
-const codes = { raft: 1, visible: 2 } as const;
+const codes = { raft: 1, visible: 2, back: 3, welcome: 4 } as const;
 
 export class RaftTransport {
   readonly #links: Links;
@@ -49,6 +52,25 @@ export class RaftTransport {
     this.#links.send(to, 'raft', w.view());
   }
 
+  sendBack(to: string, shard: string, index: number, token: number): void {
+    const w = this.#w;
+    w.reset();
+    w.u8(codes.back);
+    w.string(shard);
+    w.varint(index);
+    w.varint(token);
+    this.#links.send(to, 'raft', w.view());
+  }
+
+  sendWelcome(to: string, shard: string, token: number): void {
+    const w = this.#w;
+    w.reset();
+    w.u8(codes.welcome);
+    w.string(shard);
+    w.varint(token);
+    this.#links.send(to, 'raft', w.view());
+  }
+
   #receive(from: PeerHello, frame: Uint8Array): void {
     try {
       const r = new ByteReader(frame);
@@ -57,6 +79,8 @@ export class RaftTransport {
       if (receiver === undefined) return;
       if (code === codes.raft) receiver.raftMessage(from.nodeId, decodeMessage(r));
       else if (code === codes.visible) receiver.visibleReport(from.nodeId, r.varint());
+      else if (code === codes.back) receiver.backReport(from.nodeId, r.varint(), r.varint());
+      else if (code === codes.welcome) receiver.welcomed(from.nodeId, r.varint());
       else this.malformed++;
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;

@@ -23,6 +23,9 @@ export class Visibility {
   readonly #reports: Map<string, number> = new Map();
   #reported = 0;
   #reportedTo = '';
+  /** Of the report that the leader has to answer before this core counts; 0: it counts. */
+  #entering = 0;
+  #token = 0;
 
   constructor(options: VisibilityOptions) {
     this.#o = options;
@@ -31,13 +34,46 @@ export class Visibility {
   /** Something was applied or seen here: tell the leader, or, leading, look what is effective now. */
   moved(): void {
     const raft = this.#o.raft();
-    if (raft.role === 'leader') return this.#updateEffective();
+    if (raft.role === 'leader') {
+      this.#entering = 0;
+      return this.#updateEffective();
+    }
     const here = this.#o.visibleHere();
     const { leader } = raft;
     if (leader === '' || (here === this.#reported && leader === this.#reportedTo)) return;
     this.#reported = here;
     this.#reportedTo = leader;
-    this.#o.transport.sendVisible(leader, this.#o.shard, here);
+    if (this.#entering === 0) this.#o.transport.sendVisible(leader, this.#o.shard, here);
+    else this.#o.transport.sendBack(leader, this.#o.shard, here, this.#entering);
+  }
+
+  /**
+   * This core copied tables, and nothing waited for it. What the leader declared effective meanwhile, and
+   * until it hears of the return, may be missing here: the core serves only when the leader has answered.
+   */
+  enter(): void {
+    this.#entering = ++this.#token;
+    this.again();
+  }
+
+  /** Out of service again. */
+  leave(): void {
+    this.#entering = 0;
+    this.moved();
+  }
+
+  get entering(): boolean {
+    return this.#entering !== 0;
+  }
+
+  /** Reports once more: the last one or its answer may have been lost. */
+  again(): void {
+    this.#reportedTo = '';
+    this.moved();
+  }
+
+  welcomed(from: string, token: number): void {
+    if (token === this.#entering && from === this.#o.raft().leader) this.#entering = 0;
   }
 
   /** What this core has told the leader: replicants count as normal only once they are not behind it. */
@@ -70,6 +106,13 @@ export class Visibility {
     if (this.#o.raft().role !== 'leader') return;
     this.#reports.set(from, index);
     this.#updateEffective();
+  }
+
+  /** As `report`; the answer says that nothing is effective any more that the core has not seen. */
+  backReport(from: string, index: number, token: number): void {
+    if (this.#o.raft().role !== 'leader') return;
+    this.report(from, index);
+    this.#o.transport.sendWelcome(from, this.#o.shard, token);
   }
 
   #updateEffective(): void {
