@@ -33,6 +33,8 @@ function listenerRefusals(l: ListenerConfig): string[] {
 export function warnings(config: StarmeshConfig): string[] {
   const { mqtt, retainer } = config;
   const set: readonly (readonly [boolean, string])[] = [
+    // On the safe side: clients are asked who they are there, too.
+    ...config.listeners.map((l) => [!l.enableAuthn, `listeners.${l.type}.${l.name}.enable_authn`] as const),
     [mqtt.exclusiveSubscription, 'mqtt.exclusive_subscription'],
     [mqtt.ignoreLoopDeliver, 'mqtt.ignore_loop_deliver'],
     [mqtt.strictMode, 'mqtt.strict_mode'],
