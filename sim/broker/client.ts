@@ -79,6 +79,8 @@ export class SimClient {
   /** The client had sessions that the registry did not know. */
   #wasIsolated = false;
   readonly #isolatedMarkers: Set<string> = new Set();
+  /** Also when it has ended. */
+  #latest: SimSession | undefined = undefined;
   #sessions = 0;
   #packetId = 0;
   #will: SimWill | undefined = undefined;
@@ -356,8 +358,9 @@ export class SimClient {
       return;
     }
     const known = session !== undefined && session.active(session.marker)?.ackedAt !== never;
-    // The registry knows the session that the client left for one without a registration, or has got to know that one later.
-    const isolated = session?.tainted !== undefined || (this.#wasIsolated && markers.every((x) => this.#isolatedMarkers.has(x.topicFilter)));
+    // The registry knows the session that the client left, even by a clean start, for one without a registration, or has got
+    // to know that one later.
+    const isolated = this.#latest?.tainted !== undefined || (this.#wasIsolated && markers.every((x) => this.#isolatedMarkers.has(x.topicFilter)));
     if (broker === undefined || isolated || this.#unanswered > 0 || (session?.lasting === true && !known)) {
       // Not the session that we know: begin anew.
       this.mustClean = true;
@@ -386,6 +389,7 @@ export class SimClient {
     const lasting = this.profile.version === 5 ? this.profile.lasting : !this.#cleanSent;
     this.session = new SimSession(this.profile.clientId, ++this.#sessions, this.now, lasting);
     this.history.sessions.push(this.session);
+    this.#latest = this.session;
     if (lasting && !this.profile.double) this.subscribe([[this.session.marker, 0]]);
     for (const [filter, qos] of this.wanted) this.subscribe([[filter, qos]]);
   }

@@ -94,8 +94,8 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
 const none: Set<string> = new Set();
 
 /**
- * Messages in the order they came, and per origin and topic name in that of their numbers. Across topic
- * names numbers say nothing: a retained message gets its own before it is stored, and is routed after that.
+ * Messages in the order they came, and per origin, publisher and topic name in that of their numbers. Beyond
+ * that numbers say nothing: a retained message gets its own before it is stored, and is routed after that.
  */
 class HeldByOrigin {
   readonly #items: readonly QueuedMessage[];
@@ -133,5 +133,5 @@ function origin(message: Message): string {
 }
 
 function lineOf(message: Message): string {
-  return `${message.originIncarnation}:${message.topicName}`;
+  return `${message.originIncarnation}:${message.topicName}\0${message.publisherId}`;
 }
