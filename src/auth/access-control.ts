@@ -9,7 +9,7 @@ import type { Logger } from '#env/logger.js';
 import type { Metrics } from '#env/metrics.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { AccessMetrics } from './access-metrics.js';
-import type { AuthnResult } from './authenticator.js';
+import type { AuthnResult, Exchange } from './authenticator.js';
 import { Bans } from './bans.js';
 import type { Chain } from './chain.js';
 import type { AuthClient, Credentials } from './client.js';
@@ -33,6 +33,15 @@ export interface AccessEnv {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+}
+
+export type AccessStep =
+  | { readonly kind: 'continue' | 'success'; readonly data: Uint8Array }
+  /** `reasonCode`: of CONNACK. */
+  | { readonly kind: 'failed'; readonly reasonCode: number };
+
+export interface AccessExchange {
+  step(data: Uint8Array | undefined): AccessStep;
 }
 
 /** How often bans that are over are looked for, how many are deleted at a time, and how far a timer reaches. */
@@ -104,6 +113,37 @@ export class AccessControl {
       if (result.kind !== 'allow') this.#refuse(client, result, answer);
       else if (!this.#refuseBanned(client, answer)) this.#letIn(client, result, answer);
     });
+  }
+
+  /**
+   * MQTT 5.0 enhanced authentication: a conversation in `method`, for a CONNECT or, on a connection that is in, for the
+   * same user again. undefined: nobody here speaks the method.
+   */
+  exchange(client: AuthClient, method: string): AccessExchange | undefined {
+    if (this.#bans.find(client, this.#clock.wallNow()) !== undefined) {
+      this.#metrics.banned.value++;
+      return { step: () => ({ kind: 'failed', reasonCode: ReasonCode.banned }) };
+    }
+    const exchange = this.#options.chain.begin(method);
+    const before = this.#clients.has(client) ? client.username : undefined;
+    this.#metrics.authenticate.value++;
+    return exchange === undefined ? undefined : { step: (data) => this.#step(client, exchange, before, data) };
+  }
+
+  #step(client: AuthClient, exchange: Exchange, before: string | undefined, data: Uint8Array | undefined): AccessStep {
+    const step = exchange.step(data);
+    if (step.kind === 'continue') return step;
+    let code: number = ReasonCode.notAuthorized;
+    const answer = (said: number): void => {
+      code = said;
+    };
+    if (step.kind === 'failed' || (before !== undefined && before !== step.username)) {
+      this.#refuse(client, { kind: 'deny', reason: 'not-authorized' }, answer);
+      return { kind: 'failed', reasonCode: code };
+    }
+    client.username = step.username;
+    if (!this.#refuseBanned(client, answer)) this.#letIn(client, { kind: 'allow', superuser: step.superuser }, answer);
+    return code === 0 ? { kind: 'success', data: step.data } : { kind: 'failed', reasonCode: code };
   }
 
   #refuseBanned(client: AuthClient, answer: (reasonCode: number) => void): boolean {

@@ -70,17 +70,23 @@ const rulesPerListMax = 100;
 const passwordBytesMax = 1_024;
 const reasonLengthMax = 1_024;
 
+/** How secrets of new users are kept. */
+export interface AdminSettings {
+  readonly algorithm: HashAlgorithm;
+  readonly scram: { readonly hash: ScramHash; readonly iterations: number };
+}
+
 export class AuthAdmin {
   readonly #db: Database;
   readonly #hasher: PasswordHasher;
   readonly #clock: Clock;
-  readonly #algorithm: HashAlgorithm;
+  readonly #settings: AdminSettings;
 
-  constructor(db: Database, hasher: PasswordHasher, clock: Clock, algorithm: HashAlgorithm) {
+  constructor(db: Database, hasher: PasswordHasher, clock: Clock, settings: AdminSettings) {
     this.#db = db;
     this.#hasher = hasher;
     this.#clock = clock;
-    this.#algorithm = algorithm;
+    this.#settings = settings;
   }
 
   // ---- users ----
@@ -127,8 +133,10 @@ export class AuthAdmin {
     });
   }
 
-  async addScramUser(userId: string, password: string, superuser: boolean, hash: ScramHash = 'sha256', iterations: number = 4_096): Promise<void> {
+  /** An account for SCRAM: apart from the user of the same name with a password. */
+  async addScramUser(userId: string, password: string, superuser: boolean): Promise<void> {
     checkPassword(password);
+    const { hash, iterations } = this.#settings.scram;
     const value = encodeScram({ superuser, keys: makeScramKeys(password, hash, iterations) });
     await this.#insert(scramTable, keyOf(userId.normalize('NFKC')), value, `user ${userId}`);
   }
@@ -203,7 +211,7 @@ export class AuthAdmin {
   #hash(password: string): Promise<PasswordHash> {
     checkPassword(password);
     return new Promise((done, failed) => {
-      this.#hasher.make(utf8Encode(password), this.#algorithm, (hash) => {
+      this.#hasher.make(utf8Encode(password), this.#settings.algorithm, (hash) => {
         if (hash === undefined) failed(new AuthAdminError('SERVICE_UNAVAILABLE', 'too many passwords wait to be hashed; try again'));
         else done(hash);
       });

@@ -27,6 +27,20 @@ export interface Authenticator {
   /** Answers once, now or later. `password` may be kept until then. */
   authenticate(client: AuthClient, password: Uint8Array | undefined, answer: AuthnAnswer): void;
   close(): void;
+  /** Authentication Method of MQTT 5.0 that it speaks, and a conversation in it. */
+  readonly method?: string;
+  begin?(): Exchange;
+}
+
+export type ExchangeStep =
+  /** For the client, whose next message is awaited. */
+  | { readonly kind: 'continue'; readonly data: Uint8Array }
+  | { readonly kind: 'success'; readonly data: Uint8Array; readonly username: string; readonly superuser: boolean }
+  | { readonly kind: 'failed'; readonly reason: string };
+
+/** A conversation that proves who the client is. After anything but `continue` it is over. */
+export interface Exchange {
+  step(data: Uint8Array | undefined): ExchangeStep;
 }
 
 export const ignored: AuthnResult = { kind: 'ignore' };

@@ -1,6 +1,7 @@
 // Makes the access control of a node from its settings.
 import type { Database } from '#db/api.js';
 import { AccessControl, type AccessEnv } from './access-control.js';
+import type { AdminSettings } from './admin.js';
 import type { Authenticator } from './authenticator.js';
 import { BuiltinAuthenticator } from './builtin-authenticator.js';
 import { Chain } from './chain.js';
@@ -10,7 +11,8 @@ import { type Fetch, fetchHttp, HttpPool } from './http-client.js';
 import { JwtAuthenticator } from './jwt-authenticator.js';
 import { FixedKey, type JwtKeys, PublishedKeys } from './jwt-keys.js';
 import type { AuthenticatorSettings, JwtSettings, SourceSettings } from './options.js';
-import { defaultAlgorithm, type HashAlgorithm, type PasswordHasher } from './password.js';
+import { defaultAlgorithm, type PasswordHasher } from './password.js';
+import { ScramAuthenticator } from './scram-authenticator.js';
 import { FileSource, HttpSource, type Source, TableSource } from './sources.js';
 
 export interface AuthSettings {
@@ -31,22 +33,37 @@ export const openSettings: AuthSettings = {
   flapping: defaultFlapping,
 };
 
-/** `fetch`: for tests. */
-export function buildAccess(env: AccessEnv, db: Database, settings: AuthSettings, hasher: PasswordHasher, fetch: Fetch = fetchHttp): AccessControl {
+/** `decoySecret`: see {@link ScramAuthenticator}. `fetch`: for tests. */
+export function buildAccess(
+  env: AccessEnv,
+  db: Database,
+  settings: AuthSettings,
+  hasher: PasswordHasher,
+  decoySecret: Uint8Array,
+  fetch: Fetch = fetchHttp,
+): AccessControl {
   const { authorization, flapping } = settings;
-  const members = settings.authentication.flatMap((a) => buildAuthenticator(env, db, a, hasher, fetch) ?? []);
+  const members = settings.authentication.map((a) =>
+    a.kind === 'scram' ? new ScramAuthenticator(db, { ...a, decoySecret }) : buildAuthenticator(env, db, a, hasher, fetch),
+  );
   const { noMatch, denyAction, cache } = authorization;
   const sources = authorization.sources.map((s) => buildSource(env, db, s, fetch));
   return new AccessControl(env, db, { chain: new Chain(members), sources, noMatch, denyAction, cache, flapping });
 }
 
-/** How new passwords are hashed. */
-export function passwordAlgorithm(settings: AuthSettings): HashAlgorithm {
-  for (const a of settings.authentication) if (a.kind === 'builtin') return a.algorithm;
-  return defaultAlgorithm;
+export function adminSettings(settings: AuthSettings): AdminSettings {
+  const builtin = settings.authentication.find((a) => a.kind === 'builtin');
+  const scram = settings.authentication.find((a) => a.kind === 'scram');
+  return { algorithm: builtin?.algorithm ?? defaultAlgorithm, scram: scram ?? { hash: 'sha256', iterations: 4_096 } };
 }
 
-function buildAuthenticator(env: AccessEnv, db: Database, s: AuthenticatorSettings, hasher: PasswordHasher, fetch: Fetch): Authenticator | undefined {
+function buildAuthenticator(
+  env: AccessEnv,
+  db: Database,
+  s: Exclude<AuthenticatorSettings, { kind: 'scram' }>,
+  hasher: PasswordHasher,
+  fetch: Fetch,
+): Authenticator {
   switch (s.kind) {
     case 'builtin':
       return new BuiltinAuthenticator(db, hasher, s, env.metrics);
@@ -54,8 +71,6 @@ function buildAuthenticator(env: AccessEnv, db: Database, s: AuthenticatorSettin
       return new HttpAuthenticator(new HttpPool(fetch, s, env.metrics, 'password_based:http'), s.makeCall, env.clock, env.log);
     case 'jwt':
       return new JwtAuthenticator(buildKeys(env, s.key, fetch), s, env.clock, env.log);
-    case 'scram':
-      return undefined;
   }
 }
 

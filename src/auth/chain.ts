@@ -1,7 +1,7 @@
 // The authentication chain: the first authenticator that says yes or no decides. Nobody said anything:
 // refused. An empty chain lets everybody in.
 import { copyBytes } from '#base/bytes.js';
-import type { Authenticator, AuthnAnswer, AuthnResult } from './authenticator.js';
+import type { Authenticator, AuthnAnswer, AuthnResult, Exchange } from './authenticator.js';
 import type { AuthClient } from './client.js';
 
 const anonymous: AuthnResult = { kind: 'allow', superuser: false };
@@ -19,8 +19,13 @@ export class Chain {
 
   /** Answers once, now or later. `password` is good during the call only. */
   authenticate(client: AuthClient, password: Uint8Array | undefined, answer: AuthnAnswer): void {
-    if (this.empty) answer(anonymous);
+    if (this.empty || client.authenticates === false) answer(anonymous);
     else this.#ask(0, client, password === undefined ? undefined : copyBytes(password), answer);
+  }
+
+  /** A conversation in an Authentication Method; undefined: nobody speaks it. */
+  begin(method: string): Exchange | undefined {
+    return this.#members.find((m) => m.method === method)?.begin?.();
   }
 
   close(): void {

@@ -2,12 +2,15 @@
 
 export interface AuthClient {
   readonly clientId: string;
-  readonly username: string | undefined;
+  /** A proof of identity may set it. */
+  username: string | undefined;
   /** `1.2.3.4:56789`. */
   readonly peer: string;
   /** CN and DN of the certificate that the client showed, if the listener asked for one. */
   readonly certCommonName?: string | undefined;
   readonly certSubject?: string | undefined;
+  /** False: its listener lets everybody in (`enable_authn = false`). */
+  readonly authenticates?: boolean;
   /** What access control keeps with the connection; nobody else reads or writes it. */
   grant: unknown;
   /** The server ends the connection. */

@@ -5,9 +5,12 @@ import type { QoS } from '#mqtt/packet.js';
 /** Who wants something: a channel, also after its end. */
 export interface AccessClient {
   readonly clientId: string;
-  readonly username: string | undefined;
+  /** A proof of identity may set it. */
+  username: string | undefined;
   /** `1.2.3.4:56789`. */
   readonly peer: string;
+  /** False: its listener lets everybody in. */
+  readonly authenticates?: boolean;
   /** CN and DN of the certificate that the client showed, if the listener asked for one. */
   readonly certCommonName?: string | undefined;
   readonly certSubject?: string | undefined;
@@ -32,6 +35,8 @@ export interface Access {
   readonly denyAction?: 'ignore' | 'disconnect';
   /** Answers once, now or later. The password is good during the call only. */
   authenticate(request: AccessRequest, answer: AccessAnswer): void;
+  /** A conversation in an Authentication Method of MQTT 5.0. undefined: nobody here speaks it. */
+  exchange?(client: AccessClient, method: string): AccessExchange | undefined;
   /** undefined: somebody else has to be asked, see `whenKnown`; the client is not read until then. */
   mayPublish(client: AccessClient, topicName: string, qos: QoS, retain: boolean, now: number): boolean | undefined;
   maySubscribe(client: AccessClient, topicFilter: string, qos: QoS, now: number): boolean | undefined;
@@ -40,6 +45,15 @@ export interface Access {
   /** The connection has ended, however far it got. */
   closed?(client: AccessClient): void;
 }
+
+export interface AccessExchange {
+  /** The client's next message. After anything but `continue` the conversation is over. */
+  step(data: Uint8Array | undefined): AccessStep;
+}
+
+export type AccessStep =
+  /** `data` is for the client. */
+  { readonly kind: 'continue' | 'success'; readonly data: Uint8Array } | { readonly kind: 'failed'; readonly reasonCode: number };
 
 export type AccessAction = 'publish' | 'subscribe';
 

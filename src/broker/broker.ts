@@ -1,7 +1,7 @@
 // The broker of one node: puts its parts together, gives connections their channels, and is what the
 // channels, the command line and the HTTP API talk to.
 import type { Env } from '#env/env.js';
-import type { ConnectPacket, PublishPacket } from '#mqtt/packet.js';
+import type { AuthPacket, ConnectPacket, PublishPacket } from '#mqtt/packet.js';
 import { ReasonCode, reasonCodeName } from '#mqtt/reason-code.js';
 import type { ChannelEffects, ChannelEnd, SubscribeRequest } from '#session/channel.js';
 import { Channel } from '#session/channel.js';
@@ -96,6 +96,10 @@ export class Broker implements ChannelEffects {
     this.#connector.connect(channel, packet);
   }
 
+  auth(channel: Channel, packet: AuthPacket, now: number): void {
+    this.#connector.auth(channel, packet, now);
+  }
+
   publish(channel: Channel, _session: Session, message: Message, packet: PublishPacket, now: number): void {
     this.#publisher.publish(channel, message, packet, now);
   }
@@ -110,6 +114,7 @@ export class Broker implements ChannelEffects {
 
   closed(channel: Channel, session: Session | undefined, end: ChannelEnd, now: number): void {
     this.#publisher.closed(channel);
+    this.#connector.closed(channel);
     this.#core.access.closed?.(channel);
     if (session === undefined) return;
     this.#core.metrics.clientDisconnected.value++;

@@ -4,7 +4,7 @@
 // Session Present says 1 only when the complete session is here; nothing is sent before CONNACK.
 import { MalformedError } from '#base/byte-reader.js';
 import { toHex } from '#base/bytes.js';
-import type { ConnectPacket } from '#mqtt/packet.js';
+import type { AuthPacket, ConnectPacket } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from '#session/channel.js';
 import { accept, refuse, sessionExpiryOf } from '#session/on-connect.js';
@@ -15,6 +15,7 @@ import { decodeRest, decodeSession } from '#session/session-codec.js';
 import { start } from '#session/step.js';
 import { askAccess } from './access.js';
 import type { Core } from './core.js';
+import { Enhanced } from './enhanced.js';
 import { HoldBack } from './hold-back.js';
 import type { RegisterResult } from './ports.js';
 import type { Sessions } from './sessions.js';
@@ -30,6 +31,7 @@ interface Attempt {
 
 export class Connector {
   readonly #core: Core;
+  readonly #enhanced: Enhanced;
   readonly #sessions: Sessions;
   readonly #unregistered: Unregistered;
   /** The attempt under way for a client id, and the newest one that waits for it. */
@@ -39,6 +41,7 @@ export class Connector {
 
   constructor(core: Core, sessions: Sessions, unregistered: Unregistered) {
     this.#core = core;
+    this.#enhanced = new Enhanced(core);
     this.#sessions = sessions;
     this.#unregistered = unregistered;
   }
@@ -56,12 +59,29 @@ export class Connector {
       return;
     }
     if (packet.clientId === '') channel.clientId = `sm-${toHex(core.env.random.bytes(12))}`; // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
+    if (channel.authMethod !== undefined) {
+      this.#enhanced.begin(channel, packet, (reasonCode) => {
+        packet.username = channel.username;
+        this.#authenticated(channel, packet, reasonCode);
+      });
+      return;
+    }
     const request = { clientId: channel.clientId, username: packet.username, password: packet.password, peer: channel.peer, client: channel };
-    core.access.authenticate(request, (reasonCode) => {
-      if (channel.state !== 'connecting') return;
-      if (reasonCode !== 0) this.#denied(channel, reasonCode);
-      else this.#checkWill(channel, packet);
-    });
+    core.access.authenticate(request, (reasonCode) => this.#authenticated(channel, packet, reasonCode));
+  }
+
+  auth(channel: Channel, packet: AuthPacket, now: number): void {
+    this.#enhanced.auth(channel, packet, now);
+  }
+
+  closed(channel: Channel): void {
+    this.#enhanced.closed(channel);
+  }
+
+  #authenticated(channel: Channel, packet: ConnectPacket, reasonCode: number): void {
+    if (channel.state !== 'connecting') return;
+    if (reasonCode !== 0) this.#denied(channel, reasonCode);
+    else this.#checkWill(channel, packet);
   }
 
   #checkWill(channel: Channel, packet: ConnectPacket): void {

@@ -95,6 +95,14 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   }
 
+  get authenticates(): boolean {
+    return this.#home.options.enableAuthn;
+  }
+
+  certificateField(field: 'cn' | 'dn'): string | undefined {
+    return this.net.certificateField?.(field);
+  }
+
   // ---- what arrives ----
 
   onData(chunk: Uint8Array): void {

@@ -15,6 +15,8 @@ export interface ConnectionOptions {
   readonly maxConnectBytes: number;
   /** `mqtt.keepalive_multiplier`. */
   readonly keepAliveMultiplier: number;
+  /** `enable_authn`: false lets everybody in without a proof of identity; bans and authorization stay. */
+  readonly enableAuthn: boolean;
 }
 
 /** Of `listeners.TYPE.NAME`, where nothing else is said. */
@@ -57,6 +59,7 @@ export const defaultConnectionOptions: ConnectionOptions = {
   lingerMs: 5000,
   maxConnectBytes: 256 * 1024,
   keepAliveMultiplier: 1.5,
+  enableAuthn: true,
 };
 
 export const defaultListenerOptions: ListenerOptions = {

@@ -24,7 +24,6 @@ export function accessSettings(config: StarmeshConfig, files: SettingsFiles = di
     authorization: { noMatch, denyAction, cache, sources: readSources(sources, files, problems) },
     flapping: config.flappingDetect,
   };
-  if (settings.authentication.some((a) => a.kind === 'scram')) problems.push('authentication: scram is not available yet in this version');
   return { settings, problems };
 }
 

@@ -5,9 +5,10 @@
 // from then on the listeners stay open, whatever becomes of the cluster, until `stop`.
 import type { AccessControl } from '#auth/access-control.js';
 import { AuthAdmin } from '#auth/admin.js';
-import { type AuthSettings, buildAccess, openSettings, passwordAlgorithm } from '#auth/build.js';
+import { type AuthSettings, adminSettings, buildAccess, openSettings } from '#auth/build.js';
 import { PasswordHasher } from '#auth/password.js';
 import { authSchema } from '#auth/schema.js';
+import { utf8Encode } from '#base/utf8.js';
 import { type Broker, createBroker } from '#broker/broker.js';
 import { type ForwardOptions, NodeForwarder } from '#broker/forward.js';
 import type { BrokerOptions } from '#broker/options.js';
@@ -88,8 +89,9 @@ export class StarmeshNode {
     };
     const auth = options.auth ?? openSettings;
     this.#hasher = new PasswordHasher(env.metrics);
-    this.access = buildAccess(env, database, auth, this.#hasher);
-    this.authAdmin = new AuthAdmin(database, this.#hasher, env.clock, passwordAlgorithm(auth));
+    const decoySecret = env.hash.sha256(utf8Encode(`names without an account: ${options.core.cookie}`));
+    this.access = buildAccess(env, database, auth, this.#hasher, decoySecret);
+    this.authAdmin = new AuthAdmin(database, this.#hasher, env.clock, adminSettings(auth));
     const broker = createBroker(env, options.broker ?? {}, ports, this.access);
     this.broker = broker;
     database.onIncarnation(() => this.registry.reassert(broker.epochs()));

@@ -121,6 +121,7 @@ export function listenerOptions(l: ListenerConfig, mqtt: MqttConfig): Partial<Li
     outputBytesMax: l.tcp.highWatermark,
     sendTimeoutMs: l.tcp.sendTimeoutMs,
     keepAliveMultiplier: mqtt.keepaliveMultiplier,
+    enableAuthn: l.enableAuthn,
     maxConnectBytes: Math.max(connectBytesMin, Math.min(mqtt.maxPacketSize, 2 * connectBytesMin)),
   };
 }

@@ -6,7 +6,7 @@
 // session is unbound and the broker was told, exactly once; late answers are ignored.
 import { defined } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
-import type { ConnectPacket, Packet, Properties, ProtocolVersion, PublishPacket, Will } from '#mqtt/packet.js';
+import type { AuthPacket, ConnectPacket, Packet, Properties, ProtocolVersion, PublishPacket, Will } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { SessionCounters } from './counters.js';
 import { pump } from './deliver.js';
@@ -25,6 +25,8 @@ export interface ChannelEffects {
   subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[], now: number): void;
   /** Answer: `unsuback`. */
   unsubscribe(channel: Channel, session: Session, packetId: number, topicFilters: readonly string[], now: number): void;
+  /** An AUTH of a client whose CONNECT had an Authentication Method. Absent: enhanced authentication is not offered. */
+  auth?(channel: Channel, packet: AuthPacket, now: number): void;
   /**
    * The channel has closed; it is unbound already. `session` undefined: it never got past CONNECT. `normal`: the will, if
    * there is one, must not be published.
@@ -75,6 +77,9 @@ export class Channel implements SessionChannel, AckChannel {
   will: Will | undefined = undefined;
   /** Names by topic alias: of this connection only. [MQTT-3.3.2-7] */
   topicAliases: Map<number, string> | undefined = undefined;
+  /** CONNECT's Authentication Method, and what CONNACK says to it. */
+  authMethod: string | undefined = undefined;
+  authData: Uint8Array | undefined = undefined;
   /** What access control keeps with the connection. */
   grant: unknown = undefined;
   /** Wall clock ms of CONNACK. */
@@ -96,6 +101,20 @@ export class Channel implements SessionChannel, AckChannel {
   /** `1.2.3.4:56789`. */
   get peer(): string {
     return this.out.peer;
+  }
+
+  /** Of the certificate that the client has proved to own. */
+  get certCommonName(): string | undefined {
+    return this.out.certificateField?.('cn');
+  }
+
+  get certSubject(): string | undefined {
+    return this.out.certificateField?.('dn');
+  }
+
+  /** False: the listener lets everybody in. */
+  get authenticates(): boolean {
+    return this.out.authenticates !== false;
   }
 
   /** The connection's output has room again. */

@@ -19,6 +19,7 @@ export function onConnect(channel: Channel, packet: ConnectPacket, now: number):
   channel.username = packet.username;
   channel.cleanStart = packet.cleanStart;
   channel.bridgeMode = packet.bridgeMode === true;
+  channel.authMethod = p?.authenticationMethod;
   if (p?.maximumPacketSize !== undefined) channel.maximumPacketSize = Math.min(p.maximumPacketSize, noMaximum);
   const refused = reasonToRefuse(channel, packet);
   if (refused !== 0) {
@@ -34,8 +35,8 @@ export function onConnect(channel: Channel, packet: ConnectPacket, now: number):
 /** 0, or the code of CONNACK. */
 function reasonToRefuse(channel: Channel, packet: ConnectPacket): number {
   const { limits } = channel;
-  // Enhanced authentication is not offered. [MQTT-4.12.0-1]
-  if (packet.properties?.authenticationMethod !== undefined) return ReasonCode.badAuthenticationMethod;
+  // Without `auth` enhanced authentication is not offered. [MQTT-4.12.0-1]
+  if (channel.authMethod !== undefined && channel.effects.auth === undefined) return ReasonCode.badAuthenticationMethod;
   if (packet.clientId.length > limits.maxClientIdLength) return ReasonCode.clientIdentifierNotValid;
   if (packet.clientId.length === 0) {
     // 3.1 has no empty client identifiers; 3.1.1 only with Clean Session. [MQTT-3.1.3-8] of 3.1.1
@@ -98,6 +99,8 @@ function offers(channel: Channel, packet: ConnectPacket, reasonString: string | 
   if (packet.properties?.requestResponseInformation === true && limits.responseInformation !== '') {
     out.responseInformation = limits.responseInformation;
   }
+  if (channel.authMethod !== undefined) out.authenticationMethod = channel.authMethod; // [MQTT-4.12.0-5]
+  if (channel.authData !== undefined) out.authenticationData = channel.authData;
   if (reasonString !== undefined && packet.properties?.requestProblemInformation !== false) out.reasonString = reasonString;
   return out;
 }

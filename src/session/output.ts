@@ -20,6 +20,10 @@ export interface ChannelOutput {
   setKeepAlive(seconds: number): void;
   /** `1.2.3.4:56789`, for status and logs. */
   readonly peer: string;
+  /** Common name and subject of the certificate that the peer has proved to own; undefined: none. */
+  certificateField?(field: 'cn' | 'dn'): string | undefined;
+  /** False: the listener lets everybody in (`enable_authn`). */
+  readonly authenticates?: boolean;
 }
 
 export type AckByte = 0x40 | 0x50 | 0x62 | 0x70;

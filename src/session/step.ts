@@ -1,6 +1,6 @@
 // What a channel does with a packet, by state and type. `listener/connection` calls `step` for each
 // packet, the broker calls `start` once it has accepted a CONNECT.
-import type { Packet } from '#mqtt/packet.js';
+import type { AuthPacket, Packet } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from './channel.js';
 import { noMaximum } from './channel.js';
@@ -50,11 +50,20 @@ export function step(channel: Channel, packet: Packet, now: number): void {
     case 'disconnect':
       onDisconnect(channel, session, packet, now);
       return;
+    case 'auth':
+      onAuth(channel, packet, now);
+      return;
     default:
-      // A second CONNECT [MQTT-3.1.0-2], AUTH without an authentication method [MQTT-4.12.0-6], or what only servers send.
+      // A second CONNECT [MQTT-3.1.0-2], or what only servers send.
       channel.fail(ReasonCode.protocolError, now);
       return;
   }
+}
+
+/** [MQTT-4.12.0-6]: only who named a method in CONNECT may send it. */
+function onAuth(channel: Channel, packet: AuthPacket, now: number): void {
+  if (channel.authMethod === undefined || channel.effects.auth === undefined) channel.fail(ReasonCode.protocolError, now);
+  else channel.effects.auth(channel, packet, now);
 }
 
 const pingresp: Packet = { type: 'pingresp' };
@@ -68,6 +77,13 @@ function stepUnbound(channel: Channel, packet: Packet, now: number): void {
   if (channel.state === 'idle' || packet.type === 'connect') {
     // [MQTT-3.1.0-1] [MQTT-3.1.0-2]
     channel.fail(ReasonCode.protocolError, now);
+    return;
+  }
+  if (channel.authMethod !== undefined) {
+    // Until CONNACK nothing but AUTH and DISCONNECT may come. [MQTT-3.1.2-30]
+    if (packet.type === 'auth') onAuth(channel, packet, now);
+    else if (packet.type === 'disconnect') channel.end({ by: 'client', reasonCode: packet.reasonCode, normal: true }, now);
+    else channel.fail(ReasonCode.protocolError, now);
     return;
   }
   channel.early ??= [];

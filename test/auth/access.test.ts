@@ -1,12 +1,12 @@
 // Access control over the database double: caches and what voids them, bans by the feed, ends of
 // proofs, published keys, all on a clock that the test moves.
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
+import { createHash, createHmac, generateKeyPairSync, pbkdf2Sync } from 'node:crypto';
 import { test } from 'node:test';
 import { exportJWK, SignJWT } from 'jose';
 import type { AccessControl } from '#auth/access-control.js';
 import { AuthAdmin } from '#auth/admin.js';
-import { type AuthSettings, buildAccess, openSettings } from '#auth/build.js';
+import { type AuthSettings, adminSettings, buildAccess, openSettings } from '#auth/build.js';
 import type { AuthClient } from '#auth/client.js';
 import type { Fetch } from '#auth/http-client.js';
 import { readAuthentication, readSources, type SettingsFiles } from '#auth/options.js';
@@ -14,9 +14,11 @@ import { PasswordHasher } from '#auth/password.js';
 import type { PlainObject } from '#auth/plain.js';
 import { authSchema, bannedTable } from '#auth/schema.js';
 import { utf8Encode } from '#base/utf8.js';
+import type { Packet } from '#mqtt/packet.js';
 import { ManualClock } from '../doubles/manual-clock.js';
 import { MemoryCluster, type MemoryDatabase } from '../doubles/memory-database.js';
 import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
+import { type BenchClient, MqttBench } from '../mqtt/mqtt-bench.js';
 
 const noFiles: SettingsFiles = {
   text: () => {
@@ -71,8 +73,8 @@ class AccessWorld {
     assert.deepEqual(problems, []);
     const hasher = new PasswordHasher(this.metrics);
     const env = { clock: this.clock, metrics: this.metrics, log: quietLog };
-    this.access = buildAccess(env, this.db, auth, hasher, (call, timeoutMs) => this.fetch(call, timeoutMs));
-    this.admin = new AuthAdmin(this.other, hasher, this.clock, { name: 'sha256', saltPosition: 'prefix' });
+    this.access = buildAccess(env, this.db, auth, hasher, new Uint8Array(32), (call, timeoutMs) => this.fetch(call, timeoutMs));
+    this.admin = new AuthAdmin(this.other, hasher, this.clock, { ...adminSettings(auth), algorithm: { name: 'sha256', saltPosition: 'prefix' } });
   }
 
   /** The code of CONNACK. */
@@ -324,6 +326,101 @@ test('flapping: within the window only', async () => {
   assert.equal(await world.login(new Client('c')), 0x8a);
   world.clock.advance(60_001);
   assert.equal(await world.login(new Client('c')), 0);
+});
+
+/** The client's half of SCRAM-SHA-256. */
+function scramFinal(password: string, bare: string, serverFirst: string): string {
+  const [, nonce = '', salt = '', iterations = ''] = /^r=([^,]+),s=([^,]+),i=([0-9]+)$/.exec(serverFirst) ?? [];
+  const salted = pbkdf2Sync(password, Buffer.from(salt, 'base64'), Number(iterations), 32, 'sha256');
+  const clientKey = createHmac('sha256', salted).update('Client Key').digest();
+  const withoutProof = `c=biws,r=${nonce}`;
+  const signature = createHmac('sha256', createHash('sha256').update(clientKey).digest()).update(`${bare},${serverFirst},${withoutProof}`).digest();
+  return `${withoutProof},p=${Buffer.from(clientKey.map((b, i) => b ^ (signature[i] ?? 0))).toString('base64')}`;
+}
+
+const method = 'SCRAM-SHA-256';
+
+function authPacket(reasonCode: number, text: string, authenticationMethod: string = method): Packet {
+  return { type: 'auth', reasonCode, properties: { authenticationMethod, authenticationData: utf8Encode(text) } };
+}
+
+/** What the broker's last AUTH says. */
+function authText(client: BenchClient): string {
+  const last = client.take().findLast((p) => p.type === 'auth');
+  return last?.type === 'auth' ? Buffer.from(last.properties?.authenticationData ?? []).toString() : '';
+}
+
+function scramConnect(bench: MqttBench, user: string, wanted: string = method): { readonly client: BenchClient; readonly bare: string } {
+  const bare = `n=${user},r=abcdef`;
+  return { client: bench.connect({ properties: { authenticationMethod: wanted, authenticationData: utf8Encode(`n,,${bare}`) } }), bare };
+}
+
+test('SCRAM in AUTH packets: in, again, and not in', async () => {
+  const world = new AccessWorld({ authentication: [{ mechanism: 'scram', backend: 'built_in_database' }], sources: [table] });
+  await world.change(world.admin.addScramUser('u', 'right', false));
+  const bench = new MqttBench({ access: world.access, clock: world.clock });
+  const connack = (client: BenchClient): number | undefined => client.connack?.reasonCode;
+  const { client, bare } = scramConnect(bench, 'u');
+  assert.equal(connack(client), undefined);
+  assert.equal(client.net.reading, true);
+  client.send(authPacket(0x18, scramFinal('right', bare, authText(client))));
+  assert.equal(connack(client), 0);
+  assert.equal(client.connack?.properties?.authenticationMethod, method); // [MQTT-4.12.0-5]
+  assert.match(Buffer.from(client.connack?.properties?.authenticationData ?? []).toString(), /^v=/);
+  assert.deepEqual(
+    [...bench.broker.clients()].map((c) => c.username),
+    ['u'],
+  );
+  assert.deepEqual(client.subscribe('t'), [2]);
+
+  client.send(authPacket(0x19, 'n,,n=u,r=again'));
+  client.send(authPacket(0x18, scramFinal('right', 'n=u,r=again', authText(client))));
+  assert.match(authText(client), /^v=/);
+  assert.deepEqual(client.subscribe('t'), [2]);
+  client.send(authPacket(0x19, 'n,,n=u,r=again'));
+  client.send(authPacket(0x18, scramFinal('wrong', 'n=u,r=again', authText(client))));
+  assert.deepEqual(client.seen(), ['disconnect 0x87']); // [MQTT-4.12.1-2]
+  assert.ok(client.net.closed);
+
+  for (const [user, password] of [
+    ['u', 'wrong'],
+    ['nobody', 'right'],
+  ] as const) {
+    const stranger = scramConnect(bench, user);
+    stranger.client.send(authPacket(0x18, scramFinal(password, stranger.bare, authText(stranger.client))));
+    assert.equal(connack(stranger.client), 0x87);
+  }
+  assert.equal(connack(scramConnect(bench, 'u', 'SCRAM-SHA-1').client), 0x8c); // [MQTT-4.12.0-1]
+  assert.equal(connack(bench.connect({ username: 'u', password: utf8Encode('right') })), 0x86);
+  assert.equal(connack(bench.connect()), 0x87);
+
+  const hasty = scramConnect(bench, 'u').client;
+  hasty.send({ type: 'pingreq' }); // [MQTT-3.1.2-30]
+  assert.equal(connack(hasty), 0x82);
+  const other = scramConnect(bench, 'u').client;
+  other.send(authPacket(0x18, 'x', 'other')); // [MQTT-4.12.0-5]
+  assert.equal(connack(other), 0x82);
+  const slow = scramConnect(bench, 'u').client;
+  world.clock.advance(15_001);
+  assert.equal(connack(slow), 0x87);
+  const plain = bench.connect();
+  assert.ok(plain.net.closed);
+  await world.change(world.admin.ban({ as: 'username', who: 'u' }));
+  const banned = scramConnect(bench, 'u');
+  banned.client.send(authPacket(0x18, scramFinal('right', banned.bare, authText(banned.client))));
+  assert.equal(connack(banned.client), 0x8a);
+  assert.equal(bench.broker.stats().connections, 0);
+});
+
+test('enable_authn = false lets in without a proof, within the rules and unless banned', async () => {
+  const world = new AccessWorld({ authentication: [{ mechanism: 'jwt', secret: 'x' }], authorization: { noMatch: 'deny' } });
+  const bench = new MqttBench({ access: world.access, clock: world.clock, listener: { enableAuthn: false } });
+  const client = bench.connect({ clientId: 'free' });
+  assert.equal(client.connack?.reasonCode, 0);
+  assert.deepEqual(client.subscribe('t'), [0x87]);
+  await world.change(world.admin.ban({ as: 'clientid', who: 'free' }));
+  assert.deepEqual(client.seen(), ['disconnect 0x98']);
+  assert.equal(bench.connect({ clientId: 'free' }).connack?.reasonCode, 0x8a);
 });
 
 test('settings that are wrong are named', () => {

@@ -52,6 +52,21 @@ function listUsers(_args: readonly string[], admin: AuthAdmin): CtlReply {
   return { ok: true, text: lines.join('\n'), data: items.map((u) => ({ user_id: u.userId, is_superuser: u.superuser })) };
 }
 
+async function addScram([userId, given, flag]: readonly string[], admin: AuthAdmin): Promise<CtlReply> {
+  if (userId === undefined || (flag !== undefined && flag !== 'superuser'))
+    return refused('usage: starmesh ctl scram add USER [PASSWORD [superuser]]');
+  const password = given ?? randomBytes(passwordBytes).toString('base64url');
+  await admin.addScramUser(userId, password, flag === 'superuser');
+  const told = given === undefined ? { password } : {};
+  return { ok: true, text: given === undefined ? `ok; the password is ${password}` : 'ok', data: { user_id: userId, ...told } };
+}
+
+async function deleteScram([userId]: readonly string[], admin: AuthAdmin): Promise<CtlReply> {
+  if (userId === undefined) return refused('usage: starmesh ctl scram delete USER');
+  await admin.deleteScramUser(userId);
+  return { ok: true, text: 'ok', data: { deleted: userId } };
+}
+
 const rulesUsage = 'usage: starmesh ctl acl show|set|delete all|clientid ID|username NAME; set wants a JSON list of rules at the end';
 
 /** Whose rules, and what follows. */
@@ -126,6 +141,8 @@ export const authCommands: readonly (readonly [string, Command])[] = [
   ['users update', command(setUser)],
   ['users delete', command(deleteUser)],
   ['users list', command(listUsers)],
+  ['scram add', command(addScram)],
+  ['scram delete', command(deleteScram)],
   ['acl show', command(showRules)],
   ['acl set', command(setRules)],
   ['acl delete', command(deleteRules)],
