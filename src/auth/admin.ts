@@ -8,7 +8,7 @@ import type { Clock } from '#env/clock.js';
 import { problemOfBan } from './bans.js';
 import type { HashAlgorithm, PasswordHash, PasswordHasher } from './password.js';
 import type { Plain } from './plain.js';
-import { type BanRow, decodeBan, decodeRules, decodeUser, encodeBan, encodeRules, encodeScram, encodeUser, isAffordable } from './rows.js';
+import { type BanRow, decodeBan, decodeRules, decodeUser, encodeBan, encodeRules, encodeScram, encodeUser } from './rows.js';
 import { readRules } from './rule.js';
 import {
   authShard,
@@ -26,6 +26,7 @@ import {
   usersTable,
 } from './schema.js';
 import { makeScramKeys, type ScramHash } from './scram.js';
+import type { FileUser } from './user-file.js';
 
 export type AdminErrorCode = 'BAD_REQUEST' | 'ALREADY_EXISTS' | 'NOT_FOUND' | 'SERVICE_UNAVAILABLE';
 
@@ -96,11 +97,22 @@ export class AuthAdmin {
     await this.#insert(usersTable, keyOf(userId), value, `user ${userId}`);
   }
 
-  /** Users with hashes of another system; those that are there already are replaced. */
-  async putUser(userId: string, password: PasswordHash, superuser: boolean): Promise<void> {
-    if (!isAffordable(password)) throw new AuthAdminError('BAD_REQUEST', `the password hash of user ${userId} cannot be used`);
-    const key = keyOf(userId);
-    await this.#put(usersTable, key, encodeUser({ superuser, password }));
+  /** Adds the users that are not there yet; how many. Passwords may come as hashes of another system. */
+  async addMissing(users: readonly FileUser[]): Promise<number> {
+    let added = 0;
+    for (const { userId, superuser, password } of users) {
+      const key = keyOf(userId);
+      if (this.#db.get(usersTable, key) !== undefined) continue;
+      const value = encodeUser({ superuser, password: typeof password === 'string' ? await this.#hash(password) : password });
+      try {
+        await this.#insert(usersTable, key, value, `user ${userId}`);
+        added++;
+      } catch (error) {
+        // Another node was faster.
+        if (!(error instanceof AuthAdminError) || error.code !== 'ALREADY_EXISTS') throw error;
+      }
+    }
+    return added;
   }
 
   /** What is not given stays. */

@@ -70,7 +70,7 @@ function buildAuthenticator(
     case 'http':
       return new HttpAuthenticator(new HttpPool(fetch, s, env.metrics, 'password_based:http'), s.makeCall, env.clock, env.log);
     case 'jwt':
-      return new JwtAuthenticator(buildKeys(env, s.key, fetch), s, env.clock, env.log);
+      return new JwtAuthenticator(buildKeys(env, s.key, fetch), s, env.clock, env.log, env.metrics);
   }
 }
 

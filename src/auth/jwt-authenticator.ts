@@ -3,8 +3,9 @@
 import { errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from 'jose';
 import type { Clock } from '#env/clock.js';
 import type { Logger } from '#env/logger.js';
+import type { Counter, Metrics } from '#env/metrics.js';
 import type { Authenticator, AuthnAnswer, AuthnResult } from './authenticator.js';
-import { ignored, wrongCredentials } from './authenticator.js';
+import { busy, ignored, wrongCredentials } from './authenticator.js';
 import type { AuthClient } from './client.js';
 import { clientValue } from './http-authenticator.js';
 import type { JwtKeys } from './jwt-keys.js';
@@ -24,6 +25,8 @@ export interface JwtOptions {
 
 /** Longer ones are not looked at. */
 const tokenLengthMax = 16_384;
+/** Tokens that are being checked at a time, or wait for keys. */
+const runningMax = 1_000;
 /** Clocks of the issuer and ours may differ by this. */
 const clockToleranceS = 5;
 
@@ -33,18 +36,30 @@ export class JwtAuthenticator implements Authenticator {
   readonly #options: JwtOptions;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #refused: Counter;
+  #running = 0;
 
-  constructor(keys: JwtKeys, options: JwtOptions, clock: Clock, log: Logger) {
+  constructor(keys: JwtKeys, options: JwtOptions, clock: Clock, log: Logger, metrics: Metrics) {
     this.#keys = keys;
     this.#options = options;
     this.#clock = clock;
     this.#log = log;
+    this.#refused = metrics.counter('starmesh_auth_tokens_refused_total', 'logins refused because too many tokens were being checked');
   }
 
   authenticate(client: AuthClient, password: Uint8Array | undefined, answer: AuthnAnswer): void {
     const token = this.#options.from === 'username' ? client.username : password === undefined ? undefined : Buffer.from(password).toString('utf8');
     if (token === undefined || token.length > tokenLengthMax || !/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) return answer(ignored);
-    void this.#verify(token, client).then(answer, (error: unknown) => answer(this.#refusal(error)));
+    if (this.#running >= runningMax) {
+      this.#refused.value++;
+      return answer(busy);
+    }
+    this.#running++;
+    const finish = (result: AuthnResult): void => {
+      this.#running--;
+      answer(result);
+    };
+    void this.#verify(token, client).then(finish, (error: unknown) => finish(this.#refusal(error)));
   }
 
   close(): void {

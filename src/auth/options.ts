@@ -11,6 +11,7 @@ import type { ScramHash } from './scram.js';
 import { Secret } from './secret.js';
 import { authzPlaceholders } from './sources.js';
 import { parseTemplate, type Template } from './template.js';
+import { type FileUser, parseUserFile } from './user-file.js';
 
 export interface HttpSettings {
   readonly makeCall: MakeCall;
@@ -30,7 +31,13 @@ export interface JwtSettings {
 }
 
 export type AuthenticatorSettings =
-  | { readonly kind: 'builtin'; readonly userIdType: 'username' | 'clientid'; readonly algorithm: HashAlgorithm }
+  | {
+      readonly kind: 'builtin';
+      readonly userIdType: 'username' | 'clientid';
+      readonly algorithm: HashAlgorithm;
+      /** Users that are added when they are not there yet. */
+      readonly bootstrap: readonly FileUser[];
+    }
   | ({ readonly kind: 'http' } & HttpSettings)
   | ({ readonly kind: 'jwt' } & JwtSettings)
   | { readonly kind: 'scram'; readonly hash: ScramHash; readonly iterations: number };
@@ -72,7 +79,9 @@ function readAuthenticator(r: PlainReader, files: SettingsFiles): AuthenticatorS
   if (mechanism === 'jwt') return readJwt(r, files);
   const backend = r.requiredText('backend');
   if (mechanism === 'password_based' && backend === 'built_in_database') {
-    return { kind: 'builtin', userIdType: r.choice('user_id_type', ['username', 'clientid'], 'username'), algorithm: readAlgorithm(r) };
+    const userIdType = r.choice('user_id_type', ['username', 'clientid'], 'username');
+    const algorithm = readAlgorithm(r);
+    return { kind: 'builtin', userIdType, algorithm, bootstrap: readBootstrap(r, algorithm, files) };
   }
   if (mechanism === 'password_based' && backend === 'http') {
     const http = readHttp(r, authnPlaceholders, 5_000);
@@ -88,6 +97,18 @@ function readAuthenticator(r: PlainReader, files: SettingsFiles): AuthenticatorS
     `is ${mechanism}:${backend}, which ${what}; there are password_based:built_in_database, password_based:http, jwt, scram:built_in_database`,
   );
   return undefined;
+}
+
+function readBootstrap(r: PlainReader, algorithm: HashAlgorithm, files: SettingsFiles): readonly FileUser[] {
+  const type = r.choice('bootstrap_type', ['plain', 'hash'], 'plain');
+  const path = r.optionalText('bootstrap_file');
+  if (path === undefined || path === '') return [];
+  try {
+    return parseUserFile(files.text(path), type, algorithm);
+  } catch (error) {
+    r.problem('bootstrap_file', `cannot be used: ${error instanceof Error ? error.message : 'unknown'}`);
+    return [];
+  }
 }
 
 function readAlgorithm(r: PlainReader): HashAlgorithm {

@@ -122,6 +122,7 @@ export class StarmeshNode {
     const serving = (): void => {
       if (this.#state !== 'starting') return;
       this.#state = 'running';
+      this.#addUsers();
       this.#env.log.info('the node serves clients', { listeners: all.length });
       this.#options.onServing?.(this);
     };
@@ -135,6 +136,17 @@ export class StarmeshNode {
       this.#env.log.error('a listener cannot start', { id: listener.id, port: listener.options.port, code: error.code, reason: error.message });
       this.#options.onListenerError?.(listener, error);
     });
+  }
+
+  /** Those of `bootstrap_file`. */
+  #addUsers(): void {
+    const users = this.#options.auth?.authentication.flatMap((a) => (a.kind === 'builtin' ? a.bootstrap : [])) ?? [];
+    if (users.length === 0) return;
+    this.authAdmin.addMissing(users).then(
+      (added) => this.#env.log.info('users of the bootstrap file were added', { added, there: users.length - added }),
+      (error: unknown) =>
+        this.#env.log.error('users of the bootstrap file could not be added', { reason: error instanceof Error ? error.message : 'unknown' }),
+    );
   }
 
   /** In order: no new clients, those that are here are told and closed, what that changes is written, then the database. */

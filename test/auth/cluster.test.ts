@@ -1,8 +1,11 @@
 // Access control of real nodes, a core and a replicant: identities from the cluster's own users, tokens
 // and an HTTP service; rules from the configuration, the cluster's table and an HTTP service; bans.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { SignJWT } from 'jose';
 import type { IClientOptions } from 'mqtt';
@@ -10,6 +13,7 @@ import { TestClient } from '../cluster/clients.js';
 import { eventually, TestCluster, type TestNode } from '../cluster/nodes.js';
 
 const secret = 'a secret of this test alone';
+let folder: string;
 let service: Server;
 let cluster: TestCluster;
 let core: TestNode;
@@ -42,9 +46,12 @@ before(async () => {
   });
   await new Promise<void>((done) => service.listen(0, '127.0.0.1', done));
   const url = `http://127.0.0.1:${(service.address() as AddressInfo).port}`;
+  folder = mkdtempSync(join(tmpdir(), 'starmesh-auth-'));
+  writeFileSync(join(folder, 'users.csv'), 'user_id,password,is_superuser\nfirst,the first password,false\n');
   const settings = `
     authentication = [
-      { mechanism = password_based, backend = built_in_database, password_hash_algorithm { name = scrypt, n = 1024 } }
+      { mechanism = password_based, backend = built_in_database, password_hash_algorithm { name = scrypt, n = 1024 }, bootstrap_file = "${join(folder, 'users.csv')}" }
+      { mechanism = scram, backend = built_in_database }
       { mechanism = jwt, secret = "${secret}", verify_claims { username = "\${username}" } }
       { mechanism = password_based, backend = http, method = post, url = "${url}/authn"
         body { username = "\${username}", password = "\${password}", clientid = "\${clientid}", peer = "\${peerhost}" } }
@@ -74,6 +81,7 @@ after(async () => {
   await cluster?.close();
   service?.closeAllConnections();
   service?.close();
+  rmSync(folder, { recursive: true, force: true });
 });
 
 async function ok(node: TestNode, ...words: string[]): Promise<unknown> {
@@ -125,6 +133,9 @@ test('users made on one node log in at every node; wrong passwords and strangers
   }
   assert.equal((await core.ctl('users', 'add', 'ann', 'x')).ok, false);
   await ok(replicant, 'users', 'add', 'short', 'lived');
+  await eventually('the user of the file is there', async () => (await core.ctl('users', 'list')).text.includes('first'));
+  await (await connect(replicant, 'first', 'the first password')).close();
+  await ok(core, 'users', 'delete', 'first');
   await (await connect(core, 'short', 'lived')).close();
   await ok(replicant, 'users', 'update', 'short', 'changed');
   await refused(connect(core, 'short', 'lived'), 0x86);
