@@ -214,7 +214,7 @@ export class FaultInjector {
     this.#history.count('partitions');
     const pairs = left.flatMap((a) => right.map((b) => ({ a, b })));
     for (const { a, b } of pairs) this.#world.net.cut(a, b);
-    this.#healLater(pairs, this.#prng.pick([50, 300, 1_000, 3_000, 6_000]));
+    this.#healLater(pairs, this.#prng.pick([50, 300, 1_000, 3_000, 6_000, 8_000]));
   }
 
   #oneWay(): void {
@@ -223,7 +223,7 @@ export class FaultInjector {
     const [a, b] = pair;
     this.#history.count('oneWayCuts');
     this.#world.net.cutOneWay(a, b);
-    this.#healLater([{ a, b }], this.#prng.pick([300, 1_000, 3_000, 6_000]));
+    this.#healLater([{ a, b }], this.#prng.pick([300, 1_000, 3_000, 6_000, 8_000]));
   }
 
   #cutClient(): void {
@@ -288,7 +288,7 @@ export class FaultInjector {
     this.#history.count('pauses');
     const { lives } = n.sim;
     n.sim.pause();
-    this.#world.world.after(this.#prng.pick([8, 100, 500, 1_500, 5_000]), () => {
+    this.#world.world.after(this.#prng.pick([8, 100, 500, 1_500, 5_000, 8_000]), () => {
       if (n.sim.up && n.sim.lives === lives && n.sim.scope.paused) n.sim.resume();
     });
   }

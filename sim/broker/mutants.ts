@@ -65,13 +65,6 @@ export const brokerMutants: readonly Mutant[] = [
     'a copy that is late at the new node of a session is delivered once more',
   ),
   broker(
-    'pubrec-before-outcome',
-    'broker/settling',
-    'if (rest.unsettled.length === 0)',
-    'if (rest !== undefined)',
-    'the new node of a publisher answers for what its old node may still lose',
-  ),
-  broker(
     'qos2-identifiers-stay',
     'broker/settling',
     'if (rest.awaitingRel.length === 0)',
