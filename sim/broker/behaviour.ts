@@ -4,7 +4,8 @@
 import type { Prng } from '#base/prng.js';
 import type { QoS } from '#mqtt/packet.js';
 import type { BrokerNode, BrokerWorld } from './broker-world.js';
-import { type ClientProfile, SimClient } from './client.js';
+import { SimClient } from './client.js';
+import type { ClientProfile } from './client-host.js';
 import type { History, SimSubscription } from './history.js';
 
 export type Phase = 'wild' | 'steady' | 'silent';
