@@ -18,7 +18,10 @@ export interface BrokerOptions {
   readonly filterShapes: number;
   /** Retained messages delivered per turn after a SUBSCRIBE. */
   readonly retainedBatch: number;
-  /** How long live copies of retained messages that a SUBSCRIBE got are told apart, in ms: longer than a forwarded frame can be under way. */
+  /**
+   * How long live copies of messages that a session has got by another way are told apart, in ms: longer than a message
+   * can be under way, up to 5 s until its node knows that it is committed and 5 s to be forwarded.
+   */
   readonly retainedDedupMs: number;
   /** Identities remembered for it, per session. */
   readonly retainedDedupEntries: number;
@@ -37,7 +40,7 @@ export const defaultBrokerOptions: BrokerOptions = {
   matchCacheEntries: 16_384,
   filterShapes: 64,
   retainedBatch: 200,
-  retainedDedupMs: 6000,
+  retainedDedupMs: 11_000,
   retainedDedupEntries: 10_000,
   heldPublishesPause: 1000,
   timerTickMs: 100,

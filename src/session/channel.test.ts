@@ -286,6 +286,7 @@ test('the queue: bounds, drop policy, expiry', () => {
   for (const m of ['a', 'b', 'c']) give(broker, message(m));
   give(broker, message('z', 0));
   assert.equal(broker.counters.droppedQueueFull.value, 2);
+  assert.equal(broker.session?.queueDropped, 2);
   broker.open();
   broker.step(connectPacket(4, lasting));
   assert.deepEqual(sent(broker), ['connack 0x0', 'publish b q1 #1', 'publish c q1 #2']);
