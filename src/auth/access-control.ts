@@ -289,9 +289,14 @@ export class AccessControl {
     else this.#metrics.deny.value++;
     const { cache } = this.#options;
     if (grant === undefined || !cache.enable || version !== this.#version) return allowed;
-    const leftMs = grant.expiresAtMs === undefined ? Number.POSITIVE_INFINITY : grant.expiresAtMs - this.#clock.wallNow();
-    grant.keep(kind, topic, version, allowed, now + Math.min(cache.ttlMs, leftMs), cache.maxSize);
+    grant.keep(kind, topic, version, allowed, now + Math.min(cache.ttlMs, this.#rulesLeftMs(grant)), cache.maxSize);
     return allowed;
+  }
+
+  /** How long the rules that came with the proof are good. */
+  #rulesLeftMs(grant: Grant): number {
+    if (grant.acl === undefined || grant.expiresAtMs === undefined) return Number.POSITIVE_INFINITY;
+    return Math.max(0, grant.expiresAtMs - this.#clock.wallNow());
   }
 
   // ---- the tables ----

@@ -13,6 +13,10 @@ export class Grant {
   readonly expiresAtMs: number | undefined;
   #version = -1;
   #size = 0;
+  /** The verdict that was asked for last. */
+  #lastKind = -1;
+  #lastTopic = '';
+  #lastUntil = 0;
   /** By action, QoS and retain: topic → monotonic ms until which it is good, negative when denied. */
   readonly #verdicts: (Map<string, number> | undefined)[] = [];
 
@@ -28,14 +32,23 @@ export class Grant {
       this.#forget(version);
       return unknown;
     }
-    const until = this.#verdicts[kind]?.get(topic);
-    if (until === undefined) return unknown;
+    let until = this.#lastUntil;
+    // Most clients publish to one topic: its name is the same string each time.
+    if (kind !== this.#lastKind || topic !== this.#lastTopic) {
+      const found = this.#verdicts[kind]?.get(topic);
+      if (found === undefined) return unknown;
+      until = found;
+      this.#lastKind = kind;
+      this.#lastTopic = topic;
+      this.#lastUntil = found;
+    }
     if (until > now) return 1;
     return -until > now ? -1 : unknown;
   }
 
   keep(kind: number, topic: string, version: number, allowed: boolean, until: number, sizeMax: number): void {
     if (version !== this.#version) this.#forget(version);
+    this.#lastKind = -1;
     let map = this.#verdicts[kind];
     if (map === undefined) {
       map = new Map();
@@ -59,6 +72,7 @@ export class Grant {
 
   #forget(version: number): void {
     this.#version = version;
+    this.#lastKind = -1;
     this.#size = 0;
     this.#verdicts.length = 0;
   }

@@ -311,6 +311,44 @@ test('the end of a proof closes the connection and its rules', async () => {
   assert.equal(await world.login(bad, await sign({ acl: [{ permission: 'allow', topic: 'a/#/b' }] })), 0x86);
 });
 
+test('a proof that has ended and may: other rules still hold', async () => {
+  const secret = 'some secret that signs';
+  const world = new AccessWorld({ authentication: [{ mechanism: 'jwt', secret, disconnect_after_expire: false }] });
+  const exp = Math.floor(world.clock.wallNow() / 1000) + 10;
+  const client = new Client('c');
+  const token = await new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(exp).sign(utf8Encode(secret));
+  assert.equal(await world.login(client, token), 0);
+  world.clock.advance(100_000_000);
+  for (let i = 0; i < 3; i++) assert.equal(world.may(client, 't'), true);
+  assert.equal(client.ended, 0);
+});
+
+test('rules and requests can name the certificate', async () => {
+  const asked: string[] = [];
+  const world = new AccessWorld({
+    authentication: [
+      { mechanism: 'password_based', backend: 'http', method: 'get', url: 'http://h/', body: { cn: '${cert_common_name}', dn: '${cert_subject}' } },
+    ],
+    authorization: { noMatch: 'deny' },
+    sources: [{ type: 'file', rules: [{ permission: 'allow', topics: ['by/${cert_common_name}/#'] }] }],
+  });
+  world.fetch = async (call) => {
+    asked.push(call.url);
+    return { kind: 'answer', status: 204, contentType: '', body: '' };
+  };
+  const bench = new MqttBench({ access: world.access, clock: world.clock });
+  const client = bench.open();
+  Object.assign(client.net, { certificateField: (field: string) => (field === 'cn' ? 'device 7' : 'CN=device 7,O=x') });
+  client.send({ type: 'connect', protocolVersion: 5, clientId: 'c', cleanStart: true, keepAlive: 0 });
+  const answered = (): boolean => client.connack !== undefined;
+  for (let i = 0; i < 100 && !answered(); i++) {
+    await new Promise((turn) => setImmediate(turn));
+    bench.settle();
+  }
+  assert.deepEqual(asked, ['http://h/?cn=device%207&dn=CN%3Ddevice%207%2CO%3Dx']);
+  assert.deepEqual([client.subscribe('by/device 7/#'), client.subscribe('by/device 8/#')], [[2], [0x87]]);
+});
+
 test('flapping: within the window only', async () => {
   const world = new AccessWorld({ flapping: { enable: true, windowMs: 10_000, maxCount: 3, banMs: 60_000 } });
   const comeAndGo = (): void => world.access.closed(world.in('c'));
