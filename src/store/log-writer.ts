@@ -20,8 +20,8 @@ const bufferBytes = 64 * 1024;
 const keepBufferBytes = 4 * 1024 * 1024;
 
 export interface WriterHooks {
-  /** Writes the records of a segment's head, all but `node` and `headEnd`. */
-  head(): void;
+  /** Writes the records of a segment's head, all but `node` and `headEnd`. `previousBytes`: length of the segment before. */
+  head(previousBytes: number): void;
   /** The head of the mirror: every hard state. */
   mirrorHead(w: ByteWriter): void;
   /** A batch has been handed to the file: what is in memory up to here is in it. */
@@ -165,11 +165,12 @@ export class LogWriter {
     this.#begins = true;
     this.#segment++;
     const { nodeId } = this.#start;
-    const header = encodeHeader({ segment: this.#segment, previousEnd: this.#bufferAt, chain: this.#chain, nodeId });
+    const previousEnd = this.#bufferAt;
+    const header = encodeHeader({ segment: this.#segment, previousEnd, chain: this.#chain, nodeId });
     this.#bufferAt = 0;
     this.#buffer.raw(header);
     this.#put(recordType.node, 0, (w) => w.string(nodeId));
-    this.#hooks.head();
+    this.#hooks.head(previousEnd);
     this.#put(recordType.headEnd, 0, () => undefined);
   }
 

@@ -193,6 +193,23 @@ test('wal: full disk and failed sync fail the log for ever', () => {
   }
 });
 
+test('wal: an append that begins a segment asks nothing of the disk', () => {
+  const world = new TestWorld({ segmentBytes: 1_000 });
+  const wal = world.open();
+  const shard = wal.shard('s');
+  const other = wal.shard('other');
+  shard.append({ entries: entries(1, 20, 1, 100) });
+  world.run();
+  const first = world.files.size(`wal/${segmentName(1)}`);
+  assert.ok(first > 1_000, 'the next append begins a segment');
+  world.files.size = () => assert.fail('the disk was asked');
+  let answers = 0;
+  other.append({ entries: entries(1, 1, 1) }, () => answers++);
+  world.run();
+  assert.equal(answers, 1);
+  assert.equal(wal.diskBytes, first + world.files.read(`wal/${segmentName(2)}`).length);
+});
+
 test("wal: another node's log and a newer format are refused in words", () => {
   const world = new TestWorld();
   world

@@ -102,7 +102,7 @@ class NodeWal implements Wal, ShardOwner {
       chain: found.chain,
     };
     this.writer = new LogWriter(env, start, {
-      head: () => this.#head(),
+      head: (previousBytes) => this.#head(previousBytes),
       mirrorHead: (w) => this.#mirrorHead(w),
       written: () => this.#written(),
       durable: () => this.#durable(),
@@ -197,11 +197,11 @@ class NodeWal implements Wal, ShardOwner {
     this.writer.close(done);
   }
 
-  #head(): void {
+  /** Asks nothing of the disk: this runs inside an append, and a disk that fails is told of by its batch. */
+  #head(previousBytes: number): void {
     const last = this.#segments.at(-1);
     const previous = this.writer.segment - 1;
-    if (previous > 0 && last?.segment !== previous)
-      this.#segments.push({ segment: previous, bytes: this.files.size(`${this.dir}/${segmentName(previous)}`) });
+    if (previous > 0 && last?.segment !== previous) this.#segments.push({ segment: previous, bytes: previousBytes });
     for (const { log } of this.#shards.values()) this.writer.headRecord(recordType.shard, log.number, (w) => writeShardState(w, log.state()));
   }
 
