@@ -11,6 +11,7 @@ import type { DecodeError, DecoderSettings } from '#mqtt/decoder.js';
 import { Decoder } from '#mqtt/decoder.js';
 import { encodeWithin } from '#mqtt/encoder.js';
 import type { Packet, ProtocolVersion } from '#mqtt/packet.js';
+import { aliasedSize, aliasedTailAt, writeAliasedHead } from '#mqtt/publish-alias.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from '#session/channel.js';
 import { noMaximum } from '#session/channel.js';
@@ -203,6 +204,18 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     metrics.packetsSent.value++;
     metrics.publishSent.value++;
     outbox.add(this, frame.bytes, frame.start, frame.end, frame.packetIdAt, packetId);
+  }
+
+  aliased(frame: Frame, packetId: number, alias: number, named: boolean): void {
+    if (this.#closing) return;
+    const { metrics, outbox } = this.#home;
+    metrics.packetsSent.value++;
+    metrics.publishSent.value++;
+    const { bytes, start, end } = frame;
+    const tailAt = aliasedTailAt(bytes, start);
+    const at = outbox.room(this, aliasedSize(bytes, start, end, named) - (end - tailAt));
+    writeAliasedHead(outbox.slab, at, bytes, start, end, packetId, alias, named);
+    if (tailAt < end) outbox.add(this, bytes, tailAt, end, 0, 0);
   }
 
   ack(type: AckByte, packetId: number, reasonCode: number): void {

@@ -1,6 +1,7 @@
 // UTF-8 Encoded Strings of MQTT (1.5.4): strict, and built flat. Most names are short ASCII, so that is
 // the fast way; anything else goes through a block of code units, because adding one character at a time
 // would make a rope that costs thirty times the bytes it was sent with.
+import { utf8Decode } from '#base/utf8.js';
 
 const blockUnits = 1024;
 const block: Uint16Array = new Uint16Array(blockUnits);
@@ -54,6 +55,11 @@ function decodeAny(bytes: Uint8Array, start: number, end: number): string | unde
     i += size;
   }
   return s + fromUnits(block.subarray(0, n));
+}
+
+/** Whether a payload is what its Payload Format Indicator says: with 1, well-formed UTF-8 (in which U+0000 may occur). */
+export function isOfFormat(payload: Uint8Array, properties: { readonly payloadFormatIndicator?: number | undefined } | undefined): boolean {
+  return properties?.payloadFormatIndicator !== 1 || utf8Decode(payload) !== undefined;
 }
 
 /** True when `s` can be sent: no U+0000, no lone surrogate. For text that did not come from the decoder. */

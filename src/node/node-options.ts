@@ -169,6 +169,8 @@ function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
     maxClientIdLength: mqtt.maxClientidLen,
     maxTopicLevels: mqtt.maxTopicLevels,
     maxTopicAlias: mqtt.maxTopicAlias,
+    maxTopicAliasOut: mqtt.maxTopicAliasOut,
+    payloadFormatCheck: mqtt.payloadFormatCheck,
     maxQos: mqtt.maxQosAllowed as QoS,
     retainAvailable: mqtt.retainAvailable && retainer.enable,
     wildcardSubscription: mqtt.wildcardSubscription,

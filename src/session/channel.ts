@@ -12,6 +12,7 @@ import type { SessionCounters } from './counters.js';
 import { pump } from './deliver.js';
 import type { SessionLimits } from './limits.js';
 import type { Message } from './message.js';
+import type { OutAliases } from './out-aliases.js';
 import type { ChannelOutput } from './output.js';
 import type { AckChannel, DeferredAck, Session, SessionChannel, SubscriptionOptions } from './session.js';
 
@@ -75,6 +76,8 @@ export class Channel implements SessionChannel, AckChannel {
   /** 3.1 and 3.1.1: a bridge, all of whose subscriptions are no-local and retain-as-published. */
   bridgeMode = false;
   will: Will | undefined = undefined;
+  /** Aliases that we set: of this connection only. [MQTT-3.3.2-7] */
+  outAliases: OutAliases | undefined = undefined;
   /** Names by topic alias: of this connection only. [MQTT-3.3.2-7] */
   topicAliases: Map<number, string> | undefined = undefined;
   /** CONNECT's Authentication Method, and what CONNACK says to it. */
@@ -231,6 +234,7 @@ export class Channel implements SessionChannel, AckChannel {
     this.session = undefined;
     this.early = undefined;
     this.topicAliases = undefined;
+    this.outAliases = undefined;
     if (session?.channel === this) session.channel = undefined;
     this.out.close();
     this.effects.closed(this, session, end, now);

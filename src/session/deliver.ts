@@ -2,10 +2,12 @@
 // each subscriber of a message; acknowledgements, drained output and resumed sessions call `pump`.
 // Invariants: QoS 1 and 2 messages leave in the order they came in; at most a window of them is
 // unacknowledged on a connection; a QoS 0 message never overtakes one that waits.
-import type { Frames } from './frames.js';
+import { aliasedSize } from '#mqtt/publish-alias.js';
+import type { Frame, Frames } from './frames.js';
 import type { InflightEntry } from './inflight.js';
 import type { Message, Qos } from './message.js';
 import { keep, lowerQos } from './message.js';
+import type { OutAliases } from './out-aliases.js';
 import type { Session, SessionChannel, Subscription } from './session.js';
 import { withoutNoLocal } from './subscription.js';
 
@@ -58,7 +60,7 @@ export function deliverAs(
       drop(session, qos);
       return;
     }
-    sendQos0(channel, retain, identifiers, frames);
+    sendQos0(channel, message, retain, identifiers, frames);
     return;
   }
   const inflight = session.needInflight();
@@ -75,16 +77,27 @@ function drop(session: Session, qos: Qos): void {
   if (qos === 0) counters.droppedQos0.value++;
 }
 
-function sendQos0(channel: SessionChannel, retain: boolean, identifiers: readonly number[] | undefined, frames: Frames): void {
+function sendQos0(channel: SessionChannel, message: Message, retain: boolean, identifiers: readonly number[] | undefined, frames: Frames): void {
   const counters = channel.counters;
   const frame = frames.frame(channel.version, 0, retain, identifiers, false);
-  if (frame.end - frame.start > channel.maximumPacketSize) {
+  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame);
+  if (alias !== 0) {
+    channel.out.aliased(frame, 0, Math.abs(alias), alias < 0);
+  } else if (frame.end - frame.start > channel.maximumPacketSize) {
     tooLarge(channel);
     return;
+  } else {
+    channel.out.frame(frame, 0);
   }
-  channel.out.frame(frame, 0);
   counters.sent.value++;
   counters.sentQos0.value++;
+}
+
+/** The Topic Alias with which the frame is sent next; negative: with its name, which sets the alias; 0: without, or it would be too large. */
+function takeAlias(channel: SessionChannel, aliases: OutAliases, topicName: string, frame: Frame): number {
+  const alias = aliases.find(topicName);
+  if (aliasedSize(frame.bytes, frame.start, frame.end, alias === 0) > channel.maximumPacketSize) return 0;
+  return alias === 0 ? -aliases.claim(topicName) : alias;
 }
 
 /** A packet that the client would not take counts as delivered. [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
@@ -103,7 +116,8 @@ function sendNew(
   frames: Frames,
 ): void {
   const frame = frames.frame(channel.version, qos, retain, identifiers, false); // DUP 0 [MQTT-3.3.1-3]
-  if (frame.end - frame.start > channel.maximumPacketSize) {
+  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame);
+  if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
     tooLarge(channel);
     return;
   }
@@ -115,7 +129,8 @@ function sendNew(
     kept = message;
   }
   session.needInflight().add({ packetId, qos, message: kept, retain, subscriptionIdentifiers: identifiers, released: false, sent: true });
-  channel.out.frame(frame, packetId);
+  if (alias === 0) channel.out.frame(frame, packetId);
+  else channel.out.aliased(frame, packetId, Math.abs(alias), alias < 0);
   countSent(channel, qos);
 }
 
@@ -151,7 +166,7 @@ export function pump(session: Session): void {
       continue;
     }
     frames.begin(item.message, now);
-    if (item.qos === 0) sendQos0(channel, item.retain, item.subscriptionIdentifiers, frames);
+    if (item.qos === 0) sendQos0(channel, item.message, item.retain, item.subscriptionIdentifiers, frames);
     else sendNew(session, channel, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames);
   }
   frames.end();
@@ -175,12 +190,14 @@ function resend(session: Session, channel: SessionChannel, entry: InflightEntry)
   const { frames } = session.home;
   frames.begin(message, session.home.now());
   const frame = frames.frame(channel.version, entry.qos, entry.retain, entry.subscriptionIdentifiers, true); // [MQTT-3.3.1-1]
-  if (frame.end - frame.start > channel.maximumPacketSize) {
+  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame);
+  if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
     inflight.remove(entry);
     tooLarge(channel);
   } else {
     inflight.markSent(entry);
-    channel.out.frame(frame, entry.packetId);
+    if (alias === 0) channel.out.frame(frame, entry.packetId);
+    else channel.out.aliased(frame, entry.packetId, Math.abs(alias), alias < 0);
     countSent(channel, entry.qos);
   }
   frames.end();

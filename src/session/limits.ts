@@ -23,6 +23,10 @@ export interface SessionLimits {
   readonly maxTopicLevels: number;
   /** `mqtt.max_topic_alias`: aliases a client may set on one connection. Each may hold a name of 64 KiB. */
   readonly maxTopicAlias: number;
+  /** `mqtt.max_topic_alias_out`: aliases that we set on one connection; a smaller Topic Alias Maximum of the client counts. */
+  readonly maxTopicAliasOut: number;
+  /** `mqtt.payload_format_check`: whether a payload that is said to be UTF-8 has to be. */
+  readonly payloadFormatCheck: boolean;
   /** `mqtt.max_qos_allowed`. */
   readonly maxQos: QoS;
   /** `mqtt.retain_available`. */
@@ -54,6 +58,8 @@ export const defaultLimits: SessionLimits = {
   maxClientIdLength: 65_535,
   maxTopicLevels: 128,
   maxTopicAlias: 64,
+  maxTopicAliasOut: 64,
+  payloadFormatCheck: false,
   maxQos: 2,
   retainAvailable: true,
   wildcardSubscription: true,

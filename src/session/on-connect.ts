@@ -3,9 +3,11 @@
 import { copyBytes } from '#base/bytes.js';
 import type { ConnectPacket, Properties, Will } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
+import { isOfFormat } from '#mqtt/text.js';
 import type { Channel } from './channel.js';
 import { noMaximum } from './channel.js';
 import { neverExpires } from './limits.js';
+import { OutAliases } from './out-aliases.js';
 import type { Session } from './session.js';
 
 /** Called by the channel in state `idle`. */
@@ -20,6 +22,8 @@ export function onConnect(channel: Channel, packet: ConnectPacket, now: number):
   channel.cleanStart = packet.cleanStart;
   channel.bridgeMode = packet.bridgeMode === true;
   channel.authMethod = p?.authenticationMethod;
+  const aliases = Math.min(p?.topicAliasMaximum ?? 0, limits.maxTopicAliasOut);
+  if (aliases > 0) channel.outAliases = new OutAliases(aliases);
   if (p?.maximumPacketSize !== undefined) channel.maximumPacketSize = Math.min(p.maximumPacketSize, noMaximum);
   const refused = reasonToRefuse(channel, packet);
   if (refused !== 0) {
@@ -46,6 +50,7 @@ function reasonToRefuse(channel: Channel, packet: ConnectPacket): number {
   if (will !== undefined) {
     if (will.qos > limits.maxQos) return ReasonCode.qosNotSupported; // [MQTT-3.2.2-12]
     if (will.retain && !limits.retainAvailable) return ReasonCode.retainNotSupported; // [MQTT-3.2.2-13]
+    if (limits.payloadFormatCheck && !isOfFormat(will.payload, will.properties)) return ReasonCode.payloadFormatInvalid; // section 3.1.3.2.3
   }
   return 0;
 }

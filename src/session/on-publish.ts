@@ -2,6 +2,7 @@
 // offered, finds QoS 2 duplicates, and hands the message to the broker.
 import type { PublishPacket } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
+import { isOfFormat } from '#mqtt/text.js';
 import type { Channel } from './channel.js';
 import { expiryTime, makeMessage, messageProperties } from './message.js';
 import type { Session } from './session.js';
@@ -28,6 +29,10 @@ export function onPublish(channel: Channel, session: Session, packet: PublishPac
     channel.fail(ReasonCode.retainNotSupported, now);
     return;
   }
+  if (limits.payloadFormatCheck && !isOfFormat(packet.payload, p)) {
+    refuseFormat(channel, session, packet, now);
+    return;
+  }
   if (packet.qos > 0) {
     if (channel.version === 5 && isOverReceiveMaximum(channel, session, packet)) {
       channel.fail(ReasonCode.receiveMaximumExceeded, now); // [MQTT-3.3.4-7]
@@ -38,6 +43,14 @@ export function onPublish(channel: Channel, session: Session, packet: PublishPac
   const expiresAt = p === undefined ? Number.POSITIVE_INFINITY : expiryTime(p.messageExpiryInterval, now);
   const message = makeMessage(topicName, packet.payload, packet.qos, packet.retain, messageProperties(p), expiresAt, session.clientId);
   channel.effects.publish(channel, session, message, packet, now);
+}
+
+/** The payload is not what the publisher says it is (section 3.3.2.3.2): only an acknowledgement can refuse one message. */
+function refuseFormat(channel: Channel, session: Session, packet: PublishPacket, now: number): void {
+  if (packet.qos === 0) channel.fail(ReasonCode.payloadFormatInvalid, now);
+  else if (packet.qos === 2 && session.awaitingRel?.has(packet.packetId) === true)
+    channel.fail(ReasonCode.packetIdentifierInUse, now); // of another message: to refuse this one would end that one
+  else channel.acknowledge(packet.packetId, packet.qos, ReasonCode.payloadFormatInvalid);
 }
 
 /** Acknowledgements owed and identifiers not released are counted apart: those of an earlier connection are not on this one's account. */

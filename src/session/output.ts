@@ -9,6 +9,8 @@ export interface ChannelOutput {
   send(packet: Packet, version: ProtocolVersion, maximumPacketSize: number): void;
   /** A PUBLISH; `packetId` is patched in where the frame says. */
   frame(frame: Frame, packetId: number): void;
+  /** The same with a Topic Alias (5.0), and without its Topic Name unless `named`. */
+  aliased(frame: Frame, packetId: number, alias: number, named: boolean): void;
   /** An acknowledgement without properties. `type` is the first byte. */
   ack(type: AckByte, packetId: number, reasonCode: number): void;
   /** Holds the peer back, and lets it go on. Calls do not nest. */

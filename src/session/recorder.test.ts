@@ -3,6 +3,7 @@
 import { Decoder, DecoderSettings } from '#mqtt/decoder.js';
 import { encode } from '#mqtt/encoder.js';
 import type { Packet, ProtocolVersion } from '#mqtt/packet.js';
+import { aliasedSize, aliasedTailAt, writeAliasedHead } from '#mqtt/publish-alias.js';
 import type { ChannelEffects, ChannelEnd, SubscribeRequest } from './channel.js';
 import { Channel } from './channel.js';
 import type { SessionCounters } from './counters.js';
@@ -37,6 +38,15 @@ export class Recorder implements ChannelOutput {
       bytes[frame.packetIdAt - frame.start + 1] = packetId & 255;
     }
     const error = new Decoder(new DecoderSettings({ role: 'client', protocolVersion: this.version })).push(bytes, (p) => this.packets.push(p));
+    if (error !== undefined) throw new Error(error.message);
+  }
+
+  aliased({ bytes, start, end }: Frame, packetId: number, alias: number, named: boolean): void {
+    const tailAt = aliasedTailAt(bytes, start);
+    const out = new Uint8Array(aliasedSize(bytes, start, end, named));
+    const at = writeAliasedHead(out, 0, bytes, start, end, packetId, alias, named);
+    out.set(bytes.subarray(tailAt, end), at);
+    const error = new Decoder(new DecoderSettings({ role: 'client', protocolVersion: 5 })).push(out, (p) => this.packets.push(p));
     if (error !== undefined) throw new Error(error.message);
   }
 

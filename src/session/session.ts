@@ -10,6 +10,7 @@ import { Inflight } from './inflight.js';
 import type { SessionLimits } from './limits.js';
 import { neverExpires } from './limits.js';
 import type { Message, Qos } from './message.js';
+import type { OutAliases } from './out-aliases.js';
 import type { ChannelOutput } from './output.js';
 import { MessageQueue } from './queue.js';
 
@@ -84,6 +85,8 @@ export interface SessionChannel {
   readonly window: number;
   /** Bytes; the client takes no longer packet. */
   readonly maximumPacketSize: number;
+  /** Undefined: the client takes no Topic Aliases. [MQTT-3.1.2-27] */
+  readonly outAliases: OutAliases | undefined;
   sendPubrel(packetId: number, reasonCode: number): void;
   /** The server ends the connection; the session is unbound when this returns. */
   disconnect(reasonCode: number, now: number): void;

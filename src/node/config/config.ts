@@ -138,6 +138,9 @@ export interface MqttConfig {
   readonly maxClientidLen: number;
   readonly maxTopicLevels: number;
   readonly maxTopicAlias: number;
+  /** Towards one client. */
+  readonly maxTopicAliasOut: number;
+  readonly payloadFormatCheck: boolean;
   readonly maxQosAllowed: number;
   readonly retainAvailable: boolean;
   readonly wildcardSubscription: boolean;

@@ -134,6 +134,8 @@ const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
   maxTopicLevels: field('max_topic_levels', integer(1, 65_535), 128),
   // Each may stand for a name of 64 KiB on each connection: EMQX's 65,535 would be 4 GiB.
   maxTopicAlias: field('max_topic_alias', integer(0, 65_535), 64),
+  maxTopicAliasOut: field('max_topic_alias_out', integer(0, 65_535), 64),
+  payloadFormatCheck: field('payload_format_check', flag, false),
   maxQosAllowed: field('max_qos_allowed', integer(0, 2), 2),
   retainAvailable: field('retain_available', flag, true),
   wildcardSubscription: field('wildcard_subscription', flag, true),
