@@ -176,7 +176,8 @@ export class Database {
         ops.push({ kind: 'delete', table: table.stored, key: table.encodeKey(key) });
       },
     });
-    return this.#write((done) => this.#p.core.database.write(shard.name, ops, waitOf(options), done));
+    const { index } = await this.#write((done) => this.#p.core.database.write(shard.name, ops, waitOf(options), done));
+    return { index };
   }
 
   /**
