@@ -2,7 +2,6 @@
 // through its `Access` interface; `node` builds it. Rules, users and bans come from this node's copy of
 // the shard `auth`, whose change feed makes cached verdicts void and closes the connections of those
 // who are banned. Publishing to a topic that was judged lately costs two lookups and no allocation.
-import { copyBytes, emptyBytes } from '#base/bytes.js';
 import type { Database } from '#db/api.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Logger } from '#env/logger.js';
@@ -10,14 +9,13 @@ import type { Metrics } from '#env/metrics.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { AccessMetrics } from './access-metrics.js';
 import type { AuthnResult, Exchange } from './authenticator.js';
-import { Bans } from './bans.js';
+import { BanKeeper } from './ban-keeper.js';
 import type { Chain } from './chain.js';
 import type { AuthClient, Credentials } from './client.js';
 import { Flapping, type FlappingOptions } from './flapping.js';
 import { Grant, publishKind, subscribeKind, unknown } from './grant.js';
-import { decodeBan, encodeBan } from './rows.js';
 import { judge, subscribeWish, type Verdict, type Wish } from './rule.js';
-import { authShard, banKey, bannedTable, decodeBanKey, encodeKeys, rulesTable } from './schema.js';
+import { authShard, bannedTable, rulesTable } from './schema.js';
 import type { Source } from './sources.js';
 
 export interface AccessOptions {
@@ -44,22 +42,16 @@ export interface AccessExchange {
   step(data: Uint8Array | undefined): AccessStep;
 }
 
-/** How often bans that are over are looked for, how many are deleted at a time, and how far a timer reaches. */
-const sweepMs = 60_000;
-const sweepKeysMax = 500;
-const sweepRows = 2_000;
-const slicePauseMs = 20;
+/** How far a timer reaches. */
 const timerMsMax = 3_600_000;
-const writeDeadlineMs = 5_000;
 
 export class AccessControl {
   readonly denyAction: 'ignore' | 'disconnect';
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #db: Database;
   readonly #options: AccessOptions;
   readonly #metrics: AccessMetrics;
-  readonly #bans = new Bans();
+  readonly #bans: BanKeeper;
   readonly #flapping: Flapping;
   /** Let in and not gone. */
   readonly #clients = new Set<AuthClient>();
@@ -70,25 +62,21 @@ export class AccessControl {
   /** Everybody may do everything. */
   readonly #open: boolean;
   #version = 0;
-  #bansChanged = false;
   #rulesDirty = false;
-  #sweep: Timer | undefined;
-  #closed = false;
 
   constructor(env: AccessEnv, db: Database, options: AccessOptions) {
     this.#clock = env.clock;
     this.#log = env.log;
-    this.#db = db;
     this.#options = options;
     this.denyAction = options.denyAction;
     this.#metrics = new AccessMetrics(env.metrics);
+    this.#bans = new BanKeeper(env, db);
     this.#flapping = new Flapping(options.flapping);
     this.#open = options.sources.length === 0 && options.noMatch === 'allow' && options.chain.empty;
-    env.metrics.gaugeFn('emqx_banned_count', 'bans in force or over and not yet swept', {}, () => this.#bans.size);
     this.#unsubscribe = db.subscribe(authShard, {
       reset: () => this.#reset(),
       change: (table, key, row) => {
-        if (table.id === bannedTable.id) this.#banChanged(key, row?.value);
+        if (table.id === bannedTable.id) this.#bans.changed(key, row?.value);
         else if (table.id === rulesTable.id) {
           this.#rulesDirty = true;
           this.#rulesChanged();
@@ -120,7 +108,7 @@ export class AccessControl {
    * same user again. undefined: nobody here speaks the method.
    */
   exchange(client: AuthClient, method: string): AccessExchange | undefined {
-    if (this.#bans.find(client, this.#clock.wallNow()) !== undefined) {
+    if (this.#bans.has(client)) {
       this.#metrics.banned.value++;
       return { step: () => ({ kind: 'failed', reasonCode: ReasonCode.banned }) };
     }
@@ -147,7 +135,7 @@ export class AccessControl {
   }
 
   #refuseBanned(client: AuthClient, answer: (reasonCode: number) => void): boolean {
-    if (this.#bans.find(client, this.#clock.wallNow()) === undefined) return false;
+    if (!this.#bans.has(client)) return false;
     this.#metrics.banned.value++;
     answer(ReasonCode.banned);
     return true;
@@ -303,11 +291,7 @@ export class AccessControl {
 
   #reset(): void {
     this.#rulesChanged();
-    this.#bans.clear();
-    this.#db.range(bannedTable, emptyBytes, undefined, (_key, row) => {
-      this.#putBan(row.value);
-      return true;
-    });
+    this.#bans.reset();
     this.#applied();
   }
 
@@ -322,34 +306,14 @@ export class AccessControl {
     this.#rulesChanged();
   }
 
-  #banChanged(key: Uint8Array, value: Uint8Array | undefined): void {
-    if (value !== undefined) this.#putBan(value);
-    else {
-      const gone = decodeBanKey(key);
-      if (gone !== undefined) this.#bans.delete(gone.as, gone.who);
-    }
-  }
-
-  #putBan(value: Uint8Array): void {
-    const ban = decodeBan(value);
-    if (ban === undefined || !this.#bans.put(ban)) {
-      this.#metrics.malformed.value++;
-      return;
-    }
-    this.#bansChanged = true;
-    if (ban.untilMs !== Number.POSITIVE_INFINITY) this.#armSweep();
-  }
-
   /** A batch of changes is complete: once for all of them, who is banned now has to go. */
   #applied(): void {
     if (this.#rulesDirty) {
       this.#rulesDirty = false;
       this.#rulesChanged();
     }
-    if (!this.#bansChanged) return;
-    this.#bansChanged = false;
-    const wallNow = this.#clock.wallNow();
-    const out = [...this.#clients].filter((client) => this.#bans.find(client, wallNow) !== undefined);
+    if (!this.#bans.takeGrown()) return;
+    const out = [...this.#clients].filter((client) => this.#bans.has(client));
     for (const client of out) {
       this.#metrics.bannedConnected.value++;
       client.disconnect(ReasonCode.administrativeAction, this.#clock.now());
@@ -357,60 +321,14 @@ export class AccessControl {
   }
 
   #banFlapping(client: AuthClient): void {
-    const { clientId } = client;
-    const key = banKey('clientid', clientId);
-    const now = this.#clock.wallNow();
-    if (key === undefined || this.#bans.find(client, now) !== undefined) return;
+    if (!this.#bans.add(client.clientId, this.#options.flapping.banMs, 'flapping detector', 'flapping is detected')) return;
     this.#metrics.flapping.value++;
-    this.#log.warn('a client connects and disconnects too often and is banned', { clientId });
-    const untilMs = now + this.#options.flapping.banMs;
-    const value = encodeBan({ as: 'clientid', who: clientId, by: 'flapping detector', reason: 'flapping is detected', atMs: now, untilMs });
-    this.#db.write(authShard, [{ kind: 'put', table: bannedTable, key, value }], { deadlineMs: writeDeadlineMs }, (failure) => {
-      if (failure !== undefined) this.#log.warn('the ban of a client could not be written', { clientId, kind: failure.kind });
-    });
-  }
-
-  // ---- bans that are over ----
-
-  #armSweep(delayMs: number = sweepMs, from: Uint8Array = emptyBytes): void {
-    if (this.#sweep !== undefined || this.#closed) return;
-    this.#sweep = this.#clock.setTimer(delayMs, () => {
-      this.#sweep = undefined;
-      this.#sweepBans(from);
-    });
-  }
-
-  /** One node deletes them: the shard's leader. Some rows at a time; the others look again later, they may lead by then. */
-  #sweepBans(from: Uint8Array): void {
-    if (this.#bans.size === 0) return;
-    if (!this.#leads()) return this.#armSweep();
-    const wallNow = this.#clock.wallNow();
-    const over: Uint8Array[] = [];
-    let rows = 0;
-    let next: Uint8Array | undefined;
-    this.#db.range(bannedTable, from, undefined, (key, row) => {
-      if (rows++ === sweepRows || over.length === sweepKeysMax) {
-        next = copyBytes(key);
-        return false;
-      }
-      const ban = decodeBan(row.value);
-      if (ban === undefined || ban.untilMs <= wallNow) over.push(copyBytes(key));
-      return true;
-    });
-    if (over.length > 0) this.#db.command(authShard, 'expire-bans', encodeKeys(over), { deadlineMs: writeDeadlineMs }, () => {});
-    if (next === undefined) this.#armSweep();
-    else this.#armSweep(slicePauseMs, next);
-  }
-
-  #leads(): boolean {
-    for (const s of this.#db.status()) if (s.shard === authShard && 'core' in s) return s.core.state === 'leader';
-    return false;
+    this.#log.warn('a client connects and disconnects too often and is banned', { clientId: client.clientId });
   }
 
   close(): void {
-    this.#closed = true;
     this.#unsubscribe();
-    this.#sweep?.cancel();
+    this.#bans.close();
     for (const timer of this.#expiries.values()) timer.cancel();
     this.#expiries.clear();
     this.#options.chain.close();

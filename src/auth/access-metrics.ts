@@ -18,7 +18,6 @@ export class AccessMetrics {
   readonly bannedConnected: Counter;
   readonly flapping: Counter;
   readonly expired: Counter;
-  readonly malformed: Counter;
 
   constructor(metrics: Metrics) {
     const c = (name: string, help: string): Counter => metrics.counter(name, help);
@@ -38,6 +37,5 @@ export class AccessMetrics {
     this.bannedConnected = c('starmesh_banned_closed_total', 'connections closed because their client was banned');
     this.flapping = c('starmesh_flapping_banned_total', 'clients banned because they come and go too often');
     this.expired = c('starmesh_auth_expired_total', 'connections closed because their proof of identity has ended');
-    this.malformed = c('starmesh_auth_malformed_rows_total', 'rows of users, rules or bans that could not be read');
   }
 }

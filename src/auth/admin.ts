@@ -69,6 +69,8 @@ const deadlineMs = 5_000;
 /** As EMQX: of one client, user, or of all. */
 const rulesPerListMax = 100;
 const passwordBytesMax = 1_024;
+/** What is behind them would not count. */
+const bcryptBytesMax = 72;
 const reasonLengthMax = 1_024;
 
 /** How secrets of new users are kept. */
@@ -222,6 +224,9 @@ export class AuthAdmin {
 
   #hash(password: string): Promise<PasswordHash> {
     checkPassword(password);
+    if (this.#settings.algorithm.name === 'bcrypt' && utf8Encode(password).length > bcryptBytesMax) {
+      throw new AuthAdminError('BAD_REQUEST', `bcrypt takes ${bcryptBytesMax} bytes of a password`);
+    }
     return new Promise((done, failed) => {
       this.#hasher.make(utf8Encode(password), this.#settings.algorithm, (hash) => {
         if (hash === undefined) failed(new AuthAdminError('SERVICE_UNAVAILABLE', 'too many passwords wait to be hashed; try again'));

@@ -96,7 +96,7 @@ export class Bans {
   }
 
   /** The ban that keeps the client out; undefined: none. */
-  find(client: AuthClient, wallNow: number): BanRow | undefined {
+  find(client: Pick<AuthClient, 'clientId' | 'username' | 'peer'>, wallNow: number): BanRow | undefined {
     if (this.size === 0) return undefined;
     const { clientId, username } = client;
     const host = peerHost(client.peer);

@@ -80,8 +80,7 @@ export class BuiltinAuthenticator implements Authenticator {
 
   /** The oldest make room. */
   #remember(proof: string): void {
-    if (this.#remembered.size >= rememberedMax)
-      for (const oldest of this.#remembered) return void (this.#remembered.delete(oldest) && this.#remembered.add(proof));
     this.#remembered.add(proof);
+    if (this.#remembered.size > rememberedMax) for (const oldest of this.#remembered) if (this.#remembered.delete(oldest)) break;
   }
 }

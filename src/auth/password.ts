@@ -2,6 +2,7 @@
 // Node's thread pool, bcrypt on a worker thread), a bounded number at a time, so that a storm of logins
 // starves neither MQTT nor the disk. Stored as plain data, so that rows of other systems can be imported.
 import { createHash, pbkdf2, randomBytes, type ScryptOptions, scrypt } from 'node:crypto';
+import { utf8Decode } from '#base/utf8.js';
 import type { Counter, Metrics } from '#env/metrics.js';
 import { BcryptThread } from './bcrypt-thread.js';
 import { sameBytes } from './secret.js';
@@ -64,6 +65,7 @@ export class PasswordHasher {
         return;
       }
       case 'bcrypt':
+        if (utf8Decode(password) === undefined) return answer(false);
         if (!this.#start((release) => this.#compare(password, stored.hash, release, answer))) answer(undefined);
         return;
       default:
