@@ -132,6 +132,9 @@ test('users made on one node log in at every node; wrong passwords and strangers
     await refused(TestClient.connect(node, { protocolVersion: 4 }), 5);
   }
   assert.equal((await core.ctl('users', 'add', 'ann', 'x')).ok, false);
+  await ok(core, 'scram', 'add', 'sam', 'x');
+  assert.equal((await replicant.ctl('scram', 'add', 'sam', 'x')).ok, false);
+  await ok(replicant, 'scram', 'delete', 'sam');
   await ok(replicant, 'users', 'add', 'short', 'lived');
   await eventually('the user of the file is there', async () => (await core.ctl('users', 'list')).text.includes('first'));
   await (await connect(replicant, 'first', 'the first password')).close();

@@ -46,7 +46,9 @@ function commands(finish: (status: number) => void): Command {
     .description('say what is wrong with a configuration file')
     .action((file: string) => finish(checkConfig(file)));
   withNodeChoice(program.command('ctl [words...]'))
-    .description('ask or tell a running node: status, cluster status, rlog status, clients list|show|kick, topics list, users …, acl …, banned …')
+    .description(
+      'ask or tell a running node: status, cluster status, rlog status, clients list|show|kick, topics list, users …, scram …, acl …, banned …',
+    )
     .option('--json', 'answer for programs')
     .action(async (words: string[], flags: AskFlags) => finish(await tell(words, flags)));
   withNodeChoice(program.command('eval <expression>'))
