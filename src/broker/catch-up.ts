@@ -158,7 +158,7 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
     if (subscription.noLocal && message.publisherId === this.#session.clientId) return false;
     const { frames } = this.#core;
     frames.begin(message, now);
-    // RETAIN 1 [MQTT-3.3.1-8]
+    // RETAIN 1 [MQTT-3.3.1-8] of 3.1.1
     deliverAs(this.#session, message, qos, true, subscription.identifiers, frames);
     frames.end();
     return true;

@@ -117,7 +117,7 @@ export class Connector {
   #run(attempt: Attempt): void {
     this.#active.set(attempt.clientId, attempt);
     const { clientId, expiryIntervalS, packet } = attempt;
-    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS };
+    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS }; // [MQTT-3.1.4-4]
     this.#core.ports.registry.register(request, (result) => this.#registered(attempt, result));
   }
 
@@ -155,7 +155,7 @@ export class Connector {
     }
   }
 
-  /** A new session; one that is still here is over. [MQTT-3.1.2-4] */
+  /** A new session; one that is still here is over. [MQTT-3.1.2-4] [MQTT-3.1.2-6] */
   #begin(attempt: Attempt, epoch: number, reasonString?: string): void {
     const now = this.#core.now();
     if (epoch > 0) this.#sessions.discardAll(attempt.clientId, ReasonCode.sessionTakenOver, now, 'silent'); // [MQTT-3.1.4-3]

@@ -61,12 +61,13 @@ export class Publisher {
       }
     }
     if (this.#held.size > 0 && this.#hold(channel, message, packet)) return;
+    // [MQTT-3.3.1-8]
     if (message.retain) {
       this.#publishRetained(channel, message, packet, now);
       return;
     }
     this.#stamp(message);
-    const received = this.#fanOut(message, now, packet, channel.version);
+    const received = this.#fanOut(message, now, packet, channel.version); // to those whose filters match: [MQTT-3.3.2-3]
     const targets = this.#ports.routes.match(message.topicName);
     if (targets.length === 0) {
       if (received === 0) this.#countUnwanted();

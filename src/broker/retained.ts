@@ -1,4 +1,5 @@
 // Retained messages over the replicated database (broker.md, Retained): implements RetainedStore.
+// They belong to no session, and outlive those of their publishers. [MQTT-3.1.2-7] of 3.1.1
 // Reads are local; writes are commands at the leader of shard `retain`, so that the last write in log
 // order wins everywhere and each row carries its position.
 //
@@ -112,6 +113,7 @@ export class ReplicatedRetained implements RetainedStore {
       done('refused', refusal);
       return;
     }
+    // [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]
     const body = message.payload.length === 0 ? emptyBytes : encodeRetainedBody(message);
     if (body.length > bodyBytesMax) {
       this.#refused.value++;

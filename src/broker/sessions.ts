@@ -103,6 +103,7 @@ export class Sessions implements SessionHome {
   disconnected(session: Session, channel: Channel, end: ChannelEnd, now: number, tell: Tell): void {
     this.connected--;
     const ends = !session.lasting || session.epoch === 0;
+    // [MQTT-3.1.2-12] of 3.1.1
     if (channel.will !== undefined && !end.normal) this.#wills.lost(session, channel.will, channel, ends, now);
     if (ends) {
       this.end(session, now, tell);
@@ -168,7 +169,7 @@ export class Sessions implements SessionHome {
     this.end(session, now, tell);
   }
 
-  /** Takes the subscription out of its session and of the index; the route goes with the last one of its filter. */
+  /** Takes the subscription out of its session and of the index; what is under way to the client is not touched [MQTT-3.10.4-3]; the route goes with the last one of its filter. */
   unsubscribe(subscription: Subscription): void {
     subscription.session.removeSubscription(subscription.topicFilter);
     if (this.#core.subscribers.remove(subscription)) this.#core.ports.routes.remove(subscription.topicFilter);
@@ -179,9 +180,9 @@ export class Sessions implements SessionHome {
     if (due !== Number.POSITIVE_INFINITY) this.#core.timers.schedule(session, due);
   }
 
-  /** A delayed will is due, or the session expires, or neither yet: the wheel's reach is shorter than the longest interval. */
+  /** A delayed will is due, or the session expires [MQTT-4.1.0-2], or neither yet: the wheel's reach is shorter than the longest interval. */
   onSessionTimer(session: Session, now: number): void {
-    if (session.ended || session.channel !== undefined) return;
+    if (session.ended || session.channel !== undefined) return; // [MQTT-4.1.0-1]
     if ((this.#wills.due(session) ?? Number.POSITIVE_INFINITY) <= now) this.#wills.fire(session, now);
     if (session.expiresAt <= now) this.end(session, now, 'tell');
     else this.#arm(session);

@@ -126,6 +126,6 @@ export class Subscriber {
         job.requests.map((r) => r.reasonCode),
       ); // [MQTT-3.8.4-2] [MQTT-3.8.4-6] [MQTT-3.9.3-1]
     }
-    for (const { subscription, wanted, catchUp } of job.retained) catchUp.settled(subscription, wanted);
+    for (const { subscription, wanted, catchUp } of job.retained) catchUp.settled(subscription, wanted); // [MQTT-3.8.4-4]
   }
 }

@@ -180,7 +180,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     this.#home.closed(this);
   }
 
-  /** A bug in here or further in: it costs this connection, not the process. */
+  /** A bug in here or further in: it costs this connection, not the process. [MQTT-4.8.0-2] of 3.1.1 */
   #failed(error: unknown): void {
     this.#home.metrics.failures.value++;
     this.#home.broker.env.log.error('handling a connection failed', {

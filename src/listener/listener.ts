@@ -1,4 +1,4 @@
-// A listener: accepts connections on one address, within its limits, and starts, stops and reloads without
+// A listener: accepts connections (TCP, TLS, WebSocket: ordered and lossless [MQTT-4.2.0-1]) on one address, within its limits, and starts, stops and reloads without
 // touching those that exist unless told to. `listeners.ts` keeps all of a node's.
 // Invariants: a connection counts from accept to its end, handshakes included; stopped means that nobody
 // gets in, not even who was in a handshake.

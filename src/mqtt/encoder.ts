@@ -133,7 +133,9 @@ export function encodeWithin(packet: Packet, version: ProtocolVersion, maximumPa
 function shorten(packet: Packet, version: ProtocolVersion, limit: number): Packet | undefined {
   if (encodedSize(packet, version) <= limit) return packet;
   if (!isAnswer(packet) || packet.properties === undefined) return undefined;
-  // [MQTT-3.2.2-19] [MQTT-3.2.2-20] and their like for every other packet that carries the two.
+  // Reason String: [MQTT-3.2.2-19] [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.6.2-2] [MQTT-3.7.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1] [MQTT-3.14.2-3]
+  // [MQTT-3.15.2-2]; User Properties: [MQTT-3.2.2-20] [MQTT-3.4.2-3] [MQTT-3.5.2-3] [MQTT-3.6.2-3] [MQTT-3.7.2-3] [MQTT-3.9.2-2] [MQTT-3.11.2-2]
+  // [MQTT-3.14.2-4] [MQTT-3.15.2-3]
   const withoutUser: Answer = { ...packet, properties: { ...packet.properties, userProperties: undefined } };
   if (encodedSize(withoutUser, version) <= limit) return withoutUser;
   const bare: Answer = { ...packet, properties: { ...packet.properties, userProperties: undefined, reasonString: undefined } };

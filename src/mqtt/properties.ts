@@ -43,8 +43,8 @@ const message = S.will | S.publish;
 const table: readonly PropertySpec[] = [
   spec(1, 'payloadFormatIndicator', 'byte', message, 0, 1),
   spec(2, 'messageExpiryInterval', 'u32', message),
-  spec(3, 'contentType', 'string', message),
-  spec(8, 'responseTopic', 'string', message),
+  spec(3, 'contentType', 'string', message), // [MQTT-3.3.2-19]
+  spec(8, 'responseTopic', 'string', message), // [MQTT-3.3.2-13]
   spec(9, 'correlationData', 'binary', message),
   spec(11, 'subscriptionIdentifiers', 'varint', S.publishFromServer | S.subscribe, 1), // never from a client in PUBLISH [MQTT-3.3.4-6]
   spec(17, 'sessionExpiryInterval', 'u32', S.connect | S.connack | S.disconnectFromClient), // [MQTT-3.14.2-2]
@@ -107,7 +107,7 @@ function parseProperty(reader: WireReader, properties: Properties, set: number):
   } else if ((p.sets & set) === 0) {
     refuseProperty(reader, p, set);
   } else if (p.kind === 'pair') {
-    const pair: UserProperty = [reader.string(), reader.string()];
+    const pair: UserProperty = [reader.string(), reader.string()]; // [MQTT-1.5.7-1]
     if (properties.userProperties === undefined) properties.userProperties = [pair];
     else properties.userProperties.push(pair);
   } else if (p.kind === 'varint') {
@@ -202,7 +202,7 @@ export function userPropertiesSize(pairs: readonly UserProperty[]): number {
 /** Writes the list with its length before it; `length` is {@link propertiesLength}. */
 export function writeProperties(out: Uint8Array, at: number, properties: Properties | undefined, set: number, length: number): number {
   at = writeVarint(out, at, length);
-  if (length === 0) return at;
+  if (length === 0) return at; // [MQTT-2.2.2-1]
   const slots = properties as { [name: string]: Value };
   for (const name in slots) {
     const value = slots[name];

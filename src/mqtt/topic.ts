@@ -15,7 +15,7 @@ const sharePrefix = '$share/';
 /** Whether `topicName` may be published to. Strings of the decoder are known to be sendable text; others are checked here too. */
 export function isTopicName(topicName: string, levelsMax: number = topicLevelsMax): boolean {
   if (!hasTopicShape(topicName, levelsMax)) return false;
-  return !topicName.includes('+') && !topicName.includes('#'); // [MQTT-4.7.1-1]
+  return !topicName.includes('+') && !topicName.includes('#'); // [MQTT-4.7.0-1]
 }
 
 /** Length, levels and characters: what names and filters have in common. */
@@ -89,7 +89,7 @@ export function matches(filter: string, topicName: string): boolean {
   for (let i = 0; i < wanted.length; i++) {
     if (wanted[i] === '#') return true; // the parent level too: section 4.7.1.2
     if (i >= levels.length) return false;
-    if (wanted[i] !== '+' && wanted[i] !== levels[i]) return false;
+    if (wanted[i] !== '+' && wanted[i] !== levels[i]) return false; // as they are written [MQTT-4.7.3-4]
   }
   return wanted.length === levels.length;
 }

@@ -127,7 +127,7 @@ export class Channel implements SessionChannel, AckChannel {
 
   // ---- what the packet handlers and the broker answer with ----
 
-  /** Acknowledges a QoS 1 or 2 PUBLISH, behind those that are owed. */
+  /** Acknowledges a QoS 1 or 2 PUBLISH, behind those that are owed. [MQTT-3.3.4-1] */
   acknowledge(packetId: number, qos: 1 | 2, reasonCode: number): void {
     const owed = this.#owed;
     if (owed === undefined || owed.length === 0) {
@@ -165,7 +165,7 @@ export class Channel implements SessionChannel, AckChannel {
   }
 
   #sendAck(packetId: number, qos: 1 | 2, reasonCode: number): void {
-    if (qos === 2 && reasonCode >= 0x80) this.session?.awaitingRel?.delete(packetId);
+    if (qos === 2 && reasonCode >= 0x80) this.session?.awaitingRel?.delete(packetId); // [MQTT-4.3.3-9]
     this.out.ack(qos === 1 ? 0x40 : 0x50, packetId, this.version === 5 ? reasonCode : 0); // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
   }
 
@@ -185,8 +185,10 @@ export class Channel implements SessionChannel, AckChannel {
     this.out.ack(0x62, packetId, this.version === 5 ? reasonCode : 0);
   }
 
+  // SUBACK and UNSUBACK have no properties either: [MQTT-3.1.2-29].
+
   suback(packetId: number, reasonCodes: number[]): void {
-    if (this.state === 'connected') this.out.send({ type: 'suback', packetId, reasonCodes }, this.version, this.maximumPacketSize);
+    if (this.state === 'connected') this.out.send({ type: 'suback', packetId, reasonCodes }, this.version, this.maximumPacketSize); // [MQTT-2.2.1-6]
   }
 
   unsuback(packetId: number, reasonCodes: number[]): void {
@@ -218,7 +220,7 @@ export class Channel implements SessionChannel, AckChannel {
       // Not decided yet: the client learns it from CONNACK.
       this.out.send({ type: 'connack', sessionPresent: false, reasonCode: connackCode(reasonCode) }, this.version, this.maximumPacketSize);
     }
-    this.end({ by: 'server', reasonCode, normal: false }, now);
+    this.end({ by: 'server', reasonCode, normal: false }, now); // told or not: [MQTT-4.13.2-1] [MQTT-3.14.4-2]
   }
 
   /** The connection is gone without a DISCONNECT. */
@@ -226,7 +228,7 @@ export class Channel implements SessionChannel, AckChannel {
     this.end({ by: 'transport', reasonCode: ReasonCode.unspecifiedError, normal: false }, now);
   }
 
-  /** Closes for good: unbinds the session, tells the broker, closes the connection. */
+  /** Closes for good: unbinds the session, tells the broker, closes the connection. Nothing is sent or handled after it. [MQTT-3.14.4-1] [MQTT-3.1.4-6] */
   end(end: ChannelEnd, now: number): void {
     if (this.state === 'closed') return;
     const session = this.session;

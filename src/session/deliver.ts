@@ -1,5 +1,6 @@
 // Messages to one client: sent at once when they may be, queued when not. `broker` calls `deliver` for
 // each subscriber of a message; acknowledgements, drained output and resumed sessions call `pump`.
+// A message is added to each session as it comes, in the order it came [MQTT-4.5.0-1] [MQTT-4.6.0-5] [MQTT-4.6.0-6].
 // Invariants: QoS 1 and 2 messages leave in the order they came in; at most a window of them is
 // unacknowledged on a connection; a QoS 0 message never overtakes one that waits.
 import { aliasedSize } from '#mqtt/publish-alias.js';
@@ -64,6 +65,7 @@ export function deliverAs(
     return;
   }
   const inflight = session.needInflight();
+  // Only PUBLISHes of QoS 1 and 2 wait for the window: [MQTT-4.9.0-2] [MQTT-4.9.0-3] [MQTT-3.3.4-9] [MQTT-3.3.4-10].
   if (inflight.sent >= channel.window || (queue !== undefined && queue.length > 0) || !channel.out.writable || inflight.nextResend() !== undefined) {
     session.enqueue(message, qos, retain, identifiers);
     return;
@@ -79,7 +81,7 @@ function drop(session: Session, qos: Qos): void {
 
 function sendQos0(channel: SessionChannel, message: Message, retain: boolean, identifiers: readonly number[] | undefined, frames: Frames): void {
   const counters = channel.counters;
-  const frame = frames.frame(channel.version, 0, retain, identifiers, false);
+  const frame = frames.frame(channel.version, 0, retain, identifiers, false); // [MQTT-4.3.1-1]
   const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame);
   if (alias !== 0) {
     channel.out.aliased(frame, 0, Math.abs(alias), alias < 0);
@@ -115,13 +117,13 @@ function sendNew(
   identifiers: readonly number[] | undefined,
   frames: Frames,
 ): void {
-  const frame = frames.frame(channel.version, qos, retain, identifiers, false); // DUP 0 [MQTT-3.3.1-3]
+  const frame = frames.frame(channel.version, qos, retain, identifiers, false); // DUP 0 [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
   const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame);
   if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
     tooLarge(channel);
     return;
   }
-  const packetId = session.nextPacketId();
+  const packetId = session.nextPacketId(); // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
   // Nothing is sent again in a session that ends with its connection: the message need not be kept for it.
   let kept: Message | undefined;
   if (session.lasting) {
@@ -173,7 +175,7 @@ export function pump(session: Session): void {
   session.queue = undefined;
 }
 
-/** Repeats a message, or the PUBREL of one that the client has. [MQTT-4.4.0-1] */
+/** Repeats a message, also one that has expired since, or the PUBREL of one that the client has. [MQTT-4.4.0-1] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.3.3-7] */
 function resend(session: Session, channel: SessionChannel, entry: InflightEntry): void {
   const inflight = session.needInflight();
   if (entry.released) {

@@ -84,7 +84,7 @@ export function messageProperties(p: Properties | undefined): MessageProperties 
     any = true;
   }
   if (p.userProperties !== undefined) {
-    out.userProperties = p.userProperties; // in their order [MQTT-3.3.2-17] [MQTT-3.3.2-18]
+    out.userProperties = p.userProperties; // in their order [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.1.3-10]
     any = true;
   }
   return any ? out : undefined;

@@ -30,8 +30,8 @@ export function onConnect(channel: Channel, packet: ConnectPacket, now: number):
     refuse(channel, refused, now);
     return;
   }
-  channel.window = Math.min(limits.maxInflight, p?.receiveMaximum ?? 65_535); // section 3.1.2.11.3
-  channel.keepAliveS = limits.serverKeepAliveS > 0 ? limits.serverKeepAliveS : packet.keepAlive; // [MQTT-3.2.2-21]
+  channel.window = Math.min(limits.maxInflight, p?.receiveMaximum ?? 65_535); // [MQTT-4.9.0-1]
+  channel.keepAliveS = limits.serverKeepAliveS > 0 ? limits.serverKeepAliveS : packet.keepAlive; // [MQTT-3.2.2-21] [MQTT-3.2.2-22]
   if (packet.will !== undefined) channel.will = keepWill(packet.will);
   channel.effects.connect(channel, packet, now);
 }
@@ -41,6 +41,7 @@ function reasonToRefuse(channel: Channel, packet: ConnectPacket): number {
   const { limits } = channel;
   // Without `auth` enhanced authentication is not offered. [MQTT-4.12.0-1]
   if (channel.authMethod !== undefined && channel.effects.auth === undefined) return ReasonCode.badAuthenticationMethod;
+  // `mqtt.max_clientid_len` is at least 23 [MQTT-3.1.3-5]; refused is closed [MQTT-3.1.3-8].
   if (packet.clientId.length > limits.maxClientIdLength) return ReasonCode.clientIdentifierNotValid;
   if (packet.clientId.length === 0) {
     // 3.1 has no empty client identifiers; 3.1.1 only with Clean Session. [MQTT-3.1.3-8] of 3.1.1
@@ -55,7 +56,7 @@ function reasonToRefuse(channel: Channel, packet: ConnectPacket): number {
   return 0;
 }
 
-/** The will outlives the packet. */
+/** The will outlives the packet: it stands with the connection, and later with the session. [MQTT-3.1.2-7] */
 function keepWill(will: Will): Will {
   const properties = will.properties;
   const kept: Will = { topicName: will.topicName, payload: copyBytes(will.payload), qos: will.qos, retain: will.retain };
@@ -70,7 +71,7 @@ export function sessionExpiryOf(channel: Channel, packet: ConnectPacket): number
   return packet.cleanStart ? 0 : Math.min(channel.limits.sessionExpiryIntervalS, neverExpires);
 }
 
-/** The broker has a session for the client: binds it and answers CONNACK. The broker then calls `channel.start`. */
+/** The broker has a session for the client: binds it and answers CONNACK, once. The broker then calls `channel.start`. [MQTT-3.2.0-2] */
 export function accept(
   channel: Channel,
   session: Session,
@@ -101,10 +102,11 @@ function offers(channel: Channel, packet: ConnectPacket, reasonString: string | 
   if (!limits.sharedSubscription) out.sharedSubscriptionAvailable = false;
   if (packet.clientId === '' || packet.clientIdAssigned === true) out.assignedClientIdentifier = channel.clientId; // [MQTT-3.2.2-16]
   if (limits.serverKeepAliveS > 0) out.serverKeepAlive = limits.serverKeepAliveS;
+  // [MQTT-3.1.2-28]
   if (packet.properties?.requestResponseInformation === true && limits.responseInformation !== '') {
     out.responseInformation = limits.responseInformation;
   }
-  if (channel.authMethod !== undefined) out.authenticationMethod = channel.authMethod; // [MQTT-4.12.0-5]
+  if (channel.authMethod !== undefined) out.authenticationMethod = channel.authMethod; // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
   if (channel.authData !== undefined) out.authenticationData = channel.authData;
   if (reasonString !== undefined && packet.properties?.requestProblemInformation !== false) out.reasonString = reasonString;
   return out;

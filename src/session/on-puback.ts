@@ -11,7 +11,7 @@ export function onPuback(channel: Channel, session: Session, packet: PubackPacke
     channel.counters.pubackMissed.value++;
     return;
   }
-  inflight.remove(entry); // whatever its reason code says [MQTT-4.4.0-2]
+  inflight.remove(entry); // whatever its reason code says [MQTT-4.4.0-2] [MQTT-4.3.2-3]
   channel.counters.acked.value++;
   pump(session);
 }

@@ -11,7 +11,7 @@ export function onPubcomp(channel: Channel, session: Session, packet: PubcompPac
     channel.counters.pubcompMissed.value++;
     return;
   }
-  inflight.remove(entry);
+  inflight.remove(entry); // [MQTT-4.3.3-5]
   channel.counters.acked.value++;
   pump(session);
 }

@@ -18,7 +18,7 @@ export function onPubrec(channel: Channel, session: Session, packet: PubrecPacke
     pump(session);
     return;
   }
-  entry.released = true;
+  entry.released = true; // [MQTT-4.3.3-3] [MQTT-4.3.3-6]
   entry.message = undefined;
   inflight.markSent(entry);
   channel.sendPubrel(packet.packetId, 0); // [MQTT-4.3.3-4]

@@ -11,6 +11,7 @@ export function onPubrel(channel: Channel, session: Session, packet: PubrelPacke
     channel.counters.pubrelMissed.value++;
     reasonCode = ReasonCode.packetIdentifierNotFound;
   } else if (ids.size === 0) {
+    // What comes with the identifier now is new. [MQTT-4.3.3-12]
     session.awaitingRel = undefined;
   }
   channel.out.ack(0x70, packet.packetId, channel.version === 5 ? reasonCode : 0); // [MQTT-4.3.3-11]

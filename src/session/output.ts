@@ -11,7 +11,7 @@ export interface ChannelOutput {
   frame(frame: Frame, packetId: number): void;
   /** The same with a Topic Alias (5.0), and without its Topic Name unless `named`. */
   aliased(frame: Frame, packetId: number, alias: number, named: boolean): void;
-  /** An acknowledgement without properties. `type` is the first byte. */
+  /** An acknowledgement without properties [MQTT-3.1.2-29], for the PUBLISH of that identifier [MQTT-2.2.1-5]. `type` is the first byte. */
   ack(type: AckByte, packetId: number, reasonCode: number): void;
   /** Holds the peer back, and lets it go on. Calls do not nest. */
   pauseReading(): void;

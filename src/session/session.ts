@@ -128,6 +128,7 @@ const noSubscriptions: ReadonlyMap<string, Subscription> = new Map();
 
 export class Session extends WheelTimer {
   readonly home: SessionHome;
+  /** There is one session of each. [MQTT-3.1.3-2] */
   readonly clientId: string;
   /** Of the registration under which the session is held here; 0 while it is not registered. */
   epoch: number;
@@ -175,7 +176,7 @@ export class Session extends WheelTimer {
     if (this.#subscriptions?.size === 0) this.#subscriptions = undefined;
   }
 
-  /** Whether the session lives on when its connection closes. */
+  /** Whether the session lives on when its connection closes. [MQTT-3.1.2-23] */
   get lasting(): boolean {
     return this.expiryIntervalS > 0;
   }
