@@ -63,6 +63,14 @@ export function checkRefusals(history: History, disturbances: Disturbances, node
   }
 }
 
+/** A session goes only with the node that holds it, or when that cannot be reached. */
+export function checkLostSessions(history: History, disturbances: Disturbances, nodes: readonly string[]): void {
+  for (const { what, from, to } of history.lostSessions) {
+    if (nodes.some((n) => disturbances.overlaps(n, from, to) || disturbances.pauses.overlaps(n, from, to))) continue;
+    history.violation(`at ${to.toFixed(1)} ${what}, connected last at ${from.toFixed(1)}, and nothing was wrong`);
+  }
+}
+
 function missing(s: SimSession, sub: SimSubscription, m: SimMessage): string {
   const where = s.nodes.map((n) => `${n.node} from ${n.at.toFixed(0)}`).join(', ');
   return (

@@ -343,8 +343,9 @@ export class SimClient implements ClientHost {
   #onFreshSession(): void {
     if (this.session?.lasting === true && !this.#cleanSent) {
       this.history.count('sessionsLost');
-      if (this.history.calm && !this.profile.double)
-        this.history.violation(`${this.name}: session ${this.session.number} is lost and nothing had failed`);
+      const from = this.session.nodes.at(-1)?.at ?? this.session.startedAt;
+      if (!this.profile.double && !this.#wasIsolated)
+        this.history.lostSessions.push({ what: `${this.name}: session ${this.session.number} is lost on ${this.node?.name}`, from, to: this.now });
     }
     this.#newSession();
   }

@@ -89,6 +89,8 @@ export class Disturbances {
   readonly states: Times = new Times();
   /** It was not connected to all others. */
   readonly cuts: Times = new Times();
+  /** It stood still. */
+  readonly pauses: Times = new Times();
 
   overlaps(node: string, from: number, to: number): boolean {
     return this.states.overlaps(node, from, to) || this.cuts.overlaps(node, from, to);
@@ -288,7 +290,9 @@ export class FaultInjector {
     this.#history.count('pauses');
     const { lives } = n.sim;
     n.sim.pause();
-    this.#world.world.after(this.#prng.pick([8, 100, 500, 1_500, 5_000, 8_000]), () => {
+    const ms = this.#prng.pick([8, 100, 500, 1_500, 5_000, 8_000]);
+    this.disturbances.pauses.add(n.name, this.#now, this.#now + ms);
+    this.#world.world.after(ms, () => {
       if (n.sim.up && n.sim.lives === lives && n.sim.scope.paused) n.sim.resume();
     });
   }

@@ -128,11 +128,11 @@ export class History {
   readonly wills: SimWill[] = [];
   /** SUBSCRIBEs that were answered with a failure. */
   readonly refusals: { readonly what: string; readonly from: number; readonly to: number }[] = [];
+  /** CONNACKs without Session Present for a client that had one; `from`: when it was connected last. */
+  readonly lostSessions: { readonly what: string; readonly from: number; readonly to: number }[] = [];
   readonly counts: Record<string, number> = {};
   /** Whether a session of that client id has lost something to a bound by now. */
   overflowed: (clientId: string) => boolean = () => false;
-  /** No fault was injected: nothing is excused. */
-  calm = true;
   /** Hears of everything, when somebody looks. */
   trace: ((line: string) => void) | undefined = undefined;
   readonly #now: () => number;

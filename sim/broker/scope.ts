@@ -5,7 +5,7 @@ import { defaultLimits } from '#session/limits.js';
 import type { RunOptions, RunResult, Scope } from '../scope.js';
 import { Behaviour, drawSwarm, type Swarm } from './behaviour.js';
 import { BrokerWorld, type NodeSettings } from './broker-world.js';
-import { checkBounds, checkCluster, checkDelivery, checkOrder, checkRefusals } from './checkers.js';
+import { checkBounds, checkCluster, checkDelivery, checkLostSessions, checkOrder, checkRefusals } from './checkers.js';
 import { drawFaults, FaultInjector, type Faults, noFaults } from './faults.js';
 import { History } from './history.js';
 
@@ -84,7 +84,6 @@ class BrokerRun {
     this.world = new BrokerWorld(seed, shape.cores, shape.replicants, this.settings);
     const { world } = this.world;
     this.history = new History(() => world.now);
-    this.history.calm = faults === noFaults;
     this.history.overflowed = (clientId) => this.world.nodes.some((n) => (n.node?.broker.client(clientId)?.queueDropped ?? 0) > 0);
     this.world.startAll();
     if (!world.runUntil(() => this.world.allServing, formMs)) this.history.violation(`the cluster did not form in ${formMs} ms\n${world.report()}`);
@@ -203,11 +202,9 @@ class BrokerRun {
     this.#noteOverflows();
     checkDelivery(this.history, this.faults.disturbances);
     checkOrder(this.history, this.faults.disturbances);
-    checkRefusals(
-      this.history,
-      this.faults.disturbances,
-      this.world.nodes.map((n) => n.name),
-    );
+    const names = this.world.nodes.map((n) => n.name);
+    checkRefusals(this.history, this.faults.disturbances, names);
+    checkLostSessions(this.history, this.faults.disturbances, names);
     checkCluster(this.world, this.history, this.behaviour.clients);
   }
 }
