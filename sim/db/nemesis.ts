@@ -125,6 +125,13 @@ export class Nemesis {
     });
   }
 
+  /** `n` begins to copy the tables of `from`: what it says when it is done comes late. */
+  copying(n: string, from: string): void {
+    if (!this.#active || !this.#prng.chance(this.#plan.copySlowShare)) return;
+    this.#note('slow copy', `${n} ${from}`);
+    this.#slow(n, from, this.#prng.pick([100, 400]), 0);
+  }
+
   #allDown(): void {
     this.#note('all down', '');
     for (const n of this.#up()) {
@@ -177,13 +184,18 @@ export class Nemesis {
   }
 
   #slowLink(): void {
-    const { net, nodes } = this.#c;
+    const { nodes } = this.#c;
     const [a, b] = [this.#prng.pick(nodes), this.#prng.pick(nodes)];
     if (a === b) return;
     const delayMs = this.#prng.pick([20, 100, 400]);
     this.#note('slow link', `${a.name} ${b.name} ${delayMs}`);
-    net.setWay(a.name, b.name, { delayMs, jitterMs: delayMs / 4, bytesPerMs: this.#prng.pick([0, 2]) });
-    this.#later(this.#between(slowWindowMs), () => net.setWay(a.name, b.name, { ...net.way }));
+    this.#slow(a.name, b.name, delayMs, this.#prng.pick([0, 2]));
+  }
+
+  #slow(a: string, b: string, delayMs: number, bytesPerMs: number): void {
+    const { net } = this.#c;
+    net.setWay(a, b, { delayMs, jitterMs: delayMs / 4, bytesPerMs });
+    this.#later(this.#between(slowWindowMs), () => net.setWay(a, b, { ...net.way }));
   }
 
   #pause(): void {

@@ -11,6 +11,8 @@ export interface FaultPlan {
   readonly powerMs: number | undefined;
   /** Of the copies of tables that a replicant has just written, how many are followed by a power cut. */
   readonly copyCutShare: number;
+  /** Of the copies of tables, how many begin with a slow link between the two nodes. */
+  readonly copySlowShare: number;
   /** Of the kills, how many hit a leader. */
   readonly leaderShare: number;
   /** Down for so long: from, to. */
@@ -51,6 +53,7 @@ export const noFaults: FaultPlan = {
   killMs: undefined,
   powerMs: undefined,
   copyCutShare: 0,
+  copySlowShare: 0,
   leaderShare: 0,
   downMs: [1, 1],
   allDownMs: undefined,
@@ -145,6 +148,7 @@ function makeFaults(prng: Prng): FaultPlan {
     killMs: sometimes(1_500, 5_000),
     powerMs: sometimes(3_000, 8_000),
     copyCutShare: prng.pick([0, 0, 0, 0.3]),
+    copySlowShare: prng.pick([0, 0, 0.5]),
     leaderShare: prng.pick([0, 0.5, 1]),
     downMs: prng.pick<readonly [number, number]>([
       [1, 60],

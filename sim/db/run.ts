@@ -109,6 +109,7 @@ export class Run {
     }
     this.watch = new Watch(this.c, this.models, violation);
     this.nemesis = new Nemesis(this.c, plan.faults);
+    this.watch.onCopying = (to, from) => this.nemesis.copying(to, from);
     this.watch.onCopied = (n) => this.nemesis.copied(n);
     this.workload = new Workload(this.c, this.history, this.watch, plan, violation);
     if (options.print !== undefined) this.#print(options.print);

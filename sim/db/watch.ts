@@ -145,6 +145,8 @@ export class Watch {
   readonly resumes: ResumeCheck;
   /** A replicant has written a whole copy of the tables, and goes on to put it in service. */
   onCopied: ((n: RunningNode) => void) | undefined;
+  /** A node begins to send its tables to another. */
+  onCopying: ((to: string, from: string) => void) | undefined;
 
   constructor(c: ClusterWorld, models: ReadonlyMap<string, ShardModel>, violation: (text: string) => void) {
     this.world = c.world;
@@ -154,10 +156,15 @@ export class Watch {
     for (const n of c.nodes) {
       n.sim.logs.onLine = (line) => {
         if (line.message.startsWith('copying the tables')) this.#disturb(n.name);
-        if (line.message === copyMessage) this.resumes.copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
+        if (line.message === copyMessage) this.#copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
       };
     }
+  }
+
+  #copies(from: RunningNode, shard: string, to: string, why: string): void {
+    this.resumes.copies(from, shard, to, why);
+    this.onCopying?.(to, from.name);
   }
 
   model(shard: string): ShardModel {
@@ -203,11 +210,10 @@ export class Watch {
 
   /**
    * The nodes that take part in a shard's service now, for the promise of `effective`: in sync, and they
-   * or the core that they follow linked with every core that runs, so that whoever leads sees them.
-   * One that is behind what was acknowledged before may have come back just now, and the leader may not
-   * know yet: it is left out.
+   * or the core that they follow linked with every core that runs, so that whoever leads sees them. Also one
+   * that came back just now: nobody counts before the leader waits for it.
    */
-  inService(c: ClusterWorld, shard: string, acknowledged: number): Map<RunningNode, number> {
+  inService(c: ClusterWorld, shard: string): Map<RunningNode, number> {
     const found = new Map<RunningNode, number>();
     const cores = c.nodes.filter((n) => n.up && n.role === 'core');
     for (const n of c.nodes) {
@@ -215,7 +221,6 @@ export class Watch {
       const upstream = n.role === 'core' ? n : cores.find((m) => m.core?.nodeId === n.core?.database.replica(shard)?.upstream);
       if (upstream === undefined || !cores.every((m) => m === upstream || linked(m, upstream))) continue;
       if (upstream !== n && !linked(n, upstream)) continue;
-      if ((this.mirror(n, shard)?.index ?? 0) < acknowledged) continue;
       found.set(n, (this.#disturbed.get(n.name) ?? 0) + (upstream === n ? 0 : (this.#disturbed.get(upstream.name) ?? 0)));
     }
     return found;
@@ -223,7 +228,7 @@ export class Watch {
 
   /** A write was reported effective: everybody who was in service, and undisturbed since, reads it. */
   effective(c: ClusterWorld, shard: string, before: ReadonlyMap<RunningNode, number>, index: number, what: () => string): void {
-    const now = this.inService(c, shard, 0);
+    const now = this.inService(c, shard);
     for (const [n, mark] of before) {
       const mirror = this.mirror(n, shard);
       if (now.get(n) !== mark || mirror === undefined) continue;

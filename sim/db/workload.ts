@@ -179,7 +179,7 @@ export class Workload {
     const record = this.#history.invoke(client, node.name, shard, what, world.now, behind);
     const until: Until = inBurst ? 'committed' : this.#prng.pick(this.#plan.untils);
     const deadlineMs = this.#prng.chance(0.1) ? this.#prng.range(1, 200) : this.#plan.deadlineMs;
-    const before = until === 'effective' ? this.#watch.inService(this.#c, shard, record.after) : undefined;
+    const before = until === 'effective' ? this.#watch.inService(this.#c, shard) : undefined;
     const next = this.#wait(node, then);
     const db = node.core?.database as Database;
     const done: WriteDone = (failure, result) => {
