@@ -1,5 +1,5 @@
-// Every check and test, one after the other: fences, Biome, build, then Node's test runner over all
-// rooms, suites and tools. The last line counts what ran: each of the first three steps is one.
+// Every check and test, one after the other: fences, Biome, coverage of MQTT, build, then Node's test runner
+// over all rooms, suites and tools. The last line counts what ran: each of the first four steps is one.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,6 +33,7 @@ export function check(root, only = []) {
   const node = (...args) => spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] }).status === 0;
   step('fences', () => node('tools/check-fences.mjs'));
   step('format and lint', () => node('node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings'));
+  step('MQTT coverage', () => node('tools/mqtt-coverage.mjs'));
   if (step('build', () => builds(root))) {
     console.log('\n== tests');
     const tests = runTests(root, only);

@@ -165,7 +165,7 @@ export class Decoder implements PublishContext {
         break;
       }
       const packetEnd = bodyAt + remaining;
-      if (packetEnd - at > this.#maxSize) return this.#fail(ReasonCode.packetTooLarge, 'packet too large');
+      if (packetEnd - at > this.#maxSize) return this.#fail(ReasonCode.packetTooLarge, 'packet too large'); // [MQTT-3.2.2-15]
       if (packetEnd > end) {
         this.#hold(chunk, at, packetEnd - at);
         break;

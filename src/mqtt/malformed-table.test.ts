@@ -70,7 +70,7 @@ export const rows: readonly [rule: string, Side, hex: string, code: number, mess
     'refuses',
   ],
   [
-    '[MQTT-3.1.2-22] password without a user name',
+    '[MQTT-3.1.2-22] of 3.1.1: password without a user name',
     'c0',
     '10 10 0004 4d515454 04 42 0000 0001 61 0001 70',
     malformedPacket,

@@ -141,7 +141,7 @@ class Conversation {
         assert.ok(packet.dup, 'a repetition without DUP'); // [MQTT-3.3.1-1]
         return;
       }
-      assert.ok(!this.got.includes(text), `${text} came twice with QoS 2`); // [MQTT-4.3.3-1]
+      assert.ok(!this.got.includes(text), `${text} came twice with QoS 2`); // [MQTT-4.3.3-6]
       this.known.add(packet.packetId);
     } else if (this.got.includes(text)) {
       assert.ok(packet.dup, 'a repetition without DUP');

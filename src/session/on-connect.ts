@@ -87,7 +87,7 @@ export function accept(
   session.inflight?.restart();
   channel.out.setKeepAlive(channel.keepAliveS);
   const properties = channel.version === 5 ? offers(channel, packet, reasonString) : undefined;
-  // [MQTT-3.2.0-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+  // [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
   channel.out.send({ type: 'connack', sessionPresent, reasonCode: 0, properties }, channel.version, channel.maximumPacketSize);
 }
 
@@ -112,7 +112,7 @@ function offers(channel: Channel, packet: ConnectPacket, reasonString: string | 
   return out;
 }
 
-/** CONNACK with a code of 0x80 and above, then the end. [MQTT-3.2.2-7] [MQTT-3.1.4-5] */
+/** CONNACK with a code of 0x80 and above, then the end. [MQTT-3.2.2-7] */
 export function refuse(channel: Channel, reasonCode: number, now: number, properties?: Properties): void {
   if (channel.state !== 'connecting') return;
   channel.out.send({ type: 'connack', sessionPresent: false, reasonCode, properties }, channel.version, channel.maximumPacketSize); // [MQTT-3.2.2-6]

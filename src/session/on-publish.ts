@@ -63,7 +63,7 @@ function isOverReceiveMaximum(channel: Channel, session: Session, packet: Publis
 
 /** The Topic Name, or the code of DISCONNECT. An alias with a name is (re)defined; one without is looked up. */
 function resolveAlias(channel: Channel, topicName: string, alias: number): string | number {
-  if (alias > channel.limits.maxTopicAlias) return ReasonCode.topicAliasInvalid; // [MQTT-3.3.2-9]
+  if (alias > channel.limits.maxTopicAlias) return ReasonCode.topicAliasInvalid; // [MQTT-3.3.2-9] [MQTT-3.2.2-17] [MQTT-3.2.2-18]
   if (topicName !== '') {
     channel.topicAliases ??= new Map();
     channel.topicAliases.set(alias, topicName); // [MQTT-3.3.2-12]

@@ -39,7 +39,7 @@ function reasonToRefuse(channel: Channel, wanted: WireSubscription, subscription
   const { limits } = channel;
   const parsed = parseTopicFilter(wanted.topicFilter, limits.maxTopicLevels);
   if (parsed === undefined) return ReasonCode.topicFilterInvalid;
-  if (parsed.group !== undefined && !limits.sharedSubscription) return ReasonCode.sharedSubscriptionsNotSupported; // [MQTT-3.2.2-15] and section 3.9.3
+  if (parsed.group !== undefined && !limits.sharedSubscription) return ReasonCode.sharedSubscriptionsNotSupported; // sections 3.2.2.3.13 and 3.9.3
   if (!limits.wildcardSubscription && hasWildcard(parsed.topicFilter)) return ReasonCode.wildcardSubscriptionsNotSupported; // [MQTT-3.8.3-2] of 3.1.1
   if (subscriptions >= limits.maxSubscriptions) return ReasonCode.quotaExceeded;
   return 0;

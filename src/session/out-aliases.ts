@@ -1,7 +1,7 @@
 // Topic Aliases that we set towards one client, of one connection: `deliver` asks for each PUBLISH.
 // A name gets an alias with its first message while there are free ones. Once all are taken they go
 // round by the clock algorithm: a name that has no alias takes away the mark of the alias under the
-// hand, or, if that has no mark because its name was not sent since, the alias itself. So what is sent
+// hand, or, if that has no mark because its name was not sent since, the alias itself. A new one is marked. So what is sent
 // often keeps its alias, and a stream of names that never come again costs a constant each.
 // Invariant: an alias means the name that was last sent with it; whoever `claim`s must send.
 
@@ -44,7 +44,7 @@ export class OutAliases {
     }
     this.#aliases.set(topicName, alias);
     this.#names[alias] = topicName;
-    this.#marked[alias] = false;
+    this.#marked[alias] = true;
     return alias;
   }
 }

@@ -60,7 +60,7 @@ export function step(channel: Channel, packet: Packet, now: number): void {
   }
 }
 
-/** [MQTT-4.12.0-6]: only who named a method in CONNECT may send it. */
+/** [MQTT-4.12.0-7]: only who named a method in CONNECT may send it. */
 function onAuth(channel: Channel, packet: AuthPacket, now: number): void {
   if (channel.authMethod === undefined || channel.effects.auth === undefined) channel.fail(ReasonCode.protocolError, now);
   else channel.effects.auth(channel, packet, now);

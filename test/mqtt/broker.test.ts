@@ -133,7 +133,7 @@ test('retained: stored, replaced, deleted, given to new subscriptions as asked',
   assert.equal(bench.broker.stats().retained, 2);
   const first = bench.connect();
   assert.deepEqual(first.subscribe({ topicFilter: 'r/#', qos: 0, retainHandling: 0 }), [0]);
-  assert.deepEqual(first.seen(), ['r/1=new retain', 'r/2=two retain']); // [MQTT-3.3.1-8]
+  assert.deepEqual(first.seen(), ['r/1=new retain', 'r/2=two retain']); // [MQTT-3.3.1-8] of 3.1.1
   first.subscribe({ topicFilter: 'r/#', qos: 1, retainHandling: 0 });
   assert.deepEqual(first.seen(), ['r/1=new q1 retain', 'r/2=two retain']); // again [MQTT-3.3.1-9]
   first.subscribe({ topicFilter: 'r/#', qos: 1, retainHandling: 1 });

@@ -264,6 +264,7 @@ test('QoS 2 identifiers that are never released', () => {
   assert.ok(four.net.closed);
 });
 
+// [MQTT-4.8.0-2] of 3.1.1
 test('a failure inside costs one connection', () => {
   const bench = new MqttBench({
     access: {

@@ -76,6 +76,7 @@ test('QoS 0, 1 and 2 in 3.1, 3.1.1 and 5.0', async () => {
   }
 });
 
+// [MQTT-4.2.0-1]
 test('large payloads in both directions, many messages in order', async () => {
   const client = await connect();
   await client.subscribeAsync(['big', 'many'], { qos: 1 });
