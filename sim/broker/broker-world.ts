@@ -5,6 +5,7 @@ import { createNode, type NodeOptions, type StarmeshNode } from '#node/create-no
 import { World } from '../world/scheduler.js';
 import { createSimNode, type SimNode } from '../world/sim-env.js';
 import { SimNet } from '../world/sim-net.js';
+import { watchEpochs } from './epoch-watch.js';
 
 const clusterPort = 4370;
 export const mqttPort = 1883;
@@ -62,6 +63,8 @@ export class BrokerWorld {
   readonly net: SimNet;
   readonly nodes: BrokerNode[] = [];
   readonly settings: NodeSettings;
+  /** Hears of what may never be seen in a table of any node. */
+  violation: (text: string) => void = () => {};
   readonly #targets: PeerTarget[] = [];
 
   constructor(seed: number, cores: number, replicants: number, settings: NodeSettings) {
@@ -103,6 +106,7 @@ export class BrokerWorld {
       },
       listeners: [{ ...listener, host: n.host, port: mqttPort }],
     });
+    watchEpochs(n.name, n.node.core.database, (text) => this.violation(text));
   }
 
   startAll(): void {

@@ -85,6 +85,7 @@ class BrokerRun {
     const { world } = this.world;
     this.history = new History(() => world.now);
     this.history.overflowed = (clientId) => this.world.nodes.some((n) => (n.node?.broker.client(clientId)?.queueDropped ?? 0) > 0);
+    this.world.violation = (text) => this.history.violation(text);
     this.world.startAll();
     if (!world.runUntil(() => this.world.allServing, formMs)) this.history.violation(`the cluster did not form in ${formMs} ms\n${world.report()}`);
     this.behaviour = new Behaviour(this.world, this.history, swarm);

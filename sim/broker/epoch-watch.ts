@@ -1,0 +1,66 @@
+// Watches the registry's rows on every core as they are applied: while a row exists, the epoch of its
+// owner never goes back (a stale epoch writes nothing). Each core is watched for itself, from the start
+// of its process on, so that a write that is overwritten soon after is seen as well.
+import { byteString } from '#base/bytes.js';
+import { decodeRow } from '#broker/registry-row.js';
+import { registryTables } from '#broker/schema.js';
+import type { Database, Feed, Table } from '#db/api.js';
+
+interface Seen {
+  /** Of the latest owner that the row has had. */
+  readonly ownerEpoch: number;
+  /** Incarnation that the row goes with. */
+  readonly holder: number;
+}
+
+/** `violation` is called with a sentence. */
+export function watchEpochs(name: string, database: Database, violation: (text: string) => void): void {
+  for (const table of registryTables)
+    if (database.holds(table.shard)) database.subscribe(table.shard, new EpochFeed(name, database, table, violation));
+}
+
+class EpochFeed implements Feed {
+  readonly #name: string;
+  readonly #database: Database;
+  readonly #table: Table;
+  readonly #violation: (text: string) => void;
+  readonly #rows: Map<string, Seen> = new Map();
+
+  constructor(name: string, database: Database, table: Table, violation: (text: string) => void) {
+    this.#name = name;
+    this.#database = database;
+    this.#table = table;
+    this.#violation = violation;
+  }
+
+  reset(): void {
+    this.#rows.clear();
+    this.#database.range(this.#table, new Uint8Array(0), undefined, (key, row) => {
+      this.#see(byteString(key), row.value);
+      return true;
+    });
+  }
+
+  change(_table: Table, key: Uint8Array, row: { readonly value: Uint8Array } | undefined): void {
+    const id = byteString(key);
+    if (row === undefined) this.#rows.delete(id);
+    else this.#see(id, row.value);
+  }
+
+  purged(_nodeId: string, incarnation: number): void {
+    for (const [id, seen] of this.#rows) if (seen.holder === incarnation) this.#rows.delete(id);
+  }
+
+  applied(): void {}
+
+  #see(id: string, value: Uint8Array): void {
+    const { owner, holder } = decodeRow(value);
+    const before = this.#rows.get(id)?.ownerEpoch ?? 0;
+    if (owner !== undefined && owner.epoch < before) {
+      this.#violation(
+        `${this.#name}: epoch ${owner.epoch} of ${owner.nodeId} has become the owner of ${id} in ${this.#table.shard} after epoch ${before}`,
+      );
+    }
+    this.#rows.set(id, { ownerEpoch: Math.max(before, owner?.epoch ?? 0), holder: holder.incarnation });
+  }
+}
