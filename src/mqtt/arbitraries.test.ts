@@ -5,7 +5,7 @@ import type { Packet, Properties, ProtocolVersion } from './packet.js';
 import { reasonCodesOf } from './reason-code.js';
 
 /** One seed for all runs; fast-check prints it, and the path to the counterexample, when a property fails. */
-export const defaultSeed = 20251;
+const defaultSeed = 20251;
 export const fcOptions: { readonly seed: number } = { seed: Number(process.env.STARMESH_FC_SEED ?? defaultSeed) };
 
 export type Direction = 'fromClient' | 'fromServer';
