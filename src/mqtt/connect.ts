@@ -81,7 +81,7 @@ function parseFlags(reader: WireReader, version: ProtocolVersion): Flags {
   const willQos = (byte >> 3) & 3;
   const username = (byte & 0x80) !== 0;
   const password = (byte & 0x40) !== 0;
-  if ((byte & 1) !== 0) reader.malformed('reserved connect flag'); // [MQTT-3.1.2-3]
+  if ((byte & 1) !== 0 && version !== 3) reader.malformed('reserved connect flag'); // [MQTT-3.1.2-3]; 3.1 does not look at it
   if (willQos === 3) reader.malformed('will QoS 3'); // [MQTT-3.1.2-12]
   if (!will && willQos !== 0) reader.malformed('will QoS without a will'); // [MQTT-3.1.2-11]
   if (!will && (byte & 0x20) !== 0) reader.malformed('will retain without a will'); // [MQTT-3.1.2-13]

@@ -130,6 +130,11 @@ export function encodeWithin(packet: Packet, version: ProtocolVersion, maximumPa
   return shorter === undefined ? undefined : encode(shorter, version);
 }
 
+/** Whether {@link encodeWithin} would give bytes. */
+export function fitsWithin(packet: Packet, version: ProtocolVersion, maximumPacketSize: number): boolean {
+  return shorten(packet, version, maximumPacketSize) !== undefined;
+}
+
 function shorten(packet: Packet, version: ProtocolVersion, limit: number): Packet | undefined {
   if (encodedSize(packet, version) <= limit) return packet;
   if (!isAnswer(packet) || packet.properties === undefined) return undefined;

@@ -113,6 +113,7 @@ function ourVerdict(frame: Uint8Array, s: Sample): Verdict {
 const milder: { readonly [error: string]: readonly [why: string, version: ProtocolVersion, hex: string] } = {
   'Cannot parse username': ['3.1 lets the Remaining Length win over the flags', 3, '100f 0006 4d5149736470 03 82 0000 0001 61'],
   'Cannot parse password': ['3.1 lets the Remaining Length win over the flags', 3, '1012 0006 4d5149736470 03 c2 0000 0001 61 0001 75'],
+  'Connect flag bit 0 must be 0, but got 1': ['3.1 does not say what the reserved flag must be', 3, '100f 0006 4d5149736470 03 03 0000 0001 61'],
   'Invalid auth reason code': ['AUTH of Remaining Length 0 means success (3.15.2.1)', 5, 'f000'],
   'Invalid header flag bits, must be 0x2 for pubrel packet': ['3.1 repeats PUBREL with DUP', 3, '6a02 0001'],
   'Invalid header flag bits, must be 0x2 for subscribe packet': ['3.1 repeats SUBSCRIBE with DUP', 3, '8a06 0001 0001 61 00'],

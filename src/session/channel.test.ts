@@ -243,7 +243,7 @@ test('QoS 1 and 2 to the client: the window, the queue, the order', () => {
   broker.step({ type: 'pubcomp', packetId: 2, reasonCode: 0 });
   assert.deepEqual(sent(broker), ['publish d q1 #4']);
   broker.step({ type: 'puback', packetId: 77, reasonCode: 0 });
-  broker.step({ type: 'pubcomp', packetId: 3, reasonCode: 0 });
+  broker.step({ type: 'pubcomp', packetId: 78, reasonCode: 0 });
   assert.equal(broker.counters.pubackMissed.value, 1);
   assert.equal(broker.counters.pubcompMissed.value, 1);
   assert.equal(broker.session?.inflightCount, 2);

@@ -1,7 +1,8 @@
 // CONNECT (3.1) and CONNACK (3.2): checks what the packet alone can tell, then asks the broker, which
 // answers with `accept` or `refuse`.
 import { copyBytes } from '#base/bytes.js';
-import type { ConnectPacket, Properties, Will } from '#mqtt/packet.js';
+import { fitsWithin } from '#mqtt/encoder.js';
+import type { ConnackPacket, ConnectPacket, Properties, Will } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { isOfFormat } from '#mqtt/text.js';
 import type { Channel } from './channel.js';
@@ -87,8 +88,13 @@ export function accept(
   session.inflight?.restart();
   channel.out.setKeepAlive(channel.keepAliveS);
   const properties = channel.version === 5 ? offers(channel, packet, reasonString) : undefined;
-  // [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-  channel.out.send({ type: 'connack', sessionPresent, reasonCode: 0, properties }, channel.version, channel.maximumPacketSize);
+  const connack: ConnackPacket = { type: 'connack', sessionPresent, reasonCode: 0, properties };
+  if (channel.maximumPacketSize < noMaximum && !fitsWithin(connack, channel.version, channel.maximumPacketSize)) {
+    // Nothing may come before CONNACK, which the client does not take: there is nothing to talk about.
+    channel.end({ by: 'server', reasonCode: ReasonCode.packetTooLarge, normal: false }, session.home.now());
+    return;
+  }
+  channel.out.send(connack, channel.version, channel.maximumPacketSize); // [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
 }
 
 /** What a 5.0 client must know of our limits. */

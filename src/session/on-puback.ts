@@ -1,14 +1,19 @@
 // PUBACK from the client (3.4): completes a QoS 1 delivery.
 import type { PubackPacket } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from './channel.js';
 import { pump } from './deliver.js';
 import type { Session } from './session.js';
 
-export function onPuback(channel: Channel, session: Session, packet: PubackPacket): void {
+export function onPuback(channel: Channel, session: Session, packet: PubackPacket, now: number): void {
   const inflight = session.inflight;
   const entry = inflight?.get(packet.packetId);
-  if (inflight === undefined || entry === undefined || entry.qos !== 1) {
+  if (inflight === undefined || entry === undefined) {
     channel.counters.pubackMissed.value++;
+    return;
+  }
+  if (entry.qos !== 1) {
+    channel.fail(ReasonCode.protocolError, now); // not the answer to QoS 2 [MQTT-3.3.4-1]
     return;
   }
   inflight.remove(entry); // whatever its reason code says [MQTT-4.4.0-2] [MQTT-4.3.2-3]

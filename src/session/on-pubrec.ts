@@ -5,12 +5,17 @@ import type { Channel } from './channel.js';
 import { pump } from './deliver.js';
 import type { Session } from './session.js';
 
-export function onPubrec(channel: Channel, session: Session, packet: PubrecPacket): void {
+export function onPubrec(channel: Channel, session: Session, packet: PubrecPacket, now: number): void {
   const inflight = session.inflight;
   const entry = inflight?.get(packet.packetId);
-  if (inflight === undefined || entry === undefined || entry.qos !== 2) {
+  if (inflight === undefined || entry === undefined) {
     channel.counters.pubrecMissed.value++;
-    channel.sendPubrel(packet.packetId, ReasonCode.packetIdentifierNotFound);
+    // PUBREL follows a PUBREC below 0x80 only. [MQTT-4.3.3-4]
+    if (packet.reasonCode < 0x80) channel.sendPubrel(packet.packetId, ReasonCode.packetIdentifierNotFound);
+    return;
+  }
+  if (entry.qos !== 2) {
+    channel.fail(ReasonCode.protocolError, now); // not the answer to QoS 1 [MQTT-3.3.4-1]
     return;
   }
   if (packet.reasonCode >= 0x80) {

@@ -27,16 +27,16 @@ export function step(channel: Channel, packet: Packet, now: number): void {
       onPublish(channel, session, packet, now);
       return;
     case 'puback':
-      onPuback(channel, session, packet);
+      onPuback(channel, session, packet, now);
       return;
     case 'pubrec':
-      onPubrec(channel, session, packet);
+      onPubrec(channel, session, packet, now);
       return;
     case 'pubrel':
       onPubrel(channel, session, packet);
       return;
     case 'pubcomp':
-      onPubcomp(channel, session, packet);
+      onPubcomp(channel, session, packet, now);
       return;
     case 'subscribe':
       onSubscribe(channel, session, packet, now);

@@ -116,6 +116,38 @@ test('QoS 1 and 2 towards the client: open until acknowledged, refused is done, 
   assert.deepEqual(again().take(), []);
 });
 
+test('QoS 1 and 2 towards the client: an answer that the state does not allow ends the connection', () => {
+  for (const protocolVersion of [4, 5] as const) {
+    for (const [qos, answers] of [
+      [1, ['pubrec']],
+      [1, ['pubcomp']],
+      [2, ['puback']],
+      [2, ['pubcomp']],
+      [2, ['pubrec', 'puback']],
+    ] as const) {
+      const bench = new MqttBench();
+      const client = bench.connect({ protocolVersion });
+      client.subscribe('t');
+      bench.connect().publish('t', 'x', { qos });
+      const [packet] = publishes(client);
+      for (const type of answers) client.send({ type, packetId: packet?.packetId ?? 0, reasonCode: 0 });
+      assert.deepEqual(
+        client.seen().filter((s) => s !== 'pubrel'),
+        protocolVersion === 5 ? ['disconnect 0x82'] : [],
+      );
+      assert.ok(client.net.closed); // [MQTT-3.3.4-1] [MQTT-4.13.1-1]
+    }
+  }
+  // What nobody asked for is answered where it can be, and not with a PUBREL to a refusal. [MQTT-4.3.3-4]
+  const stray = new MqttBench().connect();
+  stray.send({ type: 'puback', packetId: 1, reasonCode: 0 });
+  stray.send({ type: 'pubcomp', packetId: 1, reasonCode: 0 });
+  stray.send({ type: 'pubrec', packetId: 1, reasonCode: 0x80 });
+  assert.deepEqual(stray.seen(), []);
+  stray.send({ type: 'pubrec', packetId: 1, reasonCode: 0 });
+  assert.deepEqual(stray.seen(), ['pubrel 0x92']);
+});
+
 test('QoS 1 and 2 from the client: what an identifier means before and after its end', () => {
   let allow = true;
   const access: Access = { authenticate: (_r, answer) => answer(0), mayPublish: () => allow, maySubscribe: () => true };
