@@ -50,6 +50,7 @@ export class Takeovers {
   readonly #takenOver: Counter;
   readonly #holdersLost: Counter;
   readonly #undecided: Counter;
+  readonly #tooSlow: Counter;
 
   constructor(
     clock: Clock,
@@ -68,6 +69,7 @@ export class Takeovers {
     this.#hooks = hooks;
     this.#takenOver = metrics.counter('starmesh_takeovers_total', 'Sessions taken over from other nodes');
     this.#holdersLost = metrics.counter('starmesh_takeover_holders_lost_total', 'Takeovers that started fresh because the holder was lost');
+    this.#tooSlow = metrics.counter('starmesh_takeovers_slow_total', 'Takeovers given up at their deadline while the session was still on its way');
     this.#undecided = metrics.counter('starmesh_takeovers_undecided_total', 'Takeovers that ended before anybody knew whether they were committed');
   }
 
@@ -98,6 +100,11 @@ export class Takeovers {
         end('overtaken', undefined);
         return;
       }
+      if (result.kind === 'slow') {
+        this.leave(clientId, epoch);
+        end('overtaken', undefined);
+        return;
+      }
       const queue = result.kind === 'fetched' ? result.bytes : undefined;
       this.countLost(result.kind);
       this.claim(clientId, takeover.key, epoch, fetchBy + reserveAfterFinishMs, (outcome) => {
@@ -111,6 +118,12 @@ export class Takeovers {
         }
       });
     });
+  }
+
+  /** The holder keeps the session; the client may try again. */
+  leave(clientId: string, epoch: number): void {
+    this.#tooSlow.value++;
+    this.#epochs.send('ended', clientId, epoch);
   }
 
   countLost(kind: 'fetched' | 'none' | 'lost'): void {

@@ -230,6 +230,9 @@ export class ClusterRegistry implements Registry {
         r.done({ kind: 'remote', epoch, state: result.bytes });
       } else if (result.kind === 'overtaken') {
         this.#fail(r, 'overtaken');
+      } else if (result.kind === 'slow') {
+        this.#takeovers.leave(clientId, epoch);
+        this.#fail(r, 'overtaken');
       } else {
         this.#takeovers.countLost(result.kind);
         this.#takeovers.claimFresh(clientId, r.key, epoch, r.deadline, (outcome) => {

@@ -11,14 +11,15 @@ import { decodeTakeoverReply, encodeTakeover, type TakeoverReply } from './takeo
 
 export type TakeoverMethod = 'takeover.begin' | 'takeover.finish';
 
-/** none: the holder has no such session · lost: it is dead, fenced, another incarnation, or silent until the deadline. */
-export type FetchResult = { readonly kind: 'fetched'; readonly bytes: Uint8Array } | { readonly kind: 'none' | 'lost' | 'overtaken' };
+/**
+ * none: the holder has no such session · lost: it is dead, fenced, another incarnation, or out of reach at the deadline ·
+ * slow: the link with it is up, but not all had come by the deadline; the session is well where it is.
+ */
+export type FetchResult = { readonly kind: 'fetched'; readonly bytes: Uint8Array } | { readonly kind: 'none' | 'lost' | 'slow' | 'overtaken' };
 
 /** What a session may be in transit; longer ones count as none. */
 const transferBytesMax = 64 * 1024 * 1024;
 const retryMs = 50;
-/** One attempt; a frozen holder is asked again, since its link may have been replaced. */
-const attemptMs = 1_000;
 export const overtakenMessage = 'overtaken';
 
 interface Fetch {
@@ -72,12 +73,15 @@ export class TakeoverClient {
   #next(f: Fetch): void {
     const left = f.deadline - this.#clock.now();
     if (left <= 0 || this.isLost(f.holder)) {
-      f.done({ kind: 'lost' });
+      // A link that is up shows that the holder lives: it, or the way to it, is slow.
+      const lives = !this.isLost(f.holder) && this.#links.peer(f.holder.nodeId) !== undefined;
+      f.done({ kind: lives ? 'slow' : 'lost' });
       return;
     }
     const { clientId, newEpoch, offset, transfer } = f;
     const body = encodeTakeover({ clientId, newEpoch, offset, transfer, heldEpochs: epochsOf(f.holder) });
-    this.#links.call(f.holder.nodeId, f.method, body, Math.min(left, attemptMs), (failure, reply) => {
+    // All the time there is: the holder may wait for slow links itself. A link that goes down ends the call at once.
+    this.#links.call(f.holder.nodeId, f.method, body, left, (failure, reply) => {
       if (failure === undefined) this.#answered(f, reply);
       else if (failure.kind === 'refused' && failure.message === overtakenMessage) f.done({ kind: 'overtaken' });
       else this.#clock.setTimer(Math.min(retryMs, Math.max(0, f.deadline - this.#clock.now())), () => this.#next(f));

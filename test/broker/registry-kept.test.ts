@@ -205,3 +205,20 @@ test('an offer stands back behind another node, which is not disturbed', () => {
   assert.equal(first?.connected, true);
   assert.equal(c.row('x')?.owner?.nodeId, id(2));
 });
+
+test('a session that cannot be fetched in time stays where it is; its client is refused and may go back', () => {
+  const c = cluster(2, { server: { chunkBytes: 10 } });
+  const [a, b] = c.nodes as [MiniBroker, MiniBroker];
+  a.padding = 20_000;
+  const [, first] = c.connect(a, 'x');
+  first?.queue.push('m1');
+  const [how] = c.connect(b, 'x', false, 10_000);
+  assert.equal(how, 'overtaken');
+  assert.equal(b.sessions.size, 0);
+  assert.equal(c.row('x')?.holder.nodeId, id(1));
+  assert.equal(c.row('x')?.owner, undefined, 'nobody is connected');
+  const [again, session] = c.connect(a, 'x');
+  assert.equal(again, 'local');
+  assert.equal(session, first);
+  assert.deepEqual(session?.queue, ['m1']);
+});
