@@ -82,7 +82,7 @@ function drop(session: Session, qos: Qos): void {
 function sendQos0(channel: SessionChannel, message: Message, retain: boolean, identifiers: readonly number[] | undefined, frames: Frames): void {
   const counters = channel.counters;
   const frame = frames.frame(channel.version, 0, retain, identifiers, false); // [MQTT-4.3.1-1]
-  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame);
+  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame, 0);
   if (alias !== 0) {
     channel.out.aliased(frame, 0, Math.abs(alias), alias < 0);
   } else if (frame.end - frame.start > channel.maximumPacketSize) {
@@ -95,11 +95,16 @@ function sendQos0(channel: SessionChannel, message: Message, retain: boolean, id
   counters.sentQos0.value++;
 }
 
-/** The Topic Alias with which the frame is sent next; negative: with its name, which sets the alias; 0: without, or it would be too large. */
-function takeAlias(channel: SessionChannel, aliases: OutAliases, topicName: string, frame: Frame): number {
+/**
+ * The Topic Alias with which the frame is sent next; negative: with its name, which sets the alias; 0: without, or it
+ * would be too large. QoS 2 keeps its name: clients that hold such a message until PUBREL may have lost its alias by then.
+ */
+function takeAlias(channel: SessionChannel, aliases: OutAliases, topicName: string, frame: Frame, qos: Qos): number {
   const alias = aliases.find(topicName);
-  if (aliasedSize(frame.bytes, frame.start, frame.end, alias === 0) > channel.maximumPacketSize) return 0;
-  return alias === 0 ? -aliases.claim(topicName) : alias;
+  const named = alias === 0 || qos === 2;
+  if (aliasedSize(frame.bytes, frame.start, frame.end, named) > channel.maximumPacketSize) return 0;
+  if (alias === 0) return -aliases.claim(topicName);
+  return named ? -alias : alias;
 }
 
 /** A packet that the client would not take counts as delivered. [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
@@ -118,7 +123,7 @@ function sendNew(
   frames: Frames,
 ): void {
   const frame = frames.frame(channel.version, qos, retain, identifiers, false); // DUP 0 [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
-  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame);
+  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame, qos);
   if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
     tooLarge(channel);
     return;
@@ -192,7 +197,7 @@ function resend(session: Session, channel: SessionChannel, entry: InflightEntry)
   const { frames } = session.home;
   frames.begin(message, session.home.now());
   const frame = frames.frame(channel.version, entry.qos, entry.retain, entry.subscriptionIdentifiers, true); // [MQTT-3.3.1-1]
-  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame);
+  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame, entry.qos);
   if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
     inflight.remove(entry);
     tooLarge(channel);
