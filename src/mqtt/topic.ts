@@ -49,6 +49,11 @@ export function parseTopicFilter(filter: string, levelsMax: number = topicLevels
   return isTopicFilter(topicFilter, levelsMax) ? { topicFilter, group } : undefined;
 }
 
+/** Whether the specification has such a filter; Starmesh may still refuse it for its levels. */
+export function isWellFormedFilter(filter: string): boolean {
+  return parseTopicFilter(filter, Number.POSITIVE_INFINITY) !== undefined;
+}
+
 /** Whether a SUBSCRIBE names a shared subscription, well-formed or not. */
 export function isSharedFilter(filter: string): boolean {
   return filter.startsWith(sharePrefix);

@@ -391,15 +391,37 @@ test('DISCONNECT may change the expiry of a session, but not give it one', () =>
   assert.deepEqual(sent(none), ['disconnect 0x82']);
 });
 
-test('SUBSCRIBE: what is wrong with a filter is said per filter', () => {
+test('SUBSCRIBE: why a filter is not taken is said per filter', () => {
   const broker = connected(5, {}, { wildcardSubscription: false, maxSubscriptions: 1, maxTopicLevels: 3, maxQos: 1 });
   const filter = (topicFilter: string) => ({ topicFilter, qos: 2 as const, noLocal: false, retainAsPublished: false, retainHandling: 0 as const });
-  const filters = ['ok', 'a/#/b', '$share/g/x', 'a/+', 'a/b/c/d', 'second', '$share//x'];
+  const filters = ['ok', '$share/g/x', 'a/+', 'a/b/c/d', 'second'];
   broker.step({ type: 'subscribe', packetId: 5, subscriptions: filters.map(filter) });
   assert.deepEqual(
     broker.subscribed[0]?.requests.map((r) => r.reasonCode),
-    [1, 0x8f, 0x9e, 0xa2, 0x8f, 0x97, 0x8f],
+    [1, 0x9e, 0xa2, 0x8f, 0x97],
   );
+});
+
+test('SUBSCRIBE and UNSUBSCRIBE: what is no filter ends the connection', () => {
+  for (const topicFilter of ['', 'a/#/b', 'a+', '$share//x', '$share/g', '$share/g/', '$share/+/x']) {
+    for (const version of [3, 4, 5] as const) {
+      const subscribing = connected(version);
+      const rest = { qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
+      subscribing.step({
+        type: 'subscribe',
+        packetId: 5,
+        subscriptions: [
+          { topicFilter: 'ok', ...rest },
+          { topicFilter, ...rest },
+        ],
+      });
+      const unsubscribing = connected(version);
+      unsubscribing.step({ type: 'unsubscribe', packetId: 5, topicFilters: ['ok', topicFilter] });
+      // [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.13.1-1]
+      for (const broker of [subscribing, unsubscribing]) assert.deepEqual(sent(broker), version === 5 ? ['disconnect 0x8f'] : []);
+      assert.deepEqual([subscribing.subscribed, unsubscribing.unsubscribed], [[], []]);
+    }
+  }
 });
 
 test('a bridge gets nothing back and sees RETAIN as published', () => {

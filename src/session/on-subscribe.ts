@@ -1,7 +1,8 @@
-// SUBSCRIBE (3.8): checks each filter and what it asks for; those that pass go to the broker.
+// SUBSCRIBE (3.8): checks each filter and what it asks for; those that pass go to the broker. What is no filter
+// ends the connection, what is one that we do not take gets its code in SUBACK.
 import type { SubscribePacket, Subscription as WireSubscription } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
-import { hasWildcard, parseTopicFilter } from '#mqtt/topic.js';
+import { hasWildcard, isWellFormedFilter, parseTopicFilter } from '#mqtt/topic.js';
 import type { Channel, SubscribeRequest } from './channel.js';
 import { lowerQos } from './message.js';
 import type { Session } from './session.js';
@@ -11,6 +12,11 @@ export function onSubscribe(channel: Channel, session: Session, packet: Subscrib
   const requests: SubscribeRequest[] = [];
   let added = session.subscriptions.size;
   for (const wanted of packet.subscriptions) {
+    if (!isWellFormedFilter(wanted.topicFilter)) {
+      // No filter at all, which a code in SUBACK does not mend. [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+      channel.fail(ReasonCode.topicFilterInvalid, now); // [MQTT-4.13.1-1]
+      return;
+    }
     const refused = reasonToRefuse(channel, wanted, added);
     if (refused === 0 && !session.subscriptions.has(wanted.topicFilter)) added++;
     requests.push(request(channel, wanted, identifier, refused));
