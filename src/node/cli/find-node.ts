@@ -1,6 +1,7 @@
 // Which of the nodes on this machine a command is for.
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { ask, NotRunning } from '../ctl/client.js';
 import { announced, ctlSocketPath, forget, type LocalNode } from '../ctl/sockets.js';
 
@@ -8,6 +9,9 @@ export interface NodeChoice {
   readonly node?: string;
   readonly dataDir?: string;
 }
+
+/** Where `npm start` keeps the nodes of its local cluster. */
+const localData: string = fileURLToPath(new URL('../../../data/local/', import.meta.url));
 
 /** How long a node may take to say that it is there. */
 const helloMsMax = 2000;
@@ -28,8 +32,12 @@ export async function findSocket(choice: NodeChoice): Promise<string> {
     if (choice.node === undefined) throw new Error('no node runs on this machine; start one with npm start or starmesh start');
     throw new Error(`no node ${choice.node} runs on this machine${names === '' ? '' : `; there are ${names}`}`);
   }
-  const first = choice.node === undefined ? fitting.filter((n) => shortName(n) === 'core1') : [];
-  if (first.length === 1 && first[0] !== undefined) return first[0].socketPath;
+  // Other clusters may run here as well: the one that this checkout's `npm start` runs is meant.
+  const own = fitting.filter((n) => n.dataDir.startsWith(localData));
+  for (const some of [own, fitting]) {
+    const first = choice.node === undefined && some.length > 1 ? some.filter((n) => shortName(n) === 'core1') : some;
+    if (first.length === 1 && first[0] !== undefined) return first[0].socketPath;
+  }
   throw new Error(`several nodes run here; say which with --node or --data-dir: ${fitting.map((n) => `${n.name} (${n.dataDir})`).join(', ')}`);
 }
 

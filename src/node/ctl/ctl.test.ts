@@ -294,6 +294,24 @@ test('the command line: finds the only node, prefers core1, asks which one else'
   assert.match((await starmesh('ctl', '--data-dir', dir, 'status')).out, /solo@h/);
 });
 
+test('the command line: of several clusters that run here it means the one of this checkout', async (t) => {
+  const dir = folder(t);
+  const local = fileURLToPath(new URL('../../../data/local/', import.meta.url));
+  mkdirSync(local, { recursive: true });
+  const ours = mkdtempSync(join(local, 'test-'));
+  t.after(() => rmSync(ours, { recursive: true, force: true }));
+  for (const [at, name] of [
+    [dir, 'core1@elsewhere'],
+    [join(ours, 'a'), 'core1@h'],
+    [join(ours, 'b'), 'core2@h'],
+  ] as const) {
+    mkdirSync(at, { recursive: true });
+    await serve(t, join(at, 'ctl.sock'), fake(name));
+  }
+  assert.match((await starmesh('ctl', 'status')).out, /core1@h/);
+  assert.match((await starmesh('ctl', '--node', 'core1', 'status')).out, /core1@h/);
+});
+
 test('the command line: eval, failures, check-config', async (t) => {
   const dir = folder(t);
   await serve(t, join(dir, 'ctl.sock'), fake('core1@h'));
