@@ -234,6 +234,29 @@ test('what a PUBLISH says travels with it', () => {
   assert.deepEqual(publishes(client)[0]?.properties, properties);
 });
 
+test('aliases on long packets, and when a slow reader lets them pile up', () => {
+  const bench = new MqttBench();
+  const client = bench.connect({ properties: { topicAliasMaximum: 5 } });
+  client.subscribe({ topicFilter: '#', qos: 1 });
+  client.net.taking = false;
+  const publisher = bench.connect();
+  const sent: string[] = [];
+  for (let i = 0; i < 24; i++) {
+    const topicName = `topic/${i % 3}`;
+    const size = [0, 100, 20_000, 70_000][i % 4] as number;
+    publisher.publish(topicName, `${i % 10}`.repeat(size), { qos: i % 2 === 0 ? 0 : 1 });
+    sent.push(`${topicName} ${size === 0 ? '' : i % 10} ${size}`);
+  }
+  client.net.drain();
+  const names = new Map<number, string>();
+  const got = publishes(client).map((p) => {
+    const alias = p.properties?.topicAlias ?? 0;
+    if (p.topicName !== '') names.set(alias, p.topicName);
+    return `${names.get(alias)} ${p.payload.length === 0 ? '' : p.payload[0] === p.payload.at(-1) ? (p.payload[0] ?? 0) - 48 : 'torn'} ${p.payload.length}`;
+  });
+  assert.deepEqual(got, sent);
+});
+
 test('[MQTT-3.3.2-12] every alias up to the maximum is taken', () => {
   const bench = new MqttBench({ limits: { maxTopicAlias: 300 } });
   const client = bench.connect();
