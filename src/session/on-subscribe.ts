@@ -2,6 +2,7 @@
 // ends the connection, what is one that we do not take gets its code in SUBACK.
 import type { SubscribePacket, Subscription as WireSubscription } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
+import type { ParsedTopicFilter } from '#mqtt/topic.js';
 import { hasWildcard, isWellFormedFilter, parseTopicFilter } from '#mqtt/topic.js';
 import type { Channel, SubscribeRequest } from './channel.js';
 import { lowerQos } from './message.js';
@@ -12,12 +13,13 @@ export function onSubscribe(channel: Channel, session: Session, packet: Subscrib
   const requests: SubscribeRequest[] = [];
   let added = session.subscriptions.size;
   for (const wanted of packet.subscriptions) {
-    if (!isWellFormedFilter(wanted.topicFilter)) {
+    const parsed = parseTopicFilter(wanted.topicFilter, channel.limits.maxTopicLevels);
+    if (parsed === undefined && !isWellFormedFilter(wanted.topicFilter)) {
       // No filter at all, which a code in SUBACK does not mend. [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2]
       channel.fail(ReasonCode.topicFilterInvalid, now); // [MQTT-4.13.1-1]
       return;
     }
-    const refused = reasonToRefuse(channel, wanted, added);
+    const refused = reasonToRefuse(channel, parsed, added);
     if (refused === 0 && !session.subscriptions.has(wanted.topicFilter)) added++;
     requests.push(request(channel, wanted, identifier, refused));
   }
@@ -41,10 +43,9 @@ function request(channel: Channel, wanted: WireSubscription, subscriptionIdentif
 }
 
 /** 0, or the code for SUBACK. */
-function reasonToRefuse(channel: Channel, wanted: WireSubscription, subscriptions: number): number {
+function reasonToRefuse(channel: Channel, parsed: ParsedTopicFilter | undefined, subscriptions: number): number {
   const { limits } = channel;
-  const parsed = parseTopicFilter(wanted.topicFilter, limits.maxTopicLevels);
-  if (parsed === undefined) return ReasonCode.topicFilterInvalid;
+  if (parsed === undefined) return ReasonCode.topicFilterInvalid; // too many levels for us
   if (parsed.group !== undefined && !limits.sharedSubscription) return ReasonCode.sharedSubscriptionsNotSupported; // sections 3.2.2.3.13 and 3.9.3
   if (!limits.wildcardSubscription && hasWildcard(parsed.topicFilter)) return ReasonCode.wildcardSubscriptionsNotSupported; // [MQTT-3.8.3-2] of 3.1.1
   if (subscriptions >= limits.maxSubscriptions) return ReasonCode.quotaExceeded;
