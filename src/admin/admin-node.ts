@@ -1,6 +1,6 @@
 // What the HTTP server is given of its node: `node` hands it in.
 import type { ShardStatus } from '#db/api.js';
-import type { MetricFamily } from './metric-family.js';
+import type { MetricFamily } from '#env/metric-family.js';
 
 export interface AdminNode {
   /** `core1@127.0.0.1`. */

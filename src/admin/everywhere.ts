@@ -1,9 +1,10 @@
 // The metrics of every node on one page (`?mode=all_nodes_unaggregated`, or added up over the nodes with
 // `?mode=all_nodes_aggregated`): each node sends its families as JSON when it is asked; samples without
 // a `node` label get one here.
+
+import type { HistogramSample, MetricFamily, Sample } from '#env/metric-family.js';
 import type { Labels } from '#env/metrics.js';
 import type { AdminNode } from './admin-node.js';
-import type { HistogramSample, MetricFamily, Sample } from './metric-family.js';
 import { shardFamilies } from './shard-metrics.js';
 
 /** Everything of this node's page. */

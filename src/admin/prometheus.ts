@@ -1,6 +1,7 @@
 // The Prometheus text exposition format, version 0.0.4.
+
+import type { MetricFamily } from '#env/metric-family.js';
 import type { Labels } from '#env/metrics.js';
-import type { MetricFamily } from './metric-family.js';
 
 export const prometheusContentType: string = 'text/plain; version=0.0.4; charset=utf-8';
 

@@ -1,9 +1,9 @@
 // The node's own HTTP port: health for load balancers, metrics for Prometheus, the state of the
 // replicated database as JSON. Bound to loopback unless configured otherwise; nothing here changes anything.
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import type { MetricFamily } from '#env/metric-family.js';
 import type { AdminNode } from './admin-node.js';
 import { labelled, nodeFamilies, summed } from './everywhere.js';
-import type { MetricFamily } from './metric-family.js';
 import { prometheusContentType, prometheusText } from './prometheus.js';
 
 export interface AdminServer {

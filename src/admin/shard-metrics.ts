@@ -1,9 +1,9 @@
 // The replicated database on the metrics page: the `emqx_mria_*` set under the names that existing
 // dashboards have (labels shard and node), and Starmesh's own beside it.
 import type { CoreShardStatus, ReplicaShardStatus, ReplicaStateName } from '#db/api.js';
+import type { MetricFamily, Sample } from '#env/metric-family.js';
 import type { Labels } from '#env/metrics.js';
 import type { AdminNode } from './admin-node.js';
-import type { MetricFamily, Sample } from './metric-family.js';
 
 type Read<T> = (status: T) => number | undefined;
 type Definition<T> = readonly [name: string, help: string, read: Read<T>];

@@ -4,13 +4,14 @@
 // of its own term (then the overlay is empty and true), thrown away with the leadership.
 import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
-import { compareBytes, copyBytes, emptyBytes } from '#base/bytes.js';
+import { copyBytes, emptyBytes } from '#base/bytes.js';
 import { utf8Encode } from '#base/utf8.js';
 import { type CommandContext, CommandRefused, type Row, type ShardSchema, type Table } from './api.js';
 import type { DbBounds } from './bounds.js';
 import { ConflictWindow, cellId } from './conflict-window.js';
 import { type EntryOp, type EntryTransaction, type Status, status } from './entry-codec.js';
 import { LiveSet } from './live-set.js';
+import { rangeThrough, seekBy } from './overlay.js';
 import { decodeCommand, decodeTransaction, ownerSelf, type Proposal, type ProposedOp, proposalKind, readOps } from './proposal-codec.js';
 import type { ShardState } from './shard-state.js';
 import { keyInRange, tableKeyBytesMax } from './stored-row.js';
@@ -219,32 +220,11 @@ export class LeaderHead {
   range(table: Table, start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, row: Row) => boolean): void {
     const over: Cell[] = [];
     for (const c of this.#cells.values()) if (c.tableId === table.id && keyInRange(c.key, start, end)) over.push(c);
-    over.sort((a, b) => compareBytes(a.key, b.key));
-    let next = 0;
-    let going = true;
     const show = (key: Uint8Array, row: Row): boolean => (row.owner !== 0 && !this.live.has(row.owner) ? true : visit(key, row));
-    const showCell = (c: Cell): boolean => (c.value === undefined ? true : show(c.key, { value: c.value, owner: c.owner }));
-    this.#state.reader.range(table, start, end, (key, row) => {
-      while (next < over.length && compareBytes((over[next] as Cell).key, key) < 0) {
-        going = showCell(over[next++] as Cell);
-        if (!going) return false;
-      }
-      const c = over[next];
-      if (c !== undefined && compareBytes(c.key, key) === 0) {
-        next++;
-        going = showCell(c);
-      } else going = show(key, row);
-      return going;
-    });
-    while (going && next < over.length) going = showCell(over[next++] as Cell);
+    rangeThrough(this.#state.reader, table, start, end, over, (c) => (c.value === undefined ? undefined : { value: c.value, owner: c.owner }), show);
   }
 
   seek(table: Table, key: Uint8Array): { readonly key: Uint8Array; readonly row: Row } | undefined {
-    let found: { readonly key: Uint8Array; readonly row: Row } | undefined;
-    this.range(table, key, undefined, (k, row) => {
-      found = { key: copyBytes(k), row: { value: copyBytes(row.value), owner: row.owner } };
-      return false;
-    });
-    return found;
+    return seekBy(this, table, key);
   }
 }

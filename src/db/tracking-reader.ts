@@ -1,8 +1,9 @@
 // The view of a transaction: the applied state of this node with the transaction's own writes over
 // it, remembering what was read so that the leader can tell whether it still holds.
-import { compareBytes, copyBytes } from '#base/bytes.js';
+import { copyBytes } from '#base/bytes.js';
 import { type Row, type Table, type Transaction, WriteFailure } from './api.js';
 import { cellId } from './conflict-window.js';
+import { rangeThrough, seekBy } from './overlay.js';
 import { ownerSelf, type ProposedOp, type ReadSet } from './proposal-codec.js';
 import type { ShardState } from './shard-state.js';
 import { keyInRange } from './stored-row.js';
@@ -49,35 +50,12 @@ export class TrackingReader implements Transaction {
   range(table: Table, start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, row: Row) => boolean): void {
     this.#check(table);
     this.#ranges.push({ tableId: table.id, start: copyBytes(start), end: end === undefined ? undefined : copyBytes(end) });
-    const own = this.ops.filter((op) => op.tableId === table.id && keyInRange(op.key, start, end)).sort((a, b) => compareBytes(a.key, b.key));
-    let next = 0;
-    let going = true;
-    const show = (op: ProposedOp): boolean => {
-      const row = this.#written(op);
-      return row === undefined || visit(op.key, row);
-    };
-    this.#state.reader.range(table, start, end, (key, row) => {
-      while (next < own.length && compareBytes((own[next] as ProposedOp).key, key) < 0) {
-        going = show(own[next++] as ProposedOp);
-        if (!going) return false;
-      }
-      const op = own[next];
-      if (op !== undefined && compareBytes(op.key, key) === 0) {
-        next++;
-        going = show(op);
-      } else going = visit(key, row);
-      return going;
-    });
-    while (going && next < own.length) going = show(own[next++] as ProposedOp);
+    const own = this.ops.filter((op) => op.tableId === table.id && keyInRange(op.key, start, end));
+    rangeThrough(this.#state.reader, table, start, end, own, (op) => this.#written(op), visit);
   }
 
   seek(table: Table, key: Uint8Array): { readonly key: Uint8Array; readonly row: Row } | undefined {
-    let found: { readonly key: Uint8Array; readonly row: Row } | undefined;
-    this.range(table, key, undefined, (k, row) => {
-      found = { key: copyBytes(k), row: { value: copyBytes(row.value), owner: row.owner } };
-      return false;
-    });
-    return found;
+    return seekBy(this, table, key);
   }
 
   put(table: Table, key: Uint8Array, value: Uint8Array, owner?: 'self'): void {

@@ -1,24 +1,8 @@
 // env's metrics: a registry of plain objects. Hot paths hold the objects; `admin` calls `collect`
 // when the Prometheus page is asked for.
 import { assert } from '#base/assert.js';
+import type { HistogramSample, MetricFamily, Sample } from '#env/metric-family.js';
 import type { Counter, Gauge, Histogram, Labels, Metrics } from '#env/metrics.js';
-
-export interface Sample {
-  readonly labels: Labels;
-  readonly value: number;
-}
-
-export interface HistogramSample {
-  readonly labels: Labels;
-  /** Cumulative: how many observations were at or below each upper bound. */
-  readonly buckets: readonly { readonly le: number; readonly count: number }[];
-  readonly count: number;
-  readonly sum: number;
-}
-
-export type MetricFamily =
-  | { readonly type: 'counter' | 'gauge'; readonly name: string; readonly help: string; readonly samples: readonly Sample[] }
-  | { readonly type: 'histogram'; readonly name: string; readonly help: string; readonly samples: readonly HistogramSample[] };
 
 type Kind = MetricFamily['type'];
 

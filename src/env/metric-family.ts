@@ -1,5 +1,5 @@
-// Metrics as the page wants them; the node's registry gives the same shape.
-import type { Labels } from '#env/metrics.js';
+// Metrics as they are collected for a page: `os` makes them of its registry, `admin` writes them.
+import type { Labels } from './metrics.js';
 
 export interface Sample {
   readonly labels: Labels;
