@@ -41,7 +41,7 @@ export const rooms = [
   room('rules', 'rule SQL, actions, bridges', ['base', 'env', 'mqtt', 'db', 'broker']),
   room('admin', 'HTTP API, Prometheus page, status', ['base', 'env', 'db', 'cluster', 'auth', 'broker', 'rules'], {
     types: ['node'],
-    packages: ['fastify', 'prom-client'],
+    packages: ['fastify'],
   }),
   room('os', 'the real world: sockets, files, timers, randomness, LMDB', ['base', 'env'], { types: ['node'], packages: ['lmdb', 'pino', 'ws'] }),
   room(
