@@ -168,7 +168,7 @@ export class Broker implements ChannelEffects {
     return this.#takeover.held();
   }
 
-  /** Topic filters that this node has subscribers of: what its routes should be. */
+  /** Topic filters that this node has subscribers of, `$share/GROUP/FILTER` included: what its routes should be. */
   filters(): IterableIterator<string> {
     return this.#core.subscribers.filters();
   }
@@ -214,6 +214,7 @@ export class Broker implements ChannelEffects {
     gauge('emqx_subscriptions', 'subscriptions on this node', () => this.#core.subscribers.count);
     gauge('emqx_suboptions', 'subscriptions on this node', () => this.#core.subscribers.count);
     gauge('emqx_subscribers', 'subscriptions on this node', () => this.#core.subscribers.count);
+    gauge('emqx_subscriptions_shared', 'shared subscriptions on this node', () => this.#core.subscribers.groups.count);
     gauge('emqx_topics', 'routes of the cluster', () => this.#core.ports.routes.count);
     gauge('emqx_retained', 'retained messages of the cluster', () => this.#core.ports.retained.count);
     metrics.gaugeFn('starmesh_pending_wills', 'wills that wait for their delay', {}, () => this.#wills.pendingCount);

@@ -6,6 +6,7 @@ import { WheelTimer } from '#base/timer-wheel.js';
 import { deliverAs } from '#session/deliver.js';
 import type { Message, Qos } from '#session/message.js';
 import { lowerQos } from '#session/message.js';
+import type { QueuedMessage } from '#session/queue.js';
 import type { DeliveryGate, Session, Subscription } from '#session/session.js';
 import type { Core } from './core.js';
 import type { Origin } from './recent-origins.js';
@@ -53,7 +54,7 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
 
   admit(subscription: Subscription, message: Message, qos: Qos): boolean {
     if (this.#before !== undefined && !this.#before.admit(subscription, message, qos)) return false;
-    if (!message.retain || message.payload.length === 0) return true;
+    if (!message.retain || message.payload.length === 0 || subscription.group !== undefined) return true;
     const id = identity(message);
     // A QoS 0 copy may be lost on its way: it does not stand for one that another subscription gets with more.
     const scannedQos = this.#scanned?.get(id);
@@ -63,6 +64,10 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
       this.#remember(this.#live, id, qos);
     }
     return true;
+  }
+
+  held(): readonly QueuedMessage[] {
+    return this.#before?.held?.() ?? [];
   }
 
   /** Of what scans delivered, while live copies of it may still come. */

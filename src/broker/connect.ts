@@ -285,6 +285,7 @@ export class Connector {
   }
 
   #giveUp(attempt: Attempt, session: Session, reasonCode: number): void {
+    session.inflight = undefined; // its holder has it
     this.#sessions.end(session, this.#core.now(), 'silent');
     this.#refuse(attempt, reasonCode);
   }

@@ -10,6 +10,7 @@ import { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
 import type { BrokerPorts } from './ports.js';
 import { RecentOrigins } from './recent-origins.js';
+import { SharedDispatch } from './shared-dispatch.js';
 import { Timers } from './timers.js';
 
 export class Core {
@@ -26,6 +27,7 @@ export class Core {
   readonly sessions: Map<string, Session> = new Map();
   /** Registered sessions of clients that were taken in anew while there was no quorum: the registry will say which counts. */
   readonly parked: Map<string, Session> = new Map();
+  readonly shared: SharedDispatch;
   access: Access;
 
   constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {
@@ -38,6 +40,7 @@ export class Core {
     this.timers = new Timers(env.clock, options.timerTickMs);
     this.frames = new Frames();
     this.subscribers = new LocalSubscribers(options.matchCacheEntries, options.filterShapes);
+    this.shared = new SharedDispatch(this);
   }
 
   now(): number {

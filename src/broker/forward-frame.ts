@@ -6,12 +6,15 @@
 //   0x04 gap:      stream f64, next f64                                  please go on from `next`
 //   0x05 probe:    token f64                                             say when all before is sent
 //   0x06 probed:   token f64                                             it was
+// A message for one member of a shared subscription says so in its flags, and names the group; its bit in
+// the acknowledgement then tells whether the member was there.
 // A stream is one run of the sending process; `floor` says below which number everything is settled.
 // Frames come from a peer: every reader throws MalformedError on bytes that are not a frame.
 import { type ByteReader, MalformedError } from '#base/byte-reader.js';
 import type { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes } from '#base/bytes.js';
 import type { Message, MessageProperties } from '#session/message.js';
+import type { SharedAddress } from './ports.js';
 
 export const frameKind: { readonly loose: 1; readonly reliable: 2; readonly ack: 3; readonly gap: 4; readonly probe: 5; readonly probed: 6 } = {
   loose: 1,
@@ -30,6 +33,10 @@ const qosMask = 0x03;
 const retainFlag = 0x04;
 const expiryFlag = 0x08;
 const propertiesFlag = 0x10;
+const sharedFlag = 0x20;
+
+const awayBit = 0x01;
+const stickyBit = 0x02;
 
 const formatBit = 0x01;
 const contentTypeBit = 0x02;
@@ -83,9 +90,16 @@ export function readProperties(r: ByteReader): MessageProperties | undefined {
 }
 
 /** Appends the message. `now`: the expiry travels as the time that is left. */
-export function writeMessage(w: ByteWriter, m: Message, now: number): void {
+export function writeMessage(w: ByteWriter, m: Message, now: number, to?: SharedAddress | undefined): void {
   const expires = m.expiresAt !== Number.POSITIVE_INFINITY;
-  w.u8(m.qos | (m.retain ? retainFlag : 0) | (expires ? expiryFlag : 0) | (m.properties === undefined ? 0 : propertiesFlag));
+  w.u8(
+    m.qos |
+      (m.retain ? retainFlag : 0) |
+      (expires ? expiryFlag : 0) |
+      (m.properties === undefined ? 0 : propertiesFlag) |
+      (to === undefined ? 0 : sharedFlag),
+  );
+  if (to !== undefined) writeAddress(w, to);
   w.string(m.topicName);
   w.string(m.publisherId);
   w.varint(m.originIncarnation);
@@ -95,11 +109,30 @@ export function writeMessage(w: ByteWriter, m: Message, now: number): void {
   w.blob(m.payload);
 }
 
+function writeAddress(w: ByteWriter, to: SharedAddress): void {
+  w.u8((to.presence === 'away' ? awayBit : 0) | (to.sticky ? stickyBit : 0));
+  w.varint(to.place);
+  w.string(to.name);
+}
+
+function readAddress(r: ByteReader): SharedAddress {
+  const bits = r.u8();
+  if (bits > (awayBit | stickyBit)) throw new MalformedError('address of a forwarded message');
+  return { presence: bits & awayBit ? 'away' : 'here', sticky: (bits & stickyBit) !== 0, place: r.varint(), name: r.string() };
+}
+
+/** Which member the message read last was for. */
+export interface AddressRead {
+  to: SharedAddress | undefined;
+}
+
 /** The next message of a frame; its payload is a view of the frame. */
-export function readMessage(r: ByteReader, now: number): Message {
+export function readMessage(r: ByteReader, now: number, address?: AddressRead): Message {
   const flags = r.u8();
   const qos = flags & qosMask;
-  if (qos === 3 || flags > 0x1f) throw new MalformedError('flags of a forwarded message');
+  if (qos === 3 || flags > 0x3f) throw new MalformedError('flags of a forwarded message');
+  const to = flags & sharedFlag ? readAddress(r) : undefined;
+  if (address !== undefined) address.to = to;
   const topicName = r.string();
   if (topicName.length === 0) throw new MalformedError('forwarded message without a topic name');
   const publisherId = r.string();

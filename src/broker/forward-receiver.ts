@@ -10,8 +10,9 @@ import type { Clock } from '#env/clock.js';
 import type { Counter, Metrics } from '#env/metrics.js';
 import type { Links, PeerHello } from '#link/api.js';
 import type { Message } from '#session/message.js';
-import { frameKind, readMessage, readNumber } from './forward-frame.js';
+import { type AddressRead, frameKind, readMessage, readNumber } from './forward-frame.js';
 import { ReceiveState } from './forward-window.js';
+import type { SharedAddress } from './ports.js';
 
 /** Streams of one node that are remembered: its current run, and one before that may still be on its way. */
 const streamsMax = 2;
@@ -24,7 +25,8 @@ interface Source {
 }
 
 export class ForwardReceiver {
-  receive: (message: Message) => boolean = () => false;
+  receive: (message: Message, to?: SharedAddress) => boolean = () => false;
+  readonly #address: AddressRead = { to: undefined };
   readonly #clock: Clock;
   readonly #links: Links;
   readonly #onAnswer: (from: PeerHello, kind: number, r: ByteReader) => void;
@@ -81,9 +83,9 @@ export class ForwardReceiver {
     if (kind === frameKind.loose) {
       const now = this.#clock.now();
       while (r.remaining > 0) {
-        const message = readMessage(r, now);
+        const message = readMessage(r, now, this.#address);
         this.#received.value++;
-        this.receive(message);
+        this.receive(message, this.#address.to);
       }
     } else if (kind === frameKind.reliable) this.#readReliable(from, source, r);
     else this.#onAnswer(from, kind, r);
@@ -98,7 +100,8 @@ export class ForwardReceiver {
     const now = this.#clock.now();
     const bits: boolean[] = [];
     for (let i = 0; i < count; i++) {
-      const message = readMessage(r, now);
+      const message = readMessage(r, now, this.#address);
+      const { to } = this.#address;
       const verdict = state.take(first + i);
       if (verdict === 'gap') {
         if (state.reportGap()) this.#reportGap(from, stream, state.next);
@@ -106,18 +109,29 @@ export class ForwardReceiver {
       }
       if (verdict === 'old') this.#duplicates.value++;
       else this.#received.value++;
-      // Whether a duplicate had a receiver the first time is not remembered: assume so.
-      bits.push(verdict === 'old' || this.receive(message));
+      // Whether a duplicate had a receiver the first time is not remembered, but for those of groups: assume so.
+      const taken = verdict === 'old' ? !state.wasRefused(first + i) : this.receive(message, to);
+      if (!taken && to !== undefined) state.refuse(first + i);
+      bits.push(taken);
     }
     this.#acknowledge(from, source, stream, first, bits);
   }
 
   #acknowledge(to: PeerHello, source: Source, stream: number, first: number, bits: readonly boolean[]): void {
+    const state = source.streams.get(stream);
+    const refused = state?.firstRefused;
+    if (state !== undefined && refused !== undefined && refused < first) {
+      // An earlier acknowledgement may not have left: this one stands for it.
+      const before: boolean[] = [];
+      for (let number = refused; number < first; number++) before.push(!state.wasRefused(number));
+      bits = [...before, ...bits];
+      first = refused;
+    }
     const w = this.#ackWriter;
     w.reset();
     w.u8(frameKind.ack);
     w.f64(stream);
-    w.f64(source.streams.get(stream)?.next ?? 0);
+    w.f64(state?.next ?? 0);
     w.f64(first);
     w.u32(bits.length);
     for (let i = 0; i < bits.length; i += 8) {

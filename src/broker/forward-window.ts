@@ -121,6 +121,8 @@ export class ReceiveState {
   /** All below were taken. */
   #next = 0;
   #gapReported = false;
+  /** Messages for members that were not there: their sender must hear that once more if it asks. */
+  readonly #refused: Set<number> = new Set();
 
   get next(): number {
     return this.#next;
@@ -129,6 +131,24 @@ export class ReceiveState {
   /** A frame begins whose sender has settled everything below `floor`. */
   begin(floor: number): void {
     if (floor > this.#next) this.#next = floor;
+    for (const number of this.#refused) {
+      if (number >= floor) break;
+      this.#refused.delete(number);
+    }
+  }
+
+  refuse(number: number): void {
+    this.#refused.add(number);
+  }
+
+  /** Undefined when there is none that its sender may still ask for. */
+  get firstRefused(): number | undefined {
+    const first = this.#refused.values().next();
+    return first.done === true ? undefined : first.value;
+  }
+
+  wasRefused(number: number): boolean {
+    return this.#refused.has(number);
   }
 
   /** new: to be delivered now · old: a duplicate · gap: something before it is missing. */

@@ -19,7 +19,7 @@ import { ForwardProbes } from './forward-probes.js';
 import { ForwardReceiver } from './forward-receiver.js';
 import { type PendingForward, SendWindow } from './forward-window.js';
 import { NodeOutcomes } from './outcomes.js';
-import type { Forwarder, ForwardOutcome, RemoteTarget } from './ports.js';
+import type { Forwarder, ForwardOutcome, RemoteTarget, SharedAddress } from './ports.js';
 import { routeTable } from './schema.js';
 
 export interface ForwardOptions {
@@ -188,7 +188,7 @@ export class NodeForwarder implements Forwarder {
     this.#relief.push(listener);
   }
 
-  onMessage(receive: (message: Message) => boolean): void {
+  onMessage(receive: (message: Message, to?: SharedAddress) => boolean): void {
     this.#receiver.receive = receive;
   }
 
@@ -196,6 +196,15 @@ export class NodeForwarder implements Forwarder {
     if (message.qos === 0) this.#forwardLoose(message, targets);
     else if (targets.length > 0) this.#forwardReliable(message, targets, new Publish(targets.length, done));
     else done?.('accepted', false);
+  }
+
+  forwardTo(message: Message, target: RemoteTarget, to: SharedAddress, done?: (outcome: ForwardOutcome, matched: boolean) => void): void {
+    if (message.qos === 0) this.#forwardLoose(message, [target], to);
+    else this.#forwardReliable(message, [target], new Publish(1, done), to);
+  }
+
+  reachable(target: RemoteTarget): boolean {
+    return this.#destination(target.nodeId).up;
   }
 
   /** `done`: all that other nodes had forwarded here before this call was taken (bounded). */
@@ -220,7 +229,7 @@ export class NodeForwarder implements Forwarder {
 
   // ---- sending ----
 
-  #forwardLoose(message: Message, targets: readonly RemoteTarget[]): void {
+  #forwardLoose(message: Message, targets: readonly RemoteTarget[], to?: SharedAddress): void {
     let encoded: Uint8Array | undefined;
     for (let i = 0; i < targets.length; i++) {
       const d = this.#destination((targets[i] as RemoteTarget).nodeId);
@@ -230,13 +239,13 @@ export class NodeForwarder implements Forwarder {
       }
       if (d.loose.length >= this.#options.frameBytesMax) this.#flushLoose(d);
       if (d.loose.length === 0) d.loose.u8(frameKind.loose);
-      encoded = this.#append(d.loose, message, encoded);
+      encoded = this.#append(d.loose, message, encoded, to);
       d.looseMessages++;
       this.#markDirty(d);
     }
   }
 
-  #forwardReliable(message: Message, targets: readonly RemoteTarget[], publish: Publish): void {
+  #forwardReliable(message: Message, targets: readonly RemoteTarget[], publish: Publish, to?: SharedAddress): void {
     let encoded: Uint8Array | undefined;
     for (let i = 0; i < targets.length; i++) {
       const d = this.#destination((targets[i] as RemoteTarget).nodeId);
@@ -247,20 +256,20 @@ export class NodeForwarder implements Forwarder {
       }
       if (d.reliable.length >= this.#options.frameBytesMax) this.#flushReliable(d);
       if (d.reliable.length === 0) writeReliableHeader(d.reliable, this.#stream, 0, d.window.next, 0);
-      encoded = this.#append(d.reliable, message, encoded);
+      encoded = this.#append(d.reliable, message, encoded, to);
       d.pending.push(publish);
       this.#markDirty(d);
     }
   }
 
   /** Encodes for the first destination, copies for the others. The result is valid until `w` is written again. */
-  #append(w: ByteWriter, message: Message, encoded: Uint8Array | undefined): Uint8Array {
+  #append(w: ByteWriter, message: Message, encoded: Uint8Array | undefined, to: SharedAddress | undefined): Uint8Array {
     if (encoded !== undefined) {
       w.raw(encoded);
       return encoded;
     }
     const start = w.length;
-    writeMessage(w, message, this.#clock.now());
+    writeMessage(w, message, this.#clock.now(), to);
     return w.bytes.subarray(start, w.length);
   }
 

@@ -30,7 +30,7 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   admit(subscription: Subscription, message: Message, qos: Qos): boolean {
     if (this.#known !== undefined) {
       if (this.#known === none) this.onTimer();
-      return !this.#known.has(origin(message));
+      return !this.#known.has(identity(message, subscription.group));
     }
     if (this.#held.length >= this.#core.limits.maxQueuedMessages) {
       this.#core.metrics.holdBackDropped.value++;
@@ -40,8 +40,12 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     }
     keep(message);
     const retain = subscription.retainAsPublished && message.retain;
-    this.#held.push({ message, qos, retain, subscriptionIdentifiers: subscription.identifiers });
+    this.#held.push({ message, qos, retain, subscriptionIdentifiers: subscription.identifiers, group: subscription.group });
     return false;
+  }
+
+  held(): readonly QueuedMessage[] {
+    return this.#held;
   }
 
   /** The hand-over is complete: what was held follows, without what was handed over or is inflight already. */
@@ -49,14 +53,14 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     const session = this.#session;
     const known = new Set<string>();
     for (const [incarnation, number] of this.#recent) known.add(`${incarnation}:${number}`);
-    for (const item of handedOver) known.add(origin(item.message));
+    for (const item of handedOver) known.add(identity(item.message, item.group));
     if (session.inflight !== undefined) {
-      for (const entry of session.inflight.entries()) if (entry.message !== undefined) known.add(origin(entry.message));
+      for (const entry of session.inflight.entries()) if (entry.message !== undefined) known.add(identity(entry.message, entry.group));
     }
     this.#known = known;
     if (known.size === 0) this.onTimer();
     else this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);
-    const held = new HeldByOrigin(this.#held.filter((item) => !known.has(origin(item.message))));
+    const held = new HeldByOrigin(this.#held.filter((item) => !known.has(identity(item.message, item.group))));
     for (const item of handedOver) {
       // The old holder may have missed an earlier message of the same origin that came here.
       held.before(item.message, (earlier) => this.#deliver(earlier));
@@ -69,7 +73,7 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   #deliver(item: QueuedMessage): void {
     const { frames } = this.#core;
     frames.begin(item.message, this.#core.now());
-    deliverAs(this.#session, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames);
+    deliverAs(this.#session, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames, item.group);
     frames.end();
   }
 
@@ -77,6 +81,7 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   get origins(): readonly Origin[] {
     const out: Origin[] = [];
     for (const id of this.#known ?? none) {
+      if (id.includes('@')) continue; // picked for the session: no other copy is on its way
       const colon = id.indexOf(':');
       out.push([Number(id.slice(0, colon)), Number(id.slice(colon + 1))]);
     }
@@ -128,8 +133,10 @@ class HeldByOrigin {
   }
 }
 
-function origin(message: Message): string {
-  return `${message.originIncarnation}:${message.originNumber}`;
+/** A session gets a message once for itself, and once for each group of which it is picked. */
+function identity(message: Message, group: string | undefined): string {
+  const origin = `${message.originIncarnation}:${message.originNumber}`;
+  return group === undefined ? origin : `${origin}@${group}`;
 }
 
 function lineOf(message: Message): string {

@@ -1,4 +1,5 @@
 // The broker's settings, with EMQX's names where it has one. `node` fills them from the configuration.
+import type { SharedStrategy } from '#router/shared-picker.js';
 import type { SessionLimits } from '#session/limits.js';
 import { defaultLimits } from '#session/limits.js';
 
@@ -16,6 +17,8 @@ export interface BrokerOptions {
   readonly matchCacheEntries: number;
   /** Shapes of wildcard filters that are matched by lookups; more go to a tree. */
   readonly filterShapes: number;
+  /** `mqtt.shared_subscription_strategy`. */
+  readonly sharedStrategy: SharedStrategy;
   /** Retained messages delivered per turn after a SUBSCRIBE. */
   readonly retainedBatch: number;
   /**
@@ -39,6 +42,7 @@ export const defaultBrokerOptions: BrokerOptions = {
   reregisterBatch: 200,
   matchCacheEntries: 16_384,
   filterShapes: 64,
+  sharedStrategy: 'round_robin',
   retainedBatch: 200,
   retainedDedupMs: 11_000,
   retainedDedupEntries: 10_000,

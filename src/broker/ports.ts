@@ -14,7 +14,7 @@ export interface RemoteTarget {
 
 export interface Routes {
   /**
-   * This node has its first subscriber of `topicFilter`. Joins the wait when a change is in flight; answers in the
+   * This node has its first subscriber of `topicFilter` (`$share/GROUP/FILTER`: its first member of the group). Joins the wait when a change is in flight; answers in the
    * same turn when the route is effective already. Always answers within `mqtt.suback_timeout` plus the proposal deadline.
    */
   add(topicFilter: string, done: (outcome: RouteOutcome) => void): void;
@@ -25,6 +25,49 @@ export interface Routes {
   /** Route rows, for `topics list`. */
   list(visit: (topicFilter: string, nodeName: string) => boolean): void;
   readonly count: number;
+}
+
+// ---- shared subscriptions ----
+
+/** Members of a group on one node. */
+export interface MemberCounts {
+  /** Whose client is connected. */
+  readonly here: number;
+  /** Whose session waits for its client. */
+  readonly away: number;
+}
+
+/** Another node's members of a group that matches. */
+export interface SharedRow extends MemberCounts {
+  /** `$share/GROUP/FILTER`. */
+  readonly name: string;
+  readonly target: RemoteTarget;
+}
+
+export interface SharedRoutes {
+  /** Of this node. */
+  readonly nodeId: string;
+  /** Where the counts of this node's groups are read when a row is written. */
+  counts: (name: string) => MemberCounts;
+  /** Called when rows of other nodes have changed: those of a filter, or any. */
+  onChange: (topicFilter: string | undefined) => void;
+  /** This node's counts of a group are others now. Nobody waits. */
+  changed(name: string): void;
+  /** True when no node has shared subscriptions. */
+  readonly empty: boolean;
+  match(topicName: string): readonly SharedRow[];
+}
+
+/** Which member of which group a message that is forwarded is for. */
+export interface SharedAddress {
+  /** `$share/GROUP/FILTER`. */
+  readonly name: string;
+  /** `away`: no node has a member that is here. */
+  readonly presence: 'here' | 'away';
+  /** The member's place among those of that presence. */
+  readonly place: number;
+  /** Messages of one publisher are for one member. */
+  readonly sticky: boolean;
 }
 
 // ---- forwarding ----
@@ -39,11 +82,15 @@ export interface Forwarder {
    * any destination had a receiver (for reason code 0x10). Copies what it needs of the message before returning.
    */
   forward(message: Message, targets: readonly RemoteTarget[], done?: (outcome: ForwardOutcome, matched: boolean) => void): void;
+  /** As `forward`, to one member of a group. `matched` false: the node has no such member any more. */
+  forwardTo?(message: Message, target: RemoteTarget, to: SharedAddress, done?: (outcome: ForwardOutcome, matched: boolean) => void): void;
+  /** Whether the node is linked: a message for it need not wait. */
+  reachable?(target: RemoteTarget): boolean;
   /** True while a window is so full that publishers of QoS 1/2 should not be read. `onRelief` listeners run when it falls. */
   readonly congested: boolean;
   onRelief(listener: () => void): void;
   /** Frames of other nodes: the receiver delivers locally and never routes again. Its result: had it any receiver. */
-  onMessage(receive: (message: Message) => boolean): void;
+  onMessage(receive: (message: Message, to?: SharedAddress) => boolean): void;
   readonly outcomes: Outcomes;
 }
 
@@ -180,6 +227,8 @@ export interface NodeIdentity {
 /** What `createBroker` is given: the clustered half, or the doubles of `local-ports.ts`. */
 export interface BrokerPorts {
   readonly routes: Routes;
+  /** Absent: shared subscriptions have members on this node only. */
+  readonly shared?: SharedRoutes | undefined;
   readonly forwarder: Forwarder;
   readonly retained: RetainedStore;
   readonly registry: Registry;

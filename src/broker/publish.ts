@@ -15,7 +15,9 @@ import type { DeferredAck, Subscription } from '#session/session.js';
 import { openAccess } from './access.js';
 import { AskedPublishes, type HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
+import type { RemoteTarget } from './ports.js';
 import { refuse } from './settling.js';
+import { type Elsewhere, Gather, type Group } from './shared-dispatch.js';
 
 /** What became of one of the broker's own messages. `matched`: it had a receiver somewhere. */
 export type PublishOutcome = { readonly kind: 'accepted'; readonly matched: boolean } | { readonly kind: 'failed'; readonly message: string };
@@ -37,7 +39,7 @@ export class Publisher {
     this.#core = core;
     this.#asked = new AskedPublishes(core, (channel, held, allowed) => this.#judged(channel, held, allowed));
     this.#ports = core.ports;
-    core.ports.forwarder.onMessage((message) => this.deliverLocally(message));
+    core.ports.forwarder.onMessage((message, to) => (to === undefined ? this.deliverLocally(message) : core.shared.receive(message, to, core.now())));
     core.ports.forwarder.onRelief(() => this.#relieve());
   }
 
@@ -67,6 +69,11 @@ export class Publisher {
       return;
     }
     this.#stamp(message);
+    const groups = core.shared.match(message.topicName);
+    if (groups.length > 0) {
+      this.#publishToGroups(channel, message, packet, now, groups);
+      return;
+    }
     const received = this.#fanOut(message, now, packet, channel.version); // to those whose filters match: [MQTT-3.3.2-3]
     const targets = this.#ports.routes.match(message.topicName);
     if (targets.length === 0) {
@@ -177,6 +184,11 @@ export class Publisher {
 
   /** Everywhere, without a publisher that waits in this call. `done` may run at once. */
   #route(message: Message, now: number, done: (matched: boolean) => void): void {
+    const groups = this.#core.shared.match(message.topicName);
+    if (groups.length > 0) {
+      this.#routeToGroups(message, now, groups, done);
+      return;
+    }
     const received = this.#fanOut(message, now, undefined, undefined);
     const targets = this.#ports.routes.match(message.topicName);
     if (targets.length === 0) {
@@ -192,6 +204,69 @@ export class Publisher {
       return;
     }
     this.#ports.forwarder.forward(message, targets, (_outcome, matched) => done(matched || received > 0));
+  }
+
+  // ---- shared subscriptions ----
+
+  #publishToGroups(channel: Channel, message: Message, packet: PublishPacket, now: number, groups: readonly Group[]): void {
+    const { qos } = message;
+    const elsewhere: Elsewhere[] = [];
+    const targets = this.#ports.routes.match(message.topicName);
+    const received = this.#toOneOfEach(message, now, packet, channel.version, groups, targets, elsewhere);
+    if (targets.length + elsewhere.length === 0) {
+      if (received === 0) this.#countUnwanted();
+      if (qos !== 0) channel.acknowledge(packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
+      return;
+    }
+    if (qos === 0) {
+      this.#toOthers(message, targets, elsewhere, ignore);
+      return;
+    }
+    const ack = channel.defer(packet.packetId, qos);
+    this.#toOthers(message, targets, elsewhere, (matched) => settle(ack, matched || received > 0 ? 0 : ReasonCode.noMatchingSubscribers));
+    if (this.#ports.forwarder.congested) this.#throttle(channel);
+  }
+
+  #routeToGroups(message: Message, now: number, groups: readonly Group[], done: (matched: boolean) => void): void {
+    const elsewhere: Elsewhere[] = [];
+    const targets = this.#ports.routes.match(message.topicName);
+    const received = this.#toOneOfEach(message, now, undefined, undefined, groups, targets, elsewhere);
+    if (targets.length + elsewhere.length === 0 && received === 0) this.#countUnwanted();
+    this.#toOthers(message, targets, elsewhere, (matched) => done(matched || received > 0));
+  }
+
+  /** To this node's subscribers and to those members of groups that are picked here; how many there were. `elsewhere`: filled with the other picks. */
+  #toOneOfEach(
+    message: Message,
+    now: number,
+    packet: PublishPacket | undefined,
+    version: ProtocolVersion | undefined,
+    groups: readonly Group[],
+    targets: readonly RemoteTarget[],
+    elsewhere: Elsewhere[],
+  ): number {
+    const received = this.#fanOut(message, now, packet, version);
+    // A copy for a group has no other one under way.
+    if (received > 0 && targets.length > 0) this.#core.recent.add(message, now);
+    return received + this.#core.shared.deliver(message, groups, now, packet, version, elsewhere);
+  }
+
+  /** `done` runs once all have accepted it; for QoS 0 at once. */
+  #toOthers(message: Message, targets: readonly RemoteTarget[], elsewhere: readonly Elsewhere[], done: (matched: boolean) => void): void {
+    const { forwarder } = this.#ports;
+    const { metrics, shared } = this.#core;
+    const gather = new Gather(done);
+    const took = (matched: boolean): void => gather.one(matched);
+    if (targets.length + elsewhere.length > 0) metrics.forwarded.value++;
+    for (const pick of elsewhere) {
+      if (message.qos > 0) gather.wait();
+      shared.send(message, pick, took);
+    }
+    if (targets.length > 0 && message.qos > 0) {
+      gather.wait();
+      forwarder.forward(message, targets, (_outcome, matched) => took(matched));
+    } else if (targets.length > 0) forwarder.forward(message, targets);
+    took(message.qos === 0 && targets.length + elsewhere.length > 0);
   }
 
   // ---- retained ----

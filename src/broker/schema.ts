@@ -1,5 +1,5 @@
 // The broker's shards and tables. Table ids are part of every stored key: never reuse one
-// (1–9 cluster, 10 routes, 11 retained messages, from 20 the registry's shards).
+// (1–9 cluster, 10 routes, 11 retained messages, 12 shared routes, from 20 the registry's shards).
 import type { ShardSchema, Table } from '#db/api.js';
 import { registryCommands } from './registry-commands.js';
 import { registryShardIndex } from './registry-row.js';
@@ -7,6 +7,9 @@ import { retainCommands } from './retained-commands.js';
 
 /** (filter, node) → nothing. Key: router/route-key.ts. Rows belong to the node's incarnation. */
 export const routeTable: Table = { id: 10, name: 'route', shard: 'route', owned: true };
+
+/** (filter, group, node) → how many members, see shared-routes.ts. Key: router/route-key.ts. Rows belong to the node's incarnation. */
+export const sharedTable: Table = { id: 12, name: 'shared', shard: 'route', owned: true };
 
 /** Topic name → retained message. Rows belong to nobody. */
 export const retainTable: Table = { id: 11, name: 'retain', shard: 'retain' };
@@ -26,7 +29,7 @@ export function registryTableOf(key: Uint8Array): Table {
 }
 
 export const brokerSchema: readonly ShardSchema[] = [
-  { name: 'route', replicate: 'all', tables: [routeTable], commands: {} },
+  { name: 'route', replicate: 'all', tables: [routeTable, sharedTable], commands: {} },
   { name: 'retain', replicate: 'all', tables: [retainTable], commands: retainCommands(retainTable) },
   ...registryTables.map((table): ShardSchema => ({ name: table.shard, replicate: 'core', tables: [table], commands: registryCommands(table) })),
 ];

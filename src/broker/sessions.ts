@@ -6,6 +6,7 @@ import type { Channel, ChannelEnd } from '#session/channel.js';
 import type { SessionCounters } from '#session/counters.js';
 import type { Frames } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
+import type { QueuedMessage } from '#session/queue.js';
 import type { SessionHome, Subscription } from '#session/session.js';
 import { Session } from '#session/session.js';
 import type { Core } from './core.js';
@@ -13,6 +14,25 @@ import type { Wills } from './wills.js';
 
 /** Tells the registry what happens to a session, or not because it knows better. */
 export type Tell = 'tell' | 'silent';
+
+/**
+ * What other members of its groups get when the session ends: what was not sent, and what was sent with QoS 1 and not
+ * acknowledged. What was sent with QoS 2 is for nobody else. [MQTT-4.8.2-5]
+ */
+function leftToGroups(session: Session): QueuedMessage[] {
+  const left: QueuedMessage[] = [];
+  for (const entry of session.inflight?.entries() ?? []) {
+    const { message, qos, retain, subscriptionIdentifiers, group } = entry;
+    if (group !== undefined && message !== undefined && qos === 1) left.push({ message, qos, retain, subscriptionIdentifiers, group });
+  }
+  const { queue } = session;
+  for (let i = 0; queue !== undefined && i < queue.length; i++) {
+    const item = queue.at(i);
+    if (item?.group !== undefined) left.push(item);
+  }
+  for (const item of session.gate?.held?.() ?? []) if (item.group !== undefined) left.push(item);
+  return left;
+}
 
 export class Sessions implements SessionHome {
   readonly limits: SessionLimits;
@@ -96,6 +116,7 @@ export class Sessions implements SessionHome {
     this.#core.timers.cancel(session);
     this.#wills.cancel(session);
     session.expiresAt = Number.POSITIVE_INFINITY;
+    this.#core.subscribers.presence(session, 'here');
     this.connected++;
   }
 
@@ -111,6 +132,7 @@ export class Sessions implements SessionHome {
     }
     session.expiresAt = session.expiryFrom(now);
     this.#arm(session);
+    this.#core.subscribers.presence(session, 'away'); // what it was picked for stays with it [MQTT-4.8.2-4]
     if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
   }
 
@@ -135,8 +157,10 @@ export class Sessions implements SessionHome {
     if (session.ended) return;
     session.ended = true;
     this.#core.timers.cancel(session);
+    const left = leftToGroups(session);
     for (const subscription of [...session.subscriptions.values()]) this.unsubscribe(subscription);
     this.#forget(session);
+    this.#core.shared.redispatch(left);
     session.queue = undefined;
     session.inflight = undefined;
     session.awaitingRel = undefined;
@@ -144,6 +168,13 @@ export class Sessions implements SessionHome {
     this.#core.metrics.sessionTerminated.value++;
     this.#wills.fire(session, now); // [MQTT-3.1.2-8]
     if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.ended(session.clientId, session.epoch);
+  }
+
+  /** Another node has the session, with all that it had here. */
+  moved(session: Session, now: number): void {
+    session.queue = undefined;
+    session.inflight = undefined;
+    this.end(session, now, 'silent');
   }
 
   /** One that was kept aside takes the place of the one before it. */

@@ -2,6 +2,7 @@
 // then the route, and SUBACK when every filter's route is effective (or the wait for it ended); a filter
 // whose route could not be written is taken back and refused. Retained messages follow the SUBACK.
 import { ReasonCode } from '#mqtt/reason-code.js';
+import { parseTopicFilter } from '#mqtt/topic.js';
 import type { Channel, SubscribeRequest } from '#session/channel.js';
 import type { Session } from '#session/session.js';
 import { Subscription } from '#session/session.js';
@@ -10,6 +11,11 @@ import { CatchUp } from './catch-up.js';
 import type { Core } from './core.js';
 import type { RouteOutcome } from './ports.js';
 import type { Sessions } from './sessions.js';
+
+/** What rights are asked for: without `$share/GROUP/`. */
+function matchedFilter({ topicFilter }: SubscribeRequest): string {
+  return parseTopicFilter(topicFilter, Number.POSITIVE_INFINITY)?.topicFilter ?? topicFilter;
+}
 
 /** A SUBSCRIBE that waits for its routes. */
 interface Job {
@@ -50,7 +56,7 @@ export class Subscriber {
     const { channel, session } = job;
     job.open++;
     channel.pauseReading();
-    askAccess(this.#core.access, channel, 'subscribe', request.topicFilter, request.options.qos, false, (allowed) => {
+    askAccess(this.#core.access, channel, 'subscribe', matchedFilter(request), request.options.qos, false, (allowed) => {
       channel.resumeReading();
       if (channel.session === session) this.#judged(job, request, allowed);
       this.#answered(job);
@@ -79,7 +85,7 @@ export class Subscriber {
 
   #mayUse(channel: Channel, request: SubscribeRequest): boolean | undefined {
     const { access } = this.#core;
-    return access === openAccess || access.maySubscribe(channel, request.topicFilter, request.options.qos, this.#core.now());
+    return access === openAccess || access.maySubscribe(channel, matchedFilter(request), request.options.qos, this.#core.now());
   }
 
   #begin(job: Job, request: SubscribeRequest): void {
@@ -95,7 +101,8 @@ export class Subscriber {
       this.#core.subscribers.changed(subscription);
     }
     const handling = request.options.retainHandling;
-    const wanted = handling === 0 || (handling === 1 && isNew); // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+    const own = subscription.group === undefined; // nothing retained goes to shared subscriptions: section 4.8.2
+    const wanted = own && (handling === 0 || (handling === 1 && isNew)); // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
     const catchUp = wanted ? CatchUp.of(this.#core, session) : undefined;
     catchUp?.begin();
     job.open++;

@@ -1,5 +1,6 @@
 // What other nodes (through the registry) ask of a session that is here: to hand it over in two phases,
 // or to end. A request with another epoch than the session's is stale, or too early, and finds nothing.
+import { WheelTimer } from '#base/timer-wheel.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Session } from '#session/session.js';
 import { encodeRest, encodeSession } from '#session/session-codec.js';
@@ -20,6 +21,26 @@ function broughtAlong(session: Session): readonly Origin[] {
   const first = gate instanceof CatchUp ? gate.before : gate;
   const scanned = gate instanceof CatchUp ? gate.origins : [];
   return first instanceof HoldBack ? [...scanned, ...first.origins] : scanned;
+}
+
+/** When a session that was handed over is still here, the takeover has failed. */
+const returnMs = 30_000;
+
+/** The session may be picked for its groups again. */
+class Return extends WheelTimer {
+  readonly #core: Core;
+  readonly #session: Session;
+
+  constructor(core: Core, session: Session) {
+    super();
+    this.#core = core;
+    this.#session = session;
+  }
+
+  onTimer(): void {
+    const session = this.#session;
+    if (!session.ended && session.channel === undefined) this.#core.subscribers.presence(session, 'away');
+  }
 }
 
 export class Takeover implements TakeoverSource {
@@ -55,6 +76,9 @@ export class Takeover implements TakeoverSource {
     if (session === undefined) return undefined;
     const now = this.#core.now();
     this.#handedOver.add(session);
+    // What it is picked for from now on would be lost.
+    this.#core.subscribers.presence(session, 'leaving');
+    this.#core.timers.schedule(new Return(this.#core, session), now + returnMs);
     return encodeRest(session, now, ticketFor(this.#core, session));
   }
 
@@ -62,7 +86,7 @@ export class Takeover implements TakeoverSource {
     const session = this.#held(clientId, epoch);
     if (session === undefined) return;
     const now = this.#core.now();
-    if (this.#handedOver.has(session) && session.channel === undefined) this.#sessions.end(session, now, 'silent');
+    if (this.#handedOver.has(session) && session.channel === undefined) this.#sessions.moved(session, now);
     else this.#sessions.discard(session, reasonCode, now, 'silent');
   }
 

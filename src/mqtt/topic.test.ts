@@ -5,7 +5,16 @@ import fc from 'fast-check';
 import { Prng } from '#base/prng.js';
 import { fcOptions } from './arbitraries.test.js';
 import { decodeText, isSendableText } from './text.js';
-import { formatTopicFilter, hasWildcard, isSharedFilter, isTopicFilter, isTopicName, matches, parseTopicFilter } from './topic.js';
+import {
+  formatTopicFilter,
+  hasWildcard,
+  isSharedFilter,
+  isTopicFilter,
+  isTopicName,
+  isWellFormedFilter,
+  matches,
+  parseTopicFilter,
+} from './topic.js';
 
 test('topic: names', () => {
   for (const name of ['a', '/', 'a/b', '//', ' ', '$SYS/x', 'a//b', 'grüße', '😀', '__proto__', '/'.repeat(127), 'é'.repeat(32_767)])
@@ -28,7 +37,7 @@ test('topic: shared subscriptions', () => {
     ['$share/g/#', 'g', '#'],
     ['$share/g//', 'g', '/'],
     ['$share/g/a/+/b', 'g', 'a/+/b'],
-    ['$share/__proto__/$share/x/y', '__proto__', '$share/x/y'],
+    ['$share/__proto__/x/y', '__proto__', 'x/y'],
     ['$shared/g/a', undefined, '$shared/g/a'],
     ['a/$share/g', undefined, 'a/$share/g'],
   ] as const) {
@@ -46,11 +55,22 @@ test('topic: shared subscriptions', () => {
     '$share/+/a',
     '$share/#/a',
     '$share/g#/a',
+    '$share/g/$share/x/y',
+    '$share/g/$queue/x',
+    '$queue/',
+    '$queue/$queue/x',
+    '$queue/a#',
     '$share/g/a#',
     `$share/g/${'/'.repeat(128)}`,
   ]) {
     assert.equal(parseTopicFilter(filter), undefined, filter);
   }
+  assert.deepEqual(parseTopicFilter('$queue/a/+'), { topicFilter: 'a/+', group: '$queue' });
+  assert.ok(isSharedFilter('$queue/a'));
+  // Filters for the specification, though not for us.
+  for (const filter of ['$share/g/$share/x/y', '$queue/', '$queue/$queue/x']) assert.ok(isWellFormedFilter(filter));
+  for (const filter of ['$share/g', '$share/g/', '$share//a', '$share/g/a#', '$queue/a#']) assert.ok(!isWellFormedFilter(filter));
+  assert.deepEqual(parseTopicFilter('$queue'), { topicFilter: '$queue', group: undefined });
   assert.deepEqual([hasWildcard('a/b'), hasWildcard('+'), hasWildcard('a/#')], [false, true, true]);
 });
 

@@ -11,6 +11,9 @@ export const topicBytesMax = 65_535;
 export const topicLevelsMax = 128;
 
 const sharePrefix = '$share/';
+/** `$queue/FILTER` is `$share/$queue/FILTER`. */
+const queuePrefix = '$queue/';
+const queueGroup = '$queue';
 
 /** Whether `topicName` may be published to. Strings of the decoder are known to be sendable text; others are checked here too. */
 export function isTopicName(topicName: string, levelsMax: number = topicLevelsMax): boolean {
@@ -37,29 +40,35 @@ export interface ParsedTopicFilter {
 
 /** The parts of a valid filter of a SUBSCRIBE or UNSUBSCRIBE; undefined when it is not valid (0x8F). */
 export function parseTopicFilter(filter: string, levelsMax: number = topicLevelsMax): ParsedTopicFilter | undefined {
-  if (filter !== '$share' && !filter.startsWith(sharePrefix)) {
-    return isTopicFilter(filter, levelsMax) ? { topicFilter: filter, group: undefined } : undefined;
-  }
+  const parts = split(filter);
+  if (parts === undefined || !isTopicFilter(parts.topicFilter, levelsMax)) return undefined;
+  // A group's filter is no shared one itself: rights are asked for what is matched.
+  return parts.group !== undefined && isSharedFilter(parts.topicFilter) ? undefined : parts;
+}
+
+function split(filter: string): ParsedTopicFilter | undefined {
+  if (filter.startsWith(queuePrefix)) return { topicFilter: filter.slice(queuePrefix.length), group: queueGroup };
+  if (filter !== '$share' && !filter.startsWith(sharePrefix)) return { topicFilter: filter, group: undefined };
   const slash = filter.indexOf('/', sharePrefix.length);
   if (slash < 0) return undefined; // [MQTT-4.8.2-2]
   const group = filter.slice(sharePrefix.length, slash);
   if (group.length === 0 || group.includes('+') || group.includes('#') || !isSendableText(group)) return undefined; // [MQTT-4.8.2-1] [MQTT-4.8.2-2]
   if (utf8Length(filter) > topicBytesMax) return undefined; // [MQTT-4.7.3-3]
-  const topicFilter = filter.slice(slash + 1);
-  return isTopicFilter(topicFilter, levelsMax) ? { topicFilter, group } : undefined;
+  return { topicFilter: filter.slice(slash + 1), group };
 }
 
-/** Whether the specification has such a filter; Starmesh may still refuse it for its levels. */
+/** Whether the specification has such a filter; Starmesh may still refuse it for its levels, or because it makes more of `$queue`. */
 export function isWellFormedFilter(filter: string): boolean {
-  return parseTopicFilter(filter, Number.POSITIVE_INFINITY) !== undefined;
+  const parts = split(filter);
+  return parts !== undefined && isTopicFilter(filter.startsWith(queuePrefix) ? filter : parts.topicFilter, Number.POSITIVE_INFINITY);
 }
 
 /** Whether a SUBSCRIBE names a shared subscription, well-formed or not. */
 export function isSharedFilter(filter: string): boolean {
-  return filter.startsWith(sharePrefix);
+  return filter.startsWith(sharePrefix) || filter.startsWith(queuePrefix);
 }
 
-/** The filter as a client subscribes to it. */
+/** The filter as a client subscribes to it; shared ones in the form with `$share`. */
 export function formatTopicFilter(parsed: ParsedTopicFilter): string {
   return parsed.group === undefined ? parsed.topicFilter : `${sharePrefix}${parsed.group}/${parsed.topicFilter}`;
 }

@@ -15,7 +15,8 @@ import type { BrokerOptions } from '#broker/options.js';
 import type { BrokerPorts } from '#broker/ports.js';
 import { ClusterRegistry, type RegistryOptions } from '#broker/registry.js';
 import { ReplicatedRetained, type RetainedOptions } from '#broker/retained.js';
-import { RouteSync, type RouteSyncSettings } from '#broker/route-sync.js';
+import { RouteSync } from '#broker/route-sync.js';
+import type { RouteSyncSettings } from '#broker/route-table.js';
 import { brokerSchema } from '#broker/schema.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
@@ -82,6 +83,7 @@ export class StarmeshNode {
     this.registry.beforeHandOver = (done) => this.forwarder.arrived(done);
     const ports: BrokerPorts = {
       routes: this.routes,
+      shared: this.routes.shared,
       forwarder: this.forwarder,
       retained: this.retained,
       registry: this.registry,

@@ -153,7 +153,8 @@ function webSocketOptions(l: ListenerConfig, w: WebSocketConfig, mqtt: MqttConfi
 const receiveMaximumMax = 1000;
 
 function brokerOptions(config: StarmeshConfig): Partial<BrokerOptions> {
-  return { ...defaultBrokerOptions, limits: sessionLimits(config), withoutQuorum: config.mqtt.withoutQuorum };
+  const { withoutQuorum, sharedSubscriptionStrategy } = config.mqtt;
+  return { ...defaultBrokerOptions, limits: sessionLimits(config), withoutQuorum, sharedStrategy: sharedSubscriptionStrategy };
 }
 
 function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
@@ -174,8 +175,7 @@ function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
     maxQos: mqtt.maxQosAllowed as QoS,
     retainAvailable: mqtt.retainAvailable && retainer.enable,
     wildcardSubscription: mqtt.wildcardSubscription,
-    // Said in CONNACK, so that clients know.
-    sharedSubscription: false,
+    sharedSubscription: mqtt.sharedSubscription,
     maxSubscriptions: mqtt.maxSubscriptions,
     sessionExpiryIntervalS: Math.min(neverExpires, Math.ceil(mqtt.sessionExpiryIntervalMs / 1000)),
     serverKeepAliveS: mqtt.serverKeepalive ?? 0,

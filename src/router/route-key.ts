@@ -62,6 +62,39 @@ export function encodeRouteKey(topicFilter: string, nodeId: Uint8Array): Uint8Ar
   return key;
 }
 
+/** Key of a shared route (group, filter → node): matched like a plain one, with the group behind the end mark. */
+export function encodeSharedKey(topicFilter: string, group: string, nodeId: Uint8Array): Uint8Array {
+  const n = levelsLength(topicFilter);
+  const groupLength = utf8Length(group);
+  const key = new Uint8Array(n + 1 + groupLength + nodeIdLength);
+  writeLevels(topicFilter, key, 0, n);
+  utf8Write(group, key, n + 1);
+  key.set(nodeId, n + 1 + groupLength);
+  return key;
+}
+
+/** Where the end mark of a shared route's key is; -1 when it has none. */
+export function sharedKeyEnd(key: Uint8Array): number {
+  for (let i = 0; i < key.length - nodeIdLength; i++) {
+    if (key[i] === levelEscape) i++;
+    else if (key[i] === endOfLevels) return i;
+  }
+  return -1;
+}
+
+export interface SharedKey {
+  readonly topicFilter: string;
+  readonly group: string;
+}
+
+/** Filter and group of a shared route's key; its node is `key.subarray(key.length - 16)`. */
+export function decodeSharedKey(key: Uint8Array): SharedKey | undefined {
+  const end = sharedKeyEnd(key);
+  const topicFilter = decodeLevels(key, end);
+  const group = utf8Decode(key, end + 1, key.length - nodeIdLength);
+  return topicFilter === undefined || group === undefined ? undefined : { topicFilter, group };
+}
+
 /** The name whose levels fill `key[0, end)`, the end mark at `end`. Undefined when the bytes are no such key. */
 export function decodeLevels(key: Uint8Array, end: number): string | undefined {
   if (end < 0 || key[end] !== endOfLevels) return undefined;

@@ -21,7 +21,7 @@ const plus = 0x2b;
 const hash = 0x23;
 
 /** Shape of a route's key, its end mark at `end`. */
-export function shapePattern(key: Uint8Array, end: number = key.length - nodeIdLength - 1): string {
+export function shapePattern(key: Uint8Array, end: number = routeKeyEnd(key)): string {
   let pattern = '';
   let start = 0;
   for (let i = 0; i <= end; i++) {
@@ -35,6 +35,11 @@ export function shapePattern(key: Uint8Array, end: number = key.length - nodeIdL
   }
   return pattern;
 }
+
+/** Where a key's end mark is. */
+export type KeyEnd = (key: Uint8Array) => number;
+
+const routeKeyEnd: KeyEnd = (key) => key.length - nodeIdLength - 1;
 
 class ShapeCount {
   readonly shape: Shape;
@@ -60,13 +65,15 @@ class Counts {
   readonly nodes: Map<string, number> = new Map();
   total = 0;
   readonly #shapesMax: number;
+  readonly #endOf: KeyEnd;
 
-  constructor(shapesMax: number) {
+  constructor(shapesMax: number, endOf: KeyEnd) {
     this.#shapesMax = shapesMax;
+    this.#endOf = endOf;
   }
 
   add(key: Uint8Array): void {
-    const pattern = shapePattern(key);
+    const pattern = shapePattern(key, this.#endOf(key));
     let count = this.byPattern.get(pattern);
     if (count === undefined) {
       if (this.byPattern.size >= this.#shapesMax) count = this.rest;
@@ -80,7 +87,7 @@ class Counts {
 
   /** False when the counts have become doubtful. */
   remove(key: Uint8Array): boolean {
-    const count = this.byPattern.get(shapePattern(key)) ?? this.rest;
+    const count = this.byPattern.get(shapePattern(key, this.#endOf(key))) ?? this.rest;
     this.#count(count, nodeOf(key), -1);
     return count.total > 0;
   }
@@ -112,15 +119,18 @@ function nodeOf(key: Uint8Array): string {
 
 export class RouteShapes {
   readonly #shapesMax: number;
+  readonly #endOf: KeyEnd;
   #counts: Counts;
   #recount: Counts | undefined;
   #list: readonly Shape[] | undefined;
   #complete = false;
   #doubtful = false;
 
-  constructor(shapesMax: number = 64) {
+  /** `endOf`: for keys that have more than a node behind the end mark. */
+  constructor(shapesMax: number = 64, endOf: KeyEnd = routeKeyEnd) {
     this.#shapesMax = shapesMax;
-    this.#counts = new Counts(shapesMax);
+    this.#endOf = endOf;
+    this.#counts = new Counts(shapesMax, endOf);
   }
 
   /** False until the first count after a reset has finished: the list may miss shapes. */
@@ -136,6 +146,11 @@ export class RouteShapes {
   /** A recount would tell whether a shape is gone. */
   get doubtful(): boolean {
     return this.#doubtful;
+  }
+
+  /** A put may have been one of a row that was there. */
+  doubt(): void {
+    this.#doubtful = true;
   }
 
   get counting(): boolean {
@@ -182,13 +197,13 @@ export class RouteShapes {
   /** The table was replaced: nothing known before holds. A count must follow. */
   reset(): void {
     this.#complete = false;
-    this.#counts = new Counts(this.#shapesMax);
+    this.#counts = new Counts(this.#shapesMax, this.#endOf);
     this.#list = undefined;
     this.beginCount();
   }
 
   beginCount(): void {
-    this.#recount = new Counts(this.#shapesMax);
+    this.#recount = new Counts(this.#shapesMax, this.#endOf);
     this.#doubtful = false;
   }
 

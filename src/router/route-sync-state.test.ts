@@ -186,3 +186,41 @@ test('mending writes again what the table lost, and deletes what nobody wants', 
   s.mend('ghost');
   assert.deepEqual(s.take(0), { puts: ['a'], deletes: ['ghost'] });
 });
+
+test('a row whose content changes is written again, later subscribers do not wait for it', () => {
+  const s = new RouteSyncState();
+  s.touch('a');
+  assert.equal(s.take(0), undefined, 'nobody wants it');
+  const got: RouteOutcome[] = [];
+  s.add('a', (o) => got.push(o), 0);
+  const first = s.take(0) as RouteBatch;
+  s.touch('a');
+  s.touch('a');
+  assert.equal(s.take(0), undefined, 'one change in flight');
+  s.finished(first, 'effective', 0);
+  assert.deepEqual(got, ['effective']);
+  const again = (): void => assert.fail('waits');
+  assert.equal(s.add('a', again, 0), true);
+  const second = s.take(0) as RouteBatch;
+  assert.deepEqual(second, { puts: ['a'], deletes: [] });
+  assert.equal(s.add('a', again, 0), true);
+  s.finished(second, 'committed', 0);
+  assert.equal(s.add('a', again, 0), true);
+  assert.ok(s.quiet);
+  // A removal in between ends that.
+  s.touch('a');
+  const third = s.take(0) as RouteBatch;
+  s.remove('a');
+  assert.equal(
+    s.add('a', (o) => got.push(o), 0),
+    false,
+  );
+  s.finished(third, 'effective', 0);
+  assert.ok(s.quiet);
+  s.touch('a');
+  s.renew();
+  assert.equal(
+    s.add('a', (o) => got.push(o), 0),
+    false,
+  );
+});

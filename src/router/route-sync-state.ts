@@ -52,6 +52,10 @@ interface Entry {
   flying: 'put' | 'delete' | undefined;
   /** What is in flight was overtaken by a new incarnation or a loss: its success proves nothing. */
   again: boolean;
+  /** What the row says changed while it was in flight: it is written once more. */
+  stale: boolean;
+  /** The row is there for everybody, whatever it says: later subscribers need not wait for what is in flight. */
+  seen: boolean;
   waiters: Waiter[] | undefined;
 }
 
@@ -108,7 +112,7 @@ export class RouteSyncState {
   /** True when the route is effective already; otherwise `done` will be called. */
   add(topicFilter: string, done: (outcome: RouteOutcome) => void, now: number): boolean {
     const known = this.#entries.get(topicFilter);
-    if (known !== undefined && known === this.#effective) return true;
+    if (known !== undefined && (known === this.#effective || (!isSettled(known) && known.seen && known.wanted))) return true;
     const entry = this.#activate(topicFilter, known, 'absent');
     entry.wanted = true;
     const waiter: Waiter = { done, deadline: now + this.#options.waitMs, entry };
@@ -124,10 +128,23 @@ export class RouteSyncState {
     if (known === undefined || !known.wanted) return;
     const entry = this.#activate(topicFilter, known, 'present');
     entry.wanted = false;
+    entry.seen = false;
     answer(entry, 'failed');
     if (entry.flying !== undefined) return;
     if (entry.stored === 'absent') this.#entries.delete(topicFilter);
     else this.#later.push(topicFilter);
+  }
+
+  /** What the row of a wanted filter says has changed: it is written again. Nobody waits. */
+  touch(topicFilter: string): void {
+    const known = this.#entries.get(topicFilter);
+    if (known === undefined || !known.wanted) return;
+    if (!isSettled(known)) {
+      if (known.flying !== undefined) known.stale = true;
+      return;
+    }
+    this.#activate(topicFilter, known, 'present').seen = known === this.#effective;
+    this.#later.push(topicFilter);
   }
 
   /** This node's row is not in the table as it should be (a wanted one absent, an unwanted one present): write again. */
@@ -147,6 +164,7 @@ export class RouteSyncState {
       if (isSettled(e)) continue;
       if (e.flying !== undefined) e.again = true;
       e.stored = 'unknown';
+      e.seen = false;
     }
     this.#reassert = this.#entries.keys();
     this.#notBefore = Number.NEGATIVE_INFINITY;
@@ -219,7 +237,7 @@ export class RouteSyncState {
     if (known !== undefined && !isSettled(known)) return known;
     let stored = storedOtherwise;
     if (known !== undefined) stored = known === this.#effective || known === this.#committed ? 'present' : 'unknown';
-    const entry: Entry = { wanted: known?.wanted ?? false, stored, flying: undefined, again: false, waiters: undefined };
+    const entry: Entry = { wanted: known?.wanted ?? false, stored, flying: undefined, again: false, stale: false, seen: false, waiters: undefined };
     this.#entries.set(topicFilter, entry);
     return entry;
   }
@@ -245,6 +263,7 @@ export class RouteSyncState {
     if (e === undefined || isSettled(e) || e.flying !== undefined) return;
     if (e.wanted) {
       e.flying = 'put';
+      e.stale = false;
       puts.push(topicFilter);
     } else if (e.stored === 'absent') {
       this.#entries.delete(topicFilter);
@@ -273,9 +292,13 @@ export class RouteSyncState {
       this.#requeue(topicFilter, e);
       return;
     }
-    const outcome = result === 'committed' && this.#options.until === 'effective' ? 'committed' : 'effective';
-    this.#entries.set(topicFilter, outcome === 'effective' ? this.#effective : this.#committed);
-    answer(e, result === 'committed' ? 'committed' : 'effective');
+    const effective = e.seen || result === 'effective' || this.#options.until === 'committed';
+    const outcome = result === 'committed' && !e.seen ? 'committed' : 'effective';
+    if (e.stale) {
+      e.seen = effective;
+      this.#later.push(topicFilter);
+    } else this.#entries.set(topicFilter, effective ? this.#effective : this.#committed);
+    answer(e, outcome);
   }
 
   #deleteFinished(topicFilter: string, result: BatchResult, alone: boolean): void {

@@ -5,7 +5,7 @@ import { byteString, compareBytes } from '#base/bytes.js';
 import { Prng } from '#base/prng.js';
 import { utf8Encode } from '#base/utf8.js';
 import { MatchCache } from './match-cache.js';
-import { decodeRouteFilter, decodeTopicKey, encodeRouteKey, encodeTopicKey } from './route-key.js';
+import { decodeRouteFilter, decodeSharedKey, decodeTopicKey, encodeRouteKey, encodeSharedKey, encodeTopicKey, sharedKeyEnd } from './route-key.js';
 import { RouteMatcher, type RouteRows } from './route-match.js';
 import { RouteShapes, shapePattern } from './route-shapes.js';
 import { scanTopics } from './topic-scan.js';
@@ -259,4 +259,19 @@ test('topic scan skips what cannot match', () => {
   scanTopics(rows, '+/k7', () => ++n > 0);
   assert.equal(n, 50);
   assert.ok(rows.seeks < 160, `${rows.seeks} seeks`);
+});
+
+test('keys of shared routes: read as written, and in the shape of their filter', () => {
+  const names = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 8 });
+  fc.assert(
+    fc.property(fc.array(fc.oneof(names, fc.constantFrom('+', '\u0001', '\u0002', '')), { minLength: 1, maxLength: 4 }), names, (levels, group) => {
+      const topicFilter = levels.join('/');
+      const node = new Uint8Array(16).fill(7);
+      const key = encodeSharedKey(topicFilter, group, node);
+      assert.deepEqual(decodeSharedKey(key), { topicFilter, group });
+      assert.deepEqual(key.subarray(key.length - 16), node);
+      assert.equal(shapePattern(key, sharedKeyEnd(key)), shapePattern(encodeRouteKey(topicFilter, node)));
+    }),
+  );
+  assert.equal(decodeSharedKey(new Uint8Array(3)), undefined);
 });

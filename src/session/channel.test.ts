@@ -72,7 +72,7 @@ test('CONNECT that is refused by itself', () => {
 });
 
 test('CONNACK tells a 5.0 client our limits, and older ones nothing', () => {
-  const broker = new OneSession({ maxQos: 1, retainAvailable: false, wildcardSubscription: false, serverKeepAliveS: 7 });
+  const broker = new OneSession({ maxQos: 1, retainAvailable: false, wildcardSubscription: false, sharedSubscription: false, serverKeepAliveS: 7 });
   broker.open();
   broker.step(connectPacket(5));
   assert.deepEqual(broker.out.take()[0], {
@@ -392,7 +392,7 @@ test('DISCONNECT may change the expiry of a session, but not give it one', () =>
 });
 
 test('SUBSCRIBE: why a filter is not taken is said per filter', () => {
-  const broker = connected(5, {}, { wildcardSubscription: false, maxSubscriptions: 1, maxTopicLevels: 3, maxQos: 1 });
+  const broker = connected(5, {}, { wildcardSubscription: false, sharedSubscription: false, maxSubscriptions: 1, maxTopicLevels: 3, maxQos: 1 });
   const filter = (topicFilter: string) => ({ topicFilter, qos: 2 as const, noLocal: false, retainAsPublished: false, retainHandling: 0 as const });
   const filters = ['ok', '$share/g/x', 'a/+', 'a/b/c/d', 'second'];
   broker.step({ type: 'subscribe', packetId: 5, subscriptions: filters.map(filter) });
@@ -438,6 +438,13 @@ test('a bridge gets nothing back and sees RETAIN as published', () => {
     retainHandling: 0,
     subscriptionIdentifier: undefined,
   });
+  // There is no no-local among the members of a group. [MQTT-3.8.3-4]
+  broker.step({
+    type: 'subscribe',
+    packetId: 6,
+    subscriptions: [{ topicFilter: '$share/g/a', qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 }],
+  });
+  assert.equal(broker.subscribed[1]?.requests[0]?.options.noLocal, false);
 });
 
 test('no-local, retain-as-published and subscription identifiers', () => {

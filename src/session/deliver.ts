@@ -29,7 +29,7 @@ export function deliver(subscription: Subscription, message: Message, frames: Fr
   const qos = lowerQos(message.qos, subscription.qos); // [MQTT-3.8.4-8]
   if (session.gate !== undefined && !session.gate.admit(subscription, message, qos)) return true;
   // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
-  deliverAs(session, message, qos, subscription.retainAsPublished && message.retain, subscription.identifiers, frames);
+  deliverAs(session, message, qos, subscription.retainAsPublished && message.retain, subscription.identifiers, frames, subscription.group);
   return true;
 }
 
@@ -41,6 +41,7 @@ export function deliverAs(
   retain: boolean,
   identifiers: readonly number[] | undefined,
   frames: Frames,
+  group?: string | undefined,
 ): void {
   const channel = session.channel;
   if (channel === undefined) {
@@ -48,13 +49,13 @@ export function deliverAs(
       drop(session, qos);
       return;
     }
-    session.enqueue(message, qos, retain, identifiers);
+    session.enqueue(message, qos, retain, identifiers, group);
     return;
   }
   const queue = session.queue;
   if (qos === 0) {
     if (queue !== undefined && queue.qos0Count > 0) {
-      session.enqueue(message, qos, retain, identifiers);
+      session.enqueue(message, qos, retain, identifiers, group);
       return;
     }
     if (!channel.out.writable) {
@@ -67,10 +68,10 @@ export function deliverAs(
   const inflight = session.needInflight();
   // Only PUBLISHes of QoS 1 and 2 wait for the window: [MQTT-4.9.0-2] [MQTT-4.9.0-3] [MQTT-3.3.4-9] [MQTT-3.3.4-10].
   if (inflight.sent >= channel.window || (queue !== undefined && queue.length > 0) || !channel.out.writable || inflight.nextResend() !== undefined) {
-    session.enqueue(message, qos, retain, identifiers);
+    session.enqueue(message, qos, retain, identifiers, group);
     return;
   }
-  sendNew(session, channel, message, qos, retain, identifiers, frames);
+  sendNew(session, channel, message, qos, retain, identifiers, frames, group);
 }
 
 function drop(session: Session, qos: Qos): void {
@@ -128,6 +129,7 @@ function sendNew(
   retain: boolean,
   identifiers: readonly number[] | undefined,
   frames: Frames,
+  group?: string | undefined,
 ): void {
   const frame = frames.frame(channel.version, qos, retain, identifiers, false); // DUP 0 [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
   const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame, qos);
@@ -136,13 +138,14 @@ function sendNew(
     return;
   }
   const packetId = session.nextPacketId(); // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
-  // Nothing is sent again in a session that ends with its connection: the message need not be kept for it.
+  // Nothing is sent again in a session that ends with its connection: the message need not be kept for it,
+  // unless another member of a group gets it then.
   let kept: Message | undefined;
-  if (session.lasting) {
+  if (session.lasting || group !== undefined) {
     keep(message);
     kept = message;
   }
-  session.needInflight().add({ packetId, qos, message: kept, retain, subscriptionIdentifiers: identifiers, released: false, sent: true });
+  session.needInflight().add({ packetId, qos, message: kept, retain, subscriptionIdentifiers: identifiers, group, released: false, sent: true });
   if (alias === 0) channel.out.frame(frame, packetId);
   else channel.out.aliased(frame, packetId, Math.abs(alias), alias < 0);
   countSent(channel, qos);
@@ -181,7 +184,7 @@ export function pump(session: Session): void {
     }
     frames.begin(item.message, now);
     if (item.qos === 0) sendQos0(channel, item.message, item.retain, item.subscriptionIdentifiers, frames);
-    else sendNew(session, channel, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames);
+    else sendNew(session, channel, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames, item.group);
   }
   frames.end();
   session.queue = undefined;

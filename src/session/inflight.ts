@@ -7,10 +7,12 @@ import type { Message } from './message.js';
 export interface InflightEntry {
   readonly packetId: number;
   readonly qos: 1 | 2;
-  /** Undefined once the client has it (PUBREC), and from the start in a session that ends with its connection. */
+  /** Undefined once the client has it (PUBREC), and from the start in a session that ends with its connection, unless it is a group's. */
   message: Message | undefined;
   readonly retain: boolean;
   readonly subscriptionIdentifiers: readonly number[] | undefined;
+  /** As of a {@link QueuedMessage}. */
+  readonly group?: string | undefined;
   /** QoS 2 after PUBREC: PUBREL was sent, PUBCOMP is awaited. */
   released: boolean;
   /** Sent on the current connection. */

@@ -63,7 +63,7 @@ export const defaultLimits: SessionLimits = {
   maxQos: 2,
   retainAvailable: true,
   wildcardSubscription: true,
-  sharedSubscription: false,
+  sharedSubscription: true,
   maxSubscriptions: Number.POSITIVE_INFINITY,
   sessionExpiryIntervalS: 7200,
   serverKeepAliveS: 0,

@@ -16,7 +16,7 @@ export function onPuback(channel: Channel, session: Session, packet: PubackPacke
     channel.fail(ReasonCode.protocolError, now); // not the answer to QoS 2 [MQTT-3.3.4-1]
     return;
   }
-  inflight.remove(entry); // whatever its reason code says [MQTT-4.4.0-2] [MQTT-4.3.2-3]
+  inflight.remove(entry); // whatever its reason code says [MQTT-4.4.0-2] [MQTT-4.3.2-3] [MQTT-4.8.2-6]
   channel.counters.acked.value++;
   pump(session);
 }

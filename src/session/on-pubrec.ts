@@ -19,7 +19,7 @@ export function onPubrec(channel: Channel, session: Session, packet: PubrecPacke
     return;
   }
   if (packet.reasonCode >= 0x80) {
-    inflight.remove(entry); // refused by the client: complete, and not repeated [MQTT-4.4.0-2]
+    inflight.remove(entry); // refused by the client: complete, and not repeated [MQTT-4.4.0-2] [MQTT-4.8.2-6]
     pump(session);
     return;
   }

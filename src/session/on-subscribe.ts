@@ -3,7 +3,7 @@
 import type { SubscribePacket, Subscription as WireSubscription } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { ParsedTopicFilter } from '#mqtt/topic.js';
-import { hasWildcard, isWellFormedFilter, parseTopicFilter } from '#mqtt/topic.js';
+import { hasWildcard, isSharedFilter, isWellFormedFilter, parseTopicFilter } from '#mqtt/topic.js';
 import type { Channel, SubscribeRequest } from './channel.js';
 import { lowerQos } from './message.js';
 import type { Session } from './session.js';
@@ -33,7 +33,7 @@ function request(channel: Channel, wanted: WireSubscription, subscriptionIdentif
     topicFilter: wanted.topicFilter,
     options: {
       qos,
-      noLocal: bridge || wanted.noLocal,
+      noLocal: wanted.noLocal || (bridge && !isSharedFilter(wanted.topicFilter)),
       retainAsPublished: bridge || wanted.retainAsPublished,
       retainHandling: wanted.retainHandling,
       subscriptionIdentifier,

@@ -13,6 +13,8 @@ export interface QueuedMessage {
   /** RETAIN flag of the delivery. */
   readonly retain: boolean;
   readonly subscriptionIdentifiers: readonly number[] | undefined;
+  /** The group (`$share/GROUP/FILTER`) of which the session was picked for it: another member may get it when the session ends. */
+  readonly group?: string | undefined;
 }
 
 /** Memory of a queued message beyond its payload and topic name, roughly. */

@@ -45,6 +45,8 @@ const messages: fc.Arbitrary<Message> = fc
 
 const identifiers = fc.option(fc.array(fc.integer({ min: 1, max: 268_435_455 }), { minLength: 1, maxLength: 3 }), { nil: undefined });
 
+const group = fc.constantFrom(undefined, '$share/g/a');
+
 const owed = (session: Session, packetId: number): DeferredAck => ({
   channel: { flushAcks: () => {} },
   session,
@@ -72,13 +74,16 @@ const filled: fc.Arbitrary<Session> = fc
         maxLength: 5,
       },
     ),
-    inflight: fc.uniqueArray(fc.tuple(fc.integer({ min: 1, max: 65_535 }), messages, fc.constantFrom<1 | 2>(1, 2), fc.boolean(), identifiers), {
-      selector: (f) => f[0],
-      maxLength: 4,
-    }),
+    inflight: fc.uniqueArray(
+      fc.tuple(fc.integer({ min: 1, max: 65_535 }), messages, fc.constantFrom<1 | 2>(1, 2), fc.boolean(), identifiers, group),
+      {
+        selector: (f) => f[0],
+        maxLength: 4,
+      },
+    ),
     awaitingRel: fc.uniqueArray(fc.integer({ min: 1, max: 65_535 }), { maxLength: 4 }),
     queueDropped: fc.nat(),
-    queue: fc.array(fc.tuple(messages, qos, fc.boolean(), identifiers), { maxLength: 5 }),
+    queue: fc.array(fc.tuple(messages, qos, fc.boolean(), identifiers, group), { maxLength: 5 }),
   })
   .map((f) => {
     const session = new Session(new OneSession(), 'c', 3, f.expiry, 0);
@@ -87,14 +92,21 @@ const filled: fc.Arbitrary<Session> = fc
     for (const [topicFilter, q, noLocal, retainAsPublished, retainHandling, subscriptionIdentifier] of f.filters) {
       session.addSubscription(new Subscription(session, topicFilter, { qos: q, noLocal, retainAsPublished, retainHandling, subscriptionIdentifier }));
     }
-    for (const [packetId, message, q, released, subscriptionIdentifiers] of f.inflight) {
-      session
-        .needInflight()
-        .add({ packetId, qos: q, message: released ? undefined : message, retain: released, subscriptionIdentifiers, released, sent: false });
+    for (const [packetId, message, q, released, subscriptionIdentifiers, of] of f.inflight) {
+      session.needInflight().add({
+        packetId,
+        qos: q,
+        message: released ? undefined : message,
+        retain: released,
+        subscriptionIdentifiers,
+        group: of,
+        released,
+        sent: false,
+      });
     }
     if (f.awaitingRel.length > 0) session.awaitingRel = new Map(f.awaitingRel.map((id) => [id, id % 2 === 0 ? undefined : owed(session, id)]));
     session.queueDropped = f.queueDropped;
-    for (const [message, q, retain, ids] of f.queue) session.enqueue(message, q, retain, ids);
+    for (const [message, q, retain, ids, of] of f.queue) session.enqueue(message, q, retain, ids, of);
     return session;
   });
 

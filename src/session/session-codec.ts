@@ -11,7 +11,7 @@ import { makeMessage } from './message.js';
 import type { QueuedMessage } from './queue.js';
 import type { Session, SubscriptionOptions } from './session.js';
 
-const format = 2;
+const format = 3;
 
 /** What a session is made of again. */
 export interface SessionState {
@@ -42,8 +42,11 @@ export function encodeSession(session: Session, now: number, recent: readonly (r
   w.varint(inflight.length);
   for (const entry of inflight) {
     w.varint(entry.packetId);
-    w.u8(entry.qos | (entry.retain ? 4 : 0) | (entry.released ? 8 : 0) | (entry.message === undefined ? 0 : 16));
+    w.u8(
+      entry.qos | (entry.retain ? 4 : 0) | (entry.released ? 8 : 0) | (entry.message === undefined ? 0 : 16) | (entry.group === undefined ? 0 : 32),
+    );
     writeIdentifiers(w, entry.subscriptionIdentifiers);
+    if (entry.group !== undefined) w.string(entry.group);
     if (entry.message !== undefined) writeMessage(w, entry.message, now);
   }
   w.varint(session.awaitingRel?.size ?? 0);
@@ -95,8 +98,9 @@ function readInflight(r: ByteReader, now: number): InflightEntry {
   const qos = readQos(bits);
   if (qos === 0 || packetId === 0) throw new MalformedError('inflight entry without QoS or packet identifier');
   const subscriptionIdentifiers = readIdentifiers(r);
+  const group = (bits & 32) !== 0 ? r.string() : undefined;
   const message = (bits & 16) !== 0 ? readMessage(r, now) : undefined;
-  return { packetId, qos, message, retain: (bits & 4) !== 0, subscriptionIdentifiers, released: (bits & 8) !== 0, sent: false };
+  return { packetId, qos, message, retain: (bits & 4) !== 0, subscriptionIdentifiers, group, released: (bits & 8) !== 0, sent: false };
 }
 
 /** What the holder hands over last. */
@@ -121,8 +125,9 @@ export function encodeRest(session: Session, now: number, ticket: string): Uint8
   w.varint(queue?.length ?? 0);
   for (let i = 0; queue !== undefined && i < queue.length; i++) {
     const item = queue.at(i) as QueuedMessage;
-    w.u8(item.qos | (item.retain ? 4 : 0));
+    w.u8(item.qos | (item.retain ? 4 : 0) | (item.group === undefined ? 0 : 32));
     writeIdentifiers(w, item.subscriptionIdentifiers);
+    if (item.group !== undefined) w.string(item.group);
     writeMessage(w, item.message, now);
   }
   w.varint(session.awaitingRel?.size ?? 0);
@@ -140,7 +145,8 @@ export function decodeRest(bytes: Uint8Array, now: number): SessionRest {
   for (let n = r.varint(); n > 0; n--) {
     const bits = r.u8();
     const subscriptionIdentifiers = readIdentifiers(r);
-    queue.push({ message: readMessage(r, now), qos: readQos(bits), retain: (bits & 4) !== 0, subscriptionIdentifiers });
+    const group = (bits & 32) !== 0 ? r.string() : undefined;
+    queue.push({ message: readMessage(r, now), qos: readQos(bits), retain: (bits & 4) !== 0, subscriptionIdentifiers, group });
   }
   const awaitingRel: number[] = [];
   const unsettled: number[] = [];

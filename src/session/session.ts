@@ -4,6 +4,7 @@
 // The session's timer is armed while it waits for its expiry or for a delayed will.
 import { WheelTimer } from '#base/timer-wheel.js';
 import type { ProtocolVersion } from '#mqtt/packet.js';
+import { formatTopicFilter, isSharedFilter, parseTopicFilter } from '#mqtt/topic.js';
 import type { SessionCounters } from './counters.js';
 import type { Frames } from './frames.js';
 import { Inflight } from './inflight.js';
@@ -12,6 +13,7 @@ import { neverExpires } from './limits.js';
 import type { Message, Qos } from './message.js';
 import type { OutAliases } from './out-aliases.js';
 import type { ChannelOutput } from './output.js';
+import type { QueuedMessage } from './queue.js';
 import { MessageQueue } from './queue.js';
 
 /** QoS of a granted subscription and the options of MQTT 5.0, 3.8.3.1. */
@@ -27,6 +29,8 @@ export class Subscription {
   readonly session: Session;
   /** As the client gave it. */
   readonly topicFilter: string;
+  /** Its group and filter as `$share/GROUP/FILTER`; undefined for a subscription of one's own. */
+  readonly group: string | undefined;
   qos: Qos;
   /** In a merged one: of any of its parts. */
   noLocal: boolean;
@@ -36,7 +40,7 @@ export class Subscription {
   identifiers: readonly number[] | undefined;
   /** Several subscriptions of one session that match the same topic name; undefined in a plain one. */
   readonly merged: readonly Subscription[] | undefined;
-  /** Its place in the index's list of subscribers of the filter. */
+  /** Its place in the index's list of subscribers of the filter, or of the group's members. */
   index = -1;
   /** Its route is effective (or the wait for it ended) and SUBACK was sent. */
   settled = false;
@@ -44,6 +48,7 @@ export class Subscription {
   constructor(session: Session, topicFilter: string, options: SubscriptionOptions, merged?: readonly Subscription[]) {
     this.session = session;
     this.topicFilter = topicFilter;
+    this.group = groupOf(topicFilter);
     this.qos = options.qos;
     this.noLocal = options.noLocal;
     this.retainAsPublished = options.retainAsPublished;
@@ -122,6 +127,14 @@ export interface SessionHome {
 export interface DeliveryGate {
   /** False: the gate took the message, or it must not be delivered. */
   admit(subscription: Subscription, message: Message, qos: Qos): boolean;
+  /** What it took and has not passed on. */
+  held?(): readonly QueuedMessage[];
+}
+
+function groupOf(topicFilter: string): string | undefined {
+  if (!isSharedFilter(topicFilter)) return undefined;
+  const parsed = parseTopicFilter(topicFilter, Number.POSITIVE_INFINITY);
+  return parsed === undefined ? topicFilter : formatTopicFilter(parsed);
 }
 
 const noSubscriptions: ReadonlyMap<string, Subscription> = new Map();
@@ -211,10 +224,10 @@ export class Session extends WheelTimer {
   }
 
   /** Puts the message behind those that wait; drops by the queue's policy, and counts. */
-  enqueue(message: Message, qos: Qos, retain: boolean, subscriptionIdentifiers: readonly number[] | undefined): void {
+  enqueue(message: Message, qos: Qos, retain: boolean, subscriptionIdentifiers: readonly number[] | undefined, group?: string | undefined): void {
     const { limits, counters } = this.home;
     this.queue ??= new MessageQueue();
-    const dropped = this.queue.push({ message, qos, retain, subscriptionIdentifiers }, limits.maxQueuedMessages, limits.maxQueuedBytes);
+    const dropped = this.queue.push({ message, qos, retain, subscriptionIdentifiers, group }, limits.maxQueuedMessages, limits.maxQueuedBytes);
     if (dropped === 0) return;
     this.queueDropped += dropped;
     counters.dropped.value += dropped;

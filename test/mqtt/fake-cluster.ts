@@ -6,14 +6,18 @@ import type {
   AckOutcome,
   BrokerPorts,
   ForwardOutcome,
+  MemberCounts,
   RegisterRequest,
   RegisterResult,
   RemoteTarget,
   RouteOutcome,
+  SharedAddress,
+  SharedRoutes,
+  SharedRow,
   TakeoverOutcome,
   TakeoverSource,
 } from '#broker/ports.js';
-import { matches } from '#mqtt/topic.js';
+import { formatTopicFilter, matches, parseTopicFilter } from '#mqtt/topic.js';
 import type { Message } from '#session/message.js';
 
 interface Row {
@@ -33,7 +37,9 @@ class FakeNode {
   readonly nodeId: string;
   readonly filters: Set<string> = new Set();
   source: TakeoverSource | undefined = undefined;
-  receive: (message: Message) => boolean = () => false;
+  receive: (message: Message, to?: SharedAddress) => boolean = () => false;
+  counts: (name: string) => MemberCounts = () => ({ here: 0, away: 0 });
+  sharedChanged: (topicFilter: string | undefined) => void = () => {};
   readonly relief: (() => void)[] = [];
   congested = false;
   readonly log: string[] = [];
@@ -57,6 +63,7 @@ export class FakeCluster {
   /** Routes that wait to be effective, frames on their way, messages to be stored, hand-overs to be finished. */
   readonly routes: ((outcome: RouteOutcome) => void)[] = [];
   readonly frames: (() => void)[] = [];
+  readonly lost: (() => void)[] = [];
   readonly stores: (() => void)[] = [];
   readonly finishes: (() => void)[] = [];
   readonly barriers: (() => void)[] = [];
@@ -89,14 +96,16 @@ export class FakeCluster {
       identity: { incarnation: this.nodes.length },
       routes: {
         add: (topicFilter, done) => this.#add(node, topicFilter, done),
-        remove: (topicFilter) => void node.filters.delete(topicFilter),
+        remove: (topicFilter) => this.#remove(node, topicFilter),
         match: (topicName) => this.nodes.filter((n) => n !== node && [...n.filters].some((f) => matches(f, topicName))),
         list: () => {},
         get count(): number {
           return cluster.nodes.reduce((sum, n) => sum + n.filters.size, 0);
         },
       },
+      shared: this.#shared(node),
       forwarder: {
+        forwardTo: (message, target, to, done) => this.#forward(message, [target], done, to),
         forward: (message, targets, done) => this.#forward(message, targets, done),
         get congested(): boolean {
           return node.congested;
@@ -150,17 +159,73 @@ export class FakeCluster {
     };
   }
 
+  #shared(node: FakeNode): SharedRoutes {
+    const cluster = this;
+    return {
+      nodeId: node.nodeId,
+      get counts() {
+        return node.counts;
+      },
+      set counts(counts) {
+        node.counts = counts;
+      },
+      get onChange() {
+        return node.sharedChanged;
+      },
+      set onChange(listener) {
+        node.sharedChanged = listener;
+      },
+      changed: () => this.#sharedChanged(),
+      get empty(): boolean {
+        return !cluster.nodes.some((n) => [...n.filters].some((f) => parseTopicFilter(f)?.group !== undefined));
+      },
+      match: (topicName) => this.#sharedRows(node, topicName),
+    };
+  }
+
   #add(node: FakeNode, topicFilter: string, done: (outcome: RouteOutcome) => void): void {
     if (!this.quorum && !node.filters.has(topicFilter)) {
       done('failed');
       return;
     }
-    node.filters.add(topicFilter);
+    node.filters.add(canonical(topicFilter));
+    this.#sharedChanged();
     if (this.autoRoutes) done('effective');
     else this.routes.push(done);
   }
 
-  #forward(message: Message, targets: readonly RemoteTarget[], done: ((outcome: ForwardOutcome, matched: boolean) => void) | undefined): void {
+  #remove(node: FakeNode, topicFilter: string): void {
+    node.filters.delete(canonical(topicFilter));
+    this.#sharedChanged();
+  }
+
+  #sharedChanged(): void {
+    for (const n of this.nodes) n.sharedChanged(undefined);
+  }
+
+  #sharedRows(node: FakeNode, topicName: string): SharedRow[] {
+    const rows: SharedRow[] = [];
+    for (const target of this.nodes) {
+      for (const name of target === node ? [] : target.filters) {
+        const parsed = parseTopicFilter(name);
+        if (parsed?.group !== undefined && matches(parsed.topicFilter, topicName)) rows.push({ name, target, ...target.counts(name) });
+      }
+    }
+    return rows;
+  }
+
+  /** The destinations of what is under way are gone. */
+  loseFrames(): void {
+    this.frames.length = 0;
+    for (const lost of this.lost.splice(0)) lost();
+  }
+
+  #forward(
+    message: Message,
+    targets: readonly RemoteTarget[],
+    done: ((outcome: ForwardOutcome, matched: boolean) => void) | undefined,
+    to?: SharedAddress,
+  ): void {
     let open = targets.length;
     let matched = false;
     for (const target of targets) {
@@ -168,11 +233,16 @@ export class FakeCluster {
       // As over a wire: nothing is shared.
       const copy: Message = { ...message, payload: copyBytes(message.payload), kept: true };
       const arrive = (): void => {
-        matched = node.receive(copy) || matched;
+        matched = node.receive(copy, to) || matched;
         if (--open === 0 && message.qos > 0) done?.('accepted', matched);
       };
       if (this.autoForward) arrive();
-      else this.frames.push(arrive);
+      else {
+        this.frames.push(arrive);
+        this.lost.push(() => {
+          if (--open === 0 && message.qos > 0) done?.('lost', matched);
+        });
+      }
     }
   }
 
@@ -224,4 +294,9 @@ export class FakeCluster {
     if (this.autoFinish) finish();
     else this.finishes.push(finish);
   }
+}
+
+function canonical(filter: string): string {
+  const parsed = parseTopicFilter(filter);
+  return parsed === undefined ? filter : formatTopicFilter(parsed);
 }

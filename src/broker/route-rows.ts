@@ -1,0 +1,19 @@
+// A table of routes as the matcher reads it. Used by route-sync.ts and shared-routes.ts.
+import { copyBytes } from '#base/bytes.js';
+import type { Database, Table } from '#db/api.js';
+import { endOfLevels } from '#router/route-key.js';
+import type { RouteRows } from '#router/route-match.js';
+
+export function tableRows(db: Database, table: Table): RouteRows {
+  return {
+    prefix(prefix, visit) {
+      // Prefixes end with the end mark: the first key beyond has the next byte there.
+      const end = copyBytes(prefix);
+      end[end.length - 1] = endOfLevels + 1;
+      db.range(table, prefix, end, visit);
+    },
+    seek(key) {
+      return db.seek(table, key)?.key;
+    },
+  };
+}

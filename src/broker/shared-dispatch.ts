@@ -1,0 +1,344 @@
+// Messages for shared subscriptions: of each group that matches, one member of the whole cluster gets
+// one. publish.ts asks for every message; sessions.ts hands over what a session that ended has left.
+//
+// The node is picked here, by the numbers of members that the nodes have (SharedPicker); the member by
+// its node (shared-members.ts). A node without that member any more refuses, a node that is lost does
+// not answer: then another is picked, each node at most once for members whose client is connected and
+// once for members who are away. Those come after all who are connected, and nodes without a link after
+// those with one. Invariant: with no fault one member gets one copy, and `done` is called exactly once.
+import type { Env } from '#env/env.js';
+import type { ProtocolVersion, PublishPacket } from '#mqtt/packet.js';
+import { MatchCache } from '#router/match-cache.js';
+import { RecentMap } from '#router/recent-map.js';
+import { type Candidate, SharedPicker } from '#router/shared-picker.js';
+import { deliver } from '#session/deliver.js';
+import type { Frames } from '#session/frames.js';
+import type { Message } from '#session/message.js';
+import { keep } from '#session/message.js';
+import type { QueuedMessage } from '#session/queue.js';
+import type { Subscription } from '#session/session.js';
+import type { LocalSubscribers } from './local-subscribers.js';
+import type { BrokerMetrics } from './metrics.js';
+import type { BrokerOptions } from './options.js';
+import type { BrokerPorts, SharedAddress, SharedRoutes, SharedRow } from './ports.js';
+import type { LocalGroup, SharedMembers } from './shared-members.js';
+
+/** What it needs of the core, which owns it. */
+export interface SharedHost {
+  readonly env: Env;
+  readonly options: BrokerOptions;
+  readonly ports: BrokerPorts;
+  readonly metrics: BrokerMetrics;
+  readonly frames: Frames;
+  readonly subscribers: LocalSubscribers;
+  now(): number;
+}
+
+/** A group with a filter that matches, and where it has members. */
+export interface Group {
+  /** `$share/GROUP/FILTER`. */
+  readonly name: string;
+  readonly local: LocalGroup | undefined;
+  /** Other nodes in the order of their ids. */
+  readonly rows: readonly SharedRow[];
+  /** How many of them come before this node in that order, which is the same on all nodes. */
+  readonly before: number;
+  readonly picker: SharedPicker;
+}
+
+/** A pick of another node. */
+export interface Elsewhere {
+  readonly name: string;
+  readonly row: SharedRow;
+  readonly to: SharedAddress;
+}
+
+/** A message for a group on its way. */
+interface Errand {
+  readonly message: Message;
+  readonly name: string;
+  /** No node is picked any more after this. */
+  readonly until: number;
+  /** Nodes that have refused, by what was asked of them, or are lost. */
+  readonly tried: Set<string>;
+  /** `matched`: a member has got it, or will. */
+  readonly done: (matched: boolean) => void;
+}
+
+type Presence = SharedAddress['presence'];
+
+/** In this order: members whose client is connected before others, nodes with a link before others. */
+const stages: readonly (readonly [presence: Presence, reachable: boolean])[] = [
+  ['here', true],
+  ['away', true],
+  ['here', false],
+  ['away', false],
+];
+
+/** After the first pick. The last one picked has the forwarder's 5 s. */
+const errandMs = 5000;
+const pickersMax = 65_536;
+const none: readonly Group[] = [];
+
+interface Slot {
+  nodeId: string;
+  weight: number;
+}
+
+export class SharedDispatch {
+  readonly #core: SharedHost;
+  readonly #members: SharedMembers;
+  readonly #routes: SharedRoutes | undefined;
+  readonly #cache: MatchCache<readonly Group[]>;
+  readonly #pickers: RecentMap<SharedPicker> = new RecentMap(pickersMax);
+  readonly #sticky: boolean;
+  /** The candidates of one pick, reused. */
+  readonly #slots: Slot[] = [];
+  readonly #repicked: { value: number };
+  readonly #redispatched: { value: number };
+  readonly #unwanted: { value: number };
+
+  constructor(core: SharedHost) {
+    this.#core = core;
+    this.#members = core.subscribers.groups;
+    this.#routes = core.ports.shared;
+    this.#cache = new MatchCache(core.options.matchCacheEntries);
+    this.#sticky = core.options.sharedStrategy === 'sticky';
+    const { metrics } = core.env;
+    this.#repicked = metrics.counter(
+      'starmesh_shared_repicked_total',
+      'Messages for shared subscriptions whose picked node had no member any more, or was lost',
+    );
+    this.#redispatched = metrics.counter('starmesh_shared_redispatched_total', 'Messages of ended sessions given to other members of their groups');
+    this.#unwanted = metrics.counter('starmesh_shared_dropped_total', 'Messages for shared subscriptions that no member was left for');
+    this.#members.onChange = (group, what) => this.#changed(group, what);
+    if (this.#routes === undefined) return;
+    this.#routes.counts = (name) => {
+      const group = this.#members.get(name);
+      return { here: group?.here.length ?? 0, away: group?.away.length ?? 0 };
+    };
+    this.#routes.onChange = (topicFilter) => (topicFilter === undefined ? this.#cache.clear() : this.#cache.changed(topicFilter));
+  }
+
+  /** The groups that get a copy. Good until the next change. */
+  match(topicName: string): readonly Group[] {
+    if (this.#members.size === 0 && this.#routes?.empty !== false) return none;
+    const cached = this.#cache.get(topicName);
+    if (cached !== undefined) return cached;
+    const groups = this.#lookUp(topicName);
+    this.#cache.set(topicName, groups);
+    return groups;
+  }
+
+  /** To the members of this node that are picked; how many those were. The other picks are added to `elsewhere`, for `send`. */
+  deliver(
+    message: Message,
+    groups: readonly Group[],
+    now: number,
+    packet: PublishPacket | undefined,
+    version: ProtocolVersion | undefined,
+    elsewhere: Elsewhere[],
+  ): number {
+    const { frames } = this.#core;
+    let received = 0;
+    frames.begin(message, now, packet, version);
+    for (let i = 0; i < groups.length; i++) {
+      const group = groups[i] as Group;
+      const to = this.#pick(group, message, undefined);
+      if (to === undefined) continue;
+      if (typeof to !== 'string') {
+        elsewhere.push(to);
+        continue;
+      }
+      const member = group.local?.pick(to, group.picker.hint, this.#sticky ? message.publisherId : undefined);
+      if (member !== undefined && deliver(member, message, frames)) received++; // with the QoS of its own [MQTT-4.8.2-3]
+    }
+    frames.end();
+    this.#core.metrics.delivered.value += received;
+    return received;
+  }
+
+  /** A message whose pick is on another node. `done`, for QoS 1 and 2, when some member has got it or none is left. */
+  send(message: Message, { name, row, to }: Elsewhere, done: (matched: boolean) => void): void {
+    if (message.qos === 0) {
+      this.#core.ports.forwarder.forwardTo?.(message, row.target, to);
+      return;
+    }
+    keep(message);
+    const errand: Errand = { message, name, until: this.#core.now() + errandMs, tried: new Set(), done };
+    this.#sendTo(errand, row, to);
+  }
+
+  /** Another node has picked a member of this one. */
+  receive(message: Message, to: SharedAddress, now: number): boolean {
+    const group = this.#members.get(to.name);
+    const stickTo = to.sticky ? message.publisherId : undefined;
+    const member = group?.pick('here', to.place, stickTo) ?? (to.presence === 'away' ? group?.pick('away', to.place, stickTo) : undefined);
+    if (member === undefined) return false;
+    this.#deliverOne(member, message, now);
+    return true;
+  }
+
+  /** What a session that ended had got as a member of groups and not passed on: others get it, behind all that happens in this turn. */
+  redispatch(items: readonly QueuedMessage[]): void {
+    if (items.length > 0) this.#core.env.clock.endOfTurn(() => this.#redispatch(items));
+  }
+
+  #redispatch(items: readonly QueuedMessage[]): void {
+    const now = this.#core.now();
+    for (const { message, group } of items) {
+      if (group === undefined || message.expiresAt <= now) continue;
+      this.#redispatched.value++;
+      this.#again({ message, name: group, until: now + errandMs, tried: new Set(), done: ignore });
+    }
+  }
+
+  // ---- matching ----
+
+  #changed(group: LocalGroup, what: 'exists' | 'resized'): void {
+    if (what === 'exists') this.#cache.changed(group.topicFilter);
+    else this.#routes?.changed(group.name);
+  }
+
+  #lookUp(topicName: string): readonly Group[] {
+    const locals = this.#members.match(topicName);
+    const rows = this.#routes?.match(topicName) ?? [];
+    if (locals.length === 0 && rows.length === 0) return none;
+    const byName = new Map<string, { local: LocalGroup | undefined; rows: SharedRow[] }>();
+    for (const local of locals) byName.set(local.name, { local, rows: [] });
+    for (const row of rows) {
+      const known = byName.get(row.name);
+      if (known === undefined) byName.set(row.name, { local: undefined, rows: [row] });
+      else known.rows.push(row);
+    }
+    const self = this.#routes?.nodeId ?? '';
+    const groups: Group[] = [];
+    for (const [name, { local, rows: others }] of byName) {
+      others.sort((a, b) => (a.target.nodeId < b.target.nodeId ? -1 : 1));
+      groups.push({ name, local, rows: others, before: others.filter((r) => r.target.nodeId < self).length, picker: this.#picker(name) });
+    }
+    return groups;
+  }
+
+  #picker(name: string): SharedPicker {
+    let picker = this.#pickers.get(name);
+    if (picker === undefined) {
+      const { env, options } = this.#core;
+      picker = new SharedPicker(options.sharedStrategy, (limit) => env.random.int(limit));
+      this.#pickers.set(name, picker);
+    }
+    return picker;
+  }
+
+  // ---- picking ----
+
+  /** The presence of the member of this node that is picked (the picker's hint says which), or where else; undefined: nobody. */
+  #pick(group: Group, message: Message, tried: Set<string> | undefined): Presence | Elsewhere | undefined {
+    const { picker, rows, before } = group;
+    const stageCount = rows.length > 0 && message.qos > 0 ? stages.length : 2;
+    for (let s = 0; s < stageCount; s++) {
+      const [presence, reachable] = stages[s] as (typeof stages)[number];
+      const at = picker.pick(this.#line(group, presence, reachable, tried), message.publisherId, message.topicName);
+      if (at < 0) continue;
+      if (at === before) return presence;
+      const row = rows[at < before ? at : at - 1] as SharedRow;
+      return { name: group.name, row, to: { name: group.name, presence, place: picker.hint, sticky: this.#sticky } };
+    }
+    return undefined;
+  }
+
+  #line(group: Group, presence: Presence, reachable: boolean, tried: Set<string> | undefined): readonly Candidate[] {
+    const { rows, before, local } = group;
+    const slots = this.#slots;
+    const { forwarder } = this.#core.ports;
+    for (let i = 0; i <= rows.length; i++) {
+      if (i === slots.length) slots.push({ nodeId: '', weight: 0 });
+      const slot = slots[i] as Slot;
+      if (i === before) {
+        slot.nodeId = '';
+        slot.weight = local?.[presence].length ?? 0;
+        continue;
+      }
+      const row = rows[i < before ? i : i - 1] as SharedRow;
+      slot.nodeId = row.target.nodeId;
+      slot.weight = row[presence];
+      if (tried?.has(presence + slot.nodeId) === true || (reachable && forwarder.reachable?.(row.target) === false)) slot.weight = 0;
+    }
+    slots.length = rows.length + 1;
+    return slots;
+  }
+
+  // ---- errands ----
+
+  #sendTo(errand: Errand, row: SharedRow, to: SharedAddress): void {
+    const { nodeId } = row.target;
+    const { forwarder } = this.#core.ports;
+    errand.tried.add(to.presence + nodeId);
+    if (forwarder.forwardTo === undefined) {
+      errand.done(false);
+      return;
+    }
+    if (errand.message.qos === 0) {
+      forwarder.forwardTo(errand.message, row.target, to);
+      errand.done(true);
+      return;
+    }
+    forwarder.forwardTo(errand.message, row.target, to, (outcome, matched) => {
+      if (matched) {
+        errand.done(true);
+        return;
+      }
+      if (outcome === 'lost') for (const presence of ['here', 'away']) errand.tried.add(presence + nodeId);
+      this.#repicked.value++;
+      this.#again(errand);
+    });
+  }
+
+  #again(errand: Errand): void {
+    const { message } = errand;
+    const now = this.#core.now();
+    const group = now > errand.until ? undefined : this.match(message.topicName).find((g) => g.name === errand.name);
+    const to = group === undefined ? undefined : this.#pick(group, message, errand.tried);
+    if (group === undefined || to === undefined) {
+      this.#unwanted.value++;
+      errand.done(false);
+      return;
+    }
+    if (typeof to !== 'string') {
+      this.#sendTo(errand, to.row, to.to);
+      return;
+    }
+    const member = group.local?.pick(to, group.picker.hint, this.#sticky ? message.publisherId : undefined);
+    if (member !== undefined) this.#deliverOne(member, message, now);
+    errand.done(member !== undefined);
+  }
+
+  #deliverOne(member: Subscription, message: Message, now: number): void {
+    const { frames, metrics } = this.#core;
+    frames.begin(message, now);
+    if (deliver(member, message, frames)) metrics.delivered.value++;
+    frames.end();
+  }
+}
+
+/** Waits for everybody who has to accept a message. */
+export class Gather {
+  #open = 1;
+  #matched = false;
+  readonly #done: (matched: boolean) => void;
+
+  constructor(done: (matched: boolean) => void) {
+    this.#done = done;
+  }
+
+  wait(): void {
+    this.#open++;
+  }
+
+  one(matched: boolean): void {
+    if (matched) this.#matched = true;
+    if (--this.#open === 0) this.#done(this.#matched);
+  }
+}
+
+function ignore(): void {}

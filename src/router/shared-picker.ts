@@ -1,0 +1,105 @@
+// Which node gets a message of a shared subscription, and which of its members: the strategies of
+// `mqtt.shared_subscription_strategy` for one group on one node. The broker's shared-dispatch.ts asks.
+//
+// The members of all candidates stand in one line, candidate by candidate. A strategy points at a place
+// in it; that gives the candidate and, as a hint, the place among its own members. So while the counts
+// are right, a round-robin visits every member of the cluster once per round, and a hash leads to the
+// same member from every node. `sticky` remembers candidates only: which member, the candidate remembers.
+// Invariant: a candidate without members is never picked.
+import { RecentMap } from './recent-map.js';
+
+export type SharedStrategy = 'random' | 'round_robin' | 'round_robin_per_group' | 'sticky' | 'local' | 'hash_clientid' | 'hash_topic';
+
+export interface Candidate {
+  /** Of the node; empty for this one. */
+  readonly nodeId: string;
+  /** Members that may be picked. */
+  readonly weight: number;
+}
+
+/** Publishers that are remembered for each group. */
+export const publishersMax = 4096;
+
+export class SharedPicker {
+  readonly #strategy: SharedStrategy;
+  /** Uniform integer in [0, limit). */
+  readonly #random: (limit: number) => number;
+  /** `round_robin`: each publisher's next place. `sticky`: its node. */
+  #places: RecentMap<number> | undefined;
+  #nodes: RecentMap<string> | undefined;
+  #next = 0;
+  /** Of the last pick: the place among the candidate's members. */
+  hint = 0;
+
+  constructor(strategy: SharedStrategy, random: (limit: number) => number) {
+    this.#strategy = strategy;
+    this.#random = random;
+  }
+
+  /** Index of the candidate, -1 when nobody has a member. The candidates' order should be the same everywhere. */
+  pick(candidates: readonly Candidate[], publisherId: string, topicName: string): number {
+    let total = 0;
+    for (let i = 0; i < candidates.length; i++) {
+      const { nodeId, weight } = candidates[i] as Candidate;
+      total += weight;
+      if (this.#strategy !== 'local' || nodeId !== '' || weight === 0) continue;
+      this.hint = this.#random(weight);
+      return i;
+    }
+    if (total === 0) return -1;
+    if (this.#strategy === 'sticky') return this.#stick(candidates, total, publisherId);
+    return this.#at(candidates, this.#place(total, publisherId, topicName));
+  }
+
+  #place(total: number, publisherId: string, topicName: string): number {
+    switch (this.#strategy) {
+      case 'round_robin': {
+        // Publishers begin at different places: many of them may have one message each.
+        this.#places ??= new RecentMap(publishersMax);
+        const place = (this.#places.get(publisherId) ?? this.#step(total)) % total;
+        this.#places.set(publisherId, place + 1);
+        return place;
+      }
+      case 'round_robin_per_group':
+        return this.#step(total);
+      case 'hash_clientid':
+        return hash(publisherId) % total;
+      case 'hash_topic':
+        return hash(topicName) % total;
+      default:
+        return this.#random(total);
+    }
+  }
+
+  #step(total: number): number {
+    const place = this.#next % total;
+    this.#next = place + 1;
+    return place;
+  }
+
+  #at(candidates: readonly Candidate[], place: number): number {
+    let i = 0;
+    for (let weight = (candidates[0] as Candidate).weight; place >= weight; weight = (candidates[++i] as Candidate).weight) place -= weight;
+    this.hint = place;
+    return i;
+  }
+
+  #stick(candidates: readonly Candidate[], total: number, publisherId: string): number {
+    this.#nodes ??= new RecentMap(publishersMax);
+    const known = this.#nodes.get(publisherId);
+    let i = known === undefined ? -1 : candidates.findIndex((c) => c.nodeId === known && c.weight > 0);
+    if (i < 0) {
+      i = this.#at(candidates, this.#random(total));
+      this.#nodes.set(publisherId, (candidates[i] as Candidate).nodeId);
+    } else this.hint = this.#random((candidates[i] as Candidate).weight);
+    return i;
+  }
+}
+
+/** FNV-1a over UTF-16 units, mixed: the same on every node. */
+function hash(text: string): number {
+  let h = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
+  h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
+  return (h ^ (h >>> 13)) >>> 0;
+}
