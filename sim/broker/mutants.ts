@@ -16,7 +16,7 @@ export const brokerMutants: readonly Mutant[] = [
   ),
   broker(
     'suback-before-effective',
-    'broker/route-sync',
+    'broker/route-table',
     "? { until: 'effective', deadlineMs: subackTimeoutMs }",
     "? { until: 'committed', deadlineMs: subackTimeoutMs }",
     'SUBACK is sent before every node can match the route',
@@ -39,14 +39,14 @@ export const brokerMutants: readonly Mutant[] = [
   broker(
     'forward-not-deduplicated',
     'broker/forward-receiver',
-    "bits.push(verdict === 'old' || this.receive(message));",
-    'bits.push(this.receive(message));',
+    "const taken = verdict === 'old' ? !state.wasRefused(first + i) : this.receive(message, to);",
+    'const taken = this.receive(message, to);',
     'what is sent again after a reconnect is delivered again',
   ),
   broker(
     'hand-over-not-deduplicated',
     'broker/hold-back',
-    'this.#held.filter((item) => !known.has(origin(item.message)))',
+    'this.#held.filter((item) => !known.has(identity(item.message, item.group)))',
     'this.#held',
     'what was handed over is delivered once more from the new node’s own arrivals',
   ),
