@@ -15,10 +15,13 @@ import type { ClientInfo, SubscriptionInfo } from './clients.js';
 import { clientInfo, subscriptionsOf } from './clients.js';
 import { Connector } from './connect.js';
 import { Core } from './core.js';
+import { HookedAccess } from './hooked-access.js';
+import type { BrokerHooks } from './hooks.js';
+import { InProcess, type Receive } from './in-process.js';
 import type { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
 import { defaultBrokerOptions } from './options.js';
-import type { BrokerPorts, HeldSession } from './ports.js';
+import type { BrokerPorts, HeldSession, RouteOutcome } from './ports.js';
 import type { PublishOutcome } from './publish.js';
 import { Publisher } from './publish.js';
 import { Sessions } from './sessions.js';
@@ -113,14 +116,19 @@ export class Broker implements ChannelEffects {
   }
 
   closed(channel: Channel, session: Session | undefined, end: ChannelEnd, now: number): void {
+    const { hooks } = this.#core;
     this.#publisher.closed(channel);
     this.#connector.closed(channel);
     this.#core.access.closed?.(channel);
-    if (session === undefined) return;
+    if (session === undefined) {
+      hooks.refused?.(channel, end);
+      return;
+    }
     this.#core.metrics.clientDisconnected.value++;
     this.#countEnd(end);
     // Who displaces a connection has told the registry already.
     const displaced = end.by === 'server' && end.reasonCode === ReasonCode.sessionTakenOver;
+    hooks.disconnected?.(channel, session, end);
     this.#sessions.disconnected(session, channel, end, now, displaced ? 'silent' : 'tell');
   }
 
@@ -129,12 +137,29 @@ export class Broker implements ChannelEffects {
     this.#core.env.metrics.counter('starmesh_client_disconnects', 'ends of connections', { by: end.by, reason }).value++;
   }
 
-  // ---- for the command line, the HTTP API, rules ----
-
   /** Publishes a message of the broker's own (`makeMessage`). */
   publishOwn(message: Message, done?: (outcome: PublishOutcome) => void): void {
     this.#publisher.publishOwn(message, this.#core.now(), done);
   }
+
+  // ---- for programs that embed the broker ----
+
+  get hooks(): BrokerHooks {
+    return this.#core.hooks;
+  }
+
+  /** From now on the hooks `client.authenticate` and `client.authorize` are asked before access control. */
+  hookAccess(): void {
+    const core = this.#core;
+    if (!(core.access instanceof HookedAccess)) core.access = new HookedAccess(core.access, core.hooks, () => core.now());
+  }
+
+  /** A subscriber in this process. 'failed': its route could not be written, and it has ended. */
+  attach(topicFilter: string, retained: boolean, receive: Receive, done: (outcome: RouteOutcome) => void): InProcess {
+    return new InProcess(this.#core, this.#sessions, topicFilter, retained, receive, done);
+  }
+
+  // ---- for the command line, the HTTP API, rules ----
 
   *clients(): IterableIterator<ClientInfo> {
     for (const session of this.#sessions.all()) yield clientInfo(session);

@@ -17,6 +17,7 @@ import { askAccess } from './access.js';
 import type { Core } from './core.js';
 import { Enhanced } from './enhanced.js';
 import { HoldBack } from './hold-back.js';
+import { keepConnect } from './hooks.js';
 import type { RegisterResult } from './ports.js';
 import type { Sessions } from './sessions.js';
 import { takeIn } from './settling.js';
@@ -59,6 +60,21 @@ export class Connector {
       return;
     }
     if (packet.clientId === '') channel.clientId = `sm-${toHex(core.env.random.bytes(12))}`; // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
+    const hook = core.hooks.connect;
+    if (hook === undefined) {
+      this.#authenticate(channel, packet);
+      return;
+    }
+    const kept = keepConnect(packet);
+    hook(channel, kept, (reasonCode) => {
+      if (channel.state !== 'connecting') return;
+      if (reasonCode !== 0) refuse(channel, reasonCode, core.now());
+      else this.#authenticate(channel, kept);
+    });
+  }
+
+  #authenticate(channel: Channel, packet: ConnectPacket): void {
+    const core = this.#core;
     if (channel.authMethod !== undefined) {
       this.#enhanced.begin(channel, packet, (reasonCode) => {
         packet.username = channel.username;
@@ -179,6 +195,7 @@ export class Connector {
     }
     if (session.channel !== undefined) {
       this.#core.metrics.sessionTakenover.value++;
+      this.#core.hooks.session?.('takenover', session);
       session.channel.disconnect(ReasonCode.sessionTakenOver, now); // [MQTT-3.1.4-3]
     }
     // One that was to end with its connection has. [MQTT-3.1.2-6] of 3.1.1
@@ -308,6 +325,9 @@ export class Connector {
     this.#sessions.connecting(session);
     this.#core.metrics.clientConnected.value++;
     accept(channel, session, sessionPresent, packet, this.#core.env.clock.wallNow(), reasonString);
+    const { hooks } = this.#core;
+    if (sessionPresent) hooks.session?.('resumed', session);
+    if (channel.session === session) hooks.connected?.(channel, sessionPresent);
     start(channel, this.#core.now());
     this.#leave(attempt);
   }

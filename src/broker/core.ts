@@ -5,6 +5,7 @@ import { Frames } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { Session } from '#session/session.js';
 import type { Access } from './access.js';
+import { BrokerHooks } from './hooks.js';
 import { LocalSubscribers } from './local-subscribers.js';
 import { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
@@ -22,6 +23,7 @@ export class Core {
   readonly timers: Timers;
   readonly frames: Frames;
   readonly subscribers: LocalSubscribers;
+  readonly hooks: BrokerHooks = new BrokerHooks();
   readonly recent: RecentOrigins = new RecentOrigins();
   /** By client id: any string, so a Map. */
   readonly sessions: Map<string, Session> = new Map();

@@ -15,6 +15,7 @@ import type { DeferredAck, Subscription } from '#session/session.js';
 import { openAccess } from './access.js';
 import { AskedPublishes, type HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
+import { HookedPublishes } from './hooked-publishes.js';
 import type { RemoteTarget } from './ports.js';
 import { refuse } from './settling.js';
 import { type Elsewhere, Gather, type Group } from './shared-dispatch.js';
@@ -34,10 +35,12 @@ export class Publisher {
   readonly #throttled = new Set<Channel>();
   readonly #ports: Core['ports'];
   readonly #asked: AskedPublishes;
+  readonly #hooked: HookedPublishes;
 
   constructor(core: Core) {
     this.#core = core;
     this.#asked = new AskedPublishes(core, (channel, held, allowed) => this.#judged(channel, held, allowed));
+    this.#hooked = new HookedPublishes(core, (channel, held) => this.#enter(channel, held));
     this.#ports = core.ports;
     core.ports.forwarder.onMessage((message, to) => (to === undefined ? this.deliverLocally(message) : core.shared.receive(message, to, core.now())));
     core.ports.forwarder.onRelief(() => this.#relieve());
@@ -62,6 +65,10 @@ export class Publisher {
         return;
       }
     }
+    if (core.hooks.publish !== undefined) {
+      this.#hooked.add(channel, { message, ack: qos === 0 ? undefined : channel.defer(packet.packetId, qos) });
+      return;
+    }
     if (this.#held.size > 0 && this.#hold(channel, message, packet)) return;
     // [MQTT-3.3.1-8]
     if (message.retain) {
@@ -77,7 +84,7 @@ export class Publisher {
     const received = this.#fanOut(message, now, packet, channel.version); // to those whose filters match: [MQTT-3.3.2-3]
     const targets = this.#ports.routes.match(message.topicName);
     if (targets.length === 0) {
-      if (received === 0) this.#countUnwanted();
+      if (received === 0) this.#countUnwanted(message);
       if (qos !== 0) channel.acknowledge(packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
       return;
     }
@@ -96,6 +103,19 @@ export class Publisher {
 
   /** A message of the broker itself: a will, one of the API or of a rule. It is kept if need be. */
   publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void = ignore): void {
+    const hook = this.#core.hooks.publish;
+    if (hook === undefined) {
+      this.#publishOwn(message, now, done);
+      return;
+    }
+    keep(message);
+    hook(message, undefined, (verdict) => {
+      if (typeof verdict === 'number') done({ kind: 'failed', message: 'a hook refused it' });
+      else this.#publishOwn(verdict, this.#core.now(), done);
+    });
+  }
+
+  #publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void): void {
     this.#stamp(message);
     if (!message.retain) {
       this.#route(message, now, (matched) => done({ kind: 'accepted', matched }));
@@ -129,12 +149,19 @@ export class Publisher {
 
   /** The verdict on a PUBLISH that had to wait for it. */
   #judged(channel: Channel, held: HeldPublish, allowed: boolean): void {
-    const { message, ack } = held;
+    const { ack } = held;
     if (!allowed) {
       this.#countDenied();
       if (ack !== undefined) settle(ack, ReasonCode.notAuthorized);
       return;
     }
+    if (this.#core.hooks.publish === undefined) this.#enter(channel, held);
+    else this.#hooked.add(channel, held);
+  }
+
+  /** Allowed, after a wait. */
+  #enter(channel: Channel, held: HeldPublish): void {
+    const { message } = held;
     this.#stamp(message);
     const waiting = this.#held.get(channel)?.get(message.topicName);
     if (waiting === undefined) this.#goOn(channel, held);
@@ -152,9 +179,10 @@ export class Publisher {
     this.#core.metrics.published.value++;
   }
 
-  #countUnwanted(): void {
+  #countUnwanted(message: Message): void {
     this.#core.metrics.messagesDropped.value++;
     this.#core.metrics.droppedNoSubscribers.value++;
+    this.#core.hooks.dropped?.(message);
   }
 
   #countReceived(qos: 0 | 1 | 2): void {
@@ -192,7 +220,7 @@ export class Publisher {
     const received = this.#fanOut(message, now, undefined, undefined);
     const targets = this.#ports.routes.match(message.topicName);
     if (targets.length === 0) {
-      if (received === 0) this.#countUnwanted();
+      if (received === 0) this.#countUnwanted(message);
       done(received > 0);
       return;
     }
@@ -214,7 +242,7 @@ export class Publisher {
     const targets = this.#ports.routes.match(message.topicName);
     const received = this.#toOneOfEach(message, now, packet, channel.version, groups, targets, elsewhere);
     if (targets.length + elsewhere.length === 0) {
-      if (received === 0) this.#countUnwanted();
+      if (received === 0) this.#countUnwanted(message);
       if (qos !== 0) channel.acknowledge(packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
       return;
     }
@@ -231,7 +259,7 @@ export class Publisher {
     const elsewhere: Elsewhere[] = [];
     const targets = this.#ports.routes.match(message.topicName);
     const received = this.#toOneOfEach(message, now, undefined, undefined, groups, targets, elsewhere);
-    if (targets.length + elsewhere.length === 0 && received === 0) this.#countUnwanted();
+    if (targets.length + elsewhere.length === 0 && received === 0) this.#countUnwanted(message);
     this.#toOthers(message, targets, elsewhere, (matched) => done(matched || received > 0));
   }
 

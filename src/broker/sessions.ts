@@ -7,7 +7,7 @@ import type { SessionCounters } from '#session/counters.js';
 import type { Frames } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { QueuedMessage } from '#session/queue.js';
-import type { SessionHome, Subscription } from '#session/session.js';
+import type { DeliveryHooks, SessionHome, Subscription } from '#session/session.js';
 import { Session } from '#session/session.js';
 import type { Core } from './core.js';
 import type { Wills } from './wills.js';
@@ -38,6 +38,7 @@ export class Sessions implements SessionHome {
   readonly limits: SessionLimits;
   readonly counters: SessionCounters;
   readonly frames: Frames;
+  readonly hooks: DeliveryHooks;
   readonly #core: Core;
   readonly #wills: Wills;
   /** Sessions with a connection. */
@@ -49,6 +50,7 @@ export class Sessions implements SessionHome {
     this.limits = core.limits;
     this.counters = core.metrics;
     this.frames = core.frames;
+    this.hooks = core.hooks;
   }
 
   now(): number {
@@ -64,6 +66,7 @@ export class Sessions implements SessionHome {
     const session = new Session(this, clientId, epoch, expiryIntervalS, this.#core.env.clock.wallNow());
     this.#core.sessions.set(clientId, session);
     this.#core.metrics.sessionCreated.value++;
+    this.#core.hooks.session?.('created', session);
     return session;
   }
 
@@ -166,6 +169,7 @@ export class Sessions implements SessionHome {
     session.awaitingRel = undefined;
     session.gate = undefined;
     this.#core.metrics.sessionTerminated.value++;
+    this.#core.hooks.session?.('terminated', session);
     this.#wills.fire(session, now); // [MQTT-3.1.2-8]
     if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.ended(session.clientId, session.epoch);
   }
@@ -195,6 +199,7 @@ export class Sessions implements SessionHome {
   discard(session: Session, reasonCode: number, now: number, tell: Tell): void {
     if (session.ended) return;
     this.#core.metrics.sessionDiscarded.value++;
+    this.#core.hooks.session?.('discarded', session);
     session.channel?.disconnect(reasonCode, now);
     // A session that does not last has ended with its connection.
     this.end(session, now, tell);

@@ -1,11 +1,12 @@
 // The journeys of SUBSCRIBE and UNSUBSCRIBE. SUBSCRIBE: added here first, so that nothing is missed;
 // then the route, and SUBACK when every filter's route is effective (or the wait for it ended); a filter
 // whose route could not be written is taken back and refused. Retained messages follow the SUBACK.
+import type { QoS } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { parseTopicFilter } from '#mqtt/topic.js';
 import type { Channel, SubscribeRequest } from '#session/channel.js';
 import type { Session } from '#session/session.js';
-import { Subscription } from '#session/session.js';
+import { Subscription, type SubscriptionOptions } from '#session/session.js';
 import { askAccess, openAccess } from './access.js';
 import { CatchUp } from './catch-up.js';
 import type { Core } from './core.js';
@@ -65,19 +66,43 @@ export class Subscriber {
 
   #judged(job: Job, request: SubscribeRequest, allowed: boolean): void {
     if (allowed) {
-      this.#begin(job, request);
+      this.#allowed(job, request);
       return;
     }
     request.reasonCode = ReasonCode.notAuthorized;
     if (this.#core.access.denyAction === 'disconnect') job.channel.disconnect(ReasonCode.notAuthorized, this.#core.now());
   }
 
+  #allowed(job: Job, request: SubscribeRequest): void {
+    const hook = this.#core.hooks.subscribe;
+    if (hook === undefined) {
+      this.#begin(job, request);
+      return;
+    }
+    const { channel, session } = job;
+    job.open++;
+    channel.pauseReading();
+    hook(channel, request, (reasonCode) => {
+      channel.resumeReading();
+      request.reasonCode = reasonCode;
+      const { options } = request;
+      const granted = { ...options, qos: Math.min(reasonCode, options.qos) as QoS };
+      if (reasonCode < 0x80 && channel.session === session) this.#begin(job, request, granted);
+      this.#answered(job);
+    });
+  }
+
   unsubscribe(channel: Channel, session: Session, packetId: number, topicFilters: readonly string[]): void {
+    const { hooks } = this.#core;
     this.#core.metrics.clientUnsubscribe.value += topicFilters.length;
+    hooks.unsubscribe?.(channel, topicFilters);
     const codes: number[] = [];
     for (const topicFilter of topicFilters) {
       const subscription = session.subscriptions.get(topicFilter); // compared character by character [MQTT-3.10.4-1]
-      if (subscription !== undefined) this.#sessions.unsubscribe(subscription); // [MQTT-3.10.4-2]
+      if (subscription !== undefined) {
+        this.#sessions.unsubscribe(subscription); // [MQTT-3.10.4-2]
+        hooks.unsubscribed?.(session, topicFilter);
+      }
       codes.push(subscription === undefined ? ReasonCode.noSubscriptionExisted : ReasonCode.success);
     }
     channel.unsuback(packetId, codes); // [MQTT-3.10.4-5] [MQTT-3.11.3-1]
@@ -88,19 +113,19 @@ export class Subscriber {
     return access === openAccess || access.maySubscribe(channel, matchedFilter(request), request.options.qos, this.#core.now());
   }
 
-  #begin(job: Job, request: SubscribeRequest): void {
+  #begin(job: Job, request: SubscribeRequest, options: SubscriptionOptions = request.options): void {
     const { session } = job;
     const existing = session.subscriptions.get(request.topicFilter);
     const isNew = existing === undefined;
-    const subscription = existing ?? new Subscription(session, request.topicFilter, request.options);
+    const subscription = existing ?? new Subscription(session, request.topicFilter, options);
     if (isNew) {
       session.addSubscription(subscription);
       this.#core.subscribers.add(subscription);
     } else {
-      subscription.update(request.options); // [MQTT-3.8.4-3]
+      subscription.update(options); // [MQTT-3.8.4-3]
       this.#core.subscribers.changed(subscription);
     }
-    const handling = request.options.retainHandling;
+    const handling = options.retainHandling;
     const own = subscription.group === undefined; // nothing retained goes to shared subscriptions: section 4.8.2
     const wanted = own && (handling === 0 || (handling === 1 && isNew)); // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
     const catchUp = wanted ? CatchUp.of(this.#core, session) : undefined;
@@ -116,6 +141,7 @@ export class Subscriber {
   #routed(request: SubscribeRequest, subscription: Subscription, outcome: RouteOutcome): void {
     if (outcome !== 'failed') {
       subscription.settled = true;
+      this.#core.hooks.subscribed?.(subscription.session, subscription.topicFilter, subscription.options);
       return;
     }
     request.reasonCode = ReasonCode.implementationSpecificError;

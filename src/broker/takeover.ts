@@ -60,6 +60,7 @@ export class Takeover implements TakeoverSource {
     const now = this.#core.now();
     if (session.channel !== undefined) {
       this.#core.metrics.sessionTakenover.value++;
+      this.#core.hooks.session?.('takenover', session);
       session.channel.disconnect(ReasonCode.sessionTakenOver, now);
     }
     // A session that was to end with its connection has.

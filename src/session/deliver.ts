@@ -62,7 +62,7 @@ export function deliverAs(
       drop(session, qos);
       return;
     }
-    sendQos0(channel, message, retain, identifiers, frames);
+    sendQos0(session, channel, message, retain, identifiers, frames);
     return;
   }
   const inflight = session.needInflight();
@@ -80,7 +80,14 @@ function drop(session: Session, qos: Qos): void {
   if (qos === 0) counters.droppedQos0.value++;
 }
 
-function sendQos0(channel: SessionChannel, message: Message, retain: boolean, identifiers: readonly number[] | undefined, frames: Frames): void {
+function sendQos0(
+  session: Session,
+  channel: SessionChannel,
+  message: Message,
+  retain: boolean,
+  identifiers: readonly number[] | undefined,
+  frames: Frames,
+): void {
   const counters = channel.counters;
   const frame = frames.frame(channel.version, 0, retain, identifiers, false); // [MQTT-4.3.1-1]
   // The fan-out to clients without aliases is the hottest path there is: one comparison more.
@@ -93,6 +100,7 @@ function sendQos0(channel: SessionChannel, message: Message, retain: boolean, id
   }
   counters.sent.value++;
   counters.sentQos0.value++;
+  session.home.hooks?.delivered?.(session, message, 0);
 }
 
 /**
@@ -139,9 +147,9 @@ function sendNew(
   }
   const packetId = session.nextPacketId(); // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
   // Nothing is sent again in a session that ends with its connection: the message need not be kept for it,
-  // unless another member of a group gets it then.
+  // unless another member of a group gets it then, or somebody wants to hear what was acknowledged.
   let kept: Message | undefined;
-  if (session.lasting || group !== undefined) {
+  if (session.lasting || group !== undefined || session.home.hooks?.acked !== undefined) {
     keep(message);
     kept = message;
   }
@@ -149,6 +157,7 @@ function sendNew(
   if (alias === 0) channel.out.frame(frame, packetId);
   else channel.out.aliased(frame, packetId, Math.abs(alias), alias < 0);
   countSent(channel, qos);
+  session.home.hooks?.delivered?.(session, message, qos);
 }
 
 function countSent(channel: SessionChannel, qos: 1 | 2): void {
@@ -183,7 +192,7 @@ export function pump(session: Session): void {
       continue;
     }
     frames.begin(item.message, now);
-    if (item.qos === 0) sendQos0(channel, item.message, item.retain, item.subscriptionIdentifiers, frames);
+    if (item.qos === 0) sendQos0(session, channel, item.message, item.retain, item.subscriptionIdentifiers, frames);
     else sendNew(session, channel, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames, item.group);
   }
   frames.end();

@@ -24,6 +24,7 @@ export function onPubrec(channel: Channel, session: Session, packet: PubrecPacke
     return;
   }
   entry.released = true; // [MQTT-4.3.3-3] [MQTT-4.3.3-6]
+  if (entry.message !== undefined) session.home.hooks?.acked?.(session, entry.message, 2);
   entry.message = undefined;
   inflight.markSent(entry);
   channel.sendPubrel(packet.packetId, 0); // [MQTT-4.3.3-4]

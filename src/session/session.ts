@@ -113,11 +113,22 @@ export interface AckChannel {
   flushAcks(): void;
 }
 
+/** What a program that embeds the broker wants to be told of deliveries; undefined while it does not. */
+export interface DeliveryHooks {
+  /** A PUBLISH was sent to the client. */
+  delivered: ((session: Session, message: Message, qos: Qos) => void) | undefined;
+  /** PUBACK, or PUBREC: the client has it. */
+  acked: ((session: Session, message: Message, qos: Qos) => void) | undefined;
+  /** PINGREQ. */
+  pinged: ((session: Session) => void) | undefined;
+}
+
 /** What all sessions of a node share. */
 export interface SessionHome {
   readonly limits: SessionLimits;
   readonly counters: SessionCounters;
   readonly frames: Frames;
+  readonly hooks?: DeliveryHooks;
   /** Monotonic ms, as of the current turn. */
   now(): number;
   onSessionTimer(session: Session, now: number): void;

@@ -46,6 +46,7 @@ export function step(channel: Channel, packet: Packet, now: number): void {
       return;
     case 'pingreq':
       channel.out.send(pingresp, channel.version, noMaximum); // [MQTT-3.12.4-1]
+      session.home.hooks?.pinged?.(session);
       return;
     case 'disconnect':
       onDisconnect(channel, session, packet, now);
