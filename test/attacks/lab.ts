@@ -1,0 +1,180 @@
+// One real node for the cases of one test file: embedded database, broker and listeners over real
+// sockets, in the test's own process, so that what a case leaves behind can be counted. An honest pair of
+// clients talks through it all the time. Called by `attack.ts`.
+// Invariants: after each case the pair's round trip ends within its bound, and the node's counts are
+// those of before the first case.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
+import { loadConfig } from '#node/config/load.js';
+import { createNode, type StarmeshNode } from '#node/create-node.js';
+import { nodeOptions, refusals } from '#node/node-options.js';
+import { createOsEnv, type OsEnv } from '#os/env.js';
+
+/** The honest pair's round trip, whatever goes on beside it. */
+export const witnessMsMax = 2_000;
+/** Everything else: turns a hang into a failure that says what was awaited. */
+const hangMs = 20_000;
+/** What all cases of a file together may leave on the heap: buffers and caches that are bounded, nothing per attack. */
+export const growthBytesMax: number = 24 * 1024 * 1024;
+
+export type Kind = 'tcp' | 'ws';
+
+export function within<T>(what: string, promise: Promise<T>, ms: number = hangMs): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Looks each turn of the event loop. */
+export async function eventually(what: () => string, holds: () => boolean): Promise<void> {
+  const end = Date.now() + hangMs;
+  while (!holds()) {
+    if (Date.now() > end) assert.fail(`never: ${what()}`);
+    await new Promise((turn) => setImmediate(turn));
+  }
+}
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+/** What a case must leave as it was. */
+interface Counts {
+  readonly connections: number;
+  readonly sessions: number;
+  readonly subscriptions: number;
+  readonly filters: number;
+  readonly routes: number;
+  readonly retained: number;
+  readonly pendingWills: number;
+  readonly sockets: number;
+}
+
+export interface LabOptions {
+  /** Lines of configuration. */
+  readonly settings?: string;
+  /** What the honest clients come in with. */
+  readonly honest?: IClientOptions;
+  /** Before the honest clients come. */
+  readonly prepare?: (node: StarmeshNode) => Promise<void>;
+}
+
+export class Lab {
+  readonly dir: string = mkdtempSync(join(tmpdir(), 'starmesh-attacks-'));
+  readonly env: OsEnv;
+  readonly #options: LabOptions;
+  readonly #clients: MqttClient[] = [];
+  #node: StarmeshNode | undefined;
+  #before: Counts | undefined;
+  #round = 0;
+  #heard: (text: string) => void = () => {};
+
+  constructor(options: LabOptions = {}) {
+    this.#options = options;
+    // Cases that make a connection fail for a bug would log it as an error; the counter is what is asserted.
+    this.env = createOsEnv({ dataDir: this.dir, logger: { targets: [{ level: 'error' }] } });
+  }
+
+  get node(): StarmeshNode {
+    assert.ok(this.#node !== undefined);
+    return this.#node;
+  }
+
+  port(kind: Kind): number {
+    const port = this.node.listeners.all.find((l) => l.id === `${kind}:default`)?.address?.port;
+    assert.ok(port !== undefined);
+    return port;
+  }
+
+  async start(): Promise<void> {
+    const text = `node { name = "core1@127.0.0.1", data_dir = "${this.dir}" }
+      dashboard.listeners.http.enable = false
+      listeners.tcp.default.bind = "127.0.0.1:0"
+      listeners.ws.default.bind = "127.0.0.1:0"
+      ${this.#options.settings ?? ''}`;
+    const { config } = loadConfig({ file: 'lab', text, readText: () => undefined, environment: {} });
+    assert.deepEqual(refusals(config), []);
+    const options = nodeOptions(config, 'the cookie of a node that is alone', (error) => {
+      throw error;
+    });
+    await within(
+      'the node serves',
+      new Promise<void>((resolve) => {
+        this.#node = createNode(this.env, { ...options, onServing: () => resolve() });
+      }),
+    );
+    await this.#options.prepare?.(this.node);
+    const { honest } = this.#options;
+    const subscriber = await this.client('tcp', { clientId: 'witness-s', ...honest });
+    this.#clients.push(subscriber);
+    subscriber.on('message', (_topic, payload) => this.#heard(String(payload)));
+    await subscriber.subscribeAsync('witness/+', { qos: 1 });
+    this.#clients.push(await this.client('ws', { clientId: 'witness-p', ...honest }));
+    await this.witness();
+    await eventually(
+      () => 'routes are written',
+      () => this.node.routes.quiet,
+    );
+    this.#before = this.#counts();
+  }
+
+  client(kind: Kind, options: IClientOptions): Promise<MqttClient> {
+    const url = kind === 'tcp' ? `mqtt://127.0.0.1:${this.port('tcp')}` : `ws://127.0.0.1:${this.port('ws')}/mqtt`;
+    return within('an honest client is in', mqtt.connectAsync(url, { reconnectPeriod: 0, protocolVersion: 5, ...options }, false));
+  }
+
+  /** The honest pair's round trip, within its bound. */
+  async witness(): Promise<void> {
+    const [, publisher] = this.#clients;
+    assert.ok(publisher !== undefined);
+    const text = `round ${++this.#round}`;
+    const heard = new Promise<void>((resolve) => {
+      this.#heard = (said) => {
+        if (said === text) resolve();
+      };
+    });
+    await within('the honest clients talk', Promise.all([publisher.publishAsync('witness/1', text, { qos: 1 }), heard]), witnessMsMax);
+  }
+
+  #counts(): Counts {
+    const { connections, sessions, subscriptions, filters, routes, retained, pendingWills } = this.node.broker.stats();
+    const sockets = this.node.listeners.connectionCount;
+    return { connections, sessions, subscriptions, filters, routes, retained, pendingWills, sockets };
+  }
+
+  /** Nothing stays: no connection, session, subscription, route, retained message or will, and nothing failed inside. */
+  async clean(): Promise<void> {
+    const before = this.#before;
+    assert.ok(before !== undefined);
+    const wanted = JSON.stringify(before);
+    await eventually(
+      () => `${JSON.stringify(this.#counts())} becomes ${wanted}`,
+      () => JSON.stringify(this.#counts()) === wanted && this.node.registry.idle && this.node.routes.quiet,
+    );
+    assert.equal(this.metric('starmesh_connection_failures'), 0, 'failures inside');
+  }
+
+  metric(name: string, labels: Readonly<Record<string, string>> = {}): number {
+    return this.env.metrics.counter(name, '', labels).value;
+  }
+
+  /** Bytes in use after a collection. */
+  memory(): number {
+    collect();
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  }
+
+  async close(): Promise<void> {
+    for (const client of this.#clients) client.end(true);
+    await new Promise<void>((resolve) => (this.#node === undefined ? resolve() : this.#node.stop(resolve)));
+    await new Promise<void>((resolve) => this.env.close(resolve));
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,4 @@
+import { play } from './attack.js';
+import { packetCases } from './packets.js';
+
+play(packetCases);

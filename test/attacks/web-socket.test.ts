@@ -1,0 +1,4 @@
+import { play } from './attack.js';
+import { webSocketCases } from './web-socket.js';
+
+play(webSocketCases);
