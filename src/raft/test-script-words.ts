@@ -30,7 +30,8 @@ function installs(n: TestNode, w: Words): void {
   const offer = offers[offers.length - 1];
   if (offer === undefined) throw new Error(`${n.id} was offered no copy`);
   const { index, term } = w.take('at') ? w.place() : offer;
-  n.pendingPersists.length = 0;
+  // The hard state keeps its place on the disk.
+  n.sync();
   n.disk.base = { index, term };
   n.disk.log = [];
   n.disk.baseConfig = offer.config;

@@ -4,7 +4,7 @@
 //   option messageEntriesMax 1     before the cluster
 //   cluster a b c learners d       new d: a node that believes in this, but is no member
 //   disk a term 3 vote b base 2/1 log 1 2 2 voters a b     what a starts again with; `log` are the terms of its entries
-//   settle · advance 500 · at 5000 · drop · deliver · deliver a>b · forget
+//   settle · advance 500 · at 5000 · drop · deliver · deliver a>b · forget · forget a
 //   cut a>b · isolate a · heal · lose append to b from c · lose nothing
 //   b>a append t1 after 0/0 : 1/1  a receives this from b (test-notation.ts)
 //   a elected · a proposes x y · …  see `actions`
@@ -84,7 +84,7 @@ class Play {
         this.#deliver(w);
         return true;
       case 'forget':
-        for (const n of c.nodes.values()) n.seen.length = 0;
+        for (const n of w.left > 0 ? [c.node(w.next())] : c.nodes.values()) n.seen.length = 0;
         return true;
       case 'cut':
         c.cut(...pair(w.next()));
