@@ -34,7 +34,7 @@ export class ResumeCheck {
   /** Why the core cannot go on with the log that it has: its leader's begins behind it. */
   #coreMustCopy(leader: RunningNode, n: RunningNode, shard: string): string | undefined {
     const own = n.core?.database.coreShard(shard)?.raft;
-    const source = leader.core?.database.coreShard(shard);
+    const source = leader.core?.database.coreShard(shard)?.source;
     if (own === undefined || source === undefined || n.core?.links.peer(leader.core?.nodeId ?? '') === undefined) return 'receiver gone';
     if (own.lastIndex + 1 < source.firstIndex) return 'core: log compacted';
     if (own.recovering) return 'core: damaged log';
@@ -45,7 +45,7 @@ export class ResumeCheck {
   /** Why the replicant cannot go on from what it has; undefined: it could. */
   #mustCopy(core: RunningNode, n: RunningNode, shard: string): string | undefined {
     const has = this.#state(n, shard);
-    const source = core.core?.database.coreShard(shard);
+    const source = core.core?.database.coreShard(shard)?.source;
     // The request is of a process that has ended or of a link that is down: nothing will come of the answer.
     if (source === undefined || has === undefined || n.core?.links.peer(core.core?.nodeId ?? '') === undefined) return 'receiver gone';
     if (n.core.database.replica(shard)?.upstream !== core.core?.nodeId) return 'receiver gone';

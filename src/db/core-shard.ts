@@ -9,15 +9,15 @@ import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import { decodeConfig } from '#raft/codec.js';
 import { Raft } from '#raft/raft.js';
-import type { Entry, LogSource, RaftEffect, RaftInput, RaftMessage, RaftOptions } from '#raft/types.js';
+import type { RaftEffect, RaftInput, RaftMessage, RaftOptions } from '#raft/types.js';
 import type { LogEntry, WalError, WalShard } from '#store/types.js';
 import type { CoreShardStatus } from './api.js';
-import { type AppliedEntry, entryKind } from './apply.js';
 import type { DbBounds } from './bounds.js';
+import { CoreCopy } from './core-copy.js';
+import { CoreSource, logSource, toApplied } from './core-source.js';
 import { LogKeeper } from './log-keeper.js';
 import type { RaftTransport } from './raft-transport.js';
-import { type GenerationMaker, Replica } from './replica.js';
-import { EntriesEncoder, type RlogSource } from './rlog-agent.js';
+import type { GenerationMaker } from './replica.js';
 import type { RlogMessage } from './rlog-codec.js';
 import { RlogServer } from './rlog-server.js';
 import { ShardLeader } from './shard-leader.js';
@@ -53,17 +53,17 @@ export interface CoreShardOptions {
   readonly onFatal: (error: Error) => void;
 }
 
-export class CoreShard implements RlogSource {
+export class CoreShard {
   readonly shard: string;
   readonly state: ShardState;
+  readonly source: CoreSource;
   readonly server: RlogServer;
   readonly #o: CoreShardOptions;
   readonly #raft: Raft;
   readonly #wal: WalShard;
   readonly #keeper: LogKeeper;
-  readonly #encoder: EntriesEncoder = new EntriesEncoder();
   #leader: ShardLeader | undefined;
-  #copying: Replica | undefined;
+  readonly #copy: CoreCopy;
   #stepping = false;
   readonly #inputs: RaftInput[] = [];
   #closed = false;
@@ -78,7 +78,6 @@ export class CoreShard implements RlogSource {
     this.shard = options.state.schema.name;
     this.state = options.state;
     this.#wal = options.wal;
-    this.server = new RlogServer(options.env, options.links, options.bounds, this, () => this.#visibleMoved());
     this.#keeper = new LogKeeper(options.env.clock, options.bounds);
     this.#visibility = new Visibility({
       shard: this.shard,
@@ -107,6 +106,20 @@ export class CoreShard implements RlogSource {
       },
       options.env.clock.now(),
     );
+    this.source = new CoreSource(options.historyId, this.#raft, wal, options.state, this);
+    this.server = new RlogServer(options.env, options.links, options.bounds, this.source, () => this.#visibleMoved());
+    this.#copy = new CoreCopy({
+      ...options,
+      installed: (base) => {
+        this.step({ type: 'snapshotInstalled', index: base.index, term: base.term, config: decodeConfig(base.config) });
+        this.#visibility.enter();
+      },
+      aborted: () => {
+        this.step({ type: 'snapshotAborted' });
+        this.#visibility.enter();
+      },
+      failed: (error) => this.#fail(error),
+    });
   }
 
   // ---- the machine ----
@@ -252,7 +265,7 @@ export class CoreShard implements RlogSource {
   // ---- apply ----
 
   #applyMore(): void {
-    if (this.#copying !== undefined) return;
+    if (this.#copy.active) return;
     const { bounds } = this.#o;
     const to = this.#raft.applyTo;
     while (this.state.queuedIndex < to && this.state.queuedBytes < bounds.applyQueueBytesMax) {
@@ -276,7 +289,7 @@ export class CoreShard implements RlogSource {
   /** Seen by this core's feeds and by its normal replicants. */
   get visibleHere(): number {
     // A copy under way is not in service: nothing has to wait for it.
-    if (this.#copying !== undefined) return Number.MAX_SAFE_INTEGER;
+    if (this.#copy.active) return Number.MAX_SAFE_INTEGER;
     return Math.min(this.state.appliedIndex, this.server.visibleOfNormal());
   }
 
@@ -302,7 +315,7 @@ export class CoreShard implements RlogSource {
 
   /** This core counts: it has not copied tables since the leader last heard from it. */
   get counts(): boolean {
-    return this.#copying === undefined && !this.#visibility.entering;
+    return !this.#copy.active && !this.#visibility.entering;
   }
 
   // ---- peers ----
@@ -319,7 +332,7 @@ export class CoreShard implements RlogSource {
   peerDown(nodeId: string): void {
     this.step({ type: 'peerUnreachable', peer: nodeId });
     this.server.peerDown(nodeId);
-    this.#copying?.peerDown(nodeId);
+    this.#copy.peerDown(nodeId);
     this.#visibleMoved();
   }
 
@@ -328,13 +341,13 @@ export class CoreShard implements RlogSource {
   }
 
   rlogMessage(from: { readonly nodeId: string; readonly name: string; readonly role: string }, m: RlogMessage): void {
-    const towardsServer = m.type === 'open' || m.type === 'ack' || (m.type === 'normal' && this.#copying === undefined);
+    const towardsServer = m.type === 'open' || m.type === 'ack' || (m.type === 'normal' && !this.#copy.active);
     if (towardsServer) this.server.receive(from, m);
     else if (m.type === 'close' && this.server.serves(from.nodeId)) {
       const copied = m.why === 'copied';
       this.server.receive(from, m);
       this.step({ type: 'snapshotStatus', to: from.nodeId, ok: copied });
-    } else this.#copying?.receive(from, m);
+    } else this.#copy.receive(from, m);
   }
 
   // ---- reads ----
@@ -349,52 +362,14 @@ export class CoreShard implements RlogSource {
   // ---- copy of the leader's tables ----
 
   #copyFrom(from: string): void {
-    if (this.#copying !== undefined) return;
-    const { env, links, bounds, generations } = this.#o;
+    if (this.#copy.active) return;
     this.#leader?.close(undefined);
     this.#leader = undefined;
-    env.log.info('copying the tables of the leader: the log does not reach back', { shard: this.shard, from });
-    const replica = new Replica(
-      {
-        env,
-        links,
-        bounds,
-        schema: this.state.schema,
-        generations,
-        chooseCore: (_shard, not, chosen) => {
-          if (not === undefined) return chosen(from);
-          this.#copying?.close();
-          this.#copying = undefined;
-          this.step({ type: 'snapshotAborted' });
-          this.#visibility.enter();
-        },
-        onState: () => {},
-        onInService: () => {},
-        onceSwapped: () => this.#copied(),
-      },
-      this.state,
-    );
-    this.#copying = replica;
+    this.#copy.begin(from);
     // Whoever follows this core would stand still, and count as normal all the while.
     this.server.dismiss('this core is copying tables itself');
     this.#visibility.leave();
-    replica.start(true);
-  }
-
-  #copied(): void {
-    const { position, generation } = this.state;
-    const base = { index: position.appliedIndex, term: position.appliedTerm, config: position.config, historyId: position.historyId, generation };
-    this.#wal.installBase(base, undefined, (error) => {
-      this.#copying = undefined;
-      if (this.#closed) return;
-      if (error !== undefined) return this.#fail(error);
-      this.step({ type: 'snapshotInstalled', index: base.index, term: base.term, config: decodeConfig(base.config) });
-      this.#visibility.enter();
-    });
-  }
-
-  get copying(): Replica | undefined {
-    return this.#copying;
+    this.#copy.start();
   }
 
   // ---- log ----
@@ -408,39 +383,6 @@ export class CoreShard implements RlogSource {
     this.#wal.compact({ index, term, config, historyId, generation: this.state.generation }, (error) => {
       if (error !== undefined) this.#fail(error);
     });
-  }
-
-  // ---- source of log streams ----
-
-  get historyId(): string {
-    return this.#o.historyId;
-  }
-  get commitIndex(): number {
-    return this.#raft.commitIndex;
-  }
-  get committedTransactions(): number {
-    return this.state.position.transactions;
-  }
-  get firstIndex(): number {
-    return this.#wal.firstIndex;
-  }
-  term(index: number): number | undefined {
-    return index === 0 ? 0 : this.#raft.termOf(index);
-  }
-  entries(from: number, to: number, maxBytes: number): readonly AppliedEntry[] {
-    return this.#raft.entries(from, to, maxBytes)?.map(toApplied) ?? [];
-  }
-  get store(): ShardState['store'] {
-    return this.state.store;
-  }
-  get appliedIndex(): number {
-    return this.state.appliedIndex;
-  }
-  get readyToServe(): boolean {
-    return this.counts && !this.#raft.recovering && this.#raft.leader !== '' && this.state.appliedIndex > 0;
-  }
-  encodedEntries(from: number, maxBytes: number): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined {
-    return this.#encoder.encode(this, from, maxBytes);
   }
 
   status(nodeName: (nodeId: string) => string): CoreShardStatus {
@@ -469,25 +411,9 @@ export class CoreShard implements RlogSource {
   close(): void {
     this.#closed = true;
     this.#leader?.close(undefined);
-    this.#copying?.close();
+    this.#copy.close();
     this.server.close();
     for (const done of this.#reads.values()) done(undefined);
     this.#reads.clear();
   }
-}
-
-function toApplied(e: Entry): AppliedEntry {
-  return { index: e.index, term: e.term, kind: entryKind[e.kind], data: e.data };
-}
-
-/** The write-ahead log as the Raft machine wants to read it. */
-function logSource(wal: WalShard): LogSource {
-  return {
-    entries: (from, to, maxBytes) => {
-      if (from < wal.firstIndex || from > wal.lastIndex) return undefined;
-      const found = wal.entries(from, Math.min(to, wal.lastIndex + 1), maxBytes);
-      return found.length === 0 ? undefined : found;
-    },
-    term: (index) => wal.term(index),
-  };
 }

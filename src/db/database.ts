@@ -1,11 +1,10 @@
 // The database of one node: all its shards, the rpc methods by which nodes write to each other's
 // leaders, and the `Database` that the other rooms use. Built by `node` (or the simulator), fed by
 // `cluster` with formation, incarnation and members.
-import { MalformedError } from '#base/byte-reader.js';
 import { emptyBytes } from '#base/bytes.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
-import type { Links, PeerHello } from '#link/api.js';
+import type { Links } from '#link/api.js';
 import type { Wal } from '#store/types.js';
 import {
   type Database,
@@ -20,15 +19,16 @@ import {
   WriteFailure,
   type WriteOptions,
 } from './api.js';
+import { AppliedWaits } from './applied-waits.js';
 import { type DbBounds, dbBounds } from './bounds.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
+import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { prepareLog } from './prepare-log.js';
 import { encodeCommand, encodeOps, ownerSelf, type ProposedOp, proposalKind } from './proposal-codec.js';
 import { Proposer } from './proposer.js';
 import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
-import { decodeRlog } from './rlog-codec.js';
 import { ShardRpc } from './shard-rpc.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
 import { transact } from './transact.js';
@@ -69,7 +69,7 @@ interface Held {
   core: CoreShard | undefined;
   sweeper: Sweeper | undefined;
   replica: Replica | undefined;
-  waiters: { readonly index: number; readonly deadlineAt: number; readonly then: (reached: boolean) => void }[];
+  readonly waits: AppliedWaits;
 }
 
 /** What a formed cluster gives every core. */
@@ -112,7 +112,9 @@ export class NodeDatabase implements Database {
       if (this.role === 'core' || schema.replicate === 'all') this.#hold(schema);
     }
     for (const schema of options.schemas) this.#proposers.set(schema.name, this.#makeProposer(schema.name));
-    this.#serve();
+    serveLanes(options.links, options.env.log, this.#held, () => {
+      for (const p of this.#proposers.values()) p.kick();
+    });
     this.#tickLater();
   }
 
@@ -132,7 +134,7 @@ export class NodeDatabase implements Database {
       },
       maker.openCurrent(),
     );
-    held = { schema, state, core: undefined, sweeper: undefined, replica: undefined, waiters: [] };
+    held = { schema, state, core: undefined, sweeper: undefined, replica: undefined, waits: new AppliedWaits() };
     this.#held.set(schema.name, held);
     for (const t of schema.tables) this.#byTable.set(t, held);
     if (this.role === 'core') return;
@@ -269,7 +271,7 @@ export class NodeDatabase implements Database {
       for (const h of this.#held.values()) {
         h.core?.tick();
         h.sweeper?.step();
-        this.#expireWaiters(h);
+        h.waits.expire(this.#o.env.clock.now());
       }
       this.#tickLater();
     });
@@ -279,7 +281,7 @@ export class NodeDatabase implements Database {
   #nextTickMs(): number {
     let due = Number.POSITIVE_INFINITY;
     for (const h of this.#held.values()) {
-      const at = h.waiters.length > 0 ? 0 : (h.core?.raft.nextTimerAt ?? Number.POSITIVE_INFINITY);
+      const at = h.waits.any ? 0 : (h.core?.raft.nextTimerAt ?? Number.POSITIVE_INFINITY);
       if (at < due) due = at;
     }
     return Math.max(tickMs, Math.min(idleTickMs, due - this.#o.env.clock.now()));
@@ -288,65 +290,14 @@ export class NodeDatabase implements Database {
   #applied(h: Held, index: number): void {
     h.core?.applied(index);
     h.replica?.applied(index);
-    if (h.waiters.length > 0) {
-      const ready = h.waiters.filter((w) => w.index <= index);
-      h.waiters = h.waiters.filter((w) => w.index > index);
-      for (const w of ready) w.then(true);
-    }
+    h.waits.reached(index);
     h.sweeper?.step();
-  }
-
-  #expireWaiters(h: Held): void {
-    if (h.waiters.length === 0) return;
-    const now = this.#o.env.clock.now();
-    const late = h.waiters.filter((w) => w.deadlineAt <= now);
-    if (late.length === 0) return;
-    h.waiters = h.waiters.filter((w) => w.deadlineAt > now);
-    for (const w of late) w.then(false);
   }
 
   #whenApplied(shard: string, index: number, deadlineAt: number, then: (reached: boolean) => void): void {
     const h = this.#held.get(shard);
     if (h === undefined || h.state.appliedIndex >= index) return then(h !== undefined);
-    h.waiters.push({ index, deadlineAt, then });
-  }
-
-  // ---- lanes and rpc ----
-
-  #serve(): void {
-    const { links } = this.#o;
-    links.listen({
-      onUp: (peer) => {
-        for (const h of this.#held.values()) h.core?.peerUp(peer.nodeId);
-        for (const p of this.#proposers.values()) p.kick();
-      },
-      onDown: (peer) => {
-        for (const h of this.#held.values()) {
-          h.core?.peerDown(peer.nodeId);
-          h.replica?.peerDown(peer.nodeId);
-        }
-      },
-      onDead: (peer) => {
-        for (const h of this.#held.values()) h.core?.peerDead(peer.nodeId);
-      },
-      onDrain: (_peer, lane) => {
-        if (lane === 'rlog') for (const h of this.#held.values()) h.core?.server.pumpLater();
-      },
-    });
-    links.onFrame('rlog', (from, frame) => this.#rlog(from, frame));
-  }
-
-  #rlog(from: PeerHello, frame: Uint8Array): void {
-    try {
-      const message = decodeRlog(frame);
-      const h = this.#held.get(message.shard);
-      if (h === undefined) return;
-      if (h.replica !== undefined) h.replica.receive(from, message);
-      else h.core?.rlogMessage(from, message);
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
-      this.#o.env.log.warn('malformed log stream message', { from: from.name });
-    }
+    h.waits.add(index, deadlineAt, then);
   }
 
   // ---- Database ----
@@ -440,9 +391,11 @@ export class NodeDatabase implements Database {
   barrier(shard: string, deadlineMs: number, done: (failure: WriteFailure | undefined) => void): void {
     const deadlineAt = this.#o.env.clock.now() + deadlineMs;
     if (!this.#held.has(shard)) return done(new WriteFailure('refused', `this node does not hold shard ${shard}`));
+    const failed = (why: string): WriteFailure =>
+      this.#closed ? new WriteFailure('closed', 'the database was closed') : new WriteFailure('no-quorum', why);
     this.#rpc.readIndex(shard, deadlineAt, (index) => {
-      if (index === undefined) return done(new WriteFailure('no-quorum', `no leader of shard ${shard} answered in time`));
-      this.#whenApplied(shard, index, deadlineAt, (ok) => done(ok ? undefined : new WriteFailure('no-quorum', 'this copy did not catch up in time')));
+      if (index === undefined) return done(failed(`no leader of shard ${shard} answered in time`));
+      this.#whenApplied(shard, index, deadlineAt, (ok) => done(ok ? undefined : failed('this copy did not catch up in time')));
     });
   }
 
@@ -491,6 +444,7 @@ export class NodeDatabase implements Database {
     for (const h of this.#held.values()) {
       h.core?.close();
       h.replica?.close();
+      h.waits.close();
       h.state.close(() => {
         if (--missing === 0) done();
       });

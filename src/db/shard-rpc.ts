@@ -92,7 +92,7 @@ export class ShardRpc {
 
   #onLoad(body: Uint8Array, reply: RpcReply): void {
     const core = this.#core(new ByteReader(body).string());
-    if (core?.readyToServe !== true) return reply('not in sync');
+    if (core?.source.readyToServe !== true) return reply('not in sync');
     const w = new ByteWriter(8);
     w.varint(core.server.streams);
     reply(undefined, w.finish());
