@@ -1,0 +1,4 @@
+import { accessCases, accessLab } from './access.js';
+import { play } from './attack.js';
+
+play(accessCases, accessLab);
