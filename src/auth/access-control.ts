@@ -47,6 +47,7 @@ const timerMsMax = 3_600_000;
 
 export class AccessControl {
   readonly denyAction: 'ignore' | 'disconnect';
+  readonly provesUsers: boolean;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #options: AccessOptions;
@@ -69,6 +70,7 @@ export class AccessControl {
     this.#log = env.log;
     this.#options = options;
     this.denyAction = options.denyAction;
+    this.provesUsers = !options.chain.empty;
     this.#metrics = new AccessMetrics(env.metrics);
     this.#bans = new BanKeeper(env, db);
     this.#flapping = new Flapping(options.flapping);

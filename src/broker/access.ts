@@ -33,6 +33,8 @@ export type AccessAnswer = (reasonCode: number) => void;
 export interface Access {
   /** What a PUBLISH or SUBSCRIBE that is denied costs: itself (`ignore`, the default) or the connection. */
   readonly denyAction?: 'ignore' | 'disconnect';
+  /** User names are proved: a session is continued for the user who made it and for nobody else, whatever client id they give. */
+  readonly provesUsers?: boolean;
   /** Answers once, now or later. The password is good during the call only. */
   authenticate(request: AccessRequest, answer: AccessAnswer): void;
   /** A conversation in an Authentication Method of MQTT 5.0. undefined: nobody here speaks it. */

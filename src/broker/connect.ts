@@ -198,8 +198,8 @@ export class Connector {
       this.#core.hooks.session?.('takenover', session);
       session.channel.disconnect(ReasonCode.sessionTakenOver, now); // [MQTT-3.1.4-3]
     }
-    // One that was to end with its connection has. [MQTT-3.1.2-6] of 3.1.1
-    if (session.ended) {
+    // One that was to end with its connection has [MQTT-3.1.2-6] of 3.1.1; one of another user is not handed over.
+    if (session.ended || !this.#isOf(attempt, session.username)) {
       this.#begin(attempt, epoch, reasonString);
       return;
     }
@@ -212,6 +212,13 @@ export class Connector {
     session.expiryIntervalS = attempt.expiryIntervalS;
     this.#core.metrics.sessionResumed.value++;
     this.#bind(attempt, session, true, reasonString);
+  }
+
+  /** Whether a session made by that user may be continued: else its subscriptions and messages were anybody's who knows the client id. */
+  #isOf(attempt: Attempt, username: string | undefined): boolean {
+    if (this.#core.access.provesUsers !== true || username === attempt.packet.username) return true;
+    this.#core.metrics.sessionOfOther.value++;
+    return false;
   }
 
   /** `mqtt.without_quorum`: the session lives in this node's memory only, and is offered to the registry later. */
@@ -238,7 +245,8 @@ export class Connector {
 
   #takeOver(attempt: Attempt, epoch: number, bytes: Uint8Array): void {
     const now = this.#core.now();
-    const state = this.#decode(() => decodeSession(bytes, now));
+    const decoded = this.#decode(() => decodeSession(bytes, now));
+    const state = decoded !== undefined && this.#isOf(attempt, decoded.username) ? decoded : undefined;
     this.#sessions.discardAll(attempt.clientId, ReasonCode.sessionTakenOver, now, 'silent');
     const session = this.#sessions.create(attempt.clientId, epoch, attempt.expiryIntervalS);
     const holdBack = new HoldBack(this.#core, session, state?.recent ?? []);

@@ -44,6 +44,7 @@ export class BrokerMetrics implements SessionCounters {
   readonly sessionCreated: Counter;
   readonly sessionResumed: Counter;
   readonly sessionTakenover: Counter;
+  readonly sessionOfOther: Counter;
   readonly sessionDiscarded: Counter;
   readonly sessionTerminated: Counter;
   readonly willsPublished: Counter;
@@ -94,6 +95,7 @@ export class BrokerMetrics implements SessionCounters {
     this.sessionCreated = c('emqx_session_created', 'sessions begun');
     this.sessionResumed = c('emqx_session_resumed', 'sessions continued by their client');
     this.sessionTakenover = c('emqx_session_takenover', 'connections displaced by a new one that continues the session');
+    this.sessionOfOther = c('starmesh_sessions_of_other_users', 'sessions not continued because another user had made them');
     this.sessionDiscarded = c('emqx_session_discarded', 'sessions ended by a new one of the client');
     this.sessionTerminated = c('emqx_session_terminated', 'sessions ended');
     this.willsPublished = c('starmesh_wills_published', 'wills published');

@@ -126,3 +126,23 @@ test('a client that is gone before its verdict', () => {
   bench.settle();
   assert.equal(bench.broker.stats().connections, 0);
 });
+
+test('a session is continued for the user who made it, where user names are proved', () => {
+  for (const provesUsers of [true, false]) {
+    const bench = new MqttBench({ access: Object.assign(new Asking(), { provesUsers }) });
+    const lasting = { clientId: 'shared', cleanStart: false, properties: { sessionExpiryInterval: 60 } };
+    const ann = bench.connect({ ...lasting, username: 'ann' });
+    ann.subscribe(wanted('news'));
+    ann.drop();
+    bench.connect().publish('news', 'for ann', { qos: 1 });
+    const again = bench.connect({ ...lasting, username: 'ann' });
+    assert.equal(again.connack?.sessionPresent, true);
+    again.drop();
+    const bob = bench.connect({ ...lasting, username: 'bob' });
+    assert.equal(bob.connack?.sessionPresent, !provesUsers);
+    assert.equal(bob.seen().length, provesUsers ? 0 : 1);
+    assert.equal(bench.metrics.read('starmesh_sessions_of_other_users'), provesUsers ? 1 : 0);
+    bob.drop();
+    assert.equal(bench.connect({ ...lasting, username: 'ann' }).connack?.sessionPresent, !provesUsers);
+  }
+});
