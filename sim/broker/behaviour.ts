@@ -40,6 +40,8 @@ export function drawSwarm(prng: Prng): Swarm {
 /** An operation that is not answered for so long makes a client try another node. */
 const patienceMs = 12_000;
 const words = ['a', 'b', 'c'];
+/** Each has topic names of its own, so that a message is for one group. */
+const groups = ['$share/g/s/a/+', '$share/h/s/b/#', '$queue/s/c/+'];
 
 export class Behaviour {
   readonly clients: SimClient[] = [];
@@ -49,11 +51,13 @@ export class Behaviour {
   readonly #world: BrokerWorld;
   readonly #swarm: Swarm;
   readonly #prng: Prng;
+  readonly #shared: boolean;
 
   constructor(world: BrokerWorld, history: History, swarm: Swarm) {
     this.#world = world;
     this.#swarm = swarm;
     this.#prng = world.world.prng.fork('behaviour');
+    this.#shared = world.world.prng.fork('shared').chance(0.5);
     for (let i = 0; i < swarm.clients; i++) this.clients.push(new SimClient(world, history, this.#profile(i, false), `client${i}`, i));
     if (swarm.double) {
       const double = this.#profile(90, true);
@@ -143,7 +147,7 @@ export class Behaviour {
     const { prng } = client;
     const filters: [string, QoS][] = [];
     for (let i = prng.chance(0.3) ? prng.range(2, 4) : 1; i > 0; i--) {
-      const filter = this.#filter(prng);
+      const filter = this.#shared && !client.profile.double && prng.chance(0.4) ? prng.pick(groups) : this.#filter(prng);
       const qos = prng.pick<QoS>([0, 1, 1, 2, 2]);
       if (client.wanted.has(filter) || filters.some((f) => f[0] === filter)) continue;
       client.wanted.set(filter, qos);
@@ -163,7 +167,7 @@ export class Behaviour {
       case 2:
         return `t/${x}/#`;
       case 3:
-        return prng.chance(0.3) ? '#' : 'will/+';
+        return prng.chance(0.3) && !this.#shared ? '#' : 'will/+';
       case 7:
         return `r/${x}/+`;
       case 8:
@@ -181,7 +185,8 @@ export class Behaviour {
   #publish(client: SimClient): void {
     const { prng } = client;
     const retained = this.#swarm.retained && prng.chance(0.15);
-    const topicName = `${retained ? 'r' : 't'}/${prng.pick(words)}/${prng.int(3)}`;
+    const plain = this.#shared && prng.chance(0.3) ? 's' : 't';
+    const topicName = `${retained ? 'r' : plain}/${prng.pick(words)}/${prng.int(3)}`;
     const times = this.#swarm.bursts && prng.chance(0.05) ? prng.range(5, 30) : prng.chance(0.2) ? prng.range(2, 4) : 1;
     for (let i = 0; i < times; i++) client.publish(topicName, this.#qos(client), retained, retained && prng.chance(0.15));
     // Away with it before it is answered.

@@ -3,9 +3,10 @@
 import { emptyBytes, toHex } from '#base/bytes.js';
 import { utf8Decode } from '#base/utf8.js';
 import { decodeRow, registryKey } from '#broker/registry-row.js';
-import { registryTableOf, routeTable } from '#broker/schema.js';
-import { matches } from '#mqtt/topic.js';
-import { decodeRouteFilter, nodeIdLength } from '#router/route-key.js';
+import { registryTableOf, routeTable, sharedTable } from '#broker/schema.js';
+import { decodeCounts } from '#broker/shared-routes.js';
+import { formatTopicFilter, isSharedFilter, matches, parseTopicFilter } from '#mqtt/topic.js';
+import { decodeRouteFilter, decodeSharedKey, nodeIdLength } from '#router/route-key.js';
 import type { BrokerNode, BrokerWorld } from './broker-world.js';
 import type { SimClient } from './client.js';
 import type { Disturbances } from './faults.js';
@@ -20,7 +21,7 @@ export function checkDelivery(history: History, disturbances: Disturbances): voi
   for (const s of history.sessions) {
     if (s.endedAt !== never || s.tainted !== undefined || s.overflowed) continue;
     for (const m of history.messages) {
-      if (m.qos === 0 || m.empty || m.ackedAt === never || m.ackedAt < s.startedAt) continue;
+      if (m.qos === 0 || m.empty || m.topicName.startsWith('s/') || m.ackedAt === never || m.ackedAt < s.startedAt) continue;
       const sub = s.matching(m.topicName).find((x) => x.qos > 0 && x.ackedAt < m.sentAt && m.ackedAt < x.unsubscribeSentAt);
       if (sub === undefined) continue;
       if (s.received.has(m.id)) {
@@ -137,11 +138,19 @@ function live(world: BrokerWorld): { readonly n: BrokerNode; readonly node: NonN
 function checkRoutes(world: BrokerWorld, history: History): void {
   const nodes = live(world);
   const wanted = new Set<string>();
-  for (const { node } of nodes) for (const filter of node.broker.filters()) wanted.add(`${filter} → ${node.core.nodeId}`);
+  for (const { node } of nodes) {
+    for (const filter of node.broker.filters()) wanted.add(`${filter}${membersHere(node, filter)} → ${node.core.nodeId}`);
+  }
   for (const { n, node } of nodes) {
     const seen = new Set<string>();
     node.core.database.range(routeTable, emptyBytes, undefined, (key) => {
       seen.add(`${decodeRouteFilter(key) ?? '?'} → ${toHex(key.subarray(key.length - nodeIdLength))}`);
+      return true;
+    });
+    node.core.database.range(sharedTable, emptyBytes, undefined, (key, row) => {
+      const parts = decodeSharedKey(key);
+      const name = parts === undefined ? '?' : formatTopicFilter(parts);
+      seen.add(`${name} with ${decodeCounts(row.value).here} → ${toHex(key.subarray(key.length - nodeIdLength))}`);
       return true;
     });
     for (const r of seen) if (!wanted.has(r)) history.violation(`${n.name} has the route ${r}, which nobody wants`);
@@ -156,6 +165,19 @@ function checkRoutes(world: BrokerWorld, history: History): void {
       }
     }
   }
+}
+
+/** Of a group, how many of its members on the node are connected. */
+function membersHere(node: NonNullable<BrokerNode['node']>, filter: string): string {
+  if (!isSharedFilter(filter)) return '';
+  const connected = new Set([...node.broker.clients()].filter((c) => c.connected).map((c) => c.clientId));
+  const members = [...node.broker.subscriptions()].filter((s) => nameOfGroup(s.topicFilter) === filter && connected.has(s.clientId));
+  return ` with ${members.length}`;
+}
+
+function nameOfGroup(filter: string): string {
+  const parsed = parseTopicFilter(filter);
+  return parsed === undefined ? filter : formatTopicFilter(parsed);
 }
 
 const probes: readonly string[] = ['a', 'b', 'c'].flatMap((x) => [0, 1, 2].flatMap((y) => [`t/${x}/${y}`, `r/${x}/${y}`]));

@@ -64,7 +64,8 @@ export class Inbox {
     }
     if (packet.qos > message.qos)
       this.#client.history.violation(`${this.#client.name} got message ${message.id} with QoS ${packet.qos}, published with ${message.qos}`);
-    this.#client.history.delivered(session, message, packet.qos, packet.dup, packet.retain);
+    if (message.topicName.startsWith('s/')) this.#client.history.deliveredShared(session, message, packet.qos, packet.dup);
+    else this.#client.history.delivered(session, message, packet.qos, packet.dup, packet.retain);
   }
 
   onPubrel(packetId: number): void {

@@ -312,7 +312,8 @@ export class FaultInjector {
     const { nodes, world } = this.#world;
     for (const { a, b } of this.#cuts) this.#cutOff(a, b);
     for (const n of nodes) {
-      if (!this.#inOrder(n)) this.#disturb(n.name);
+      // It may have been so since the last look.
+      if (!this.#inOrder(n)) this.disturbances.states.add(n.name, this.#now - sampleEveryMs, this.#now);
     }
     world.after(sampleEveryMs, () => this.#sample());
   }

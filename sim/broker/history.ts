@@ -1,7 +1,7 @@
 // What happened, as the clients saw it: messages, sessions, subscriptions, deliveries. Clients write it,
 // checkers read it. Times are the world's. Violations that show at once are noted here too.
 import type { QoS } from '#mqtt/packet.js';
-import { matches } from '#mqtt/topic.js';
+import { matches, parseTopicFilter } from '#mqtt/topic.js';
 import type { BrokerNode } from './broker-world.js';
 
 export interface SimMessage {
@@ -91,7 +91,7 @@ export class SimSession {
     }
     for (; known.upTo < this.subscriptions.length; known.upTo++) {
       const s = this.subscriptions[known.upTo] as SimSubscription;
-      if (matches(s.filter, topicName)) known.found.push(s);
+      if (matches(parseTopicFilter(s.filter)?.topicFilter ?? s.filter, topicName)) known.found.push(s);
     }
     return known.found;
   }
@@ -103,6 +103,13 @@ export class SimSession {
     }
     return undefined;
   }
+}
+
+/** A copy of a message for a shared subscription (all topic names under `s/`) that a client got. */
+export interface SharedCopy {
+  readonly session: SimSession;
+  readonly qos: QoS;
+  readonly dup: boolean;
 }
 
 export interface SimWill {
@@ -126,6 +133,8 @@ export class History {
   readonly messages: SimMessage[] = [];
   readonly sessions: SimSession[] = [];
   readonly wills: SimWill[] = [];
+  /** By message. */
+  readonly shared: Map<number, SharedCopy[]> = new Map();
   /** SUBSCRIBEs that were answered with a failure. */
   readonly refusals: { readonly what: string; readonly from: number; readonly to: number }[] = [];
   /** CONNACKs without Session Present for a client that had one; `from`: when it was connected last. */
@@ -192,6 +201,15 @@ export class History {
       });
     }
     if (m.id > last) lasts[qos] = m.id;
+  }
+
+  /** As `delivered`, on a topic name that only groups subscribe to. */
+  deliveredShared(session: SimSession, m: SimMessage, qos: QoS, dup: boolean): void {
+    this.count('sharedDeliveries');
+    this.#wanted(session, m, false);
+    const copies = this.shared.get(m.id);
+    if (copies === undefined) this.shared.set(m.id, [{ session, qos, dup }]);
+    else copies.push({ session, qos, dup });
   }
 
   #wanted(s: SimSession, m: SimMessage, retain: boolean): void {

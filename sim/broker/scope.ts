@@ -8,6 +8,7 @@ import { BrokerWorld, type NodeSettings } from './broker-world.js';
 import { checkBounds, checkCluster, checkDelivery, checkLostSessions, checkOrder, checkRefusals } from './checkers.js';
 import { drawFaults, FaultInjector, type Faults, noFaults } from './faults.js';
 import { History } from './history.js';
+import { checkShared } from './shared-checker.js';
 
 /** Share of the run with faults; the rest shows that everything converges. */
 const wildShare = 0.6;
@@ -204,6 +205,7 @@ class BrokerRun {
     checkDelivery(this.history, this.faults.disturbances);
     checkOrder(this.history, this.faults.disturbances);
     const names = this.world.nodes.map((n) => n.name);
+    checkShared(this.history, this.faults.disturbances, names);
     checkRefusals(this.history, this.faults.disturbances, names);
     checkLostSessions(this.history, this.faults.disturbances, names);
     checkCluster(this.world, this.history, this.behaviour.clients);
