@@ -75,8 +75,8 @@ const stages: readonly (readonly [presence: Presence, reachable: boolean])[] = [
   ['away', false],
 ];
 
-/** After the first pick. The last one picked has the forwarder's 5 s. */
-const errandMs = 5000;
+/** After the first pick: longer than the forwarder waits for a node that does not answer (5 s). The last one picked has that time too. */
+const errandMs = 6500;
 const pickersMax = 65_536;
 const none: readonly Group[] = [];
 

@@ -43,6 +43,11 @@ class Return extends WheelTimer {
   }
 }
 
+function isMember(session: Session): boolean {
+  for (const subscription of session.subscriptions.values()) if (subscription.group !== undefined) return true;
+  return false;
+}
+
 export class Takeover implements TakeoverSource {
   readonly #core: Core;
   readonly #sessions: Sessions;
@@ -78,8 +83,10 @@ export class Takeover implements TakeoverSource {
     const now = this.#core.now();
     this.#handedOver.add(session);
     // What it is picked for from now on would be lost.
-    this.#core.subscribers.presence(session, 'leaving');
-    this.#core.timers.schedule(new Return(this.#core, session), now + returnMs);
+    if (isMember(session)) {
+      this.#core.subscribers.presence(session, 'leaving');
+      this.#core.timers.schedule(new Return(this.#core, session), now + returnMs);
+    }
     return encodeRest(session, now, ticketFor(this.#core, session));
   }
 
