@@ -21,7 +21,9 @@ import { refuse } from './settling.js';
 import { type Elsewhere, Gather, type Group } from './shared-dispatch.js';
 
 /** What became of one of the broker's own messages. `matched`: it had a receiver somewhere. */
-export type PublishOutcome = { readonly kind: 'accepted'; readonly matched: boolean } | { readonly kind: 'failed'; readonly message: string };
+export type PublishOutcome =
+  | { readonly kind: 'accepted'; readonly matched: boolean }
+  | { readonly kind: 'failed'; readonly message: string; readonly reasonCode?: number };
 
 /** Per topic name. */
 type Held = Map<string, HeldPublish[]>;
@@ -110,7 +112,7 @@ export class Publisher {
     }
     keep(message);
     hook(message, undefined, (verdict) => {
-      if (typeof verdict === 'number') done({ kind: 'failed', message: 'a hook refused it' });
+      if (typeof verdict === 'number') done({ kind: 'failed', message: 'a hook refused it', reasonCode: verdict });
       else this.#publishOwn(verdict, this.#core.now(), done);
     });
   }

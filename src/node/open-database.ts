@@ -15,8 +15,25 @@ import { cannotListen } from './ports.js';
 export { CommandRefused, type ShardStatus, type Until, WriteFailure, type WriteFailureKind } from '#db/api.js';
 export type { Key } from '#db/key-codec.js';
 export { UnstorableError } from '#db/value-codec.js';
+export type { MessageProperties } from '#session/message.js';
+export { createBroker } from './create-broker.js';
+export type { Broker, PublishSettings } from './library/broker.js';
+export { BrokerError, type BrokerErrorCode } from './library/broker-error.js';
+export type { BrokerOptions, ListenerSettings, TlsSettings } from './library/broker-options.js';
+export type { BrokerSubscription, MessageHandler, ReceivedMessage, SubscribeSettings } from './library/broker-subscription.js';
 export type { Batch, Database, DatabaseStatus, ReadonlyOptions, WaitOptions, Written } from './library/database.js';
 export { DatabaseError, type DatabaseErrorCode } from './library/errors.js';
+export type {
+  HookClient,
+  HookConnect,
+  HookEnd,
+  HookMessage,
+  HookName,
+  HookSession,
+  HookSubscription,
+  Hooks,
+  HookWill,
+} from './library/hook-types.js';
 export type { Address, CoreAddress, DatabaseOptions, LogOptions } from './library/options.js';
 export { type Command, defineShard, type Shard, type ShardOptions, type TableOptions } from './library/schema.js';
 export type { Change, SubscribeOptions, Subscription, TableEvent } from './library/subscription.js';

@@ -1,16 +1,18 @@
-// env's Connection over a socket of Node's: plain TCP, and TLS, whose sockets behave alike.
+// env's Connection over a socket of Node's: plain TCP, and TLS, whose sockets behave alike; and over any
+// stream that a program which embeds the broker has accepted itself.
 // One `write` per call (callers gather per turn).
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type CertificateField, type Connection, type ConnectionHandler, type NetAddress, NetError } from '#env/net.js';
 
 export class OsConnection implements Connection {
   readonly remote: NetAddress;
   handler: ConnectionHandler | undefined;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   #error: NetError | undefined;
   #closed = false;
 
-  constructor(socket: Socket, remote: NetAddress) {
+  constructor(socket: Duplex, remote: NetAddress) {
     this.remote = remote;
     this.#socket = socket;
     socket.on('data', (chunk: Buffer) => {
@@ -56,6 +58,15 @@ export class OsConnection implements Connection {
   destroy(): void {
     this.#socket.destroy();
   }
+}
+
+/** Over a stream of somebody else's: bytes both ways. One that does not end with its peer is ended. */
+export function connectionOver(stream: Duplex): OsConnection {
+  const { remoteAddress, remotePort } = stream as Partial<Socket>;
+  const connection = new OsConnection(stream, { host: remoteAddress ?? 'stream', port: remotePort ?? 0 });
+  stream.once('end', () => stream.end());
+  if ('setNoDelay' in stream) (stream as Socket).setNoDelay(true);
+  return connection;
 }
 
 /** What a certificate says; undefined: there is none. */

@@ -78,6 +78,12 @@ function checkAddress(what: string, at: Address): void {
 
 /** `cookie`: for a node that is alone and was given none. Throws {@link DatabaseError} 'options'. */
 export function coreOptions(o: DatabaseOptions, cookie: string, onFatal: (error: Error) => void): NodeCoreOptions {
+  if (o.shards.length === 0) refuse('shards: at least one, and none twice');
+  return memberOptions(o, cookie, onFatal);
+}
+
+/** The same for a node that may have no shards of its own. */
+export function memberOptions(o: DatabaseOptions, cookie: string, onFatal: (error: Error) => void): NodeCoreOptions {
   const role = o.role ?? 'core';
   if (o.name === '') refuse('name: the name is empty');
   const cores = o.cores ?? [];
@@ -95,7 +101,7 @@ export function coreOptions(o: DatabaseOptions, cookie: string, onFatal: (error:
   const advertise = o.advertise ?? listen ?? { host: '127.0.0.1', port: 0 };
   const self: PeerTarget = { name: o.name, role, host: advertise.host, port: advertise.port };
   const names = o.shards.map((s) => s.name);
-  if (names.length === 0 || new Set(names).size !== names.length) refuse('shards: at least one, and none twice');
+  if (new Set(names).size !== names.length) refuse('shards: at least one, and none twice');
   return {
     name: o.name,
     role,

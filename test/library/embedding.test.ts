@@ -1,0 +1,303 @@
+// The broker inside a program: its own publishes and subscriptions, connections handed to it, hooks.
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Duplex, duplexPair } from 'node:stream';
+import { after, before, test } from 'node:test';
+import mqtt, { type MqttClient } from 'mqtt';
+import { type Broker, BrokerError, createBroker, type HookClient, type ReceivedMessage } from '#node/open-database.js';
+import { freePorts } from '../cluster/nodes.js';
+
+let broker: Broker;
+let port: number;
+const clients: MqttClient[] = [];
+
+before(async () => {
+  broker = await createBroker({ listeners: [{ type: 'tcp', port: 0 }], log: { level: 'silent' }, hookDeadlineMs: 200 });
+  port = broker.addresses()['tcp:default']?.port ?? 0;
+});
+
+after(async () => {
+  await Promise.all(clients.map((c) => c.endAsync(true)));
+  await broker.close();
+});
+
+async function client(clientId: string, more: object = {}): Promise<MqttClient> {
+  const c = await mqtt.connectAsync({ host: '127.0.0.1', port, clientId, reconnectPeriod: 0, protocolVersion: 5, ...more });
+  clients.push(c);
+  return c;
+}
+
+/** The refusal of a CONNECT, as its reason code. */
+function refusal(clientId: string, more: object = {}): Promise<number> {
+  return client(clientId, more).then(
+    () => 0,
+    (error: { readonly code?: number }) => error.code ?? -1,
+  );
+}
+
+const text = (m: ReceivedMessage): string => `${m.topic} ${Buffer.from(m.payload).toString()}`;
+
+/** Runs until `count` things were pushed. */
+function gather<T>(count: number): { readonly push: (t: T) => void; readonly all: Promise<T[]> } {
+  const got: T[] = [];
+  let done: (all: T[]) => void = () => {};
+  const all = new Promise<T[]>((resolve) => {
+    done = resolve;
+  });
+  return {
+    all,
+    push: (t) => {
+      if (got.push(t) === count) done(got);
+    },
+  };
+}
+
+test('publishes reach clients and handlers, clients reach iterators, and nothing comes after the end', async () => {
+  const c = await client('c1');
+  await c.subscribeAsync('a/#', { qos: 1 });
+  const atClient = new Promise<string>((resolve) => c.once('message', (topic, payload) => resolve(`${topic} ${payload}`)));
+  assert.deepEqual(await broker.publish('a/b', 'hello', { qos: 1 }), { matched: true });
+  assert.equal(await atClient, 'a/b hello');
+  assert.deepEqual(await broker.publish('nobody/here', 'x', { qos: 1 }), { matched: false });
+
+  const handled = gather<string>(2);
+  const one = await broker.subscribe('b/+', (m) => handled.push(text(m)));
+  const two = await broker.subscribe('#', { retained: false });
+  await c.publishAsync('b/1', 'x', { qos: 2 });
+  await c.publishAsync('b/2', 'y', { qos: 0 });
+  assert.deepEqual(await handled.all, ['b/1 x', 'b/2 y']);
+  const first = await two.next();
+  assert.equal(first.value?.publisherId, 'c1');
+  assert.equal(first.value?.qos, 2);
+  assert.equal(broker.unsubscribe('b/+'), true);
+  assert.equal(broker.unsubscribe(one), false);
+  await two.return();
+  assert.equal((await two.next()).done, true);
+  assert.equal(broker.stats().filters, 1);
+});
+
+test('a handler may publish; what is retained comes first, once, and is listed', async () => {
+  await broker.publish('r/1', 'one', { retain: true });
+  await broker.publish('r/2', 'two', { retain: true, properties: { contentType: 'text/plain' } });
+  const got = gather<string>(4);
+  await broker.subscribe('r/#', async (m) => {
+    got.push(`${text(m)} ${m.retained}`);
+    if (m.topic === 'r/2') await broker.publish('r/3', 'three');
+    if (m.topic === 'r/3') await broker.publish('r/1', 'again', { retain: true });
+  });
+  assert.deepEqual(await got.all, ['r/1 one true', 'r/2 two true', 'r/3 three false', 'r/1 again false']);
+  assert.deepEqual(broker.retained('r/+').map(text), ['r/1 again', 'r/2 two']);
+  assert.deepEqual(broker.retained('r/+', { limit: 1 }).map(text), ['r/1 again']);
+  assert.deepEqual(broker.retained('r/+', { after: 'r/1' })[0]?.properties, { contentType: 'text/plain' });
+  await broker.publish('r/1', '', { retain: true });
+  assert.deepEqual(broker.retained('r/+').map(text), ['r/2 two']);
+  broker.unsubscribe('r/#');
+});
+
+test('an iterator that is not read keeps the newest messages and counts the others', async () => {
+  const slow = await broker.subscribe('s', { bufferMessagesMax: 2 });
+  for (const n of [1, 2, 3, 4]) await broker.publish('s', String(n));
+  const got: string[] = [];
+  for await (const m of slow) if (got.push(text(m)) === 2) break;
+  assert.deepEqual(got, ['s 3', 's 4']);
+  assert.equal(slow.dropped, 2);
+});
+
+test('sockets and streams of the program are served, and told apart', async () => {
+  const server = createServer(broker.handle).listen(0, '127.0.0.1');
+  await new Promise((done) => server.once('listening', done));
+  const [mine, theirs] = duplexPair();
+  const streams = new Map<string, Duplex | undefined>();
+  const unhook = broker.hook('client.connected', (c) => void streams.set(c.clientId, c.stream));
+  const { port: at } = server.address() as AddressInfo;
+  const overSocket = await mqtt.connectAsync({ host: '127.0.0.1', port: at, clientId: 'socket', reconnectPeriod: 0 });
+  broker.handle(theirs);
+  const overStream = new mqtt.MqttClient(() => mine as never, { clientId: 'stream', reconnectPeriod: 0 });
+  await new Promise<void>((done) => overStream.once('connect', () => done()));
+  await overStream.subscribeAsync('big');
+  const arrived = new Promise<number>((resolve) => overStream.once('message', (_t, payload) => resolve(payload.length)));
+  await overSocket.publishAsync('big', Buffer.alloc(300_000), { qos: 1 });
+  assert.equal(await arrived, 300_000);
+  assert.ok(streams.get('socket') instanceof Duplex);
+  assert.equal(streams.get('stream'), theirs);
+  assert.equal(broker.client('stream')?.peer, 'stream:0');
+  unhook();
+  assert.equal(await broker.kick('stream'), true);
+  assert.equal(await broker.kick('stream'), false);
+  await overStream.endAsync(true);
+  await overSocket.endAsync();
+  await new Promise((done) => server.close(done));
+});
+
+test('hooks decide about connections, by value, by promise, by priority; what fails or hangs refuses', async () => {
+  const asked: string[] = [];
+  const off = [
+    broker.hook('client.connect', (c) => (c.clientId === 'no connect' ? 0x9f : undefined)),
+    broker.hook('client.authenticate', async (c, { password }) => {
+      asked.push(`late ${c.clientId}`);
+      return password !== undefined && Buffer.from(password).toString() === 'right';
+    }),
+    broker.hook(
+      'client.authenticate',
+      (c) => {
+        asked.push(`early ${c.clientId}`);
+        if (c.clientId === 'throws') throw new Error('as it happens');
+        if (c.clientId === 'hangs') return new Promise<boolean>(() => {});
+        return c.clientId === 'known' ? true : undefined;
+      },
+      { priority: 10 },
+    ),
+  ];
+  assert.equal(await refusal('no connect'), 0x9f);
+  assert.equal(await refusal('wrong', { username: 'u', password: 'wrong' }), 0x86);
+  assert.equal(await refusal('right', { username: 'u', password: 'right' }), 0);
+  assert.equal(await refusal('known'), 0);
+  assert.equal(await refusal('throws'), 0x80);
+  assert.equal(await refusal('hangs'), 0x80);
+  assert.deepEqual(asked, ['early wrong', 'late wrong', 'early right', 'late right', 'early known', 'early throws', 'early hangs']);
+  for (const o of off) o();
+  assert.equal(await refusal('wrong', { username: 'u', password: 'wrong' }), 0);
+});
+
+test('hooks decide about topics and change messages, in the order in which they were sent', async () => {
+  const c = await client('hooked');
+  const off = [
+    broker.hook('client.authorize', async (_c, { action, topic }) => (topic === `no ${action}` ? false : undefined)),
+    broker.hook('client.subscribe', (_c, { topicFilter }) => (topicFilter === 'low' ? 0 : topicFilter !== 'refused')),
+    broker.hook('message.publish', async (m, by) =>
+      m.topic === 'o' && by !== undefined ? { payload: Buffer.from(`${m.payload.length}`) } : undefined,
+    ),
+    broker.hook('message.publish', (m) => m.topic !== 'forbidden'),
+  ];
+  const codes = await new Promise((resolve) => {
+    c.on('packetreceive', (p) => p.cmd === 'suback' && resolve(p.granted));
+    c.subscribeAsync(['low', 'refused', 'no subscribe', 'o'], { qos: 1 }).catch(() => {});
+  });
+  assert.deepEqual(codes, [0, 0x87, 0x87, 1]);
+  const got = gather<string>(4);
+  c.on('message', (topic, payload) => got.push(`${topic} ${payload}`));
+  await Promise.all([c.publishAsync('o', 'x', { qos: 1 }), c.publishAsync('o', 'xx', { qos: 2 }), c.publishAsync('o', 'xxx', { qos: 0 })]);
+  await assert.rejects(c.publishAsync('forbidden', 'x', { qos: 1 }), (e: { code?: number }) => e.code === 0x87);
+  await assert.rejects(c.publishAsync('no publish', 'x', { qos: 2 }), (e: { code?: number }) => e.code === 0x87);
+  await assert.rejects(broker.publish('forbidden', 'x'), (e) => e instanceof BrokerError && e.code === 'refused');
+  await broker.publish('o', 'own');
+  assert.deepEqual(await got.all, ['o 1', 'o 2', 'o 3', 'o own']);
+  for (const o of off) o();
+});
+
+test('every other hook tells what happens', async () => {
+  const told: string[] = [];
+  const end = gather<string>(1);
+  const of = (c: HookClient): string => c.clientId;
+  const off = [
+    broker.hook('client.connected', (c, present) => void told.push(`connected ${of(c)} ${present}`)),
+    broker.hook('client.disconnected', (c, e) => void told.push(`disconnected ${of(c)} ${e.by}`)),
+    broker.hook('client.unsubscribe', (c, filters) => void told.push(`unsubscribe ${of(c)} ${filters.join()}`)),
+    broker.hook('client.ping', (c) => void told.push(`ping ${of(c)}`)),
+    broker.hook('session.created', (s) => void told.push(`created ${s.clientId}`)),
+    broker.hook('session.subscribed', (s, sub) => void told.push(`subscribed ${s.clientId} ${sub.topicFilter} ${sub.qos}`)),
+    broker.hook('session.unsubscribed', (s, f) => void told.push(`unsubscribed ${s.clientId} ${f}`)),
+    broker.hook('session.resumed', (s) => void told.push(`resumed ${s.clientId}`)),
+    broker.hook('session.takenover', (s) => void told.push(`takenover ${s.clientId}`)),
+    broker.hook('session.discarded', (s) => void told.push(`discarded ${s.clientId}`)),
+    broker.hook('session.terminated', (s) => {
+      told.push(`terminated ${s.clientId}`);
+      end.push('');
+    }),
+    broker.hook('message.delivered', (c, m) => void told.push(`delivered ${of(c)} ${m.topic}`)),
+    broker.hook('message.acked', (c, m) => void told.push(`acked ${of(c)} ${m.topic} ${m.qos}`)),
+    broker.hook('message.dropped', (m) => void told.push(`dropped ${m.topic}`)),
+  ];
+  const lasting = { clean: false, properties: { sessionExpiryInterval: 60 } };
+  const c = await client('t', lasting);
+  c.sendPing();
+  await c.subscribeAsync('t/#', { qos: 2 });
+  await c.publishAsync('t/1', 'x', { qos: 1 });
+  await c.publishAsync('t/2', 'x', { qos: 2 });
+  await c.publishAsync('u', 'x', { qos: 1 });
+  await c.unsubscribeAsync('t/#');
+  const gone = new Promise<void>((done) => c.once('close', () => done()));
+  const again = await client('t', lasting);
+  await gone;
+  await again.endAsync();
+  await client('t', { clean: true });
+  await end.all;
+  assert.deepEqual(told, [
+    'created t',
+    'connected t false',
+    'ping t',
+    'subscribed t t/# 2',
+    'delivered t t/1',
+    'acked t t/1 1',
+    'delivered t t/2',
+    'acked t t/2 2',
+    'dropped u',
+    'unsubscribe t t/#',
+    'unsubscribed t t/#',
+    'takenover t',
+    'disconnected t server',
+    'resumed t',
+    'connected t true',
+    'disconnected t client',
+    'discarded t',
+    'terminated t',
+    'created t',
+    'connected t false',
+  ]);
+  for (const o of off) o();
+});
+
+test('what cannot be is refused with a code, and a closed broker says so and leaves nothing', async () => {
+  const code = (wanted: string) => (e: unknown) => e instanceof BrokerError && e.code === wanted;
+  await assert.rejects(broker.publish('a/#', 'x'), code('options'));
+  await assert.rejects(broker.subscribe('a/#/b'), code('options'));
+  await assert.rejects(broker.subscribe('$share/g/a'), code('options'));
+  await assert.rejects(createBroker({ dataDir: 'x' }), code('options'));
+  await assert.rejects(createBroker({ listeners: [{ type: 'tcp', port }], log: { level: 'silent' } }), code('cannot-listen'));
+  const dir = mkdtempSync(join(tmpdir(), 'starmesh-embedding-'));
+  try {
+    const one = await createBroker({ name: 'n@h', dataDir: dir, log: { level: 'silent' } });
+    await assert.rejects(createBroker({ name: 'n@h', dataDir: dir, log: { level: 'silent' } }), code('locked'));
+    await one.publish('kept', 'x', { retain: true });
+    const reading = (await one.subscribe('other')).next();
+    const [mine, theirs] = duplexPair();
+    one.handle(theirs);
+    const closed = new Promise((done) => theirs.once('close', done));
+    mine.resume();
+    await one.close();
+    await closed;
+    assert.equal((await reading).done, true);
+    await assert.rejects(one.publish('a', 'x'), code('closed'));
+    const two = await createBroker({ name: 'n@h', dataDir: dir, log: { level: 'silent' } });
+    assert.deepEqual(two.retained('#').map(text), ['kept x']);
+    await two.close();
+    assert.ok(existsSync(dir) && readdirSync(dir).length > 0);
+  } finally {
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+  }
+});
+
+test('brokers of several programs are one cluster', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'starmesh-embedding-'));
+  const ports = await freePorts(3);
+  const cores = ports.map((p, i) => ({ name: `core${i + 1}`, host: '127.0.0.1', port: p }));
+  const more = { cores, cookie: 'of this test', log: { level: 'silent' } as const };
+  const all = await Promise.all(cores.map(({ name }) => createBroker({ ...more, name, dataDir: join(dir, name) })));
+  try {
+    const [a, b] = all as [Broker, Broker, Broker];
+    const heard = gather<string>(2);
+    await b.subscribe('x/+', (m) => heard.push(text(m)));
+    assert.deepEqual(await a.publish('x/1', 'one', { qos: 1 }), { matched: true });
+    await a.publish('x/2', 'two', { qos: 1, retain: true });
+    assert.deepEqual(await heard.all, ['x/1 one', 'x/2 two']);
+    b.unsubscribe('x/+');
+    const late = await b.subscribe('x/+');
+    assert.equal((await late.next()).value?.retained, true);
+  } finally {
+    await Promise.all(all.map((x) => x.close()));
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+  }
+});
