@@ -189,12 +189,10 @@ test('vote table: y granted, n refused, . not answered', () => {
     ['nnn..', 'lost'],
   ] as const) {
     const ids = [...votes].map((_, i) => `n${i}`);
-    const map = new Map(
-      ids
-        .filter((_, i) => votes[i] !== '.')
-        .map((id, i0) => [id, votes[Number(id.slice(1))] === 'y', i0] as const)
-        .map(([id, v]) => [id, v]),
-    );
+    const map = new Map<string, boolean>();
+    ids.forEach((id, i) => {
+      if (votes[i] !== '.') map.set(id, votes[i] === 'y');
+    });
     map.set('stranger', true);
     assert.equal(voteOutcome(ids, map), expected, votes);
   }
