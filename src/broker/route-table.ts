@@ -209,7 +209,7 @@ export class RouteTable {
     const ops: Op[] = [];
     for (const name of batch.deletes) ops.push({ kind: 'delete', table, key: kind.key(name, self) });
     for (const name of batch.puts) ops.push({ kind: 'put', table, key: kind.key(name, self), value: kind.content(name), owner: 'self' });
-    const effective = batch.puts.length > 0 && this.#settings.suback === 'effective';
+    const effective = batch.fresh && this.#settings.suback === 'effective';
     const { subackTimeoutMs, proposalDeadlineMs } = this.#settings;
     const options = effective
       ? { until: 'effective' as const, deadlineMs: subackTimeoutMs }

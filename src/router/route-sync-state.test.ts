@@ -11,7 +11,7 @@ test('a filter is written once, its waiters share the answer, a later one is ans
     false,
   );
   const batch = s.take(0) as RouteBatch;
-  assert.deepEqual(batch, { puts: ['a'], deletes: [] });
+  assert.deepEqual(batch, { puts: ['a'], deletes: [], fresh: true });
   assert.equal(
     s.add('a', (o) => got.push(o), 0),
     false,
@@ -184,7 +184,7 @@ test('mending writes again what the table lost, and deletes what nobody wants', 
   assert.deepEqual(checked, ['a']);
   s.mend('a');
   s.mend('ghost');
-  assert.deepEqual(s.take(0), { puts: ['a'], deletes: ['ghost'] });
+  assert.deepEqual(s.take(0), { puts: ['a'], deletes: ['ghost'], fresh: true });
 });
 
 test('a row whose content changes is written again, later subscribers do not wait for it', () => {
@@ -202,7 +202,7 @@ test('a row whose content changes is written again, later subscribers do not wai
   const again = (): void => assert.fail('waits');
   assert.equal(s.add('a', again, 0), true);
   const second = s.take(0) as RouteBatch;
-  assert.deepEqual(second, { puts: ['a'], deletes: [] });
+  assert.deepEqual(second, { puts: ['a'], deletes: [], fresh: false });
   assert.equal(s.add('a', again, 0), true);
   s.finished(second, 'committed', 0);
   assert.equal(s.add('a', again, 0), true);

@@ -16,6 +16,8 @@ export type BatchResult = 'effective' | 'committed' | 'retry' | 'refused';
 export interface RouteBatch {
   readonly puts: readonly string[];
   readonly deletes: readonly string[];
+  /** A put is of a row that not everybody is known to have. */
+  readonly fresh: boolean;
 }
 
 export interface RouteSyncOptions {
@@ -184,7 +186,7 @@ export class RouteSyncState {
     }
     if (puts.length + deletes.length === 0) return undefined;
     this.#flying++;
-    return { puts, deletes };
+    return { puts, deletes, fresh: puts.some((f) => !this.#isSeen(f)) };
   }
 
   /** When `take` may be asked again after a failure; undefined when it need not wait. */
@@ -231,6 +233,11 @@ export class RouteSyncState {
       const e = this.#entries.get(next.value);
       if (e === this.#effective || e === this.#committed) check(next.value);
     }
+  }
+
+  #isSeen(topicFilter: string): boolean {
+    const e = this.#entries.get(topicFilter);
+    return e !== undefined && !isSettled(e) && e.seen;
   }
 
   #activate(topicFilter: string, known: Entry | Settled | undefined, storedOtherwise: Entry['stored']): Entry {
