@@ -10,14 +10,15 @@ import { type ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import type { Database } from '#db/api.js';
 import type { Clock, Timer } from '#env/clock.js';
-import type { Counter, Metrics } from '#env/metrics.js';
+import type { Metrics } from '#env/metrics.js';
 import type { Random } from '#env/random.js';
 import type { Links, PeerHello } from '#link/api.js';
 import type { Message } from '#session/message.js';
+import { Destination, type Totals } from './forward-destination.js';
 import { frameKind, patchFloor, readNumber, writeMessage, writeReliableHeader } from './forward-frame.js';
 import { ForwardProbes } from './forward-probes.js';
 import { ForwardReceiver } from './forward-receiver.js';
-import { type PendingForward, SendWindow } from './forward-window.js';
+import type { PendingForward } from './forward-window.js';
 import { NodeOutcomes } from './outcomes.js';
 import type { Forwarder, ForwardOutcome, RemoteTarget, SharedAddress } from './ports.js';
 import { routeTable } from './schema.js';
@@ -59,61 +60,6 @@ export interface ForwardEnv {
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
-}
-
-class Destination {
-  readonly nodeId: string;
-  /** 0 until the peer has said it. */
-  incarnation = 0;
-  up = false;
-  /** Its process is known to be gone. */
-  dead = false;
-  /** The lane takes nothing until it drains. */
-  full = false;
-  congested = false;
-  dirty = false;
-  loose: ByteWriter = new ByteWriter(4096);
-  looseMessages = 0;
-  reliable: ByteWriter = new ByteWriter(4096);
-  pending: PendingForward[] = [];
-  /** What the node asked for with a probe, to be answered behind all that is unsent; 0: nothing. */
-  probe = 0;
-  readonly window: SendWindow = new SendWindow();
-  readonly sent: Tally;
-  readonly dropped: Tally;
-  readonly lost: Tally;
-
-  /** `name`: of the node, as people know it. */
-  constructor(nodeId: string, name: string, metrics: Metrics, totals: Totals) {
-    this.nodeId = nodeId;
-    const tally = (total: Counter, what: string, help: string): Tally =>
-      new Tally(total, metrics.counter(`starmesh_forward_peer_${what}_total`, help, { peer: name }));
-    this.sent = tally(totals.sent, 'sent', 'Messages handed to the links for this node');
-    this.dropped = tally(totals.dropped, 'dropped', 'QoS 0 messages for this node that were dropped');
-    this.lost = tally(totals.lost, 'lost', 'QoS 1 and 2 messages for this node that were given up');
-  }
-}
-
-interface Totals {
-  readonly sent: Counter;
-  readonly dropped: Counter;
-  readonly lost: Counter;
-}
-
-/** Counts for one destination, and for all. */
-class Tally {
-  readonly #total: Counter;
-  readonly #own: Counter;
-
-  constructor(total: Counter, own: Counter) {
-    this.#total = total;
-    this.#own = own;
-  }
-
-  add(n: number): void {
-    this.#total.value += n;
-    this.#own.value += n;
-  }
 }
 
 class Publish implements PendingForward {
