@@ -102,3 +102,24 @@ test('a late mark of an earlier damage does not silence a sound member', () => {
   c.advance(500);
   assert.deepEqual(a.committed(), ['x']);
 });
+
+test('a damaged node whose release was lost is told again', () => {
+  const c = clusterOf(3);
+  c.elect('a');
+  c.crash('b');
+  c.restart('b', 7);
+  c.drop = (p) => p.message.type === 'recovered';
+  c.advance(1000);
+  assert.equal(c.node('b').raft.recovering, true);
+  assert.equal(
+    c
+      .node('a')
+      .raft.followers()
+      .find((f) => f.id === 'b')?.recovering,
+    false,
+    'released, but it does not know',
+  );
+  c.drop = () => false;
+  c.advance(300);
+  assert.equal(c.node('b').raft.recovering, false);
+});
