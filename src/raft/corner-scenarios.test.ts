@@ -136,3 +136,69 @@ test('who grants a vote waits a whole timeout before it campaigns itself; who re
     a is vote c due 2500
   `);
 });
+
+test('what is durable already is acknowledged at once, whatever else is being written', () => {
+  runScript(`
+    cluster a b c
+    a holds
+    b>a append t1 after 0/0 : 1/1 2/1
+    a syncs
+    forget
+    b>a append t1 after 2/1 : 3/1
+    a sent nothing
+    b>a append t1 after 0/0 : 1/1 2/1
+    a sent b ack t1 2
+    a syncs
+    a sent b ack t1 3
+    a sent nothing
+  `);
+});
+
+test('a candidate waits a whole timeout for its votes, from the PreVote’s end on', () => {
+  runScript(`
+    cluster a b c
+    a draws 0
+    a campaigns
+    a is pre due 1000
+    at 600
+    b>a pregranted t1
+    a is candidate due 1600
+  `);
+});
+
+test('acknowledgements keep a leader too, when no heartbeat is answered', () => {
+  runScript(`
+    cluster a b c
+    a elected
+    isolate a
+    at 1900
+    b>a ack t1 1
+    at 2100
+    a ticks
+    a is leader
+    at 3901
+    a ticks
+    a is follower
+  `);
+});
+
+test('an offer is repeated after a minimum timeout, not with every heartbeat', () => {
+  runScript(`
+    cluster a b c
+    a elected
+    isolate c
+    a proposes x y
+    settle
+    a compacts 3
+    heal
+    advance 310
+    a sees c snapshot
+    c aborts
+    forget
+    advance 900
+    a sent 0 offer
+    advance 200
+    a sent 1 offer
+    c is installing
+  `);
+});

@@ -41,6 +41,7 @@ test('while a copy is on its way nothing is sent but heartbeats', () => {
     a sent nothing to c
     advance 150
     a sent 1 beat to c
+    a sent 0 offer
   `);
 });
 

@@ -1,6 +1,7 @@
 // Compaction and snapshots.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { encodeConfig } from './codec.js';
 import { clusterOf, entry, type TestCluster, type TestNode } from './test-cluster.js';
 
 /** The driver's part: tables, log base and configuration replaced in one durable step. */
@@ -174,4 +175,18 @@ test('a restarted leader serves from its base on', () => {
   c.advance(3000);
   assert.equal(c.leaders().length, 1);
   assert.equal(a.raft.commitIndex, c.node('b').raft.commitIndex);
+});
+
+test('an adopted log brings its configurations, the last one in force', () => {
+  const c = clusterOf(3);
+  const n = c.node('c');
+  n.receive('a', { type: 'installSnapshot', term: 1, index: 5, indexTerm: 1, config: n.disk.baseConfig });
+  n.sync();
+  n.disk.base = { index: 5, term: 1 };
+  const later = { voters: ['a', 'b', 'c'], learners: ['d'] };
+  n.disk.log = [entry(6, 1), { index: 7, term: 1, kind: 'config', data: encodeConfig(later) }];
+  n.step({ type: 'snapshotInstalled', index: 5, term: 1, config: n.disk.baseConfig, last: { index: 7, term: 1 } });
+  assert.deepEqual(n.raft.config, later);
+  assert.equal(n.raft.lastIndex, 7);
+  assert.equal(n.raft.commitIndex, 5);
 });
