@@ -180,3 +180,24 @@ test('reads of a transferring leader fail with its term, and the next leader ans
     b told readable 2 at 2
   `);
 });
+
+test('a leader elected again begins its rounds anew: reads do not wait for the next heartbeat', () => {
+  runScript(`
+    cluster a b c
+    a elected
+    lose beat-ack
+    a reads 1
+    a transfers b
+    settle
+    a told readFailed 1
+    lose nothing
+    b transfers a
+    settle
+    a is leader term 3
+    forget
+    a reads 2
+    a sent 2 beat
+    settle
+    a told readable 2 at 3
+  `);
+});
