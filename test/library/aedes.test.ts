@@ -43,20 +43,25 @@ async function run(create: (options: AedesOptions) => Promise<Aedes>, program: P
 async function same(program: Program, atLeast: number): Promise<void> {
   const theirs = await run((o) => RealAedes.createBroker(o as never) as Promise<unknown> as Promise<Aedes>, program);
   const ours = await run((o) => Aedes.createBroker(o), program);
-  assert.deepEqual(ours, theirs);
+  // What the broker tells and what clients see are one order each; which of them is first is nobody's promise.
+  for (const told of [true, false]) {
+    const part = (log: readonly string[]): string[] => log.filter((line) => line.startsWith('event ') === told);
+    assert.deepEqual(part(ours), part(theirs));
+  }
   assert.ok(ours.length >= atLeast, `the program saw something: ${ours.join('; ')}`);
 }
 
 /** One line per event, as far as clients caused it. */
 function watch(aedes: Aedes, saw: (...what: unknown[]) => void): void {
-  for (const name of ['client', 'clientReady', 'clientDisconnect'] as const) aedes.on(name, (c) => saw(name, c.id, c.clean, c.version));
-  aedes.on('subscribe', (subs, c) => saw('subscribe', c.id, JSON.stringify(subs.map((s: { topic: string; qos: number }) => [s.topic, s.qos]))));
-  aedes.on('unsubscribe', (filters, c) => saw('unsubscribe', c.id, filters));
-  aedes.on('publish', (p, c) => c && saw('publish', c.id, p.topic, p.payload, p.qos, p.retain));
-  aedes.on('ping', (_p, c) => saw('ping', c.id));
-  aedes.on('ack', (_p, c) => saw('ack', c.id));
-  aedes.on('clientError', (c, e) => saw('clientError', c.id, e.message));
-  aedes.on('connectionError', (c, e) => saw('connectionError', c.id, e.message));
+  const event = (...what: unknown[]): void => saw('event', ...what);
+  for (const name of ['client', 'clientReady', 'clientDisconnect'] as const) aedes.on(name, (c) => event(name, c.id, c.clean, c.version));
+  aedes.on('subscribe', (subs, c) => event('subscribe', c.id, JSON.stringify(subs.map((s: { topic: string; qos: number }) => [s.topic, s.qos]))));
+  aedes.on('unsubscribe', (filters, c) => event('unsubscribe', c.id, filters));
+  aedes.on('publish', (p, c) => c && event('publish', c.id, p.topic, p.payload, p.qos, p.retain));
+  aedes.on('ping', (_p, c) => event('ping', c.id));
+  aedes.on('ack', (_p, c) => event('ack', c.id));
+  aedes.on('clientError', (c, e) => event('clientError', c.id, e.message));
+  aedes.on('connectionError', (c, e) => event('connectionError', c.id, e.message));
 }
 
 test('the events of a simple conversation', () =>

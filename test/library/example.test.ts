@@ -1,9 +1,9 @@
-// The example in docs/database.md does what the document says: taken out of it, checked by the
+// The examples in docs/database.md and docs/embedding.md do what the documents say: taken out of them, checked by the
 // compiler against the package's published types, run as a program of its own that has the package
 // in its node_modules.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -18,7 +18,7 @@ const run = promisify(execFile);
 /** The code block after a comment. */
 function block(text: string, name: string): string {
   const found = new RegExp(`<!-- ${name} -->\\n\`\`\`[a-z]+\\n([\\s\\S]*?)\`\`\``).exec(text)?.[1];
-  assert.ok(found !== undefined, `docs/database.md has a block after <!-- ${name} -->`);
+  assert.ok(found !== undefined, `the document has a block after <!-- ${name} -->`);
   return found;
 }
 
@@ -28,6 +28,7 @@ async function inPackage(use: (dir: string) => Promise<void>): Promise<void> {
   try {
     mkdirSync(join(dir, 'node_modules'));
     symlinkSync(root, join(dir, 'node_modules/starmesh'), 'dir');
+    symlinkSync(join(root, 'node_modules/mqtt'), join(dir, 'node_modules/mqtt'), 'dir');
     symlinkSync(join(root, 'node_modules/@types'), join(dir, 'node_modules/@types'), 'dir');
     writeFileSync(join(dir, 'package.json'), '{ "type": "module" }');
     await use(dir);
@@ -71,6 +72,24 @@ test('the example of the document compiles, runs, and prints what the document s
     assert.equal(stderr, '');
   }));
 
+test('the example of embedding is short, compiles, runs, and prints what the document says', () =>
+  inPackage(async (dir) => {
+    const text = readFileSync(join(root, 'docs/embedding.md'), 'utf8');
+    const example = block(text, 'example: embedding');
+    assert.ok(example.trimEnd().split('\n').length < 30);
+    assert.equal(await compile(dir, example), '');
+    const { stdout, stderr } = await run(process.execPath, ['example.js'], { cwd: dir, env: { ...process.env, TMPDIR: dir }, timeout: 120_000 });
+    assert.equal(stderr, '');
+    assert.equal(stdout, block(text, 'output: embedding'));
+    assert.deepEqual(
+      readdirSync(dir).filter((name) => name.startsWith('starmesh-')),
+      [],
+      'nothing of the broker is left',
+    );
+    const aedes = /## Programs written for Aedes[\s\S]*?```ts\n([\s\S]*?)```/.exec(text)?.[1];
+    assert.equal(await compile(dir, aedes ?? 'no snippet'), '');
+  }));
+
 const declared = `
 import { defineShard, openDatabase } from 'starmesh';
 const shop = defineShard('shop');
@@ -103,9 +122,11 @@ test('the compiler accepts what is right and refuses every mistake in keys, valu
     for (const [i, text] of mistakes.entries()) assert.match(said, new RegExp(`example\\.ts\\(${first + i},`), `accepted: ${text}`);
   }));
 
-test('the snippet of the README compiles', () =>
+test('the snippets of the README compile', () =>
   inPackage(async (dir) => {
-    const snippet = /## The database alone[\s\S]*?```ts\n([\s\S]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1];
-    assert.ok(snippet !== undefined, 'the README has the snippet');
-    assert.equal(await compile(dir, snippet), '');
+    for (const section of ['The database alone', 'The broker inside your program']) {
+      const snippet = new RegExp(`## ${section}[\\s\\S]*?\`\`\`ts\\n([\\s\\S]*?)\`\`\``).exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1];
+      assert.ok(snippet !== undefined, `the README has the snippet of ${section}`);
+      assert.equal(await compile(dir, snippet), '');
+    }
   }));

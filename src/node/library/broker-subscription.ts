@@ -19,7 +19,7 @@ export interface ReceivedMessage {
 }
 
 /** While it returns a promise, the following messages wait in the buffer. What it throws is logged and counted. */
-export type MessageHandler = (message: ReceivedMessage) => void | Promise<void>;
+export type MessageHandler = (message: ReceivedMessage) => unknown;
 
 export interface SubscribeSettings {
   /** Whether what is retained already comes first. Default true. */
