@@ -107,6 +107,7 @@ export class FaultInjector {
   readonly #cuts: { readonly a: string; readonly b: string }[] = [];
   readonly #slow: Set<string> = new Set();
   #over = false;
+  readonly #incarnations: Map<string, number> = new Map();
   readonly #leaderUpstreams: Map<string, string> = new Map();
 
   constructor(world: BrokerWorld, history: History, faults: Faults, clientNames: readonly string[]) {
@@ -321,6 +322,10 @@ export class FaultInjector {
   #inOrder(n: BrokerNode): boolean {
     if (!n.serving || n.node === undefined) return false;
     const { incarnation } = n.node.core.database;
+    // Declared down while it lived, and back at once: its routes are only now written again.
+    const renewed = (this.#incarnations.get(n.name) ?? incarnation) !== incarnation;
+    this.#incarnations.set(n.name, incarnation);
+    if (renewed) return false;
     const upstream = this.#upstream(n);
     if (n.role === 'replicant') {
       const before = this.#leaderUpstreams.get(n.name);

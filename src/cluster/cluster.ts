@@ -7,6 +7,7 @@ import type { Env } from '#env/env.js';
 import type { Links, NodeRole, PeerHello, PeerTarget } from '#link/api.js';
 import { decideFormation, decodeFormation, encodeFormation, type Formed } from './formation.js';
 import { decodeIncarnation, decodeMember, encodeFence, encodeJoin, type Member, memberShard, membersTable } from './schema.js';
+import { Silence } from './silence.js';
 
 export interface ClusterOptions {
   readonly env: Env;
@@ -46,7 +47,7 @@ export class Cluster {
   #joining = false;
   #forming = false;
   #started = false;
-  #watchSince: number | undefined;
+  readonly #silence: Silence = new Silence();
   readonly #fencing: Set<string> = new Set();
   readonly #members: Map<string, Member> = new Map();
   readonly #listeners: (() => void)[] = [];
@@ -279,23 +280,20 @@ export class Cluster {
     const leads = database.coreShard(memberShard)?.leader !== undefined;
     const now = env.clock.now();
     if (!leads) {
-      this.#watchSince = undefined;
+      this.#silence.stop();
       return;
     }
     // A new leader has heard nobody yet: silence counts from the start of its leadership.
-    this.#watchSince ??= now;
+    this.#silence.round(now);
     for (const m of this.#members.values()) {
       if (m.nodeId === nodeId) continue;
-      if (m.up) this.#watchUp(m, now, links.lastHeardAt(m.nodeId));
-      else if (m.role === 'replicant' && env.clock.wallNow() - m.changedMs > this.#o.autocleanMs) this.#declare('forget', m);
+      if (m.up) {
+        if (this.#silence.ofNode(m.nodeId, links.lastHeardAt(m.nodeId), now) > this.#o.nodeDownAfterMs) this.#declare('fence', m);
+        continue;
+      }
+      this.#silence.forget(m.nodeId);
+      if (m.role === 'replicant' && env.clock.wallNow() - m.changedMs > this.#o.autocleanMs) this.#declare('forget', m);
     }
-  }
-
-  readonly #lastHeard: Map<string, number> = new Map();
-  #watchUp(m: Member, now: number, heard: number | undefined): void {
-    if (heard !== undefined) this.#lastHeard.set(m.nodeId, heard);
-    const last = Math.max(this.#lastHeard.get(m.nodeId) ?? 0, this.#watchSince ?? now);
-    if (now - last > this.#o.nodeDownAfterMs) this.#declare('fence', m);
   }
 
   #declare(command: 'fence' | 'forget', m: Member): void {

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Silence } from './silence.js';
+
+test('silence counts from the last sign of life, and from the beginning of the watch', () => {
+  const silence = new Silence();
+  silence.round(1_000);
+  assert.equal(silence.ofNode('a', 200, 1_000), 0);
+  silence.round(1_100);
+  assert.equal(silence.ofNode('a', 200, 1_100), 100);
+  assert.equal(silence.ofNode('a', 1_080, 1_100), 20);
+  silence.round(1_200);
+  // A link that is gone says nothing; what was heard stays known.
+  assert.equal(silence.ofNode('a', undefined, 1_200), 120);
+  silence.stop();
+  silence.round(9_000);
+  assert.equal(silence.ofNode('a', undefined, 9_000), 0);
+});
+
+test('the standstill of the watcher itself is held against nobody', () => {
+  const silence = new Silence();
+  silence.round(0);
+  silence.ofNode('a', 0, 0);
+  silence.round(100);
+  assert.equal(silence.ofNode('a', 0, 100), 100);
+  silence.round(5_100);
+  assert.equal(silence.ofNode('a', 0, 5_100), 100);
+  // What had come meanwhile is read now.
+  assert.equal(silence.ofNode('a', 5_110, 5_110), 0);
+});
+
+test('a watcher that stands still again and again still finds the dead', () => {
+  const silence = new Silence();
+  let now = 0;
+  silence.round(now);
+  silence.ofNode('dead', 0, now);
+  for (let i = 0; i < 100; i++) {
+    now += i % 5 === 0 ? 2_000 : 100;
+    silence.round(now);
+    silence.ofNode('dead', 0, now);
+  }
+  assert.equal(silence.ofNode('dead', 0, now), 80 * 100);
+});
