@@ -65,6 +65,13 @@ export const brokerMutants: readonly Mutant[] = [
     'a copy that is late at the new node of a session is delivered once more',
   ),
   broker(
+    'hand-over-forgets-groups',
+    'broker/hold-back',
+    'session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers, item.group);',
+    'session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers);',
+    'what a moved session had queued for a group goes to no other member when it ends',
+  ),
+  broker(
     'qos2-identifiers-stay',
     'broker/settling',
     'if (rest.awaitingRel.length === 0)',

@@ -64,7 +64,7 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     for (const item of handedOver) {
       // The old holder may have missed an earlier message of the same origin that came here.
       held.before(item.message, (earlier) => this.#deliver(earlier));
-      session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers);
+      session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers, item.group);
     }
     held.rest((item) => this.#deliver(item));
     this.#held = [];
