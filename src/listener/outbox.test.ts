@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Clock } from '#env/clock.js';
 import type { Connection } from '#env/net.js';
 import type { OutboxClient } from './outbox.js';
-import { Outbox } from './outbox.js';
+import { Outbox, piecesKept } from './outbox.js';
 
 class Sink implements OutboxClient {
   readonly net: Connection;
@@ -118,4 +118,22 @@ test('adjacent pieces are one view of the received chunk, and a fan-out shares i
   outbox.add(slow, source, 0, 10, 0, 0);
   end();
   assert.equal(slow.written[0]?.buffer.byteLength, 10);
+});
+
+test('room for very many pieces is given back after their turn', () => {
+  const { clock, end } = turns();
+  const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
+  const sink = new Sink(0);
+  const one = source.subarray(0, 1);
+  for (let i = 0; i < 3 * piecesKept; i++) outbox.add(sink, one, 0, 1, 0, 0);
+  assert.ok(outbox.capacity > piecesKept);
+  end();
+  assert.equal(
+    sink.written.reduce((n, b) => n + b.length, 0),
+    3 * piecesKept,
+  );
+  assert.equal(outbox.capacity, piecesKept);
+  outbox.add(sink, one, 0, 1, 0, 0);
+  end();
+  assert.deepEqual([...(sink.written.at(-1) ?? [])], [...one]);
 });

@@ -24,6 +24,8 @@ export interface OutboxClient {
 const slabBytes = 64 * 1024;
 /** Longer pieces are written by themselves instead of being copied together. */
 const copyBytesMax = 16 * 1024;
+/** Room for more pieces than this is given back after the turn that needed it: one client with many tiny answers must not fix it for ever. */
+export const piecesKept: number = 256 * 1024;
 /** Up to this length a loop is faster than `set`, which needs a view. */
 const loopBytesMax = 96;
 
@@ -59,6 +61,11 @@ export class Outbox {
     this.#sent = sentBytes;
     this.#latency = latency;
     this.#flush = () => this.flush();
+  }
+
+  /** Pieces there is room for. */
+  get capacity(): number {
+    return this.#capacity;
   }
 
   /** Adds `bytes[start, end)`, which nobody may change any more. `idAt` 0: no packet identifier to patch. */
@@ -144,11 +151,23 @@ export class Outbox {
   }
 
   #clear(): void {
-    for (let i = 0; i < this.#count; i++) this.#bytes[i] = emptyBytes;
+    if (this.#capacity > piecesKept) this.#shrink();
+    const used = Math.min(this.#count, this.#bytes.length);
+    for (let i = 0; i < used; i++) this.#bytes[i] = emptyBytes;
     this.#count = 0;
     this.#viewBytes = emptyBytes;
     this.#view = emptyBytes;
     this.#viewEnd = 0;
+  }
+
+  #shrink(): void {
+    this.#capacity = piecesKept;
+    this.#bytes.length = Math.min(this.#bytes.length, piecesKept);
+    this.#start = new Int32Array(piecesKept);
+    this.#end = new Int32Array(piecesKept);
+    this.#idAt = new Int32Array(piecesKept);
+    this.#id = new Int32Array(piecesKept);
+    this.#next = new Int32Array(piecesKept);
   }
 
   #write(client: OutboxClient): void {
