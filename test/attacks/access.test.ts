@@ -1,4 +1,5 @@
 import { accessCases, accessLab } from './access.js';
 import { play } from './attack.js';
+import { rightCases } from './rights.js';
 
-play(accessCases, accessLab);
+play([...accessCases, ...rightCases], accessLab);

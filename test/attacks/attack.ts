@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { ConnectPacket, Packet, ProtocolVersion } from '#mqtt/packet.js';
 import type { ClassId } from './classes.js';
-import { growthBytesMax, type Kind, Lab, type LabOptions } from './lab.js';
+import { type Kind, Lab, type LabOptions } from './lab.js';
 import { Peer } from './peer.js';
 
 export interface AttackCase {
@@ -127,6 +127,7 @@ export const kinds: readonly Kind[] = ['tcp', 'ws'];
 
 /** Registers the tests of a table. */
 export function play(cases: readonly AttackCase[], options: LabOptions = {}): void {
+  const { growthBytesMax = 24 * 1024 * 1024 } = options;
   const lab = new Lab(options);
   before(() => lab.start());
   after(() => lab.close());

@@ -4,8 +4,10 @@
 export interface AttackClass {
   readonly title: string;
   readonly criterion: string;
-  /** Where it does not apply. */
+  /** Where it does not apply: why. */
   readonly because?: string;
+  /** Where other tests fire it. */
+  readonly elsewhere?: readonly string[];
 }
 
 type Numbered<Letter extends string, N extends number> = `${Letter}${N}`;
@@ -27,11 +29,19 @@ export const classes: Readonly<Record<ClassId, AttackClass>> = {
   A5: { title: 'Leaks by failed and malformed CONNECTs', criterion: 'memory as before after thousands' },
   A6: { title: 'Failed authentication with side effects', criterion: 'no will, no takeover, no lost session' },
   A7: { title: 'User name without password, empty or missing', criterion: '0x86 or 0x87' },
-  A8: { title: 'Authentication service fails', criterion: 'nobody gets in for it' },
+  A8: {
+    title: 'Authentication service fails',
+    criterion: 'nobody gets in for it',
+    elsewhere: ['test/auth/cluster.test.ts', 'test/auth/access.test.ts'],
+  },
   A9: { title: 'Another protocol on the port', criterion: 'clean close, no effect' },
   A10: { title: 'WebSocket: upgrades, frames, floods', criterion: 'HTTP error or close code of RFC 6455; no effect' },
   A11: { title: 'PROXY header from a stranger', criterion: 'without the option: a wrong first packet' },
-  A12: { title: 'TLS: old versions, renegotiation, junk, plain text', criterion: 'no handshake, clean close' },
+  A12: {
+    title: 'TLS: old versions, renegotiation, junk, plain text',
+    criterion: 'no handshake, clean close',
+    elsewhere: ['test/listeners/tls.test.ts', 'test/listeners/hostile.test.ts'],
+  },
   A13: { title: 'Strings that are not UTF-8, U+0000, control characters', criterion: '0x81; what is well-formed is delivered unchanged' },
   A14: { title: 'Storm of one client id', criterion: 'one owner, one session, the others 0x8E or 0x89' },
   B1: { title: 'Deep topics', criterion: '0x8F, 0x90; fast' },
@@ -47,7 +57,7 @@ export const classes: Readonly<Record<ClassId, AttackClass>> = {
   B11: { title: 'Worst cases of regular expressions', criterion: 'linear time' },
   B12: { title: 'Keys that collide', criterion: 'linear time' },
   B13: { title: 'Explosion of metric names, forged log lines', criterion: 'labels are of a fixed set; one line per event' },
-  B14: { title: 'Headers of tracing and HTTP', criterion: '431 or closed' },
+  B14: { title: 'Headers of tracing and HTTP', criterion: '431 or closed', elsewhere: ['src/admin/server.test.ts'] },
   B15: { title: 'Intervals beyond timers', criterion: 'nothing fires early' },
   B16: { title: 'Loops of bridges', criterion: '', because: 'there are no bridges; what one node forwards, the next one never forwards again' },
   B17: { title: 'Slow consumer', criterion: 'QoS 0 dropped, the rest queued within bounds; the others notice nothing' },
@@ -68,18 +78,26 @@ export const classes: Readonly<Record<ClassId, AttackClass>> = {
   C10: { title: 'Rewriting that skips rules', criterion: '', because: 'topics are never rewritten' },
   C11: { title: 'Rules and router see different topics', criterion: 'character by character on both sides' },
   C12: { title: 'Verdict or account kept too long', criterion: 'a change is in force when its command returns' },
-  D1: { title: 'Default credentials', criterion: 'there are none' },
-  D2: { title: 'Cluster port without proof', criterion: 'closed, told nothing' },
-  D3: { title: 'Malformed cluster frames', criterion: 'closed; the node serves on' },
-  D4: { title: 'Secrets in pages, logs and messages', criterion: 'planted ones are found nowhere' },
+  D1: {
+    title: 'Default credentials',
+    criterion: '',
+    because: 'there are no accounts of operators: the HTTP port changes nothing, the command line uses a socket that only the owner can open',
+  },
+  D2: { title: 'Cluster port without proof', criterion: 'closed, told nothing', elsewhere: ['src/link/handshake.test.ts'] },
+  D3: { title: 'Malformed cluster frames', criterion: 'closed; the node serves on', elsewhere: ['src/link/frame.test.ts', 'src/link/hello.test.ts'] },
+  D4: { title: 'Secrets in pages, logs and messages', criterion: 'planted ones are found nowhere', elsewhere: ['src/os/os.test.ts'] },
   D5: {
     title: 'Requests forged by the server, path traversal',
     criterion: '',
     because: 'nothing is uploaded, unpacked or fetched at the wish of a client; only operators name addresses and files',
   },
-  D6: { title: 'HTTP: methods, roles, scripts', criterion: 'nothing can be changed; no markup comes back' },
-  D7: { title: 'HTTP: bodies and pages', criterion: '4xx, bounded' },
-  D8: { title: 'Data files that others can read', criterion: 'nobody else can' },
-  D9: { title: 'Damaged files at start', criterion: 'one sentence, no service, nothing overwritten' },
+  D6: { title: 'HTTP: methods, roles, scripts', criterion: 'nothing can be changed; no markup comes back', elsewhere: ['src/admin/server.test.ts'] },
+  D7: { title: 'HTTP: bodies and pages', criterion: '4xx, bounded', elsewhere: ['src/admin/server.test.ts'] },
+  D8: { title: 'Data files that others can read', criterion: 'nobody else can', elsewhere: ['src/os/os.test.ts'] },
+  D9: {
+    title: 'Damaged files at start',
+    criterion: 'one sentence, no service, nothing overwritten',
+    elsewhere: ['src/store/wal.test.ts', 'test/cluster/disk.test.ts'],
+  },
   D10: { title: 'A malicious member', criterion: '', because: 'who knows the cookie is trusted, as in Raft; strangers are D2 and D3' },
 };

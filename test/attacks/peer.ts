@@ -40,6 +40,7 @@ export class Peer {
   /** Resolves when the connection is gone, whoever ended it. */
   readonly closed: Promise<void>;
   isClosed = false;
+  #over = false;
   readonly #socket: Socket;
   readonly #web: WebSocket | undefined;
   readonly #decoder: Decoder;
@@ -52,6 +53,7 @@ export class Peer {
     this.#web = web;
     this.#decoder = new Decoder(new DecoderSettings({ role: 'client', protocolVersion: version, maxPacketSize: hugest }));
     const take = (chunk: Buffer): void => {
+      if (this.#over) return;
       // Decoded packets hold views of the chunk, which is theirs.
       this.#decoder.push(chunk, (packet) => this.packets.push(packet));
       this.#look();
@@ -164,6 +166,8 @@ export class Peer {
   }
 
   destroy(): void {
+    this.packets.length = 0;
+    this.#over = true;
     this.#socket.destroy();
   }
 }
