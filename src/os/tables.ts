@@ -11,6 +11,7 @@
 // One batch is with the writer at a time, so that an error belongs to one batch; after the
 // first error the store takes no more writes, because later batches build on the failed one.
 import { Buffer } from 'node:buffer';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { assert } from '#base/assert.js';
@@ -36,8 +37,12 @@ export class OsTables implements Tables {
   open(dir: string): TableStore {
     assert(!dir.startsWith('/') && !dir.split('/').includes('..'), `tables: ${dir} is not inside the data directory`);
     try {
+      const path = join(this.#root, dir);
+      // LMDB makes files that everybody may read, and there are hashes of passwords in some: nobody else gets to them.
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+      chmodSync(path, 0o700);
       const db = open<Uint8Array, Uint8Array>({
-        path: join(this.#root, dir),
+        path,
         noSubdir: false,
         keyEncoding: 'binary',
         encoding: 'binary',
