@@ -10,6 +10,8 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
+import { type AdminServer, startAdmin } from '#admin/server.js';
+import { adminNode } from '#node/admin-node.js';
 import { loadConfig } from '#node/config/load.js';
 import { createNode, type StarmeshNode } from '#node/create-node.js';
 import { nodeOptions, refusals } from '#node/node-options.js';
@@ -62,6 +64,8 @@ export interface LabOptions {
   readonly growthBytesMax?: number;
   /** Lines of configuration. */
   readonly settings?: string;
+  /** The HTTP port of operators is open. */
+  readonly http?: boolean;
   /** What the honest clients come in with. */
   readonly honest?: IClientOptions;
   /** Before the honest clients come. */
@@ -74,6 +78,8 @@ export class Lab {
   readonly #options: LabOptions;
   readonly #clients: MqttClient[] = [];
   #node: StarmeshNode | undefined;
+  #admin: AdminServer | undefined;
+  clusterPort = 0;
   #before: Counts | undefined;
   #round = 0;
   readonly #lines: string[] = [];
@@ -115,6 +121,10 @@ export class Lab {
     return this.#node;
   }
 
+  get httpPort(): number {
+    return this.#admin?.address.port ?? 0;
+  }
+
   port(kind: Kind): number {
     const port = this.node.listeners.all.find((l) => l.id === `${kind}:default`)?.address?.port;
     assert.ok(port !== undefined);
@@ -135,9 +145,13 @@ export class Lab {
     await within(
       'the node serves',
       new Promise<void>((resolve) => {
-        this.#node = createNode(this.env, { ...options, onServing: () => resolve() });
+        const onListening = ({ port }: { readonly port: number }): void => {
+          this.clusterPort = port;
+        };
+        this.#node = createNode(this.env, { ...options, core: { ...options.core, onListening }, onServing: () => resolve() });
       }),
     );
+    if (this.#options.http === true) this.#admin = await startAdmin(adminNode(config, this.env, this.node), { host: '127.0.0.1', port: 0 });
     await this.#options.prepare?.(this.node);
     const { honest } = this.#options;
     const subscriber = await this.client('tcp', { clientId: 'witness-s', ...honest });
@@ -211,6 +225,7 @@ export class Lab {
 
   async close(): Promise<void> {
     for (const client of this.#clients) client.end(true);
+    await this.#admin?.close();
     await new Promise<void>((resolve) => (this.#node === undefined ? resolve() : this.#node.stop(resolve)));
     await new Promise<void>((resolve) => this.env.close(resolve));
     rmSync(this.dir, { recursive: true, force: true });
