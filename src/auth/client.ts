@@ -1,4 +1,5 @@
 // Who wants something, as this room sees it. The broker's channels are this; so are doubles in tests.
+import { peerHost } from './address.js';
 
 export interface AuthClient {
   readonly clientId: string;
@@ -20,4 +21,24 @@ export interface AuthClient {
 /** What a client says about itself in CONNECT. Good during the call only: copy what is kept. */
 export interface Credentials {
   readonly password: Uint8Array | undefined;
+}
+
+/** The value of a placeholder that speaks of the client. */
+export function clientValue(client: AuthClient, name: string): string | undefined {
+  switch (name) {
+    case 'clientid':
+      return client.clientId;
+    case 'username':
+      return client.username;
+    case 'peerhost':
+      return peerHost(client.peer);
+    case 'peername':
+      return client.peer;
+    case 'cert_common_name':
+      return client.certCommonName;
+    case 'cert_subject':
+      return client.certSubject;
+    default:
+      return undefined;
+  }
 }

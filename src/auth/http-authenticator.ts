@@ -3,10 +3,9 @@
 // included, is passed on to the next authenticator, and at the end of the chain refused.
 import type { Clock } from '#env/clock.js';
 import type { Logger } from '#env/logger.js';
-import { peerHost } from './address.js';
 import type { Authenticator, AuthnAnswer, AuthnResult } from './authenticator.js';
 import { ignored, wrongCredentials } from './authenticator.js';
-import type { AuthClient } from './client.js';
+import { type AuthClient, clientValue } from './client.js';
 import type { HttpPool, HttpResult } from './http-client.js';
 import type { MakeCall } from './http-request.js';
 import type { Plain } from './plain.js';
@@ -14,26 +13,6 @@ import { readTokenAcl } from './token-acl.js';
 
 /** Placeholders of its requests. */
 export const authnPlaceholders: readonly string[] = ['clientid', 'username', 'password', 'peerhost', 'peername', 'cert_common_name', 'cert_subject'];
-
-/** The value of a placeholder that speaks of the client. */
-export function clientValue(client: AuthClient, name: string): string | undefined {
-  switch (name) {
-    case 'clientid':
-      return client.clientId;
-    case 'username':
-      return client.username;
-    case 'peerhost':
-      return peerHost(client.peer);
-    case 'peername':
-      return client.peer;
-    case 'cert_common_name':
-      return client.certCommonName;
-    case 'cert_subject':
-      return client.certSubject;
-    default:
-      return undefined;
-  }
-}
 
 export class HttpAuthenticator implements Authenticator {
   readonly id: string = 'password_based:http';

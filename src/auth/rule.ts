@@ -2,7 +2,7 @@
 // table of rules, from a token's `acl` claim; asked by the authorizer's sources. Pure.
 import { isTopicFilter, parseTopicFilter } from '#mqtt/topic.js';
 import { inNetwork, type Network, parseAddress, parseNetwork, peerHost } from './address.js';
-import type { AuthClient } from './client.js';
+import { type AuthClient, clientValue } from './client.js';
 import { Pattern, PatternError } from './pattern.js';
 import { isPlainObject, type Plain, type PlainObject, PlainReader } from './plain.js';
 import { type PlaceholderValues, parseRuleTopic, type RuleTopic, ruleMatchesFilter, ruleMatchesName } from './rule-topic.js';
@@ -46,24 +46,9 @@ const anyQos = 7;
 
 /** The verdict of the first rule that speaks of the wish; undefined when none does. */
 export function judge(rules: readonly Rule[], client: AuthClient, wish: Wish): Verdict | undefined {
-  const values = placeholdersOf(client);
+  const values: PlaceholderValues = (name) => clientValue(client, name);
   for (const rule of rules) if (concerns(rule, client, wish, values)) return rule.permission;
   return undefined;
-}
-
-function placeholdersOf(client: AuthClient): PlaceholderValues {
-  return (name) => {
-    switch (name) {
-      case 'clientid':
-        return client.clientId;
-      case 'username':
-        return client.username;
-      case 'peerhost':
-        return peerHost(client.peer);
-      case 'cert_common_name':
-        return client.certCommonName;
-    }
-  };
 }
 
 function concerns(rule: Rule, client: AuthClient, wish: Wish, values: PlaceholderValues): boolean {

@@ -3,8 +3,8 @@
 import type { Reader } from '#db/api.js';
 import type { Logger } from '#env/logger.js';
 import type { Counter, Metrics } from '#env/metrics.js';
-import type { AuthClient } from './client.js';
-import { clientValue, parseJsonObject } from './http-authenticator.js';
+import { type AuthClient, clientValue } from './client.js';
+import { parseJsonObject } from './http-authenticator.js';
 import type { HttpPool, HttpResult } from './http-client.js';
 import type { MakeCall } from './http-request.js';
 import { decodeRules } from './rows.js';

@@ -17,6 +17,16 @@ test('silence counts from the last sign of life, and from the beginning of the w
   assert.equal(silence.ofNode('a', undefined, 9_000), 0);
 });
 
+test('a node that is new counts from when it was first asked about', () => {
+  const silence = new Silence();
+  silence.round(0);
+  silence.ofNode('a', 0, 0);
+  for (let now = 100; now <= 60_000; now += 100) silence.round(now);
+  assert.equal(silence.ofNode('new', undefined, 60_000), 0);
+  silence.round(60_100);
+  assert.equal(silence.ofNode('new', undefined, 60_100), 100);
+});
+
 test('the standstill of the watcher itself is held against nobody', () => {
   const silence = new Silence();
   silence.round(0);

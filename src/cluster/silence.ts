@@ -1,7 +1,8 @@
 // How long other nodes have been silent, as far as it may be held against them. Asked by the leader of
 // shard `cluster` once per round. Pure.
 //
-// Silence counts from when the watcher began to listen. A watcher that stood still itself (its process
+// Silence counts from when the watcher first asked about a node: a new leader has heard nobody yet, and a
+// new member nobody. A watcher that stood still itself (its process
 // was stopped, its machine suspended) has heard nobody meanwhile, and what came is not read yet when its
 // timers run: that time counts for nobody.
 
@@ -9,7 +10,6 @@
 const stallMs = 500;
 
 export class Silence {
-  #since: number | undefined;
   #roundAt = 0;
   readonly #heard: Map<string, number> = new Map();
 
@@ -17,24 +17,18 @@ export class Silence {
   round(now: number): void {
     const gap = now - this.#roundAt;
     this.#roundAt = now;
-    if (this.#since === undefined) {
-      this.#since = now;
-      return;
-    }
     if (gap <= stallMs) return;
-    this.#since += gap;
     for (const [nodeId, at] of this.#heard) this.#heard.set(nodeId, at + gap);
   }
 
   /** Somebody else watches. */
   stop(): void {
-    this.#since = undefined;
     this.#heard.clear();
   }
 
   /** Milliseconds. `heardAt`: of the last sign of life, if there was one since the watcher's process began. */
   ofNode(nodeId: string, heardAt: number | undefined, now: number): number {
-    const last = Math.max(this.#heard.get(nodeId) ?? Number.NEGATIVE_INFINITY, heardAt ?? Number.NEGATIVE_INFINITY, this.#since ?? now);
+    const last = Math.max(this.#heard.get(nodeId) ?? now, heardAt ?? Number.NEGATIVE_INFINITY);
     this.#heard.set(nodeId, last);
     return Math.max(0, now - last);
   }

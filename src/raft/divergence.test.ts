@@ -1,31 +1,11 @@
 // Logs that diverge, late and lost messages, and how a follower gets back in step.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clusterOf, entry, TestCluster, type TestNode } from './test-cluster.js';
-import type { Entry, RaftMessage } from './types.js';
+import { clusterOf, entry, TestCluster } from './test-cluster.js';
+import { ack, append, terms } from './test-messages.js';
+import type { RaftMessage } from './types.js';
 
 type Response = Extract<RaftMessage, { type: 'appendResponse' }>;
-
-const append = (term: number, prevIndex: number, prevTerm: number, commit = 0, entries: Entry[] = []): RaftMessage => ({
-  type: 'append',
-  term,
-  prevIndex,
-  prevTerm,
-  commit,
-  stream: 1,
-  entries,
-});
-const ack = (term: number, index: number): RaftMessage => ({
-  type: 'appendResponse',
-  term,
-  stream: 1,
-  rejected: false,
-  index,
-  hintIndex: 0,
-  hintTerm: 0,
-  recovery: 0,
-});
-const terms = (n: TestNode): (number | undefined)[] => Array.from({ length: n.raft.lastIndex }, (_, i) => n.raft.termOf(i + 1));
 
 test('rejection hints: a long divergence takes a handful of probes', () => {
   const c = clusterOf(3);

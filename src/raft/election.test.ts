@@ -2,27 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clusterOf, entry } from './test-cluster.js';
-import type { RaftMessage } from './types.js';
-
-const vote = (term: number, lastIndex: number, lastTerm: number, more: Partial<Extract<RaftMessage, { type: 'requestVote' }>> = {}): RaftMessage => ({
-  type: 'requestVote',
-  term,
-  preVote: false,
-  lastIndex,
-  lastTerm,
-  transfer: false,
-  ...more,
-});
-const append = (term: number, prevIndex: number, prevTerm: number, commit = 0, entries: ReturnType<typeof entry>[] = []): RaftMessage => ({
-  type: 'append',
-  term,
-  prevIndex,
-  prevTerm,
-  commit,
-  stream: 1,
-  entries,
-});
-const heartbeat = (term: number, commit = 0, round = 1): RaftMessage => ({ type: 'heartbeat', term, commit, round });
+import { append, heartbeat, vote } from './test-messages.js';
 
 test('a node starts as follower of nobody', () => {
   const n = clusterOf(3).node('a');

@@ -2,30 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clusterOf, entry, type TestNode } from './test-cluster.js';
-import type { Entry, RaftMessage } from './types.js';
+import { ack, append, terms } from './test-messages.js';
+import type { RaftMessage } from './types.js';
 
 type Append = Extract<RaftMessage, { type: 'append' }>;
 type Response = Extract<RaftMessage, { type: 'appendResponse' }>;
 
-const append = (term: number, prevIndex: number, prevTerm: number, commit = 0, entries: Entry[] = []): RaftMessage => ({
-  type: 'append',
-  term,
-  prevIndex,
-  prevTerm,
-  commit,
-  stream: 1,
-  entries,
-});
-const ack = (term: number, index: number): RaftMessage => ({
-  type: 'appendResponse',
-  term,
-  stream: 1,
-  rejected: false,
-  index,
-  hintIndex: 0,
-  hintTerm: 0,
-  recovery: 0,
-});
 const appends = (n: TestNode, to?: string): Append[] =>
   n
     .take('send')
@@ -37,7 +19,6 @@ const responses = (n: TestNode): Response[] =>
     .take('send')
     .map((e) => e.message)
     .filter((m): m is Response => m.type === 'appendResponse');
-const terms = (n: TestNode): (number | undefined)[] => Array.from({ length: n.raft.lastIndex }, (_, i) => n.raft.termOf(i + 1));
 
 test('a proposal reaches all and is committed everywhere', () => {
   const c = clusterOf(3);

@@ -2,18 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clusterOf, TestCluster } from './test-cluster.js';
-import type { RaftMessage } from './types.js';
-
-const vote = (term: number, lastIndex: number, lastTerm: number, more: Partial<Extract<RaftMessage, { type: 'requestVote' }>> = {}): RaftMessage => ({
-  type: 'requestVote',
-  term,
-  preVote: false,
-  lastIndex,
-  lastTerm,
-  transfer: false,
-  ...more,
-});
-const heartbeat = (term: number, commit = 0, round = 1): RaftMessage => ({ type: 'heartbeat', term, commit, round });
+import { heartbeat, vote } from './test-messages.js';
 
 test('stickiness: a voter ignores vote and PreVote requests while it hears its leader', () => {
   const c = clusterOf(3);
