@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Access, AccessClient } from '#broker/access.js';
 import type { Subscription } from '#mqtt/packet.js';
+import { ManualClock } from '../doubles/manual-clock.js';
+import { FakeCluster } from '../mqtt/fake-cluster.js';
 import { MqttBench } from '../mqtt/mqtt-bench.js';
 
 /** Topics that begin with `ask` have to be asked; the questions are answered by the test. */
@@ -144,5 +146,25 @@ test('a session is continued for the user who made it, where user names are prov
     assert.equal(bench.metrics.read('starmesh_sessions_of_other_users'), provesUsers ? 1 : 0);
     bob.drop();
     assert.equal(bench.connect({ ...lasting, username: 'ann' }).connack?.sessionPresent, !provesUsers);
+  }
+});
+
+test('so it is for a session that comes from another node', () => {
+  for (const provesUsers of [true, false]) {
+    const cluster = new FakeCluster();
+    const clock = new ManualClock();
+    const bench = (): MqttBench => new MqttBench({ clock, ports: cluster.ports(), access: Object.assign(new Asking(), { provesUsers }) });
+    const [a, b] = [bench(), bench()];
+    const lasting = { clientId: 'shared', cleanStart: false, properties: { sessionExpiryInterval: 60 } };
+    const ann = a.connect({ ...lasting, username: 'ann' });
+    ann.subscribe(wanted('news'));
+    ann.drop();
+    a.connect().publish('news', 'for ann', { qos: 1 });
+    const bob = b.connect({ ...lasting, username: 'bob' });
+    assert.equal(bob.connack?.sessionPresent, !provesUsers);
+    assert.equal(bob.seen().length, provesUsers ? 0 : 1);
+    assert.equal(a.broker.client('shared'), undefined, 'the old node has it no more');
+    assert.equal(b.broker.client('shared')?.subscriptions, provesUsers ? 0 : 1);
+    assert.equal(b.metrics.read('starmesh_sessions_of_other_users'), provesUsers ? 1 : 0);
   }
 });
