@@ -23,6 +23,7 @@ export interface AccessOptions {
   readonly sources: readonly Source[];
   readonly noMatch: Verdict;
   readonly denyAction: 'ignore' | 'disconnect';
+  readonly concealReason: boolean;
   readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
   readonly flapping: FlappingOptions;
 }
@@ -47,6 +48,7 @@ const timerMsMax = 3_600_000;
 
 export class AccessControl {
   readonly denyAction: 'ignore' | 'disconnect';
+  readonly concealReason: boolean;
   readonly provesUsers: boolean;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -70,6 +72,7 @@ export class AccessControl {
     this.#log = env.log;
     this.#options = options;
     this.denyAction = options.denyAction;
+    this.concealReason = options.concealReason;
     this.provesUsers = !options.chain.empty;
     this.#metrics = new AccessMetrics(env.metrics);
     this.#bans = new BanKeeper(env, db);

@@ -20,6 +20,7 @@ export interface AuthSettings {
   readonly authorization: {
     readonly noMatch: 'allow' | 'deny';
     readonly denyAction: 'ignore' | 'disconnect';
+    readonly concealReason: boolean;
     readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
     readonly sources: readonly SourceSettings[];
   };
@@ -29,7 +30,7 @@ export interface AuthSettings {
 /** Nothing configured: everybody may come in and do everything, unless banned. */
 export const openSettings: AuthSettings = {
   authentication: [],
-  authorization: { noMatch: 'allow', denyAction: 'ignore', cache: { enable: true, maxSize: 32, ttlMs: 60_000 }, sources: [] },
+  authorization: { noMatch: 'allow', denyAction: 'ignore', concealReason: false, cache: { enable: true, maxSize: 32, ttlMs: 60_000 }, sources: [] },
   flapping: defaultFlapping,
 };
 
@@ -46,9 +47,9 @@ export function buildAccess(
   const members = settings.authentication.map((a) =>
     a.kind === 'scram' ? new ScramAuthenticator(db, { ...a, decoySecret }) : buildAuthenticator(env, db, a, hasher, fetch),
   );
-  const { noMatch, denyAction, cache } = authorization;
+  const { noMatch, denyAction, concealReason, cache } = authorization;
   const sources = authorization.sources.map((s) => buildSource(env, db, s, fetch));
-  return new AccessControl(env, db, { chain: new Chain(members), sources, noMatch, denyAction, cache, flapping });
+  return new AccessControl(env, db, { chain: new Chain(members), sources, noMatch, denyAction, concealReason, cache, flapping });
 }
 
 export function adminSettings(settings: AuthSettings): AdminSettings {

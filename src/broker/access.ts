@@ -1,6 +1,7 @@
 // What the broker asks of authentication and authorization. `node` hands in an implementation made of
 // the auth room; without one everybody may do everything.
 import type { QoS } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
 
 /** Who wants something: a channel, also after its end. */
 export interface AccessClient {
@@ -33,6 +34,8 @@ export type AccessAnswer = (reasonCode: number) => void;
 export interface Access {
   /** What a PUBLISH or SUBSCRIBE that is denied costs: itself (`ignore`, the default) or the connection. */
   readonly denyAction?: 'ignore' | 'disconnect';
+  /** Clients are not told why something was denied: 0x80 in the place of 0x87 (3.4.2.1 and 3.9.3 of MQTT 5.0 leave the choice). */
+  readonly concealReason?: boolean;
   /** User names are proved: a session is continued for the user who made it and for nobody else, whatever client id they give. */
   readonly provesUsers?: boolean;
   /** Answers once, now or later. The password is good during the call only. */
@@ -78,3 +81,8 @@ export const openAccess: Access = {
   mayPublish: () => true,
   maySubscribe: () => true,
 };
+
+/** What an acknowledgement says of a wish that was denied. */
+export function deniedCode(access: Access): ReasonCode {
+  return access.concealReason === true ? ReasonCode.unspecifiedError : ReasonCode.notAuthorized;
+}

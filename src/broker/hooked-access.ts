@@ -32,6 +32,15 @@ export class HookedAccess implements Access {
     return this.#base.denyAction ?? 'ignore';
   }
 
+  get concealReason(): boolean {
+    return this.#base.concealReason ?? false;
+  }
+
+  /** A hook that lets clients in vouches for their names as an authenticator does. */
+  get provesUsers(): boolean {
+    return this.#hooks.authenticate !== undefined || this.#base.provesUsers === true;
+  }
+
   authenticate(request: AccessRequest, answer: AccessAnswer): void {
     const hook = this.#hooks.authenticate;
     const { client, password } = request;

@@ -12,7 +12,7 @@ import { deliver } from '#session/deliver.js';
 import type { Message } from '#session/message.js';
 import { keep } from '#session/message.js';
 import type { DeferredAck, Subscription } from '#session/session.js';
-import { openAccess } from './access.js';
+import { deniedCode, openAccess } from './access.js';
 import { AskedPublishes, type HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
 import { HookedPublishes } from './hooked-publishes.js';
@@ -63,7 +63,7 @@ export class Publisher {
       if (!may) {
         this.#countDenied();
         if (core.access.denyAction === 'disconnect') channel.disconnect(ReasonCode.notAuthorized, now);
-        else if (qos > 0) channel.acknowledge(packet.packetId, qos === 1 ? 1 : 2, ReasonCode.notAuthorized); // section 4.3.2, [MQTT-3.3.5-2] of 3.1.1
+        else if (qos > 0) channel.acknowledge(packet.packetId, qos === 1 ? 1 : 2, deniedCode(core.access)); // section 4.3.2, [MQTT-3.3.5-2] of 3.1.1
         return;
       }
     }
@@ -154,7 +154,7 @@ export class Publisher {
     const { ack } = held;
     if (!allowed) {
       this.#countDenied();
-      if (ack !== undefined) settle(ack, ReasonCode.notAuthorized);
+      if (ack !== undefined) settle(ack, deniedCode(this.#core.access));
       return;
     }
     if (this.#core.hooks.publish === undefined) this.#enter(channel, held);

@@ -7,7 +7,7 @@ import { parseTopicFilter } from '#mqtt/topic.js';
 import type { Channel, SubscribeRequest } from '#session/channel.js';
 import type { Session } from '#session/session.js';
 import { Subscription, type SubscriptionOptions } from '#session/session.js';
-import { askAccess, openAccess } from './access.js';
+import { askAccess, deniedCode, openAccess } from './access.js';
 import { CatchUp } from './catch-up.js';
 import type { Core } from './core.js';
 import type { RouteOutcome } from './ports.js';
@@ -69,7 +69,7 @@ export class Subscriber {
       this.#allowed(job, request);
       return;
     }
-    request.reasonCode = ReasonCode.notAuthorized;
+    request.reasonCode = deniedCode(this.#core.access);
     if (this.#core.access.denyAction === 'disconnect') job.channel.disconnect(ReasonCode.notAuthorized, this.#core.now());
   }
 

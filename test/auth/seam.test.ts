@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Access, AccessClient } from '#broker/access.js';
+import { HookedAccess } from '#broker/hooked-access.js';
+import { BrokerHooks } from '#broker/hooks.js';
 import type { Subscription } from '#mqtt/packet.js';
 import { ManualClock } from '../doubles/manual-clock.js';
 import { FakeCluster } from '../mqtt/fake-cluster.js';
@@ -114,6 +116,32 @@ test('deny_action = disconnect closes the connection', () => {
   bench.settle();
   assert.ok(subscriber.net.closed);
   assert.equal(bench.broker.stats().subscriptions, 0);
+});
+
+test('conceal_reason: acknowledgements do not say why', () => {
+  const access = Object.assign(new Asking(), { concealReason: true });
+  const bench = new MqttBench({ access });
+  const client = bench.connect();
+  client.publish('secret', 'x', { qos: 1 });
+  client.publish('ask', 'x', { qos: 1 });
+  access.answer(false);
+  bench.settle();
+  assert.deepEqual(client.seen(), ['puback 0x80', 'puback 0x80']);
+  client.take();
+  client.send({ type: 'subscribe', packetId: 9, subscriptions: ['secret', 'plain'].map(wanted) });
+  bench.settle();
+  const suback = client.take().find((p) => p.type === 'suback');
+  assert.deepEqual(suback?.type === 'suback' ? [...suback.reasonCodes] : [], [0x80, 1]);
+});
+
+test('a hook that authenticates proves user names too, and one that does not takes nothing away', () => {
+  const hooks = new BrokerHooks();
+  const base = Object.assign(new Asking(), { provesUsers: false });
+  const access = new HookedAccess(base, hooks, () => 0);
+  assert.equal(access.provesUsers, false);
+  hooks.authenticate = (_request, answer) => answer(0);
+  assert.equal(access.provesUsers, true);
+  assert.equal(new HookedAccess(Object.assign(new Asking(), { provesUsers: true }), new BrokerHooks(), () => 0).provesUsers, true);
 });
 
 test('a client that is gone before its verdict', () => {

@@ -34,6 +34,7 @@ const cache: ObjectShape<AuthorizationConfig['cache']> = object<AuthorizationCon
 export const authorization: ObjectShape<AuthorizationConfig> = object<Fields>({
   noMatch: field('no_match', choice('allow', 'deny'), 'allow'),
   denyAction: field('deny_action', choice('ignore', 'disconnect'), 'ignore'),
+  concealReason: field('conceal_reason', flag, false),
   cache: section('cache', cache),
   sources: field(
     'sources',

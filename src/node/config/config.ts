@@ -194,6 +194,7 @@ export interface RetainerConfig {
 export interface AuthorizationConfig {
   readonly noMatch: 'allow' | 'deny';
   readonly denyAction: 'ignore' | 'disconnect';
+  readonly concealReason: boolean;
   readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
   /** As written, for the room `auth`. */
   readonly sources: readonly PlainObject[];
