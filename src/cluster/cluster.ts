@@ -1,12 +1,27 @@
 // This node's part in the cluster: forms it (cores), joins it, watches the others, notices that it
-// was declared dead and joins anew without a restart, and tells links and database who is there.
+// was declared dead and joins anew without a restart, and tells links and database who is there and
+// which nodes shall be in the Raft groups. How a core leaves is in leaving.ts.
 import { toHex } from '#base/bytes.js';
 import type { NodeDatabase } from '#db/database.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links, NodeRole, PeerHello, PeerTarget } from '#link/api.js';
 import { decideFormation, decodeFormation, encodeFormation, type Formed } from './formation.js';
-import { decodeIncarnation, decodeMember, encodeFence, encodeJoin, type Member, memberShard, membersTable } from './schema.js';
+import { Leaving } from './leaving.js';
+import {
+  autocleanVotersMin,
+  type CoreRow,
+  coresTable,
+  decodeCore,
+  decodeJoinReply,
+  decodeMember,
+  encodeFence,
+  encodeJoin,
+  type KnownCore,
+  type Member,
+  memberShard,
+  membersTable,
+} from './schema.js';
 import { Silence } from './silence.js';
 
 export interface ClusterOptions {
@@ -22,20 +37,31 @@ export interface ClusterOptions {
   /** The configured cores, this node included if it is one. */
   readonly cores: readonly PeerTarget[];
   readonly nodeDownAfterMs: number;
-  /** Down replicants are forgotten after this; Infinity: never. */
+  /** Nodes that are down are forgotten after this, cores only while enough are left; Infinity: never. */
   readonly autocleanMs: number;
   /** As kept on disk from an earlier start. */
   readonly formed: Formed | undefined;
   /** Keeps it durably before anything relies on it. */
   readonly saveFormed: (formed: Formed, done: (error: Error | undefined) => void) => void;
+  /** Keeps durably that this core has left: its data directory serves no node any more. */
+  readonly saveLeft: (done: (error: Error | undefined) => void) => void;
+  /** This core is out of all groups, and that is kept: nothing is left for it to do. */
+  readonly onLeft: () => void;
   readonly onFatal: (error: Error) => void;
 }
 
 const stepMs = 100;
 const joinDeadlineMs = 10_000;
 const fenceDeadlineMs = 5_000;
+/** Between two attempts to join under a name that is still another's. */
+const joinAgainMs = 500;
+/** A node that has not joined for so long dials everybody: who should dial it may not know where it is. */
+const strangerMs = 1_000;
+/** As long without a leader, and a core asks whether it was taken out. */
+const lostMs = 5_000;
 
-export type ClusterPhase = 'forming' | 'joining' | 'joined' | 'refused' | 'stopped';
+/** leaving: taken out of the Raft groups, by itself or by others · left: it is out. */
+export type ClusterPhase = 'forming' | 'joining' | 'joined' | 'leaving' | 'left' | 'refused' | 'stopped';
 
 export class Cluster {
   readonly #o: ClusterOptions;
@@ -50,13 +76,37 @@ export class Cluster {
   readonly #silence: Silence = new Silence();
   readonly #fencing: Set<string> = new Set();
   readonly #members: Map<string, Member> = new Map();
+  readonly #cores: Map<string, CoreRow> = new Map();
+  /** Nodes to begin with: configured, and named by an operator. */
+  readonly #seeds: Map<string, PeerTarget> = new Map();
+  readonly #leaving: Leaving;
+  #joinAt = 0;
+  #unjoinedSince = 0;
+  #stranger = false;
+  #suspectAt = 0;
   readonly #listeners: (() => void)[] = [];
 
   constructor(options: ClusterOptions) {
     this.#o = options;
     this.#formed = options.formed;
     this.#coreNames = options.cores.map((c) => c.name).sort();
+    for (const c of options.cores) if (c.name !== options.name) this.#seeds.set(c.name, c);
+    this.#leaving = new Leaving(options, {
+      cores: () => this.#cores,
+      members: () => this.#members,
+      left: () => {
+        this.#phase = 'left';
+        this.#say('');
+        options.env.log.info('this core has left the cluster');
+        options.onLeft();
+      },
+      leaving: () => {
+        this.#phase = 'leaving';
+        this.#say('being taken out of the Raft groups');
+      },
+    });
     options.database.setMembers(() => this.#members.values());
+    options.database.setCores(() => this.#cores.values());
     options.database.onFenced = (incarnation) => this.#fenced(incarnation);
     options.database.onLeadership = () => options.database.reconcile();
   }
@@ -97,7 +147,8 @@ export class Cluster {
   start(): void {
     const { links, database, role } = this.#o;
     this.#announce();
-    links.setTargets(this.#o.cores.filter((c) => c.name !== this.#o.name));
+    this.#unjoinedSince = this.#o.env.clock.now();
+    this.#setTargets();
     links.listen({ onUp: () => this.#step(), onDown: () => this.#step() });
     database.subscribe(memberShard, {
       reset: () => this.#readMembers(),
@@ -118,6 +169,7 @@ export class Cluster {
       if (this.#phase === 'stopped') return;
       this.#step();
       this.#watch();
+      this.#o.database.changeCores();
       this.#tick();
     });
   }
@@ -134,12 +186,45 @@ export class Cluster {
   }
 
   #step(): void {
-    if (this.#phase === 'stopped' || this.#phase === 'refused') return;
+    if (this.#phase === 'stopped' || this.#phase === 'refused' || this.#phase === 'left') return;
+    this.#dialAsStranger();
     if (this.#o.role === 'core') {
       if (this.#formed === undefined) return this.#form();
       if (!this.#started) return this.#startCores(this.#formed);
     }
     if (this.#phase === 'joining') this.#join();
+    else if (this.#phase === 'leaving') this.#leaving.step();
+  }
+
+  /** Another node of the cluster that this one shall join: `host:port`, or under its name. */
+  addSeed(target: PeerTarget): void {
+    this.#seeds.set(target.name, target);
+    this.#setTargets();
+  }
+
+  /** Nobody may know where this node is: it has not joined, or it is a core that was away, and perhaps taken out. */
+  #dialAsStranger(): void {
+    const now = this.#o.env.clock.now();
+    const lost = this.#o.database.coreShard(memberShard)?.raft.leader === '';
+    if (this.#phase === 'joined' && !lost) this.#unjoinedSince = now;
+    const stranger = now - this.#unjoinedSince > (this.#phase === 'joined' ? lostMs : strangerMs);
+    if (stranger && this.#phase === 'joined' && now >= this.#suspectAt) {
+      this.#suspectAt = now + lostMs;
+      this.#leaving.suspect();
+    }
+    if (stranger === this.#stranger) return;
+    this.#stranger = stranger;
+    this.#setTargets();
+  }
+
+  /** Whoever is up, and the cores in any case: a majority of them must find each other again after any outage. */
+  #setTargets(): void {
+    const targets = new Map(this.#seeds);
+    for (const m of this.#members.values())
+      if (m.up || m.role === 'core') targets.set(m.name, { name: m.name, role: m.role, host: m.host, port: m.port });
+    targets.delete(this.#o.name);
+    const all = [...targets.values()];
+    this.#o.links.setTargets(this.#stranger ? all.map((t) => ({ ...t, dial: true })) : all);
   }
 
   // ---- formation ----
@@ -155,13 +240,8 @@ export class Cluster {
     switch (step.type) {
       case 'wait':
         return this.#say(step.why);
-      case 'refuse':
-        this.#phase = 'refused';
-        this.#say(step.why);
-        env.log.error('this core cannot join the cluster', { why: step.why });
-        return;
       case 'mint':
-        return this.#keep({ clusterId: toHex(env.random.bytes(16)), voters: step.voters });
+        return this.#keep({ clusterId: toHex(env.random.bytes(16)), voters: step.voters, names: step.names });
       case 'adopt':
         return this.#keep(step.formed);
     }
@@ -182,10 +262,6 @@ export class Cluster {
 
   #startCores(formed: Formed): void {
     this.#started = true;
-    if (!formed.voters.includes(this.#o.nodeId)) {
-      this.#phase = 'refused';
-      return this.#say('this node id is not one of the cluster’s cores: was the data directory cloned?');
-    }
     this.#o.database.startCores(formed, (error) => {
       if (this.#phase === 'stopped') return;
       if (error !== undefined) return this.#o.onFatal(error);
@@ -197,11 +273,15 @@ export class Cluster {
   // ---- joining ----
 
   #join(): void {
-    if (this.#joining) return;
     const { database, nodeId, name, role, host, port, links, env } = this.#o;
+    if (this.#joining || env.clock.now() < this.#joinAt) return;
     this.#joining = true;
-    this.#say('joining');
-    database.commandUnjoined(memberShard, 'join', encodeJoin({ nodeId, name, role, host, port }), joinDeadlineMs, (failure, result) => {
+    if (this.#why === '' || this.#phase === 'forming') this.#say('joining');
+    const founders: KnownCore[] = [];
+    this.#formed?.names?.forEach((of, i) => {
+      founders.push({ nodeId: this.#formed?.voters[i] ?? '', name: of });
+    });
+    database.commandUnjoined(memberShard, 'join', encodeJoin({ nodeId, name, role, host, port, founders }), joinDeadlineMs, (failure, result) => {
       this.#joining = false;
       if (this.#phase !== 'joining') return;
       if (failure?.kind === 'refused') {
@@ -211,7 +291,15 @@ export class Cluster {
         return;
       }
       if (failure !== undefined) return this.#say(failure.message);
-      const incarnation = decodeIncarnation(result.reply);
+      const { outcome, incarnation } = decodeJoinReply(result.reply);
+      if (outcome === 'nameInUse') {
+        this.#joinAt = env.clock.now() + joinAgainMs;
+        return this.#say(`a core ${name} with another node id counts as up: this one is admitted once that is known to be gone`);
+      }
+      if (outcome === 'removed') {
+        env.log.warn('this core was taken out of the cluster');
+        return this.#leaving.begin();
+      }
       this.#phase = 'joined';
       this.#say('');
       this.#adoptClusterId();
@@ -256,19 +344,23 @@ export class Cluster {
   // ---- members ----
 
   #readMembers(): void {
-    const { database, links, name } = this.#o;
+    const { database } = this.#o;
     this.#members.clear();
     database.range(membersTable, new Uint8Array(0), undefined, (_key, row) => {
       const m = decodeMember(row.value);
       this.#members.set(m.nodeId, m);
       return true;
     });
-    const targets = new Map<string, PeerTarget>();
-    for (const c of this.#o.cores) targets.set(c.name, c);
-    for (const m of this.#members.values()) if (m.up) targets.set(m.name, { name: m.name, role: m.role, host: m.host, port: m.port });
-    targets.delete(name);
-    links.setTargets([...targets.values()]);
+    this.#cores.clear();
+    database.range(coresTable, new Uint8Array(0), undefined, (_key, row) => {
+      const c = decodeCore(row.value);
+      this.#cores.set(c.nodeId, c);
+      return true;
+    });
+    this.#setTargets();
     database.reconcile();
+    database.changeCores();
+    if (this.#phase === 'joined' && this.#cores.get(this.#o.nodeId)?.wanted === 'removed') this.#leaving.begin();
     this.#checkSelf();
     for (const listener of this.#listeners) listener();
   }
@@ -288,12 +380,52 @@ export class Cluster {
     for (const m of this.#members.values()) {
       if (m.nodeId === nodeId) continue;
       if (m.up) {
-        if (this.#silence.ofNode(m.nodeId, links.lastHeardAt(m.nodeId), now) > this.#o.nodeDownAfterMs) this.#declare('fence', m);
+        const silent = this.#silence.ofNode(m.nodeId, links.lastHeardAt(m.nodeId), now) > this.#o.nodeDownAfterMs;
+        if (silent || this.#replaced(m)) this.#declare('fence', m);
         continue;
       }
       this.#silence.forget(m.nodeId);
-      if (m.role === 'replicant' && env.clock.wallNow() - m.changedMs > this.#o.autocleanMs) this.#declare('forget', m);
+      if (this.#forgettable(m, env.clock.wallNow() - m.changedMs > this.#o.autocleanMs)) this.#declare('forget', m);
     }
+  }
+
+  /** A core that is not connected, while one with a new data directory asks to come in under its name. */
+  #replaced(m: Member): boolean {
+    const { links } = this.#o;
+    return m.role === 'core' && links.peer(m.nodeId) === undefined && links.peers().some((p) => p.name === m.name && p.role === 'core');
+  }
+
+  /** Of a member that is down. A core that was taken out is no member any more; another goes only while enough are left. */
+  #forgettable(m: Member, late: boolean): boolean {
+    if (m.role === 'replicant') return late;
+    if (this.#cores.get(m.nodeId)?.wanted === 'removed') return true;
+    let wanted = 0;
+    for (const c of this.#cores.values()) if (c.wanted === 'voter') wanted++;
+    return late && wanted > autocleanVotersMin;
+  }
+
+  // ---- changing the set of cores ----
+
+  /** Which nodes the Raft groups shall consist of, and which never again. */
+  cores(): IterableIterator<CoreRow> {
+    return this.#cores.values();
+  }
+
+  /** Why this node cannot leave now, as far as it knows; undefined: it can. */
+  leaveRefusal(): string | undefined {
+    return this.#phase === 'joined' ? this.#leaving.refusal() : `this node has not joined a cluster (${this.#why || this.#phase})`;
+  }
+
+  /** Takes this node out of the cluster for good; `done` with the reason when that cannot be. It serves no clients any more. */
+  leave(done: (refused: string | undefined) => void): void {
+    const refused = this.leaveRefusal();
+    if (refused !== undefined) return done(refused);
+    this.#leaving.ask(done);
+  }
+
+  /** Takes another node out that does not come back. */
+  forceLeave(name: string, done: (refused: string | undefined) => void): void {
+    this.#leaving.force(name, done);
   }
 
   #declare(command: 'fence' | 'forget', m: Member): void {

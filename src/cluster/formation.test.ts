@@ -40,10 +40,16 @@ const table: readonly {
   },
   { what: 'a formed peer is followed before anybody mints', who: 'a', peers: [peer('b'), peer('c', { cores, formed })], step: 'adopt cid' },
   {
-    what: 'a core that the cluster does not know is refused: its data directory was wiped or cloned',
+    what: 'a core that the cluster does not know, new or wiped, follows it too: its leaders admit it',
     who: 'a',
     peers: [peer('b', { cores, formed: { clusterId: 'cid', voters: ['another', 'id-b', 'id-c'] } }), peer('c')],
-    step: 'refuse',
+    step: 'adopt cid',
+  },
+  {
+    what: 'two clusters in sight: neither',
+    who: 'a',
+    peers: [peer('b', { cores, formed }), peer('c', { cores, formed: { ...formed, clusterId: 'other' } })],
+    step: 'wait',
   },
 ];
 
@@ -59,6 +65,7 @@ test('formation: what a core says of itself is read as it was said, anything els
   for (const info of [
     { cores, formed: undefined },
     { cores, formed },
+    { cores, formed: { ...formed, names: ['a', 'b', 'c'] } },
   ])
     assert.deepEqual(decodeFormation(encodeFormation(info)), info);
   assert.equal(decodeFormation(new Uint8Array(0)), undefined);

@@ -1,6 +1,8 @@
 // How a cluster comes into being, exactly once: all configured cores are present and empty; the one
 // with the smallest name mints the cluster id, keeps it on its disk, and announces it; the others
-// take it over. Pure: looks at what the nodes say of themselves and decides.
+// take it over. So does every core that comes later, with an empty data directory or a new name: it takes
+// over how the cluster began, which is what its logs begin with, and is admitted to the Raft groups by
+// their leaders (db/core-set.ts). Pure: looks at what the nodes say of themselves and decides.
 //
 // Two of three wiped and the third away is not an empty set of cores: the empty ones wait.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
@@ -8,8 +10,10 @@ import { ByteWriter } from '#base/byte-writer.js';
 
 export interface Formed {
   readonly clusterId: string;
-  /** Node ids of the cores that form the Raft groups. */
+  /** Node ids of the cores that formed the cluster: the Raft groups as their logs begin. None on a replicant. */
   readonly voters: readonly string[];
+  /** Their names, in the same order; left out where they are not known. */
+  readonly names?: readonly string[];
 }
 
 /** What a core says in its hello. */
@@ -29,6 +33,9 @@ export function encodeFormation(info: FormationInfo): Uint8Array {
     w.string(info.formed.clusterId);
     w.varint(info.formed.voters.length);
     for (const v of info.formed.voters) w.string(v);
+    const names = info.formed.names ?? [];
+    w.varint(names.length);
+    for (const n of names) w.string(n);
   }
   return w.finish();
 }
@@ -42,7 +49,9 @@ export function decodeFormation(bytes: Uint8Array): FormationInfo | undefined {
     const cores = Array.from({ length: r.varint() }, () => r.string());
     if (r.u8() === 0) return { cores, formed: undefined };
     const clusterId = r.string();
-    return { cores, formed: { clusterId, voters: Array.from({ length: r.varint() }, () => r.string()) } };
+    const voters = Array.from({ length: r.varint() }, () => r.string());
+    const names = Array.from({ length: r.varint() }, () => r.string());
+    return { cores, formed: { clusterId, voters, ...(names.length === 0 ? {} : { names }) } };
   } catch (error) {
     if (error instanceof MalformedError) return undefined;
     throw error;
@@ -58,26 +67,24 @@ export interface CorePeer {
 export type FormationStep =
   | { readonly type: 'wait'; readonly why: string }
   /** Mint a cluster id for these voters, keep it durably, announce it. */
-  | { readonly type: 'mint'; readonly voters: readonly string[] }
+  | { readonly type: 'mint'; readonly voters: readonly string[]; readonly names: readonly string[] }
   /** Take over what a formed core announces; keep it durably, announce it. */
-  | { readonly type: 'adopt'; readonly formed: Formed }
-  /** This node can never take part as it is. */
-  | { readonly type: 'refuse'; readonly why: string };
+  | { readonly type: 'adopt'; readonly formed: Formed };
 
 /** For a core that is not formed yet. `peers`: cores whose link is up. */
 export function decideFormation(
   self: { readonly name: string; readonly nodeId: string; readonly cores: readonly string[] },
   peers: readonly CorePeer[],
 ): FormationStep {
+  let found: { readonly name: string; readonly formed: Formed } | undefined;
   for (const p of peers) {
     const formed = p.info?.formed;
     if (formed === undefined) continue;
-    if (formed.voters.includes(self.nodeId)) return { type: 'adopt', formed };
-    return {
-      type: 'refuse',
-      why: `the cluster of ${p.name} does not know this core's node id: its data directory was wiped, or it was never part of that cluster`,
-    };
+    if (found !== undefined && found.formed.clusterId !== formed.clusterId)
+      return { type: 'wait', why: `${found.name} and ${p.name} belong to two clusters: configure this core with the cores of one` };
+    found ??= { name: p.name, formed };
   }
+  if (found !== undefined) return { type: 'adopt', formed: found.formed };
   const byName = new Map(peers.map((p) => [p.name, p]));
   for (const name of self.cores) {
     if (name === self.name) continue;
@@ -88,5 +95,5 @@ export function decideFormation(
   }
   if (self.cores[0] !== self.name) return { type: 'wait', why: `waiting for ${self.cores[0]} to form the cluster` };
   const voters = self.cores.map((name) => (name === self.name ? self.nodeId : (byName.get(name)?.nodeId ?? '')));
-  return { type: 'mint', voters };
+  return { type: 'mint', voters, names: self.cores };
 }

@@ -4,7 +4,20 @@ import { test } from 'node:test';
 import { byteString, compareBytes, fromByteString } from '#base/bytes.js';
 import { type CommandContext, CommandRefused, type Row, type Table } from '#db/api.js';
 import type { NodeRole } from '#link/api.js';
-import { clusterSchema, decodeIncarnation, decodeMember, encodeFence, encodeJoin, type Member, memberKey, membersTable } from './schema.js';
+import {
+  clusterSchema,
+  coresTable,
+  decodeCore,
+  decodeJoinReply,
+  decodeMember,
+  encodeFence,
+  encodeJoin,
+  encodeText,
+  type KnownCore,
+  type Member,
+  memberKey,
+  membersTable,
+} from './schema.js';
 
 class World {
   readonly rows: Map<string, Row> = new Map();
@@ -52,7 +65,18 @@ class World {
   }
 
   join(nodeId: string, name: string = nodeId, role: NodeRole = 'replicant'): number {
-    return decodeIncarnation(this.run('join', encodeJoin({ nodeId, name, role, host: 'h', port: 1 })));
+    return decodeJoinReply(this.run('join', encodeJoin({ nodeId, name, role, host: 'h', port: 1 }))).incarnation;
+  }
+
+  /** As core; how it ended. */
+  joinWith(nodeId: string, name: string, founders: readonly KnownCore[]): string {
+    return decodeJoinReply(this.run('join', encodeJoin({ nodeId, name, role: 'core', host: 'h', port: 1, founders }))).outcome;
+  }
+
+  /** Rows of the set of cores: id, name, what is wanted. */
+  cores(): string[] {
+    const rows = [...this.rows].filter(([name]) => name.startsWith(`${coresTable.id}:`)).map(([, row]) => decodeCore(row.value));
+    return rows.map((c) => `${c.nodeId} ${c.name} ${c.wanted}`).sort();
   }
 
   member(nodeId: string): Member | undefined {
@@ -78,14 +102,101 @@ test('join: a replicant with a new data directory takes its name over, and the o
   assert.deepEqual(w.log, ['admit old 1', 'purge old 1', 'admit new 2']);
 });
 
-test('join: a core of the same name with another node id is refused, and so is another role; nothing is written', () => {
+test('join: a core does not become a replicant, and a copy of a running node’s directory is refused; nothing is written', () => {
   const w = new World();
   w.join('a', 'c1', 'core');
   const before = [...w.rows];
-  assert.throws(() => w.join('b', 'c1', 'core'), CommandRefused);
-  assert.throws(() => w.join('a', 'c1', 'replicant'), /joined as core/);
+  assert.throws(() => w.join('a', 'c1', 'replicant'), /joined as core.*leave/);
+  assert.throws(() => w.join('a', 'c2', 'core'), /copied/);
   assert.deepEqual([...w.rows], before);
   assert.deepEqual(w.log, ['admit a 1']);
+});
+
+test('join: the first core brings those that formed the cluster; a later one cannot add to them', () => {
+  const w = new World();
+  w.joinWith('a', 'c1', [
+    { nodeId: 'a', name: 'c1' },
+    { nodeId: 'b', name: 'c2' },
+  ]);
+  w.joinWith('c', 'c3', [{ nodeId: 'x', name: 'cx' }]);
+  assert.deepEqual(w.cores(), ['a c1 voter', 'b c2 voter', 'c c3 voter']);
+});
+
+test('join: a core whose data directory was lost takes its place over as soon as the old id does not count as up', () => {
+  const w = new World();
+  w.join('a', 'c1', 'core');
+  w.join('b', 'c2', 'core');
+  assert.equal(w.joinWith('b2', 'c2', []), 'nameInUse');
+  assert.deepEqual(w.cores(), ['a c1 voter', 'b c2 voter']);
+  w.run('fence', encodeFence('b', 2));
+  assert.equal(w.joinWith('b2', 'c2', []), 'joined');
+  assert.deepEqual(w.cores(), ['a c1 voter', 'b c2 removed', 'b2 c2 voter']);
+  assert.equal(w.member('b'), undefined);
+  assert.equal(w.joinWith('b', 'c2', []), 'removed', 'the old directory was found again');
+});
+
+test('join: a founder that never came and lost its directory is replaced too', () => {
+  const w = new World();
+  w.joinWith('a', 'c1', [
+    { nodeId: 'a', name: 'c1' },
+    { nodeId: 'b', name: 'c2' },
+  ]);
+  assert.equal(w.joinWith('b2', 'c2', []), 'joined');
+  assert.deepEqual(w.cores(), ['a c1 voter', 'b c2 removed', 'b2 c2 voter']);
+});
+
+test('join: a promoted replicant comes back as core; one that lost its directory as the replicant that it is configured as', () => {
+  const w = new World();
+  w.join('a', 'c1', 'core');
+  w.join('r', 'r1', 'replicant');
+  w.run('becomeCore', encodeText('r'));
+  assert.deepEqual(w.cores(), ['a c1 voter', 'r r1 voter']);
+  assert.equal(w.member('r')?.incarnation, 2, 'the same');
+  assert.equal(w.joinWith('r', 'r1', []), 'joined');
+  w.run('fence', encodeFence('r', 3));
+  w.join('r2', 'r1', 'replicant');
+  assert.deepEqual(w.cores(), ['a c1 voter', 'r r1 removed']);
+});
+
+test('leave: while the others have a majority; the last core stays unless it is alone', () => {
+  const w = new World();
+  w.join('a', 'c1', 'core');
+  w.join('b', 'c2', 'core');
+  w.join('c', 'c3', 'core');
+  w.run('fence', encodeFence('c', 3));
+  assert.throws(() => w.run('leave', encodeText('a')), /only 1 of the other 2 cores run/);
+  w.run('leave', encodeText('c'));
+  w.run('leave', encodeText('c'));
+  w.run('left', encodeText('c'));
+  assert.throws(() => w.run('left', encodeText('b')), /has not left/);
+  w.run('leave', encodeText('b'));
+  assert.throws(() => w.run('leave', encodeText('a')), /last core/);
+  w.run('left', encodeText('b'));
+  assert.deepEqual(w.cores(), ['a c1 voter', 'b c2 removed', 'c c3 removed']);
+  w.run('leave', encodeText('a'));
+});
+
+test('force-leave: by name, but never the last core', () => {
+  const w = new World();
+  w.join('a', 'c1', 'core');
+  w.join('b', 'c2', 'core');
+  w.join('r', 'r1');
+  w.run('forceLeave', encodeText('c2'));
+  w.run('forceLeave', encodeText('r1'));
+  assert.throws(() => w.run('forceLeave', encodeText('c1')), /last core/);
+  assert.throws(() => w.run('forceLeave', encodeText('nobody')), /no node/);
+  assert.deepEqual(w.cores(), ['a c1 voter', 'b c2 removed']);
+  assert.deepEqual([w.member('b'), w.member('r')], [undefined, undefined]);
+});
+
+test('forget: cores only while three are left', () => {
+  const w = new World();
+  for (const id of ['a', 'b', 'c', 'd']) w.join(id, `n-${id}`, 'core');
+  w.run('fence', encodeFence('d', 4));
+  w.run('fence', encodeFence('c', 3));
+  w.run('forget', encodeFence('d', 4));
+  assert.throws(() => w.run('forget', encodeFence('c', 3)), /not too many/);
+  assert.deepEqual(w.cores(), ['a n-a voter', 'b n-b voter', 'c n-c voter', 'd n-d removed']);
 });
 
 test('fence: only the incarnation named, once', () => {

@@ -1,5 +1,8 @@
-// The shard `cluster`: who is a member, with which incarnation, up or down. Its commands are the
-// only place where incarnations are minted and declared dead; every other shard follows.
+// The shard `cluster`: who is a member, with which incarnation, up or down, and which nodes the Raft
+// groups shall consist of. Its commands are the only place where incarnations are minted and declared
+// dead, and where a core is taken into the groups or out of them; every other shard follows.
+// Invariant: what is wanted of a node id only ever goes from voter to removed. A removed id stays removed
+// for ever, so an old copy of the table never brings a node back: who left comes again under a new id.
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { utf8Encode } from '#base/utf8.js';
@@ -9,7 +12,11 @@ import type { NodeRole } from '#link/api.js';
 export const memberShard = 'cluster';
 export const membersTable: Table = { id: 1, name: 'members', shard: memberShard };
 export const countersTable: Table = { id: 2, name: 'counters', shard: memberShard };
+/** The set of cores, which each shard's leader makes its Raft group equal to (db/core-set.ts). */
+export const coresTable: Table = { id: 3, name: 'cores', shard: memberShard };
 const incarnationKey = utf8Encode('incarnation');
+/** Cores that are gone are not forgotten by themselves when fewer would be left. */
+export const autocleanVotersMin = 3;
 
 export interface Member {
   readonly nodeId: string;
@@ -51,7 +58,56 @@ export function decodeMember(bytes: Uint8Array): Member {
   return { nodeId, name, role, host: r.string(), port: r.varint(), incarnation: r.varint(), up: r.u8() === 1, changedMs: r.f64() };
 }
 
+// ---- the set of cores ----
+
+/** voter: in every Raft group, as learner until it has caught up · removed: in none, and never again. */
+export type WantedOfCore = 'voter' | 'removed';
+
+export interface CoreRow {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly wanted: WantedOfCore;
+  /** Leader's stamp of the last change, ms since 1970. */
+  readonly changedMs: number;
+}
+
+export function encodeCore(c: CoreRow): Uint8Array {
+  const w = new ByteWriter(96);
+  w.u8(1);
+  w.string(c.nodeId);
+  w.string(c.name);
+  w.u8(c.wanted === 'voter' ? 0 : 1);
+  w.f64(c.changedMs);
+  return w.finish();
+}
+
+export function decodeCore(bytes: Uint8Array): CoreRow {
+  const r = new ByteReader(bytes);
+  r.u8();
+  return { nodeId: r.string(), name: r.string(), wanted: r.u8() === 0 ? 'voter' : 'removed', changedMs: r.f64() };
+}
+
+/** Why the core cannot leave now, undefined: it can. `up`: that a node runs, as far as the cluster knows. */
+export function leaveRefusal(cores: Iterable<CoreRow>, nodeId: string, up: (nodeId: string) => boolean, members: number): string | undefined {
+  let others = 0;
+  let running = 0;
+  for (const c of cores) {
+    if (c.wanted !== 'voter' || c.nodeId === nodeId) continue;
+    others++;
+    if (up(c.nodeId)) running++;
+  }
+  if (others === 0)
+    return members > 1 ? 'this is the last core: the other nodes cannot do without it; stop them first, or let another core join' : undefined;
+  if (running * 2 <= others) return `only ${running} of the other ${others} cores run: without this one they would have no majority`;
+  return undefined;
+}
+
 // ---- commands ----
+
+export interface KnownCore {
+  readonly nodeId: string;
+  readonly name: string;
+}
 
 export interface JoinRequest {
   readonly nodeId: string;
@@ -59,10 +115,48 @@ export interface JoinRequest {
   readonly role: NodeRole;
   readonly host: string;
   readonly port: number;
+  /** Of a core: those that formed the cluster, as far as their names are known. */
+  readonly founders?: readonly KnownCore[];
 }
 
 export function encodeJoin(j: JoinRequest): Uint8Array {
-  return encodeMember({ ...j, incarnation: 0, up: true, changedMs: 0 });
+  const w = new ByteWriter(256);
+  w.blob(encodeMember({ ...j, incarnation: 0, up: true, changedMs: 0 }));
+  const founders = j.founders ?? [];
+  w.varint(founders.length);
+  for (const f of founders) {
+    w.string(f.nodeId);
+    w.string(f.name);
+  }
+  return w.finish();
+}
+
+function decodeJoin(body: Uint8Array): { readonly wanted: Member; readonly founders: readonly KnownCore[] } {
+  const r = new ByteReader(body);
+  const wanted = decodeMember(r.blob());
+  return { wanted, founders: Array.from({ length: r.varint() }, () => ({ nodeId: r.string(), name: r.string() })) };
+}
+
+/** joined · nameInUse: a core of this name counts as up under another id, ask again · removed: this core was taken out for ever. */
+export type JoinOutcome = 'joined' | 'nameInUse' | 'removed';
+const joinOutcomes: readonly JoinOutcome[] = ['joined', 'nameInUse', 'removed'];
+
+export interface JoinReply {
+  readonly outcome: JoinOutcome;
+  /** 0 unless joined. */
+  readonly incarnation: number;
+}
+
+function encodeJoinReply(r: JoinReply): Uint8Array {
+  const w = new ByteWriter(8);
+  w.varint(r.incarnation);
+  w.u8(joinOutcomes.indexOf(r.outcome));
+  return w.finish();
+}
+
+export function decodeJoinReply(reply: Uint8Array): JoinReply {
+  const r = new ByteReader(reply);
+  return { incarnation: r.varint(), outcome: joinOutcomes[r.u8()] ?? 'removed' };
 }
 
 export function encodeFence(nodeId: string, incarnation: number): Uint8Array {
@@ -72,8 +166,19 @@ export function encodeFence(nodeId: string, incarnation: number): Uint8Array {
   return w.finish();
 }
 
-export function decodeIncarnation(reply: Uint8Array): number {
-  return new ByteReader(reply).varint();
+/** Of the commands `leave`, `left` and `becomeCore` a node id, of `forceLeave` a name. */
+export function encodeText(text: string): Uint8Array {
+  const w = new ByteWriter(64);
+  w.string(text);
+  return w.finish();
+}
+
+function decodeText(body: Uint8Array): string {
+  return new ByteReader(body).string();
+}
+
+function decodeNumber(bytes: Uint8Array): number {
+  return new ByteReader(bytes).varint();
 }
 
 function number(n: number): Uint8Array {
@@ -82,31 +187,82 @@ function number(n: number): Uint8Array {
   return w.finish();
 }
 
-/** A new incarnation for the node; its older ones are purged by the same entry. Executed twice, the later one counts. */
-function join(context: CommandContext, body: Uint8Array): Uint8Array {
-  const wanted = decodeMember(body);
-  const before = context.get(membersTable, memberKey(wanted.nodeId));
-  if (before !== undefined && decodeMember(before.value).role !== wanted.role) {
-    throw new CommandRefused(`node ${wanted.name} joined as ${decodeMember(before.value).role}; to change its role, let it leave first`);
-  }
-  const last = context.get(countersTable, incarnationKey);
-  const incarnation = (last === undefined ? 0 : decodeIncarnation(last.value)) + 1;
-  const displaced: Member[] = [];
+function memberOf(context: CommandContext, nodeId: string): Member | undefined {
+  const row = context.get(membersTable, memberKey(nodeId));
+  return row === undefined ? undefined : decodeMember(row.value);
+}
+
+function allMembers(context: CommandContext): Member[] {
+  const all: Member[] = [];
   context.range(membersTable, new Uint8Array(0), undefined, (_key, row) => {
-    const other = decodeMember(row.value);
-    if (other.name === wanted.name && other.nodeId !== wanted.nodeId) displaced.push(other);
+    all.push(decodeMember(row.value));
     return true;
   });
-  for (const other of displaced) {
-    if (other.role === 'core') throw new CommandRefused(`core ${other.name} is known with another node id: was its data directory wiped or cloned?`);
-    // A replicant whose data directory was deleted is a new node of the old name.
-    context.delete(membersTable, memberKey(other.nodeId));
+  return all;
+}
+
+function allCores(context: CommandContext): CoreRow[] {
+  const all: CoreRow[] = [];
+  context.range(coresTable, new Uint8Array(0), undefined, (_key, row) => {
+    all.push(decodeCore(row.value));
+    return true;
+  });
+  return all;
+}
+
+function putCore(context: CommandContext, c: KnownCore, wanted: WantedOfCore): void {
+  context.put(coresTable, memberKey(c.nodeId), encodeCore({ nodeId: c.nodeId, name: c.name, wanted, changedMs: context.stampMs }));
+}
+
+function putMember(context: CommandContext, m: Member): void {
+  context.put(membersTable, memberKey(m.nodeId), encodeMember({ ...m, changedMs: context.stampMs }));
+}
+
+/**
+ * A new incarnation for the node; its older ones are purged by the same entry. Executed twice, the later one counts.
+ * A core that is new is wanted in the Raft groups from here on; one of the same name with another id, whose data
+ * directory was lost, is wanted no more, once it is known not to run.
+ */
+function join(context: CommandContext, body: Uint8Array): Uint8Array {
+  const { wanted, founders } = decodeJoin(body);
+  const before = memberOf(context, wanted.nodeId);
+  // A replicant that was promoted is a core when it comes back.
+  if (before?.role === 'core' && wanted.role !== 'core') {
+    throw new CommandRefused(`node ${wanted.name} joined as ${before.role}; to change its role, let it leave first`);
   }
+  if (before?.up === true && before.name !== wanted.name) {
+    throw new CommandRefused(`this node id is that of ${before.name}, which runs: the data directory was copied; empty it`);
+  }
+  const refused = takeName(context, wanted, founders);
+  if (refused !== undefined) return encodeJoinReply({ outcome: refused, incarnation: 0 });
+  const last = context.get(countersTable, incarnationKey);
+  const incarnation = (last === undefined ? 0 : decodeNumber(last.value)) + 1;
+  const displaced = allMembers(context).filter((other) => other.name === wanted.name && other.nodeId !== wanted.nodeId);
+  // A node whose data directory was deleted is a new node of the old name.
+  for (const other of displaced) context.delete(membersTable, memberKey(other.nodeId));
   context.put(countersTable, incarnationKey, number(incarnation));
-  context.put(membersTable, memberKey(wanted.nodeId), encodeMember({ ...wanted, incarnation, up: true, changedMs: context.stampMs }));
+  putMember(context, { ...wanted, incarnation, up: true });
   for (const other of displaced) context.purge(other.nodeId, other.incarnation);
   context.admit(wanted.nodeId, incarnation);
-  return number(incarnation);
+  return encodeJoinReply({ outcome: 'joined', incarnation });
+}
+
+/** The name's place in the set of cores is the node's own, or nobody's; a reason when it gets none. */
+function takeName(context: CommandContext, wanted: Member, founders: readonly KnownCore[]): JoinOutcome | undefined {
+  let cores = allCores(context);
+  if (cores.length === 0 && wanted.role === 'core') {
+    for (const f of founders) putCore(context, f, 'voter');
+    cores = founders.map((f) => ({ ...f, wanted: 'voter', changedMs: context.stampMs }));
+  }
+  const own = cores.find((c) => c.nodeId === wanted.nodeId);
+  if (own?.wanted === 'removed') return 'removed';
+  const namesakes = cores.filter((c) => c.name === wanted.name && c.nodeId !== wanted.nodeId && c.wanted === 'voter');
+  if (namesakes.some((c) => memberOf(context, c.nodeId)?.up === true)) return 'nameInUse';
+  if (wanted.role !== 'core' && namesakes.length > 0 && cores.filter((c) => c.wanted === 'voter').length === namesakes.length)
+    throw new CommandRefused(`${wanted.name} is the name of the last core`);
+  for (const c of namesakes) putCore(context, c, 'removed');
+  if (wanted.role === 'core' && (own === undefined || own.name !== wanted.name)) putCore(context, wanted, 'voter');
+  return undefined;
 }
 
 /** Declares one incarnation dead. Nothing happens when the node has a newer one. */
@@ -114,31 +270,87 @@ function fence(context: CommandContext, body: Uint8Array): Uint8Array {
   const r = new ByteReader(body);
   const nodeId = r.string();
   const incarnation = r.varint();
-  const row = context.get(membersTable, memberKey(nodeId));
-  if (row === undefined) return new Uint8Array(0);
-  const member = decodeMember(row.value);
-  if (member.incarnation !== incarnation || !member.up) return new Uint8Array(0);
-  context.put(membersTable, memberKey(nodeId), encodeMember({ ...member, up: false, changedMs: context.stampMs }));
+  const member = memberOf(context, nodeId);
+  if (member === undefined || member.incarnation !== incarnation || !member.up) return new Uint8Array(0);
+  putMember(context, { ...member, up: false });
   context.purge(nodeId, incarnation);
   return new Uint8Array(0);
 }
 
-/** Removes a member that is down (autoclean). */
+/** Removes a member that is down (autoclean); a core only while enough are left. */
 function forget(context: CommandContext, body: Uint8Array): Uint8Array {
   const r = new ByteReader(body);
   const nodeId = r.string();
   const incarnation = r.varint();
-  const row = context.get(membersTable, memberKey(nodeId));
-  if (row === undefined) return new Uint8Array(0);
-  const member = decodeMember(row.value);
+  const member = memberOf(context, nodeId);
+  if (member === undefined) return new Uint8Array(0);
   if (member.up || member.incarnation !== incarnation) throw new CommandRefused(`node ${member.name} is not down`);
+  const core = context.get(coresTable, memberKey(nodeId));
+  if (member.role === 'core' && !(core !== undefined && decodeCore(core.value).wanted === 'removed')) {
+    const wanted = allCores(context).filter((c) => c.wanted === 'voter');
+    if (wanted.length <= autocleanVotersMin)
+      throw new CommandRefused(`core ${member.name} is not forgotten: ${wanted.length} cores are not too many`);
+    putCore(context, member, 'removed');
+  }
   context.delete(membersTable, memberKey(nodeId));
+  return new Uint8Array(0);
+}
+
+/** A core wants to be in no Raft group any more. It stays a member until it is out of all (`left`). */
+function leave(context: CommandContext, body: Uint8Array): Uint8Array {
+  const nodeId = decodeText(body);
+  const cores = allCores(context);
+  const own = cores.find((c) => c.nodeId === nodeId);
+  if (own === undefined) throw new CommandRefused('this node is no core of the cluster');
+  if (own.wanted === 'removed') return new Uint8Array(0);
+  const refusal = leaveRefusal(cores, nodeId, (id) => memberOf(context, id)?.up === true, allMembers(context).length);
+  if (refusal !== undefined) throw new CommandRefused(refusal);
+  putCore(context, own, 'removed');
+  return new Uint8Array(0);
+}
+
+/** The node is gone for good: a replicant, or a core that is out of all groups. */
+function left(context: CommandContext, body: Uint8Array): Uint8Array {
+  const member = memberOf(context, decodeText(body));
+  if (member === undefined) return new Uint8Array(0);
+  const core = context.get(coresTable, memberKey(member.nodeId));
+  if (core !== undefined && decodeCore(core.value).wanted === 'voter') throw new CommandRefused(`core ${member.name} has not left the Raft groups`);
+  context.delete(membersTable, memberKey(member.nodeId));
+  context.purge(member.nodeId, member.incarnation);
+  return new Uint8Array(0);
+}
+
+/** An operator takes a node out that does not come back. */
+function forceLeave(context: CommandContext, body: Uint8Array): Uint8Array {
+  const name = decodeText(body);
+  const members = allMembers(context).filter((m) => m.name === name);
+  const cores = allCores(context).filter((c) => c.name === name && c.wanted === 'voter');
+  if (members.length === 0 && cores.length === 0) throw new CommandRefused(`there is no node ${name} in the cluster`);
+  const others = allCores(context).filter((c) => c.wanted === 'voter' && c.name !== name).length;
+  if (cores.length > 0 && others === 0) throw new CommandRefused(`${name} is the last core`);
+  for (const c of cores) putCore(context, c, 'removed');
+  for (const m of members) {
+    context.delete(membersTable, memberKey(m.nodeId));
+    context.purge(m.nodeId, m.incarnation);
+  }
+  return new Uint8Array(0);
+}
+
+/** A replicant that has made itself ready to be a core: wanted in the groups, under the same incarnation. */
+function becomeCore(context: CommandContext, body: Uint8Array): Uint8Array {
+  const nodeId = decodeText(body);
+  const member = memberOf(context, nodeId);
+  if (member === undefined) throw new CommandRefused('the node is no member of the cluster');
+  const row = context.get(coresTable, memberKey(nodeId));
+  if (row !== undefined && decodeCore(row.value).wanted === 'removed') throw new CommandRefused(`${member.name} has left the cores`);
+  if (row === undefined) putCore(context, member, 'voter');
+  if (member.role !== 'core') putMember(context, { ...member, role: 'core' });
   return new Uint8Array(0);
 }
 
 export const clusterSchema: ShardSchema = {
   name: memberShard,
   replicate: 'all',
-  tables: [membersTable, countersTable],
-  commands: { join, fence, forget },
+  tables: [membersTable, countersTable, coresTable],
+  commands: { join, fence, forget, leave, left, forceLeave, becomeCore },
 };

@@ -31,6 +31,12 @@ export interface DbBounds {
   readonly streamOutcomesMax: number;
   /** Rows deleted by one sweep entry. */
   readonly sweepRowsMax: number;
+  /** A learner that has all but so many of the leader's entries on its disk becomes a voter. */
+  readonly learnerLagMax: number;
+  /** A core that was silent for longer does not count as running when the set of cores changes. */
+  readonly coreSilentMs: number;
+  /** Wait for the linearizable read before a change of the set of cores. */
+  readonly coreSetBarrierMs: number;
   /** Pause between attempts to reach a leader. */
   readonly proposalRetryMs: number;
   /** Wait of a write for being effective, once committed. */
@@ -61,6 +67,9 @@ export const dbBounds: DbBounds = {
   bootstrapChunkBytes: 1024 * 1024,
   streamOutcomesMax: 100_000,
   sweepRowsMax: 5_000,
+  learnerLagMax: 256,
+  coreSilentMs: 1_000,
+  coreSetBarrierMs: 1_000,
   proposalRetryMs: 50,
   effectiveWaitMs: 1_000,
   logKeepMs: 600_000,

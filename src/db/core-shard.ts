@@ -7,9 +7,9 @@
 import { utf8Encode } from '#base/utf8.js';
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
-import { decodeConfig } from '#raft/codec.js';
+import { decodeConfig, encodeConfig } from '#raft/codec.js';
 import { Raft } from '#raft/raft.js';
-import type { RaftEffect, RaftInput, RaftMessage, RaftOptions } from '#raft/types.js';
+import type { ChangeConfigResult, ConfigChange, RaftEffect, RaftInput, RaftMessage, RaftOptions } from '#raft/types.js';
 import type { LogEntry, WalError, WalShard } from '#store/types.js';
 import type { CoreShardStatus } from './api.js';
 import type { DbBounds } from './bounds.js';
@@ -148,7 +148,9 @@ export class CoreShard {
 
   tick(): void {
     if (this.#closed) return;
-    if (this.#raft.nextTimerAt <= this.#o.env.clock.now()) this.step({ type: 'tick' });
+    const due = this.#raft.nextTimerAt;
+    // Who does not campaign has no timer, but should know when nobody leads it any more.
+    if (due <= this.#o.env.clock.now() || (due === Number.POSITIVE_INFINITY && this.#raft.leader !== '')) this.step({ type: 'tick' });
     this.#maybeLead();
     if (this.#visibility.entering) this.#visibility.again();
     this.#handOverIfBehind();
@@ -190,8 +192,10 @@ export class CoreShard {
       case 'recovered':
         this.#wal.clearDamage();
         return;
-      case 'proposalsDropped':
       case 'config':
+        this.#visibleMoved();
+        return;
+      case 'proposalsDropped':
         return;
     }
   }
@@ -244,6 +248,14 @@ export class CoreShard {
     });
     this.#visibleMoved();
     this.#o.onLeadership(this);
+  }
+
+  /** One node more or less, or of another kind, in this shard's group; the machine refuses what it must. */
+  changeConfig(change: ConfigChange): ChangeConfigResult {
+    const effects: RaftEffect[] = [];
+    const result = this.#raft.changeConfig(change, this.#o.env.clock.now(), effects);
+    this.#performAll(effects);
+    return result;
   }
 
   #append(data: Uint8Array): number | undefined {
@@ -377,7 +389,9 @@ export class CoreShard {
   #compact(index: number): void {
     const term = this.#raft.termOf(index);
     if (term === undefined || index <= this.#wal.base.index || index > this.state.appliedIndex) return;
-    const { historyId, config } = this.state.position;
+    const { historyId } = this.state.position;
+    // Of that very index: the tables may be further, and the log's last one need not be committed.
+    const config = encodeConfig(this.#raft.configAt(index));
     // The machine first, while it can still read the term there: until the log's own step is durable it may move further.
     this.step({ type: 'compacted', index });
     this.#wal.compact({ index, term, config, historyId, generation: this.state.generation }, (error) => {

@@ -21,6 +21,8 @@ import {
 } from './api.js';
 import { AppliedWaits } from './applied-waits.js';
 import { type DbBounds, dbBounds } from './bounds.js';
+import type { WantedCore } from './core-set.js';
+import { CoreSetDriver } from './core-set-driver.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
@@ -95,6 +97,8 @@ export class NodeDatabase implements Database {
   #timer: Timer | undefined;
   #closed = false;
   #members: () => Iterable<KnownMember> = () => [];
+  #cores: () => Iterable<WantedCore> = () => [];
+  readonly #coreSet: CoreSetDriver;
   /** Called with the incarnation that turned out to be dead. */
   onFenced: (incarnation: number) => void = () => {};
   /** Leadership of a shard is ready here, or gone. */
@@ -112,6 +116,16 @@ export class NodeDatabase implements Database {
       if (this.role === 'core' || schema.replicate === 'all') this.#hold(schema);
     }
     for (const schema of options.schemas) this.#proposers.set(schema.name, this.#makeProposer(schema.name));
+    this.#coreSet = new CoreSetDriver({
+      env: options.env,
+      links: options.links,
+      nodeId: options.nodeId,
+      learnerLagMax: this.bounds.learnerLagMax,
+      silentMs: this.bounds.coreSilentMs,
+      barrierMs: this.bounds.coreSetBarrierMs,
+      wanted: () => this.#cores(),
+      barrier: (deadlineMs, done) => this.barrier(options.memberShard, deadlineMs, (failure) => done(failure === undefined)),
+    });
     serveLanes(options.links, options.env.log, this.#held, () => {
       for (const p of this.#proposers.values()) p.kick();
     });
@@ -248,6 +262,15 @@ export class NodeDatabase implements Database {
       if (h.core?.leader !== undefined && h.schema.name !== this.#o.memberShard) reconcile(h.core, this.#members());
   }
 
+  setCores(cores: () => Iterable<WantedCore>): void {
+    this.#cores = cores;
+  }
+
+  /** Every group that this node leads takes its next step towards the set of cores, if there is one to take. */
+  changeCores(): void {
+    for (const h of this.#held.values()) if (h.core !== undefined) this.#coreSet.look(h.core);
+  }
+
   setIncarnation(incarnation: number): void {
     const renewed = this.#incarnation !== 0;
     this.#incarnation = incarnation;
@@ -318,6 +341,11 @@ export class NodeDatabase implements Database {
 
   seek(table: Table, key: Uint8Array): { readonly key: Uint8Array; readonly row: Row } | undefined {
     return this.#stateOf(table).reader.seek(table, key);
+  }
+
+  /** Names of all shards, held here or not. */
+  get shards(): readonly string[] {
+    return [...this.#schemas.keys()];
   }
 
   holds(shard: string): boolean {

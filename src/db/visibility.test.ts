@@ -19,7 +19,7 @@ function pair(): { follower: Visibility; leader: Visibility; effective: () => nu
         sendBack: (to: string, _shard: string, index: number, token: number) => way.push(() => end(to).backReport(id, index, token)),
         sendWelcome: (to: string, _shard: string, token: number) => way.push(() => end(to).welcomed(id, token)),
       },
-      raft: () => ({ role, leader: 'leader', config: { voters: [id, other], learners: [] } }),
+      raft: () => ({ role, leader: 'leader', config: { voters: [id, other], learners: [] }, termStartIndex: 5 }),
       leader: () => ({
         effective: (index: number) => {
           effective = index;
@@ -77,6 +77,21 @@ test('the answer to an earlier return is no answer to this one; a lost answer is
   assert.equal(p.follower.entering, false);
   p.follower.enter();
   p.follower.again();
+  p.deliver();
+  p.deliver();
+  assert.equal(p.follower.entering, false);
+});
+
+test('a core that starts counts once it has everything that may have been effective before', () => {
+  const p = pair();
+  p.visible(4);
+  p.follower.moved();
+  assert.equal(p.follower.entering, true, 'nobody has said that it counts');
+  p.deliver();
+  p.deliver();
+  assert.equal(p.follower.entering, true, 'the leader’s term begins at 5');
+  p.visible(5);
+  p.follower.moved();
   p.deliver();
   p.deliver();
   assert.equal(p.follower.entering, false);

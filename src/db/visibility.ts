@@ -2,7 +2,7 @@
 // leads, everywhere. Followers report to the leader; the leader's answer to "effective" is the
 // lowest of all reports.
 import type { Links } from '#link/api.js';
-import type { RaftMachine } from '#raft/types.js';
+import type { RaftConfig, RaftMachine } from '#raft/types.js';
 import type { RaftTransport } from './raft-transport.js';
 import type { ShardLeader } from './shard-leader.js';
 
@@ -23,9 +23,15 @@ export class Visibility {
   readonly #reports: Map<string, number> = new Map();
   #reported = 0;
   #reportedTo = '';
-  /** Of the report that the leader has to answer before this core counts; 0: it counts. */
-  #entering = 0;
-  #token = 0;
+  /**
+   * Of the report that the leader has to answer before this core counts; 0: it counts. A core that starts,
+   * new or not, counts once the leader has said so.
+   */
+  #entering = 1;
+  #token = 1;
+  /** Of the configuration that `#known` is made of. */
+  #config: RaftConfig | undefined;
+  #known: ReadonlySet<string> = new Set();
 
   constructor(options: VisibilityOptions) {
     this.#o = options;
@@ -49,7 +55,8 @@ export class Visibility {
 
   /**
    * This core copied tables, and nothing waited for it. What the leader declared effective meanwhile, and
-   * until it hears of the return, may be missing here: the core serves only when the leader has answered.
+   * until it hears of the return, may be missing here: the core serves only when the leader has answered,
+   * which it does once nothing of that is missing any more.
    */
   enter(): void {
     this.#entering = ++this.#token;
@@ -92,34 +99,43 @@ export class Visibility {
   }
 
   peerUp(nodeId: string): void {
-    if (this.#o.raft().role === 'leader' && this.#members().includes(nodeId)) this.#reports.set(nodeId, 0);
+    if (this.#o.raft().role === 'leader' && this.#members().has(nodeId)) this.#reports.set(nodeId, 0);
     this.#reportedTo = '';
     this.moved();
   }
 
-  #members(): string[] {
-    const { voters, learners } = this.#o.raft().config;
-    return [...voters, ...learners];
+  #members(): ReadonlySet<string> {
+    const { config } = this.#o.raft();
+    if (config !== this.#config) {
+      this.#config = config;
+      this.#known = new Set([...config.voters, ...config.learners]);
+    }
+    return this.#known;
   }
 
   report(from: string, index: number): void {
-    if (this.#o.raft().role !== 'leader') return;
+    if (this.#o.raft().role !== 'leader' || !this.#members().has(from)) return;
     this.#reports.set(from, index);
     this.#updateEffective();
   }
 
-  /** As `report`; the answer says that nothing is effective any more that the core has not seen. */
+  /** As `report`; the answer says that nothing is or will be effective that the core has not seen. */
   backReport(from: string, index: number, token: number): void {
-    if (this.#o.raft().role !== 'leader') return;
+    const raft = this.#o.raft();
+    if (raft.role !== 'leader' || !this.#members().has(from)) return;
     this.report(from, index);
-    this.#o.transport.sendWelcome(from, this.#o.shard, token);
+    const leader = this.#o.leader();
+    // Before this leader's term everything may have been effective. Who is not that far asks again.
+    if (leader !== undefined && index >= Math.max(leader.effectiveIndex, raft.termStartIndex))
+      this.#o.transport.sendWelcome(from, this.#o.shard, token);
   }
 
   #updateEffective(): void {
     const { links, nodeId } = this.#o;
     let index = this.#o.visibleHere();
+    const members = this.#members();
     for (const [id, visible] of this.#reports) {
-      if (links.peer(id) === undefined) this.#reports.delete(id);
+      if (links.peer(id) === undefined || !members.has(id)) this.#reports.delete(id);
       else if (visible < index) index = visible;
     }
     // One that does not even see a majority may be no leader any more: the others may have another.

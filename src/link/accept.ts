@@ -27,6 +27,8 @@ interface Assembly {
 }
 
 export interface AcceptorOwner {
+  /** The node with this id whose link is up. */
+  linked(nodeId: string): PeerHello | undefined;
   /** The linkId of the link that is up with this node. */
   currentLinkId(nodeId: string): string | undefined;
   onLink(link: ReadyLink): void;
@@ -136,6 +138,20 @@ export class Acceptor {
     }
     const newest = this.#assemblies.get(remote.nodeId)?.linkId ?? this.#owner.currentLinkId(remote.nodeId);
     if (newest !== undefined && isOlder(remote.linkId, newest)) return refusals.stale;
+    // The same identity at another address while the first one is connected: a copied data directory. A node that
+    // moved is let in once the link to where it was is down.
+    const linked = hello === undefined ? undefined : this.#owner.linked(remote.nodeId);
+    if (hello !== undefined && linked !== undefined && (linked.host !== hello.host || linked.port !== hello.port)) {
+      const { name, host, port } = hello;
+      log.error('a node with the identity of a connected one dialled this one: a copied data directory; refused', {
+        name,
+        host,
+        port,
+        nodeId: remote.nodeId,
+        connected: `${linked.name} at ${linked.host}:${linked.port}`,
+      });
+      return refusals.copy;
+    }
     if (hello !== undefined && this.#context.objection(hello) === 'cluster') {
       log.warn('a node of another cluster dialled this one; refused', { name: hello.name, theirs: hello.clusterId, ours: self.clusterId });
       return refusals.cluster;

@@ -13,7 +13,7 @@ export type NodeId = string;
 
 export type NodeRole = 'core' | 'replicant';
 
-/** What a peer says of itself, fixed while the link is up. */
+/** What a peer says of itself; name and nodeId are fixed while the link is up. */
 export interface PeerHello {
   readonly nodeId: NodeId;
   /** `core1@10.0.0.5`. */
@@ -36,6 +36,8 @@ export interface PeerTarget {
   readonly role: NodeRole;
   readonly host: string;
   readonly port: number;
+  /** We dial, whoever is the smaller: the other may not know yet where this node is. */
+  readonly dial?: boolean;
 }
 
 export type DownReason = 'closed' | 'silent' | 'protocol' | 'replaced' | 'local';
@@ -63,7 +65,7 @@ export type RpcReply = (error: string | undefined, body?: Uint8Array) => void;
 export interface Links {
   readonly self: PeerHello;
   /** Replaces our own hello (incarnation, clusterId, info); new links carry it, `announce` re-sends it on open ones. */
-  updateSelf(change: Partial<Pick<PeerHello, 'clusterId' | 'incarnation' | 'info'>>): void;
+  updateSelf(change: Partial<Pick<PeerHello, 'clusterId' | 'incarnation' | 'info' | 'role'>>): void;
   /**
    * The nodes to be linked with. A replicant dials every core; between equals the smaller name
    * dials. Links to nodes that are no longer in the list are closed; nodes that dial us and are

@@ -146,6 +146,7 @@ export class DialAttempt {
 function refusalName(refusal: number): string {
   if (refusal === refusals.self) return 'this node has its identity';
   if (refusal === refusals.cluster) return 'this node belongs to another cluster';
+  if (refusal === refusals.copy) return 'a node with this identity is connected to it: was the data directory copied?';
   if (refusal === refusals.closing) return 'it is closing';
   return 'an older attempt';
 }

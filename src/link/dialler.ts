@@ -82,7 +82,9 @@ export class Dialler {
         continue;
       }
       const moved = known.target.host !== target.host || known.target.port !== target.port || known.target.role !== target.role;
+      const ours = target.dial === true && known.target.dial !== true;
       known.target = target;
+      if (ours) this.#dialSoon(known);
       if (!moved) continue;
       stop(known);
       known.failures = 0;
@@ -127,6 +129,7 @@ export class Dialler {
   /** A replicant dials every core; between equals the smaller name dials. */
   #isOurs(target: PeerTarget): boolean {
     const { self } = this.#context;
+    if (target.dial === true) return true;
     if (self.role !== target.role) return self.role === 'replicant';
     return self.name < target.name;
   }

@@ -32,7 +32,7 @@ const proofBodyBytes: number = 4 + nodeIdBytes + linkIdBytes + 4 + 32;
 export const proofBytes: number = proofBodyBytes + macBytes;
 
 /** Why an acceptor that recognised the dialer refuses it; 0 is no refusal. */
-export const refusals = { none: 0, self: 1, cluster: 2, stale: 3, closing: 4 } as const;
+export const refusals = { none: 0, self: 1, cluster: 2, stale: 3, closing: 4, copy: 5 } as const;
 export type Refusal = (typeof refusals)[keyof typeof refusals];
 
 /** What one side brings. `hello` is empty on all lanes but rpc. */

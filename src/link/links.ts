@@ -50,6 +50,7 @@ class NodeLinks implements Links, LinkOwner {
     this.#context = new LinkContext(env, this.#limits, counters, utf8Encode(options.cookie), options.self);
     this.#rpc = new Rpc(env.clock, this.#limits, counters);
     this.#acceptor = new Acceptor(this.#context, {
+      linked: (nodeId) => this.#links.get(nodeId)?.peer,
       currentLinkId: (nodeId) => {
         const link = this.#links.get(nodeId);
         return link?.dialled === undefined ? link?.linkId : undefined;
@@ -73,7 +74,7 @@ class NodeLinks implements Links, LinkOwner {
     return this.#context.self;
   }
 
-  updateSelf(change: Partial<Pick<PeerHello, 'clusterId' | 'incarnation' | 'info'>>): void {
+  updateSelf(change: Partial<Pick<PeerHello, 'clusterId' | 'incarnation' | 'info' | 'role'>>): void {
     this.#context.self = { ...this.#context.self, ...change };
     if (this.#announceDue) return;
     this.#announceDue = true;
@@ -181,7 +182,9 @@ class NodeLinks implements Links, LinkOwner {
   onHello(link: Link, encoded: Uint8Array): boolean {
     const hello = decodeHello(link.peer.nodeId, encoded);
     if (hello === undefined) return false;
-    if (hello.name !== link.peer.name || hello.role !== link.peer.role) return false;
+    if (hello.name !== link.peer.name) return false;
+    // A replicant may become a core while it runs; a core never becomes anything else.
+    if (hello.role !== link.peer.role && hello.role !== 'core') return false;
     link.peer = hello;
     if (this.#context.objection(hello) !== undefined) {
       this.#env.log.warn('a linked node belongs to another cluster now; link closed', { name: hello.name, theirs: hello.clusterId });

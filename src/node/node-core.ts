@@ -31,6 +31,8 @@ export interface NodeCoreOptions {
   readonly schemas: readonly ShardSchema[];
   readonly nodeDownAfterMs: number;
   readonly autocleanMs: number;
+  /** This core has left the cluster: stop the process, there is nothing left for it to do. */
+  readonly onLeft?: () => void;
   readonly bounds?: Partial<DbBounds>;
   readonly timings?: RaftTimings;
   readonly linkLimits?: Partial<LinkLimits>;
@@ -49,6 +51,8 @@ interface Identity {
   formed: Formed | undefined;
   /** The shards' logs were begun: from now on a missing log is a lost one. */
   logBegun: boolean;
+  /** The core has left its cluster: it would be a stranger with an old log. */
+  left?: true;
 }
 
 const identityFile = 'node.json';
@@ -127,6 +131,11 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
       identity.formed = formed;
       save(done);
     },
+    saveLeft: (done) => {
+      identity.left = true;
+      save(done);
+    },
+    onLeft: () => o.onLeft?.(),
     onFatal: o.onFatal,
   });
   return {
@@ -155,6 +164,11 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
   }
   if (found.format !== 1) throw new DataDirectoryError(`${identityFile} has format ${String(found.format)}; this build reads format 1`);
   if (typeof found.nodeId !== 'string' || !/^[0-9a-f]{32}$/.test(found.nodeId)) throw new DataDirectoryError(`${identityFile} has no valid node id`);
+  if (found.left === true) {
+    throw new DataDirectoryError(
+      'this core has left its cluster, and its data directory belongs to no node any more; empty it, and the node joins as a new one',
+    );
+  }
   if (found.role !== role) {
     throw new DataDirectoryError(
       `this data directory belongs to a ${String(found.role)}, the configuration says ${role}; run "ctl cluster leave" with the old role first, or use an empty data directory`,

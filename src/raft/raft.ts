@@ -17,7 +17,7 @@ import {
   preCampaign,
 } from './election.js';
 import { onHeartbeat, onHeartbeatResponse } from './heartbeat.js';
-import { changedConfig, compactConfigs, configIndex, loadConfigs } from './membership.js';
+import { changedConfig, compactConfigs, configAt, configIndex, loadConfigs } from './membership.js';
 import { readIndex } from './read-index.js';
 import { onRecovered } from './recovery.js';
 import { maybeCommit, onAppend, onAppendResponse } from './replication.js';
@@ -148,7 +148,10 @@ export class Raft implements RaftMachine {
   #tick(): void {
     const s = this.#s;
     if (s.role !== 'leader') {
-      if (s.now >= s.electionDeadline && isPromotable(s)) preCampaign(s);
+      if (s.now < s.electionDeadline) return;
+      if (isPromotable(s)) preCampaign(s);
+      // A learner, or one that was removed, if it is ticked: it only knows that nobody leads it any more.
+      else if (s.leader !== '') becomeFollower(s, s.term, '');
       return;
     }
     abortLateTransfer(s);
@@ -265,6 +268,12 @@ export class Raft implements RaftMachine {
   }
   get config(): RaftConfig {
     return this.#s.config;
+  }
+  configAt(index: number): RaftConfig {
+    return configAt(this.#s, index);
+  }
+  get changePending(): boolean {
+    return configIndex(this.#s) > this.#s.commitIndex;
   }
   get termStartIndex(): number {
     return this.#s.termStartIndex;

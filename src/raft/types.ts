@@ -271,6 +271,10 @@ export interface RaftMachine {
   /** The log begins after this entry. */
   readonly baseIndex: number;
   readonly config: RaftConfig;
+  /** The configuration in force at `index`, from the log's base on. */
+  configAt(index: number): RaftConfig;
+  /** The configuration in force is not committed yet. */
+  readonly changePending: boolean;
   /** Index of the no-op of this node's leadership: applied state is complete once it is applied. 0 unless leader. */
   readonly termStartIndex: number;
   /** True when this leader has committed an entry of its own term. */

@@ -95,7 +95,7 @@ export class MemoryLinks implements Links {
     this.self = self;
   }
 
-  updateSelf(change: Partial<Pick<PeerHello, 'clusterId' | 'incarnation' | 'info'>>): void {
+  updateSelf(change: Partial<Pick<PeerHello, 'clusterId' | 'incarnation' | 'info' | 'role'>>): void {
     this.self = { ...this.self, ...change };
   }
 

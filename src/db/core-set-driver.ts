@@ -1,0 +1,70 @@
+// Takes the steps of core-set.ts for the shards that this node leads. Before each it makes sure that its
+// copy of the set of cores is not behind, by a linearizable read of the members' shard, and decides anew.
+// database.ts owns it; the cluster room asks it to look, regularly and whenever the set has changed.
+import type { Env } from '#env/env.js';
+import type { Links } from '#link/api.js';
+import { type CoreSetStep, nextCoreSetStep, type WantedCore } from './core-set.js';
+import type { CoreShard } from './core-shard.js';
+
+export interface CoreSetDriverOptions {
+  readonly env: Env;
+  readonly links: Links;
+  readonly nodeId: string;
+  readonly learnerLagMax: number;
+  readonly silentMs: number;
+  readonly barrierMs: number;
+  readonly wanted: () => Iterable<WantedCore>;
+  /** Waits until this node's copy of the members' shard has everything committed by now. */
+  readonly barrier: (deadlineMs: number, done: (ok: boolean) => void) => void;
+}
+
+export class CoreSetDriver {
+  readonly #o: CoreSetDriverOptions;
+  /** Shards that wait for the barrier. */
+  readonly #checking: Set<CoreShard> = new Set();
+
+  constructor(options: CoreSetDriverOptions) {
+    this.#o = options;
+  }
+
+  look(core: CoreShard): void {
+    if (this.#checking.has(core) || this.#next(core) === undefined) return;
+    this.#checking.add(core);
+    this.#o.barrier(this.#o.barrierMs, (ok) => {
+      this.#checking.delete(core);
+      const step = ok ? this.#next(core) : undefined;
+      if (step !== undefined) this.#take(core, step);
+    });
+  }
+
+  #next(core: CoreShard): CoreSetStep | undefined {
+    const { raft } = core;
+    // A change before the leader's tables hold its term's start would be refused by the machine.
+    if (core.leader === undefined || raft.transferee !== '') return undefined;
+    const { env, links, nodeId, silentMs, learnerLagMax } = this.#o;
+    return nextCoreSetStep(this.#o.wanted(), {
+      self: nodeId,
+      config: raft.config,
+      followers: raft.followers(),
+      lastIndex: raft.lastIndex,
+      now: env.clock.now(),
+      silentMs,
+      learnerLagMax,
+      linked: (id) => links.peer(id) !== undefined,
+    });
+  }
+
+  #take(core: CoreShard, step: CoreSetStep): void {
+    const { env, links } = this.#o;
+    const name = (id: string): string => links.peer(id)?.name ?? id;
+    if (step.type === 'transfer') {
+      env.log.info('leadership is handed on: this core leaves', { shard: core.shard, to: name(step.to) });
+      core.step({ type: 'transferLeader', to: step.to });
+      return;
+    }
+    const { kind, node } = step.change;
+    const result = core.changeConfig(step.change);
+    // Refused: an earlier change is not committed yet, or leadership is lost. Somebody looks again.
+    if (result.ok) env.log.info('the Raft group changes', { shard: core.shard, change: kind, node: name(node), index: result.index });
+  }
+}

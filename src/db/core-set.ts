@@ -1,0 +1,84 @@
+// What a shard's leader does, unasked, to make its Raft group equal to the set of cores that the shard
+// `cluster` names: the next single step towards it, decided from what the leader knows now. Safe to ask
+// again at any time and on any leader: what is wanted of a node id only goes from voter to removed.
+// Called by core-set-driver.ts.
+//
+// Order: what cannot hurt first. A dead core that is wanted no more goes before its replacement is
+// promoted (the group needs no more voters then than it does with it); a running one goes after. No
+// removal leaves the rest without a running majority.
+import type { ConfigChange, FollowerStatus, NodeId, RaftConfig } from '#raft/types.js';
+
+/** A node id that the shard `cluster` has a wish about. */
+export interface WantedCore {
+  readonly nodeId: NodeId;
+  readonly wanted: 'voter' | 'removed';
+}
+
+export type CoreSetStep =
+  | { readonly type: 'change'; readonly change: ConfigChange }
+  /** This leader is to go: another one leads, and removes it. */
+  | { readonly type: 'transfer'; readonly to: NodeId };
+
+export interface CoreSetView {
+  readonly self: NodeId;
+  readonly config: RaftConfig;
+  readonly followers: readonly FollowerStatus[];
+  readonly lastIndex: number;
+  readonly now: number;
+  /** A follower that was silent for longer counts as not running. */
+  readonly silentMs: number;
+  /** A learner is promoted when no more entries are missing on its disk. */
+  readonly learnerLagMax: number;
+  /** A link is up. */
+  readonly linked: (nodeId: NodeId) => boolean;
+}
+
+/** The next step, undefined when the group is as wanted or nothing can be done now. */
+export function nextCoreSetStep(wanted: Iterable<WantedCore>, v: CoreSetView): CoreSetStep | undefined {
+  const { voters, learners } = v.config;
+  const status = new Map(v.followers.map((f) => [f.id, f]));
+  const runs = (id: NodeId): boolean => {
+    if (id === v.self) return true;
+    const f = status.get(id);
+    return f !== undefined && v.linked(id) && v.now - f.lastHeardAt <= v.silentMs;
+  };
+  const caughtUp = (id: NodeId): boolean => {
+    const f = status.get(id);
+    return (
+      f !== undefined && runs(id) && !f.recovering && f.state === 'replicate' && f.matchIndex > 0 && v.lastIndex - f.matchIndex <= v.learnerLagMax
+    );
+  };
+  const safelyWithout = (id: NodeId): boolean => {
+    const rest = voters.filter((one) => one !== id);
+    return rest.filter(runs).length * 2 > rest.length;
+  };
+  let add: NodeId | undefined;
+  let promote: NodeId | undefined;
+  let removeRunning: NodeId | undefined;
+  for (const { nodeId, wanted: wish } of wanted) {
+    const voter = voters.includes(nodeId);
+    const learner = learners.includes(nodeId);
+    if (wish === 'removed') {
+      if (learner) return change('remove', nodeId);
+      if (!voter || !safelyWithout(nodeId)) continue;
+      if (!runs(nodeId)) return change('remove', nodeId);
+      // The leader last: nobody has to lead in between who is to go, too.
+      if (removeRunning === undefined || removeRunning === v.self) removeRunning = nodeId;
+    } else if (learner) {
+      if (promote === undefined && caughtUp(nodeId)) promote = nodeId;
+    } else if (!voter && add === undefined && v.linked(nodeId)) add = nodeId;
+  }
+  if (promote !== undefined) return change('promote', promote);
+  if (add !== undefined) return change('addLearner', add);
+  if (removeRunning === undefined) return undefined;
+  if (removeRunning !== v.self) return change('remove', removeRunning);
+  const gone = new Set<NodeId>();
+  for (const w of wanted) if (w.wanted === 'removed') gone.add(w.nodeId);
+  const heirs = voters.filter((id) => id !== v.self && !gone.has(id) && caughtUp(id));
+  const best = heirs.sort((a, b) => (status.get(b)?.matchIndex ?? 0) - (status.get(a)?.matchIndex ?? 0))[0];
+  return best === undefined ? undefined : { type: 'transfer', to: best };
+}
+
+function change(kind: ConfigChange['kind'], node: NodeId): CoreSetStep {
+  return { type: 'change', change: { kind, node } };
+}
