@@ -114,11 +114,35 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     ...(o.timings === undefined ? {} : { timings: o.timings }),
     onFatal: o.onFatal,
   });
-  const cluster = new Cluster({
+  const cluster = openCluster(env, o, { identity, save, links, database });
+  return {
+    nodeId,
+    links,
+    database,
+    cluster,
+    wal,
+    stop: (done) => {
+      if (stopped) return done();
+      stopped = true;
+      cluster.stop();
+      closeAll(database, links, wal, done);
+    },
+  };
+}
+
+interface ClusterParts {
+  readonly identity: Identity;
+  readonly save: (done: (error: Error | undefined) => void) => void;
+  readonly links: Links;
+  readonly database: NodeDatabase;
+}
+
+function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, database }: ClusterParts): Cluster {
+  return new Cluster({
     env,
     links,
     database,
-    nodeId,
+    nodeId: identity.nodeId,
     name: o.name,
     role: o.role,
     host: o.advertise.host,
@@ -138,19 +162,6 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     onLeft: () => o.onLeft?.(),
     onFatal: o.onFatal,
   });
-  return {
-    nodeId,
-    links,
-    database,
-    cluster,
-    wal,
-    stop: (done) => {
-      if (stopped) return done();
-      stopped = true;
-      cluster.stop();
-      closeAll(database, links, wal, done);
-    },
-  };
 }
 
 function loadIdentity(env: Env, role: NodeRole): Identity {
