@@ -52,18 +52,48 @@ test('a replicant without its data comes back as a new one', async () => {
   assert.equal(members.running_nodes?.length, 5);
 });
 
-test('a core without its data does not vote, serves nobody and says why', async () => {
+function states(reply: { readonly data?: unknown }): readonly string[] {
+  const { shards } = reply.data as { readonly shards: Readonly<Record<string, { readonly state: string }>> };
+  return Object.values(shards).map((s) => s.state);
+}
+
+test('a core without its data is admitted anew under its name, as learner and then as voter', async () => {
   const node = cluster.node('core1');
   await node.kill();
   wipe(node);
   node.start();
-  await node.said('the node runs');
-  await eventually('/status says why', async () => {
-    const response = await node.get('/status');
-    return response.status === 503 && (await response.text()).includes('its data directory was wiped');
-  });
-  await assert.rejects(TestClient.connect(node));
+  await node.serving();
+  await eventually('it votes in every group', async () => states(await node.ctl('rlog', 'status')).every((s) => s === 'follower' || s === 'leader'));
+  const members = (await cluster.node('core2').ctl('cluster', 'status')).data as Readonly<Record<string, readonly string[]>>;
+  assert.equal(members.running_nodes?.length, 5);
+  // The old one counts no more: two of three are enough again.
+  await cluster.node('core2').kill();
   const client = await TestClient.connect(cluster.node('replicant1'));
   await client.subscribe('still/works', 1);
   await client.close();
+  cluster.node('core2').start();
+  await cluster.node('core2').serving();
+});
+
+test('two cores of three without their data, the third away: they are no new cluster', async () => {
+  const wiped = [cluster.node('core1'), cluster.node('core2')];
+  await Promise.all(cluster.cores.map((n) => n.kill()));
+  for (const n of wiped) {
+    wipe(n);
+    n.start();
+  }
+  for (const n of wiped) {
+    await n.said('the node runs');
+    await eventually('/status says for whom it waits', async () =>
+      (await (await n.get('/status')).text()).includes('core3@127.0.0.1 is not there yet'),
+    );
+    assert.equal(((await n.ctl('cluster', 'status')).data as { readonly cluster_id: string }).cluster_id, '');
+  }
+  cluster.node('core3').start();
+  for (const n of wiped) {
+    await n.said('cluster formed');
+    const response = await n.get('/status');
+    assert.equal(response.status, 503);
+    await assert.rejects(TestClient.connect(n));
+  }
 });
