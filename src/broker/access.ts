@@ -12,6 +12,8 @@ export interface AccessClient {
   readonly peer: string;
   /** False: its listener lets everybody in. */
   readonly authenticates?: boolean;
+  /** What stands before its topics; empty: nothing. Rights are asked for what the client says. */
+  readonly mountpoint?: string;
   /** CN and DN of the certificate that the client showed, if the listener asked for one. */
   readonly certCommonName?: string | undefined;
   readonly certSubject?: string | undefined;

@@ -12,6 +12,8 @@ import type { Core } from './core.js';
 export interface HeldPublish {
   readonly message: Message;
   readonly ack: DeferredAck | undefined;
+  /** It is published so much later; undefined: at once. */
+  readonly delayMs?: number | undefined;
 }
 
 export class AskedPublishes {

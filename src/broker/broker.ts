@@ -14,7 +14,7 @@ import { openAccess } from './access.js';
 import type { ClientInfo, SubscriptionInfo } from './clients.js';
 import { clientInfo, subscriptionsOf } from './clients.js';
 import { Connector } from './connect.js';
-import { Core } from './core.js';
+import { Core, type SysEvents } from './core.js';
 import { HookedAccess } from './hooked-access.js';
 import type { BrokerHooks } from './hooks.js';
 import { InProcess, type Receive } from './in-process.js';
@@ -22,8 +22,8 @@ import type { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
 import { defaultBrokerOptions } from './options.js';
 import type { BrokerPorts, HeldSession, RouteOutcome } from './ports.js';
-import type { PublishOutcome } from './publish.js';
 import { Publisher } from './publish.js';
+import type { PublishOutcome } from './publish-outcome.js';
 import { Sessions } from './sessions.js';
 import { Subscriber } from './subscribe.js';
 import { Takeover } from './takeover.js';
@@ -129,6 +129,7 @@ export class Broker implements ChannelEffects {
     // Who displaces a connection has told the registry already.
     const displaced = end.by === 'server' && end.reasonCode === ReasonCode.sessionTakenOver;
     hooks.disconnected?.(channel, session, end);
+    this.#core.sys?.disconnected(channel, end);
     this.#sessions.disconnected(session, channel, end, now, displaced ? 'silent' : 'tell');
   }
 
@@ -140,6 +141,16 @@ export class Broker implements ChannelEffects {
   /** Publishes a message of the broker's own (`makeMessage`). */
   publishOwn(message: Message, done?: (outcome: PublishOutcome) => void): void {
     this.#publisher.publishOwn(message, this.#core.now(), done);
+  }
+
+  /** Whether anybody in the cluster has subscribed to `$SYS`. */
+  get systemWanted(): boolean {
+    return this.#core.ports.routes.systemWanted?.() ?? true;
+  }
+
+  /** From now on `sys` is told of clients. */
+  tellSystem(sys: SysEvents): void {
+    this.#core.sys = sys;
   }
 
   // ---- for programs that embed the broker ----
@@ -186,6 +197,14 @@ export class Broker implements ChannelEffects {
     // What is here without a client may be a session that another node has taken over.
     if (connected) done(true);
     else this.#core.ports.registry.kick(clientId, (found) => done(found || here));
+  }
+
+  /** Takes a subscription from its client. False: it has none of this filter here. */
+  endSubscription(clientId: string, topicFilter: string): boolean {
+    const subscription = this.#core.sessions.get(clientId)?.subscriptions.get(topicFilter);
+    if (subscription === undefined) return false;
+    this.#sessions.unsubscribe(subscription);
+    return true;
   }
 
   /** Sessions with their epochs, for `Registry.reassert` after this node got a new incarnation. */

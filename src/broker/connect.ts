@@ -6,6 +6,7 @@ import { MalformedError } from '#base/byte-reader.js';
 import { toHex } from '#base/bytes.js';
 import type { AuthPacket, ConnectPacket } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
+import { isMountable, mountpointOf } from '#mqtt/special-topics.js';
 import type { Channel } from '#session/channel.js';
 import { accept, refuse, sessionExpiryOf } from '#session/on-connect.js';
 import type { Session } from '#session/session.js';
@@ -103,14 +104,30 @@ export class Connector {
   #checkWill(channel: Channel, packet: ConnectPacket): void {
     const { access } = this.#core;
     const { will } = channel;
+    if (!this.#mount(channel)) return;
     const judged = (allowed: boolean): void => {
       if (channel.state !== 'connecting') return;
       if (!allowed) this.#denied(channel, ReasonCode.notAuthorized);
       else this.#enter({ channel, packet, clientId: channel.clientId, expiryIntervalS: sessionExpiryOf(channel, packet) });
     };
-    const may = will === undefined || access.mayPublish(channel, will.topicName, will.qos, will.retain, this.#core.now());
-    if (will !== undefined && may === undefined) askAccess(access, channel, 'publish', will.topicName, will.qos, will.retain, judged);
+    const topicName = will === undefined ? '' : this.#core.rightsTopic(will.topicName);
+    const may = will === undefined || access.mayPublish(channel, topicName, will.qos, will.retain, this.#core.now());
+    if (will !== undefined && may === undefined) askAccess(access, channel, 'publish', topicName, will.qos, will.retain, judged);
     else judged(may === true);
+  }
+
+  /** What stands before the client's topics, once its names are known. False: they cannot stand there. */
+  #mount(channel: Channel): boolean {
+    const template = channel.out.mountpoint ?? '';
+    if (template === '') return true;
+    const mountpoint = mountpointOf(template, channel.clientId, channel.username);
+    if (mountpoint !== undefined) {
+      channel.mountpoint = mountpoint;
+      return true;
+    }
+    const ofId = template.includes('${clientid}') && !isMountable(channel.clientId);
+    refuse(channel, ofId ? ReasonCode.clientIdentifierNotValid : ReasonCode.badUserNameOrPassword, this.#core.now());
+    return false;
   }
 
   #denied(channel: Channel, reasonCode: number): void {
@@ -199,7 +216,7 @@ export class Connector {
       session.channel.disconnect(ReasonCode.sessionTakenOver, now); // [MQTT-3.1.4-3]
     }
     // One that was to end with its connection has [MQTT-3.1.2-6] of 3.1.1; one of another user is not handed over.
-    if (session.ended || !this.#isOf(attempt, session.username)) {
+    if (session.ended || !this.#isOf(attempt, session)) {
       this.#begin(attempt, epoch, reasonString);
       return;
     }
@@ -215,8 +232,10 @@ export class Connector {
   }
 
   /** Whether a session made by that user may be continued: else its subscriptions and messages were anybody's who knows the client id. */
-  #isOf(attempt: Attempt, username: string | undefined): boolean {
-    if (this.#core.access.provesUsers !== true || username === attempt.packet.username) return true;
+  #isOf(attempt: Attempt, made: Pick<Session, 'username' | 'mountpoint'>): boolean {
+    const sameUser = this.#core.access.provesUsers !== true || made.username === attempt.packet.username;
+    // Its subscriptions are behind the mountpoint that it was made with.
+    if (sameUser && made.mountpoint === attempt.channel.mountpoint) return true;
     this.#core.metrics.sessionOfOther.value++;
     return false;
   }
@@ -246,7 +265,7 @@ export class Connector {
   #takeOver(attempt: Attempt, epoch: number, bytes: Uint8Array): void {
     const now = this.#core.now();
     const decoded = this.#decode(() => decodeSession(bytes, now));
-    const state = decoded !== undefined && this.#isOf(attempt, decoded.username) ? decoded : undefined;
+    const state = decoded !== undefined && this.#isOf(attempt, decoded) ? decoded : undefined;
     this.#sessions.discardAll(attempt.clientId, ReasonCode.sessionTakenOver, now, 'silent');
     const session = this.#sessions.create(attempt.clientId, epoch, attempt.expiryIntervalS);
     const holdBack = new HoldBack(this.#core, session, state?.recent ?? []);
@@ -260,8 +279,9 @@ export class Connector {
         this.#giveUp(attempt, session, ReasonCode.serverUnavailable);
       } else this.#fetchQueue(attempt, session, holdBack, state !== undefined);
     };
-    for (const subscription of session.subscriptions.values()) {
+    for (const subscription of [...session.subscriptions.values()]) {
       open++;
+      if (subscription.exclusive) this.#takeExclusive(subscription);
       this.#core.subscribers.add(subscription);
       this.#core.ports.routes.add(subscription.topicFilter, (outcome) => {
         subscription.settled = true;
@@ -270,6 +290,14 @@ export class Connector {
       });
     }
     answered();
+  }
+
+  /** Its client has it on the node that it comes from; if that node was out of the cluster, another may have it by now. */
+  #takeExclusive(subscription: Subscription): void {
+    const { session, topicFilter } = subscription;
+    this.#core.ports.exclusive?.take(topicFilter, session.clientId, (outcome) => {
+      if (outcome !== 'taken' && session.subscriptions.get(topicFilter) === subscription) this.#sessions.unsubscribe(subscription);
+    });
   }
 
   #fetchQueue(attempt: Attempt, session: Session, holdBack: HoldBack, whole: boolean): void {
@@ -330,18 +358,23 @@ export class Connector {
   #bind(attempt: Attempt, session: Session, sessionPresent: boolean, reasonString?: string): void {
     const { channel, packet } = attempt;
     session.username = packet.username;
+    session.mountpoint = channel.mountpoint;
     this.#sessions.connecting(session);
     this.#core.metrics.clientConnected.value++;
     accept(channel, session, sessionPresent, packet, this.#core.env.clock.wallNow(), reasonString);
     const { hooks } = this.#core;
     if (sessionPresent) hooks.session?.('resumed', session);
-    if (channel.session === session) hooks.connected?.(channel, sessionPresent);
+    if (channel.session === session) {
+      hooks.connected?.(channel, sessionPresent);
+      this.#core.sys?.connected(channel, session);
+    }
     start(channel, this.#core.now());
     this.#leave(attempt);
   }
 }
 
 function restore(session: Session, state: SessionState): void {
+  session.mountpoint = state.mountpoint;
   session.username = state.username;
   session.lastPacketId = state.lastPacketId;
   for (const { topicFilter, options } of state.subscriptions) {

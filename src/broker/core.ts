@@ -1,9 +1,11 @@
 // What the parts of the broker share: the world, the settings, the seams to the cluster, and the state
 // that every journey touches. Made by `broker.ts`; knows none of the journeys.
 import type { Env } from '#env/env.js';
+import { publishedTopic } from '#mqtt/special-topics.js';
+import type { Channel, ChannelEnd } from '#session/channel.js';
 import { Frames } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
-import type { Session } from '#session/session.js';
+import type { Session, SubscriptionOptions } from '#session/session.js';
 import type { Access } from './access.js';
 import { BrokerHooks } from './hooks.js';
 import { LocalSubscribers } from './local-subscribers.js';
@@ -13,6 +15,14 @@ import type { BrokerPorts } from './ports.js';
 import { RecentOrigins } from './recent-origins.js';
 import { SharedDispatch } from './shared-dispatch.js';
 import { Timers } from './timers.js';
+
+/** What `$SYS` tells of clients (sys-topics.ts). */
+export interface SysEvents {
+  connected(channel: Channel, session: Session): void;
+  disconnected(channel: Channel, end: ChannelEnd): void;
+  subscribed(session: Session, topicFilter: string, options: SubscriptionOptions): void;
+  unsubscribed(session: Session, topicFilter: string): void;
+}
 
 export class Core {
   readonly env: Env;
@@ -31,6 +41,8 @@ export class Core {
   readonly parked: Map<string, Session> = new Map();
   readonly shared: SharedDispatch;
   access: Access;
+  /** Told of clients that come and go; undefined: nobody is. */
+  sys: SysEvents | undefined = undefined;
 
   constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {
     this.env = env;
@@ -43,6 +55,11 @@ export class Core {
     this.frames = new Frames();
     this.subscribers = new LocalSubscribers(options.matchCacheEntries, options.filterShapes);
     this.shared = new SharedDispatch(this);
+  }
+
+  /** What rights are asked for when somebody wants to publish to `topicName`. */
+  rightsTopic(topicName: string): string {
+    return this.ports.delayed === undefined ? topicName : publishedTopic(topicName);
   }
 
   now(): number {

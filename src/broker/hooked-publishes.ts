@@ -58,7 +58,7 @@ export class HookedPublishes {
     const held = line.shift();
     if (held === undefined) return;
     if (typeof verdict !== 'number') {
-      this.#through(channel, { message: verdict, ack: held.ack });
+      this.#through(channel, { ...held, message: verdict });
       return;
     }
     this.#core.metrics.messagesDropped.value++;

@@ -22,6 +22,8 @@ export interface Routes {
   remove(topicFilter: string): void;
   /** Other live nodes with at least one filter that matches, each once. The array may be reused by the next call. */
   match(topicName: string): readonly RemoteTarget[];
+  /** Whether anybody in the cluster has a filter that begins with `$SYS/`. Absent: it may be. */
+  systemWanted?(): boolean;
   /** Route rows, for `topics list`. */
   list(visit: (topicFilter: string, nodeName: string) => boolean): void;
   readonly count: number;
@@ -122,6 +124,32 @@ export interface RetainedStore {
   /** Runs `done` when everything that was committed before the call is readable here (bounded; then anyway, counted). */
   barrier(done: () => void): void;
   readonly count: number;
+}
+
+// ---- delayed messages ----
+
+/** Messages to `$delayed/SECONDS/NAME` until their time has come. */
+export interface DelayedStore {
+  /** Commits the message, whose topic name is the one it is published under. `no-quorum`: nobody knows, or it is not kept. */
+  store(message: Message, delayMs: number, done: (outcome: 'stored' | 'refused' | 'no-quorum', message: string) => void): void;
+  /** Whoever is to publish a message whose time has come; `done` once everybody who must has accepted it. */
+  onDue(publish: (message: Message, done: () => void) => void): void;
+  /** Those that wait, in the cluster. */
+  readonly count: number;
+}
+
+// ---- exclusive subscriptions ----
+
+/** taken: it is this client's · held: another client has it. */
+export type ExclusiveOutcome = 'taken' | 'held' | 'no-quorum';
+
+/** Which client has the one subscription `$exclusive/FILTER`. */
+export interface ExclusiveStore {
+  /** A client that has it already, here or on another node, takes it again. */
+  take(topicFilter: string, clientId: string, done: (outcome: ExclusiveOutcome) => void): void;
+  /** No-op if this node does not have it for the client. Nobody waits. */
+  release(topicFilter: string, clientId: string): void;
+  list(visit: (topicFilter: string, clientId: string) => boolean): void;
 }
 
 // ---- registry and takeover ----
@@ -232,5 +260,9 @@ export interface BrokerPorts {
   readonly forwarder: Forwarder;
   readonly retained: RetainedStore;
   readonly registry: Registry;
+  /** Absent: `$delayed/…` are names like any other. */
+  readonly delayed?: DelayedStore | undefined;
+  /** Absent: `$exclusive/…` is refused. */
+  readonly exclusive?: ExclusiveStore | undefined;
   readonly identity: NodeIdentity;
 }

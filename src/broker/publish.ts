@@ -15,15 +15,12 @@ import type { DeferredAck, Subscription } from '#session/session.js';
 import { deniedCode, openAccess } from './access.js';
 import { AskedPublishes, type HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
+import { DelayedPublishes, mountHeld } from './delayed-publishes.js';
 import { HookedPublishes } from './hooked-publishes.js';
 import type { RemoteTarget } from './ports.js';
+import type { PublishOutcome } from './publish-outcome.js';
 import { refuse } from './settling.js';
 import { type Elsewhere, Gather, type Group } from './shared-dispatch.js';
-
-/** What became of one of the broker's own messages. `matched`: it had a receiver somewhere. */
-export type PublishOutcome =
-  | { readonly kind: 'accepted'; readonly matched: boolean }
-  | { readonly kind: 'failed'; readonly message: string; readonly reasonCode?: number };
 
 /** Per topic name. */
 type Held = Map<string, HeldPublish[]>;
@@ -38,6 +35,7 @@ export class Publisher {
   readonly #ports: Core['ports'];
   readonly #asked: AskedPublishes;
   readonly #hooked: HookedPublishes;
+  readonly #delayed: DelayedPublishes;
 
   constructor(core: Core) {
     this.#core = core;
@@ -46,6 +44,7 @@ export class Publisher {
     this.#ports = core.ports;
     core.ports.forwarder.onMessage((message, to) => (to === undefined ? this.deliverLocally(message) : core.shared.receive(message, to, core.now())));
     core.ports.forwarder.onRelief(() => this.#relieve());
+    this.#delayed = new DelayedPublishes(core, (message, done) => this.#publishOwn(message, core.now(), done));
   }
 
   /** A PUBLISH of a client. */
@@ -53,6 +52,10 @@ export class Publisher {
     const core = this.#core;
     const { qos } = message;
     this.#countReceived(qos);
+    if (channel.mountpoint !== '' || (message.topicName.charCodeAt(0) === dollar && this.#delayed.takes(message))) {
+      this.#publishElsewhere(channel, message, packet, now);
+      return;
+    }
     if (core.access !== openAccess) {
       const may = this.#asked.waits(channel) ? undefined : core.access.mayPublish(channel, message.topicName, qos, message.retain, now);
       if (may === undefined) {
@@ -103,6 +106,25 @@ export class Publisher {
     if (this.#ports.forwarder.congested) this.#throttle(channel);
   }
 
+  /** Under another name than the client gave, or later, or both. */
+  #publishElsewhere(channel: Channel, message: Message, packet: PublishPacket, now: number): void {
+    const named = this.#delayed.target(message);
+    const ack = message.qos === 0 ? undefined : channel.defer(packet.packetId, message.qos);
+    if (named === undefined) {
+      this.#core.metrics.messagesDropped.value++;
+      if (ack !== undefined) settle(ack, ReasonCode.topicNameInvalid);
+      return;
+    }
+    const held: HeldPublish = { ...named, ack };
+    const { topicName, qos, retain } = held.message;
+    keep(held.message);
+    const { access } = this.#core;
+    const may = this.#asked.waits(channel) ? undefined : access.mayPublish(channel, topicName, qos, retain, now);
+    if (may === undefined) this.#asked.add(channel, held);
+    else if (may || access.denyAction !== 'disconnect') this.#judged(channel, held, may);
+    else channel.disconnect(ReasonCode.notAuthorized, now);
+  }
+
   /** A message of the broker itself: a will, one of the API or of a rule. It is kept if need be. */
   publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void = ignore): void {
     const hook = this.#core.hooks.publish;
@@ -118,6 +140,10 @@ export class Publisher {
   }
 
   #publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void): void {
+    if (this.#delayed.takes(message)) {
+      this.#delayed.keepOwn(message, done);
+      return;
+    }
     this.#stamp(message);
     if (!message.retain) {
       this.#route(message, now, (matched) => done({ kind: 'accepted', matched }));
@@ -157,14 +183,26 @@ export class Publisher {
       if (ack !== undefined) settle(ack, deniedCode(this.#core.access));
       return;
     }
-    if (this.#core.hooks.publish === undefined) this.#enter(channel, held);
-    else this.#hooked.add(channel, held);
+    const mounted = channel.mountpoint === '' ? held : mountHeld(held, channel.mountpoint);
+    if (mounted === undefined) {
+      this.#core.metrics.messagesDropped.value++;
+      if (ack !== undefined) settle(ack, ReasonCode.topicNameInvalid);
+    } else if (this.#core.hooks.publish === undefined) this.#enter(channel, mounted);
+    else this.#hooked.add(channel, mounted);
   }
 
   /** Allowed, after a wait. */
   #enter(channel: Channel, held: HeldPublish): void {
-    const { message } = held;
+    const { message, ack, delayMs } = held;
     this.#stamp(message);
+    if (delayMs !== undefined) {
+      this.#delayed.keep(message, delayMs, (outcome) => {
+        if (ack === undefined) return;
+        if (outcome.kind === 'accepted') settle(ack, 0);
+        else refuse(ack, outcome.reasonCode ?? ReasonCode.implementationSpecificError, this.#core.now());
+      });
+      return;
+    }
     const waiting = this.#held.get(channel)?.get(message.topicName);
     if (waiting === undefined) this.#goOn(channel, held);
     else this.#line(channel, waiting, held);
@@ -414,3 +452,5 @@ export class Publisher {
 }
 
 function ignore(): void {}
+
+const dollar = 0x24;

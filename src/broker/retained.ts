@@ -95,7 +95,9 @@ export class ReplicatedRetained implements RetainedStore {
         this.#count = 0;
         this.#startSweep(0);
       },
-      change: (_table, key, row) => this.#onChange(key, row),
+      change: (table, key, row) => {
+        if (table.id === retainTable.id) this.#onChange(key, row);
+      },
       purged: () => {},
       applied: () => {},
     });

@@ -5,14 +5,15 @@
 // Invariants: this node's own rows never count as a match; the cache only holds what the feed has not
 // contradicted; a SUBACK that says 'effective' had every connected and `normal` node see the row.
 import { byteString, emptyBytes, fromHex, toHex } from '#base/bytes.js';
-import type { Database } from '#db/api.js';
+import { utf8Encode } from '#base/utf8.js';
+import type { Database, Table } from '#db/api.js';
 import type { Counter } from '#env/metrics.js';
 import { isSharedFilter } from '#mqtt/topic.js';
 import { MatchCache } from '#router/match-cache.js';
 import { decodeRouteFilter, encodeRouteKey, levelsLength, nodeIdLength, routeKeyBytesMax } from '#router/route-key.js';
 import type { RemoteTarget, RouteOutcome, Routes } from './ports.js';
 import { type RouteSyncEnv, type RouteSyncSettings, RouteTable, routeSyncSettings } from './route-table.js';
-import { routeTable } from './schema.js';
+import { routeTable, sharedTable } from './schema.js';
 import { SharedRouteSync } from './shared-routes.js';
 
 export interface RouteSyncHooks {
@@ -20,6 +21,13 @@ export interface RouteSyncHooks {
   readonly nodeName?: (nodeId: string) => string | undefined;
   /** A node's incarnation was purged from the routes: the forwarder gives up on it. */
   readonly onPurged?: (nodeId: string, incarnation: number) => void;
+}
+
+/** Keys of filters under `$SYS/`. */
+const systemPrefix = utf8Encode('$SYS\x01');
+
+function isSystem(topicFilter: string): boolean {
+  return topicFilter.startsWith('$SYS/') || (isSharedFilter(topicFilter) && topicFilter.includes('/$SYS/'));
 }
 
 export class RouteSync implements Routes {
@@ -31,6 +39,9 @@ export class RouteSync implements Routes {
   readonly #cache: MatchCache<readonly RemoteTarget[]>;
   readonly #targets: Map<string, RemoteTarget> = new Map();
   readonly #gaveUp: Counter;
+  /** This node's own filters under `$SYS/`; whether there are rows of others, undefined: not known. */
+  readonly #system: Set<string> = new Set();
+  #systemRows: boolean | undefined = undefined;
 
   constructor(env: RouteSyncEnv, db: Database, settings: Partial<RouteSyncSettings> = {}, hooks: RouteSyncHooks = {}) {
     this.#db = db;
@@ -43,7 +54,7 @@ export class RouteSync implements Routes {
       key: encodeRouteKey,
       name: decodeRouteFilter,
       content: () => emptyBytes,
-      changed: (topicFilter) => (topicFilter === undefined ? this.#cache.clear() : this.#cache.changed(topicFilter)),
+      changed: (topicFilter) => this.#changed(topicFilter),
       purged: (nodeId, incarnation) => hooks.onPurged?.(nodeId, incarnation),
     });
     this.shared = new SharedRouteSync(env, db, all, (key) => {
@@ -66,12 +77,14 @@ export class RouteSync implements Routes {
   }
 
   add(topicFilter: string, done: (outcome: RouteOutcome) => void): void {
+    if (isSystem(topicFilter)) this.#system.add(topicFilter);
     if (isSharedFilter(topicFilter)) this.shared.add(topicFilter, done);
     else if (levelsLength(topicFilter) + 1 + nodeIdLength > routeKeyBytesMax) done('failed');
     else this.#table.add(topicFilter, done);
   }
 
   remove(topicFilter: string): void {
+    if (this.#system.size > 0) this.#system.delete(topicFilter);
     if (isSharedFilter(topicFilter)) this.shared.remove(topicFilter);
     else this.#table.remove(topicFilter);
   }
@@ -82,6 +95,23 @@ export class RouteSync implements Routes {
     const targets = this.#lookUp(topicName);
     this.#cache.set(topicName, targets);
     return targets;
+  }
+
+  systemWanted(): boolean {
+    if (this.#system.size > 0) return true;
+    this.#systemRows ??= this.#hasSystem(routeTable);
+    return this.#systemRows || (!this.shared.empty && this.#hasSystem(sharedTable));
+  }
+
+  #hasSystem(table: Table): boolean {
+    const found = this.#db.seek(table, systemPrefix);
+    return found !== undefined && systemPrefix.every((byte, i) => found.key[i] === byte);
+  }
+
+  #changed(topicFilter: string | undefined): void {
+    if (topicFilter === undefined || isSystem(topicFilter)) this.#systemRows = undefined;
+    if (topicFilter === undefined) this.#cache.clear();
+    else this.#cache.changed(topicFilter);
   }
 
   list(visit: (topicFilter: string, nodeName: string) => boolean): void {

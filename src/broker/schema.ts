@@ -1,6 +1,9 @@
 // The broker's shards and tables. Table ids are part of every stored key: never reuse one
-// (1–9 cluster, 10 routes, 11 retained messages, 12 shared routes, from 20 the registry's shards).
+// (1–9 cluster, 10 routes, 11 retained messages, 12 shared routes, 13 exclusive subscriptions, 14 delayed
+// messages, from 20 the registry's shards).
 import type { ShardSchema, Table } from '#db/api.js';
+import { delayedCommands } from './delayed-commands.js';
+import { exclusiveCommands } from './exclusive-commands.js';
 import { registryCommands } from './registry-commands.js';
 import { registryShardIndex } from './registry-row.js';
 import { retainCommands } from './retained-commands.js';
@@ -13,6 +16,12 @@ export const sharedTable: Table = { id: 12, name: 'shared', shard: 'route', owne
 
 /** Topic name → retained message. Rows belong to nobody. */
 export const retainTable: Table = { id: 11, name: 'retain', shard: 'retain' };
+
+/** Filter → client id that has `$exclusive/FILTER`. Rows belong to the node's incarnation. */
+export const exclusiveTable: Table = { id: 13, name: 'exclusive', shard: 'route', owned: true };
+
+/** Delayed messages, by the time they are due, see delayed-commands.ts. Claims belong to the incarnation that publishes. */
+export const delayedTable: Table = { id: 14, name: 'delayed', shard: 'retain', owned: true };
 
 export const registryShards = 4;
 
@@ -29,7 +38,12 @@ export function registryTableOf(key: Uint8Array): Table {
 }
 
 export const brokerSchema: readonly ShardSchema[] = [
-  { name: 'route', replicate: 'all', tables: [routeTable, sharedTable], commands: {} },
-  { name: 'retain', replicate: 'all', tables: [retainTable], commands: retainCommands(retainTable) },
+  { name: 'route', replicate: 'all', tables: [routeTable, sharedTable, exclusiveTable], commands: exclusiveCommands(exclusiveTable) },
+  {
+    name: 'retain',
+    replicate: 'all',
+    tables: [retainTable, delayedTable],
+    commands: { ...retainCommands(retainTable), ...delayedCommands(delayedTable) },
+  },
   ...registryTables.map((table): ShardSchema => ({ name: table.shard, replicate: 'core', tables: [table], commands: registryCommands(table) })),
 ];

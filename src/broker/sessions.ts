@@ -207,8 +207,10 @@ export class Sessions implements SessionHome {
 
   /** Takes the subscription out of its session and of the index; what is under way to the client is not touched [MQTT-3.10.4-3]; the route goes with the last one of its filter. */
   unsubscribe(subscription: Subscription): void {
-    subscription.session.removeSubscription(subscription.topicFilter);
-    if (this.#core.subscribers.remove(subscription)) this.#core.ports.routes.remove(subscription.topicFilter);
+    const { session, topicFilter } = subscription;
+    session.removeSubscription(topicFilter);
+    if (subscription.exclusive) this.#core.ports.exclusive?.release(topicFilter, session.clientId);
+    if (this.#core.subscribers.remove(subscription)) this.#core.ports.routes.remove(topicFilter);
   }
 
   #arm(session: Session): void {

@@ -76,7 +76,7 @@ export class Subscriber {
   #allowed(job: Job, request: SubscribeRequest): void {
     const hook = this.#core.hooks.subscribe;
     if (hook === undefined) {
-      this.#begin(job, request);
+      this.#enter(job, request);
       return;
     }
     const { channel, session } = job;
@@ -87,7 +87,30 @@ export class Subscriber {
       request.reasonCode = reasonCode;
       const { options } = request;
       const granted = { ...options, qos: Math.min(reasonCode, options.qos) as QoS };
-      if (reasonCode < 0x80 && channel.session === session) this.#begin(job, request, granted);
+      if (reasonCode < 0x80 && channel.session === session) this.#enter(job, request, granted);
+      this.#answered(job);
+    });
+  }
+
+  /** An exclusive one needs its filter for itself first. */
+  #enter(job: Job, request: SubscribeRequest, options: SubscriptionOptions = request.options): void {
+    const { exclusive } = this.#core.ports;
+    if (options.exclusive !== true) {
+      this.#begin(job, request, options);
+      return;
+    }
+    if (exclusive === undefined) {
+      request.reasonCode = ReasonCode.topicFilterInvalid;
+      return;
+    }
+    const { channel, session } = job;
+    job.open++;
+    channel.pauseReading();
+    exclusive.take(request.key, session.clientId, (outcome) => {
+      channel.resumeReading();
+      if (outcome !== 'taken') request.reasonCode = outcome === 'held' ? ReasonCode.quotaExceeded : ReasonCode.implementationSpecificError;
+      else if (channel.session === session) this.#begin(job, request, options);
+      else if (session.subscriptions.get(request.key)?.exclusive !== true) exclusive.release(request.key, session.clientId);
       this.#answered(job);
     });
   }
@@ -102,6 +125,7 @@ export class Subscriber {
       if (subscription !== undefined) {
         this.#sessions.unsubscribe(subscription); // [MQTT-3.10.4-2]
         hooks.unsubscribed?.(session, topicFilter);
+        this.#core.sys?.unsubscribed(session, topicFilter);
       }
       codes.push(subscription === undefined ? ReasonCode.noSubscriptionExisted : ReasonCode.success);
     }
@@ -113,11 +137,11 @@ export class Subscriber {
     return access === openAccess || access.maySubscribe(channel, matchedFilter(request), request.options.qos, this.#core.now());
   }
 
-  #begin(job: Job, request: SubscribeRequest, options: SubscriptionOptions = request.options): void {
+  #begin(job: Job, request: SubscribeRequest, options: SubscriptionOptions): void {
     const { session } = job;
-    const existing = session.subscriptions.get(request.topicFilter);
+    const existing = session.subscriptions.get(request.key);
     const isNew = existing === undefined;
-    const subscription = existing ?? new Subscription(session, request.topicFilter, options);
+    const subscription = existing ?? new Subscription(session, request.key, options);
     if (isNew) {
       session.addSubscription(subscription);
       this.#core.subscribers.add(subscription);
@@ -131,7 +155,7 @@ export class Subscriber {
     const catchUp = wanted ? CatchUp.of(this.#core, session) : undefined;
     catchUp?.begin();
     job.open++;
-    this.#core.ports.routes.add(request.topicFilter, (outcome) => {
+    this.#core.ports.routes.add(request.key, (outcome) => {
       this.#routed(request, subscription, outcome);
       if (catchUp !== undefined) job.retained.push({ subscription, wanted: outcome !== 'failed', catchUp });
       this.#answered(job);
@@ -142,6 +166,7 @@ export class Subscriber {
     if (outcome !== 'failed') {
       subscription.settled = true;
       this.#core.hooks.subscribed?.(subscription.session, subscription.topicFilter, subscription.options);
+      this.#core.sys?.subscribed(subscription.session, subscription.topicFilter, subscription.options);
       return;
     }
     request.reasonCode = ReasonCode.implementationSpecificError;

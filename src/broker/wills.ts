@@ -2,6 +2,7 @@
 // or after the Will Delay Interval, at the latest when the session ends. The delay runs on the session's
 // own timer (`sessions.ts`).
 import type { Will } from '#mqtt/packet.js';
+import { mountName } from '#mqtt/special-topics.js';
 import type { Message } from '#session/message.js';
 import { expiryTime, makeMessage, messageProperties } from '#session/message.js';
 import type { Session } from '#session/session.js';
@@ -58,9 +59,10 @@ export class Wills {
   #publish(will: Will, client: AccessClient, now: number): void {
     // Rights may have changed since CONNECT.
     const { access } = this.#core;
-    const may = access.mayPublish(client, will.topicName, will.qos, will.retain, now);
+    const topicName = this.#core.rightsTopic(will.topicName);
+    const may = access.mayPublish(client, topicName, will.qos, will.retain, now);
     const judged = (allowed: boolean): void => this.#judged(will, client, allowed);
-    if (may === undefined) askAccess(access, client, 'publish', will.topicName, will.qos, will.retain, judged);
+    if (may === undefined) askAccess(access, client, 'publish', topicName, will.qos, will.retain, judged);
     else judged(may);
   }
 
@@ -71,14 +73,14 @@ export class Wills {
     }
     const now = this.#core.now();
     this.#core.metrics.willsPublished.value++;
-    this.#publisher.publishOwn(willMessage(will, client.clientId, now), now);
+    this.#publisher.publishOwn(willMessage(will, client, now), now);
   }
 }
 
-function willMessage(will: Will, clientId: string, now: number): Message {
+function willMessage(will: Will, { clientId, mountpoint = '' }: AccessClient, now: number): Message {
   const p = will.properties;
   const message = makeMessage(
-    will.topicName,
+    mountName(mountpoint, will.topicName),
     will.payload,
     will.qos,
     will.retain, // [MQTT-3.1.2-14] [MQTT-3.1.2-15]

@@ -100,6 +100,10 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     return this.#home.options.enableAuthn;
   }
 
+  get mountpoint(): string {
+    return this.#home.options.mountpoint;
+  }
+
   certificateField(field: 'cn' | 'dn'): string | undefined {
     return this.net.certificateField?.(field);
   }

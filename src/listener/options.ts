@@ -15,6 +15,8 @@ export interface ConnectionOptions {
   readonly maxConnectBytes: number;
   /** `mqtt.keepalive_multiplier`. */
   readonly keepAliveMultiplier: number;
+  /** `mountpoint`: what stands before the topics of its clients, with `${clientid}` and `${username}`; empty: nothing. */
+  readonly mountpoint: string;
   /** `enable_authn`: false lets everybody in without a proof of identity; bans and authorization stay. */
   readonly enableAuthn: boolean;
 }
@@ -60,6 +62,7 @@ export const defaultConnectionOptions: ConnectionOptions = {
   maxConnectBytes: 256 * 1024,
   keepAliveMultiplier: 1.5,
   enableAuthn: true,
+  mountpoint: '',
 };
 
 export const defaultListenerOptions: ListenerOptions = {

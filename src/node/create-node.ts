@@ -10,6 +10,8 @@ import { PasswordHasher } from '#auth/password.js';
 import { authSchema } from '#auth/schema.js';
 import { utf8Encode } from '#base/utf8.js';
 import { type Broker, createBroker } from '#broker/broker.js';
+import { type DelayedOptions, ReplicatedDelayed } from '#broker/delayed.js';
+import { ReplicatedExclusive } from '#broker/exclusive.js';
 import { type ForwardOptions, NodeForwarder } from '#broker/forward.js';
 import type { BrokerOptions } from '#broker/options.js';
 import type { BrokerPorts } from '#broker/ports.js';
@@ -36,6 +38,8 @@ export interface NodeOptions {
   readonly forward?: Partial<ForwardOptions>;
   readonly retained?: Partial<RetainedOptions>;
   readonly registry?: Partial<RegistryOptions>;
+  /** undefined: `$delayed/…` are names like any other. */
+  readonly delayed?: Partial<DelayedOptions> | undefined;
   /** Absent: everybody may come in and do everything, unless banned. */
   readonly auth?: AuthSettings;
   /** The listeners accept clients: once. */
@@ -58,6 +62,8 @@ export class StarmeshNode {
   readonly forwarder: NodeForwarder;
   readonly retained: ReplicatedRetained;
   readonly registry: ClusterRegistry;
+  readonly delayed: ReplicatedDelayed | undefined;
+  readonly exclusive: ReplicatedExclusive;
   readonly access: AccessControl;
   readonly authAdmin: AuthAdmin;
   readonly listeners: Listeners;
@@ -81,12 +87,16 @@ export class StarmeshNode {
     this.retained = new ReplicatedRetained(env, database, options.retained);
     this.registry = new ClusterRegistry(env, database, links, options.registry);
     this.registry.beforeHandOver = (done) => this.forwarder.arrived(done);
+    this.delayed = options.delayed === undefined ? undefined : new ReplicatedDelayed(env, database, options.delayed);
+    this.exclusive = new ReplicatedExclusive(env, database);
     const ports: BrokerPorts = {
       routes: this.routes,
       shared: this.routes.shared,
       forwarder: this.forwarder,
       retained: this.retained,
       registry: this.registry,
+      delayed: this.delayed,
+      exclusive: this.exclusive,
       identity: database,
     };
     const auth = options.auth ?? openSettings;
@@ -96,6 +106,7 @@ export class StarmeshNode {
     this.authAdmin = new AuthAdmin(database, this.#hasher, env.clock, adminSettings(auth));
     const broker = createBroker(env, options.broker ?? {}, ports, this.access);
     this.broker = broker;
+    this.exclusive.onLost = (topicFilter, clientId) => void broker.endSubscription(clientId, topicFilter);
     database.onIncarnation(() => this.registry.reassert(broker.epochs()));
     const listeners = options.listeners.map((l) => ({ ...defaultListenerOptions, ...l }));
     this.listeners = new Listeners(env, broker, listeners);
@@ -173,6 +184,8 @@ export class StarmeshNode {
     this.registry.close();
     this.routes.close();
     this.retained.close();
+    this.delayed?.close();
+    this.exclusive.close();
     this.forwarder.close();
     this.access.close();
     this.#hasher.close();

@@ -20,7 +20,7 @@ test('what this version cannot do and somebody would rely on is refused', () => 
     ['authentication = [{ mechanism = jwt, secrets = x }]', /authentication\.1\.secret is missing/],
     ['authorization.sources = [{ type = file }]', /authorization\.sources\.1\.rules is missing/],
     ['authorization.sources = [{ type = file, path = "/nowhere/acl.conf" }]', /authorization\.sources\.1\.path cannot be read/],
-    ['listeners.tcp.default.mountpoint = "x/"', /mountpoint/],
+    ['listeners.tcp.default.mountpoint = "x/+/"', /mountpoint/],
     ['node.workers = 2', /node\.workers/],
     ['database.registry_shards = 8', /registry_shards/],
   ];

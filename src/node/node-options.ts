@@ -17,7 +17,7 @@ const connectBytesMin = 512 * 1024;
 
 /** Settings that this version cannot honour, one sentence each; empty: it can start. */
 export function refusals(config: StarmeshConfig): string[] {
-  const all = config.listeners.flatMap(listenerRefusals);
+  const all = config.listeners.flatMap(mountpointProblems);
   all.push(...accessSettings(config).problems);
   if (config.cluster.tls !== undefined) all.push('cluster.tls is not available yet in this version');
   if (config.node.workers > 0) all.push('node.workers is not available yet in this version; set it to 0');
@@ -25,8 +25,8 @@ export function refusals(config: StarmeshConfig): string[] {
   return all;
 }
 
-function listenerRefusals(l: ListenerConfig): string[] {
-  return l.mountpoint === '' ? [] : [`listeners.${l.type}.${l.name}.mountpoint is not available yet in this version`];
+function mountpointProblems({ type, name, mountpoint }: ListenerConfig): string[] {
+  return /[+#\0]/.test(mountpoint) ? [`listeners.${type}.${name}.mountpoint holds a wildcard; it is the begin of a topic name`] : [];
 }
 
 /** Settings that have no effect yet and harm nobody. */
@@ -35,7 +35,6 @@ export function warnings(config: StarmeshConfig): string[] {
   const set: readonly (readonly [boolean, string])[] = [
     // On the safe side: clients are asked who they are there, too.
     ...config.listeners.map((l) => [!l.enableAuthn, `listeners.${l.type}.${l.name}.enable_authn`] as const),
-    [mqtt.exclusiveSubscription, 'mqtt.exclusive_subscription'],
     [mqtt.ignoreLoopDeliver, 'mqtt.ignore_loop_deliver'],
     [mqtt.strictMode, 'mqtt.strict_mode'],
     [mqtt.retryIntervalMs < Infinity, 'mqtt.retry_interval'],
@@ -94,6 +93,7 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       deadlineMs: database.proposalTimeoutMs,
     },
     registry: registryOptions(mqtt.registrationTimeoutMs),
+    delayed: config.delayed.enable ? { messagesMax: config.delayed.maxDelayedMessages, deadlineMs: database.proposalTimeoutMs } : undefined,
     auth: accessSettings(config).settings,
   };
 }
@@ -122,6 +122,7 @@ export function listenerOptions(l: ListenerConfig, mqtt: MqttConfig): Partial<Li
     sendTimeoutMs: l.tcp.sendTimeoutMs,
     keepAliveMultiplier: mqtt.keepaliveMultiplier,
     enableAuthn: l.enableAuthn,
+    mountpoint: l.mountpoint,
     maxConnectBytes: Math.max(connectBytesMin, Math.min(mqtt.maxPacketSize, 2 * connectBytesMin)),
   };
 }
@@ -176,6 +177,7 @@ function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
     retainAvailable: mqtt.retainAvailable && retainer.enable,
     wildcardSubscription: mqtt.wildcardSubscription,
     sharedSubscription: mqtt.sharedSubscription,
+    exclusiveSubscription: mqtt.exclusiveSubscription,
     maxSubscriptions: mqtt.maxSubscriptions,
     sessionExpiryIntervalS: Math.min(neverExpires, Math.ceil(mqtt.sessionExpiryIntervalMs / 1000)),
     serverKeepAliveS: mqtt.serverKeepalive ?? 0,

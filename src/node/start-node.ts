@@ -4,6 +4,7 @@
 import { join, resolve } from 'node:path';
 import { type AdminServer, startAdmin } from '#admin/server.js';
 import { toHex } from '#base/bytes.js';
+import { SysTopics, sysTopicsDefaults } from '#broker/sys-topics.js';
 import type { NetAddress } from '#env/net.js';
 import { createOsEnv, type OsEnv } from '#os/env.js';
 import type { LogTarget } from '#os/logger.js';
@@ -15,6 +16,7 @@ import { type CtlServer, startCtlServer } from './ctl-server.js';
 import { type DiskWatch, watchDisk } from './disk-watch.js';
 import { listenerOptions, nodeOptions, refusals, warnings } from './node-options.js';
 import { cannotListen, probe } from './ports.js';
+import { version } from './version.js';
 
 export interface StartOptions {
   /** Sentences to log once the logger is there: what the configuration was warned about. */
@@ -31,6 +33,29 @@ export interface RunningNode {
   readonly serving: Promise<void>;
   /** Leaves in order: clients told, leadership handed on, files synced. */
   stop(): Promise<void>;
+}
+
+/** Begins to publish what `$SYS` tells. */
+function sysTopics(config: StarmeshConfig, env: OsEnv, node: StarmeshNode): SysTopics {
+  const { sysMsgIntervalMs, sysHeartbeatIntervalMs, sysEventMessages } = config.sysTopics;
+  const { database, cluster, links } = node.core;
+  const running = (): string[] => {
+    const names = [config.node.name];
+    for (const m of cluster.members()) if (m.nodeId !== database.nodeId && links.peer(m.nodeId) !== undefined) names.push(m.name);
+    return names.sort();
+  };
+  const options = {
+    ...sysTopicsDefaults,
+    nodeName: config.node.name,
+    version: version(),
+    messageIntervalMs: sysMsgIntervalMs,
+    heartbeatIntervalMs: sysHeartbeatIntervalMs,
+    ...sysEventMessages,
+  };
+  const sys = new SysTopics(env, node.broker, options, { brokers: running, collect: () => env.metrics.collect() });
+  node.broker.tellSystem(sys);
+  sys.start();
+  return sys;
 }
 
 /** From there on the rest of an orderly stop is skipped. */
@@ -64,6 +89,7 @@ class Run implements RunningNode {
   #admin: AdminServer | undefined;
   #ctl: CtlServer | undefined;
   #disk: DiskWatch | undefined;
+  #sys: SysTopics | undefined;
   #cluster: NetAddress | undefined;
   #stopping: Promise<void> | undefined;
   #served: () => void = () => {};
@@ -100,6 +126,7 @@ class Run implements RunningNode {
     await this.#startNode(nodeOptions(config, cookie, (error) => this.#fatal(error)));
     const node = this.#node;
     if (node === undefined) return;
+    this.#sys = sysTopics(config, this.#env, node);
     // Also without a page of its own: other nodes ask for its metrics.
     const admin = adminNode(config, this.#env, node);
     const { http } = config.dashboard;
@@ -147,6 +174,7 @@ class Run implements RunningNode {
   }
 
   async #stop(): Promise<void> {
+    this.#sys?.stop();
     const ordered = this.#stopInOrder();
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<'late'>((done) => {

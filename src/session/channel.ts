@@ -8,6 +8,7 @@ import { defined } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import type { AuthPacket, ConnectPacket, Packet, Properties, ProtocolVersion, PublishPacket, Will } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
+import { exclusiveFilter, mountFilter } from '#mqtt/special-topics.js';
 import type { SessionCounters } from './counters.js';
 import { pump } from './deliver.js';
 import type { SessionLimits } from './limits.js';
@@ -45,14 +46,18 @@ export interface ChannelEnd {
 
 /** One topic filter of a SUBSCRIBE. */
 export interface SubscribeRequest {
-  /** As the client gave it. */
+  /** As the client gave it, without `$exclusive/`: rights are asked for it. */
   readonly topicFilter: string;
+  /** Under which the session has it: behind the mountpoint. */
+  readonly key: string;
   readonly options: SubscriptionOptions;
   /** The code for SUBACK: 0x80 and above was refused here already, otherwise the granted QoS. */
   reasonCode: number;
 }
 
 export type ChannelState = 'idle' | 'connecting' | 'connected' | 'closed';
+
+const dollar = 0x24;
 
 /** While this many acknowledgements are owed, the publisher is not read. */
 const owedAcksPause = 1000;
@@ -83,6 +88,8 @@ export class Channel implements SessionChannel, AckChannel {
   /** CONNECT's Authentication Method, and what CONNACK says to it. */
   authMethod: string | undefined = undefined;
   authData: Uint8Array | undefined = undefined;
+  /** What stands before the topics of the client, its names filled in; empty: nothing. Known once the client is. */
+  mountpoint = '';
   /** What access control keeps with the connection. */
   grant: unknown = undefined;
   /** Wall clock ms of CONNACK. */
@@ -118,6 +125,12 @@ export class Channel implements SessionChannel, AckChannel {
   /** False: the listener lets everybody in. */
   get authenticates(): boolean {
     return this.out.authenticates !== false;
+  }
+
+  /** Under which a session keeps the client's filter. */
+  keyOf(topicFilter: string): string {
+    if (this.mountpoint === '' && topicFilter.charCodeAt(0) !== dollar) return topicFilter;
+    return mountFilter(this.mountpoint, exclusiveFilter(topicFilter) ?? topicFilter);
   }
 
   /** The connection's output has room again. */

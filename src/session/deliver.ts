@@ -89,9 +89,14 @@ function sendQos0(
   frames: Frames,
 ): void {
   const counters = channel.counters;
+  let { topicName } = message;
+  if (session.mountpoint !== '') {
+    frames = frames.unmounted(message, session.mountpoint, session.home.now());
+    topicName = frames.topicName;
+  }
   const frame = frames.frame(channel.version, 0, retain, identifiers, false); // [MQTT-4.3.1-1]
   // The fan-out to clients without aliases is the hottest path there is: one comparison more.
-  if (channel.outAliases === undefined || !sendAliased(channel, channel.outAliases, message.topicName, frame)) {
+  if (channel.outAliases === undefined || !sendAliased(channel, channel.outAliases, topicName, frame)) {
     if (frame.end - frame.start > channel.maximumPacketSize) {
       tooLarge(channel);
       return;
@@ -139,8 +144,13 @@ function sendNew(
   frames: Frames,
   group?: string | undefined,
 ): void {
+  let { topicName } = message;
+  if (session.mountpoint !== '') {
+    frames = frames.unmounted(message, session.mountpoint, session.home.now());
+    topicName = frames.topicName;
+  }
   const frame = frames.frame(channel.version, qos, retain, identifiers, false); // DUP 0 [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
-  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame, qos);
+  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, topicName, frame, qos);
   if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
     tooLarge(channel);
     return;
@@ -213,10 +223,15 @@ function resend(session: Session, channel: SessionChannel, entry: InflightEntry)
     inflight.remove(entry);
     return;
   }
-  const { frames } = session.home;
+  let { frames } = session.home;
   frames.begin(message, session.home.now());
+  let { topicName } = message;
+  if (session.mountpoint !== '') {
+    frames = frames.unmounted(message, session.mountpoint, session.home.now());
+    topicName = frames.topicName;
+  }
   const frame = frames.frame(channel.version, entry.qos, entry.retain, entry.subscriptionIdentifiers, true); // [MQTT-3.3.1-1]
-  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, message.topicName, frame, entry.qos);
+  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, topicName, frame, entry.qos);
   if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
     inflight.remove(entry);
     tooLarge(channel);
@@ -226,5 +241,5 @@ function resend(session: Session, channel: SessionChannel, entry: InflightEntry)
     else channel.out.aliased(frame, entry.packetId, Math.abs(alias), alias < 0);
     countSent(channel, entry.qos);
   }
-  frames.end();
+  session.home.frames.end();
 }

@@ -6,6 +6,7 @@
 import { emptyBytes } from '#base/bytes.js';
 import type { Properties, ProtocolVersion, PublishPacket, UserProperty } from '#mqtt/packet.js';
 import { publishSizeAs, writePublishAs } from '#mqtt/publish.js';
+import { unmountName } from '#mqtt/special-topics.js';
 import { stringSize } from '#mqtt/wire-writer.js';
 import type { Message, Qos } from './message.js';
 
@@ -56,6 +57,10 @@ export class Frames {
   /** Whether `#packet.properties` belongs to the current message. */
   #hasProperties = false;
 
+  #unmounted: Frames | undefined = undefined;
+  #mountedMessage: Message | undefined = undefined;
+  #mountpoint = '';
+
   constructor() {
     for (let i = 0; i < 12; i++) this.#slots.push(new Slot());
   }
@@ -79,12 +84,34 @@ export class Frames {
     }
   }
 
+  /**
+   * The frames of the message as the clients behind a mountpoint know it: the same ones as long as message and mountpoint
+   * are the same. Good until the next call.
+   */
+  unmounted(message: Message, mountpoint: string, now: number): Frames {
+    this.#unmounted ??= new Frames();
+    const inner = this.#unmounted;
+    if (this.#mountedMessage === message && this.#mountpoint === mountpoint && inner.#now === now) return inner;
+    this.#mountedMessage = message;
+    this.#mountpoint = mountpoint;
+    inner.begin({ ...message, topicName: unmountName(mountpoint, message.topicName) }, now);
+    return inner;
+  }
+
+  /** The name that the frames carry. */
+  get topicName(): string {
+    return this.#message?.topicName ?? '';
+  }
+
   /** Lets go of the message; frames that were handed out stay good. */
   end(): void {
     this.#message = undefined;
     this.#source = undefined;
     this.#packet.properties = undefined;
     this.#packet.payload = emptyBytes;
+    if (this.#mountedMessage === undefined) return;
+    this.#mountedMessage = undefined;
+    this.#unmounted?.end();
   }
 
   /** The frame for a receiver of this kind; read it before the next call. */

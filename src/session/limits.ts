@@ -35,6 +35,8 @@ export interface SessionLimits {
   readonly wildcardSubscription: boolean;
   /** `mqtt.shared_subscription`. */
   readonly sharedSubscription: boolean;
+  /** `mqtt.exclusive_subscription`. */
+  readonly exclusiveSubscription: boolean;
   /** Subscriptions of one session. */
   readonly maxSubscriptions: number;
   /** `mqtt.session_expiry_interval` in seconds: for clients before MQTT 5.0 that ask for a lasting session. */
@@ -64,6 +66,7 @@ export const defaultLimits: SessionLimits = {
   retainAvailable: true,
   wildcardSubscription: true,
   sharedSubscription: true,
+  exclusiveSubscription: false,
   maxSubscriptions: Number.POSITIVE_INFINITY,
   sessionExpiryIntervalS: 7200,
   serverKeepAliveS: 0,

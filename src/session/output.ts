@@ -26,6 +26,8 @@ export interface ChannelOutput {
   certificateField?(field: 'cn' | 'dn'): string | undefined;
   /** False: the listener lets everybody in (`enable_authn`). */
   readonly authenticates?: boolean;
+  /** What the listener puts before the topics of its clients, with placeholders; empty: nothing. */
+  readonly mountpoint?: string;
 }
 
 export type AckByte = 0x40 | 0x50 | 0x62 | 0x70;

@@ -11,12 +11,13 @@ import { makeMessage } from './message.js';
 import type { QueuedMessage } from './queue.js';
 import type { Session, SubscriptionOptions } from './session.js';
 
-const format = 3;
+const format = 4;
 
 /** What a session is made of again. */
 export interface SessionState {
   readonly expiryIntervalS: number;
   readonly username: string | undefined;
+  readonly mountpoint: string;
   readonly lastPacketId: number;
   readonly subscriptions: readonly { readonly topicFilter: string; readonly options: SubscriptionOptions }[];
   readonly inflight: readonly InflightEntry[];
@@ -31,11 +32,12 @@ export function encodeSession(session: Session, now: number, recent: readonly (r
   w.u8(format);
   w.varint(session.expiryIntervalS);
   writeOptional(w, session.username);
+  w.string(session.mountpoint);
   w.varint(session.lastPacketId);
   w.varint(session.subscriptions.size);
   for (const s of session.subscriptions.values()) {
     w.string(s.topicFilter);
-    w.u8(s.qos | (s.noLocal ? 4 : 0) | (s.retainAsPublished ? 8 : 0) | (s.retainHandling << 4));
+    w.u8(s.qos | (s.noLocal ? 4 : 0) | (s.retainAsPublished ? 8 : 0) | (s.retainHandling << 4) | (s.exclusive ? 64 : 0));
     w.varint(s.identifiers?.[0] ?? 0);
   }
   const inflight = session.inflight === undefined ? [] : [...session.inflight.entries()];
@@ -65,6 +67,7 @@ export function decodeSession(bytes: Uint8Array, now: number): SessionState {
   readFormat(r);
   const expiryIntervalS = r.varint();
   const username = readOptional(r);
+  const mountpoint = r.string();
   const lastPacketId = readPacketId(r);
   const subscriptions: { topicFilter: string; options: SubscriptionOptions }[] = [];
   for (let n = r.varint(); n > 0; n--) {
@@ -77,8 +80,9 @@ export function decodeSession(bytes: Uint8Array, now: number): SessionState {
         qos: readQos(bits),
         noLocal: (bits & 4) !== 0,
         retainAsPublished: (bits & 8) !== 0,
-        retainHandling: readHandling(bits >> 4),
+        retainHandling: readHandling((bits >> 4) & 3),
         subscriptionIdentifier: identifier === 0 ? undefined : identifier,
+        exclusive: (bits & 64) !== 0,
       },
     });
   }
@@ -89,7 +93,7 @@ export function decodeSession(bytes: Uint8Array, now: number): SessionState {
   const recent: [number, number][] = [];
   for (let n = r.varint(); n > 0; n--) recent.push([r.varint(), r.varint()]);
   r.done();
-  return { expiryIntervalS, username, lastPacketId, subscriptions, inflight, awaitingRel, recent };
+  return { expiryIntervalS, username, mountpoint, lastPacketId, subscriptions, inflight, awaitingRel, recent };
 }
 
 function readInflight(r: ByteReader, now: number): InflightEntry {

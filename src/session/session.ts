@@ -23,14 +23,18 @@ export interface SubscriptionOptions {
   readonly retainAsPublished: boolean;
   readonly retainHandling: 0 | 1 | 2;
   readonly subscriptionIdentifier: number | undefined;
+  /** It was asked for as `$exclusive/FILTER`, and is the only one of the cluster. */
+  readonly exclusive?: boolean;
 }
 
 export class Subscription {
   readonly session: Session;
-  /** As the client gave it. */
+  /** As the client gave it, without `$exclusive/` and behind its mountpoint. */
   readonly topicFilter: string;
   /** Its group and filter as `$share/GROUP/FILTER`; undefined for a subscription of one's own. */
   readonly group: string | undefined;
+  /** The only one of its filter in the cluster. */
+  exclusive: boolean;
   qos: Qos;
   /** In a merged one: of any of its parts. */
   noLocal: boolean;
@@ -49,6 +53,7 @@ export class Subscription {
     this.session = session;
     this.topicFilter = topicFilter;
     this.group = groupOf(topicFilter);
+    this.exclusive = options.exclusive === true;
     this.qos = options.qos;
     this.noLocal = options.noLocal;
     this.retainAsPublished = options.retainAsPublished;
@@ -64,6 +69,8 @@ export class Subscription {
     this.retainAsPublished = options.retainAsPublished;
     this.retainHandling = options.retainHandling;
     this.identifiers = options.subscriptionIdentifier === undefined ? undefined : [options.subscriptionIdentifier];
+    // Once it is the only one it stays so until it ends.
+    this.exclusive ||= options.exclusive === true;
   }
 
   get options(): SubscriptionOptions {
@@ -73,6 +80,7 @@ export class Subscription {
       retainAsPublished: this.retainAsPublished,
       retainHandling: this.retainHandling,
       subscriptionIdentifier: this.identifiers?.[0],
+      exclusive: this.exclusive,
     };
   }
 }
@@ -159,6 +167,8 @@ export class Session extends WheelTimer {
   /** Session Expiry Interval in seconds; 0: the session ends with its connection. */
   expiryIntervalS: number;
   username: string | undefined = undefined;
+  /** What stands before the topics of its client. */
+  mountpoint = '';
   /** The connection, from CONNACK until it closes. */
   channel: SessionChannel | undefined = undefined;
   gate: DeliveryGate | undefined = undefined;

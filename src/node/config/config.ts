@@ -10,6 +10,8 @@ export interface StarmeshConfig {
   readonly listeners: readonly ListenerConfig[];
   readonly mqtt: MqttConfig;
   readonly retainer: RetainerConfig;
+  readonly delayed: DelayedConfig;
+  readonly sysTopics: SysTopicsConfig;
   /** As written, for the room `auth`; disabled entries (`enable = false`) are left out. */
   readonly authentication: readonly PlainObject[];
   readonly authorization: AuthorizationConfig;
@@ -189,6 +191,25 @@ export interface RetainerConfig {
   /** Ceiling; Infinity: as the publisher says. */
   readonly msgExpiryIntervalMs: number;
   readonly stopPublishClearMsg: boolean;
+}
+
+/** Messages to `$delayed/SECONDS/NAME`. */
+export interface DelayedConfig {
+  readonly enable: boolean;
+  /** 0: no limit. */
+  readonly maxDelayedMessages: number;
+}
+
+/** What the broker tells under `$SYS`. Infinity: never. */
+export interface SysTopicsConfig {
+  readonly sysMsgIntervalMs: number;
+  readonly sysHeartbeatIntervalMs: number;
+  readonly sysEventMessages: {
+    readonly clientConnected: boolean;
+    readonly clientDisconnected: boolean;
+    readonly clientSubscribed: boolean;
+    readonly clientUnsubscribed: boolean;
+  };
 }
 
 export interface AuthorizationConfig {

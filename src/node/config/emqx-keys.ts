@@ -144,12 +144,10 @@ authorization.node_cache.**
 authentication_settings.**
 authentication_cache.**
 zones.**
-delayed.**
 auto_subscribe.**
 rewrite.**
 topic_metrics.**
 slow_subs.**
-sys_topics.**
 force_shutdown.**
 force_gc.**
 overload_protection.**

@@ -5,6 +5,7 @@ import type {
   ApiKeyConfig,
   ClusterTlsConfig,
   DatabaseConfig,
+  DelayedConfig,
   ForwardConfig,
   HostPort,
   ListenerConfig,
@@ -17,6 +18,7 @@ import type {
   RetainerConfig,
   RpcConfig,
   StarmeshConfig,
+  SysTopicsConfig,
 } from './config.js';
 import { defaultListeners, listeners } from './listeners.js';
 import { type Field, field, list, mapped, type ObjectShape, object, type Shape, section } from './shape.js';
@@ -195,6 +197,35 @@ function finishRetainer({ backend, ...rest }: RawRetainer): RetainerConfig {
   return { ...rest, msgExpiryIntervalMs: unlimited(rest.msgExpiryIntervalMs), maxRetainedMessages: unlimited(backend.maxRetainedMessages) };
 }
 
+const delayed: ObjectShape<DelayedConfig> = object<DelayedConfig>({
+  enable: field('enable', flag, true),
+  maxDelayedMessages: field('max_delayed_messages', integer(0), 0),
+});
+
+// As in EMQX a second is the shortest interval; `disabled` is never.
+const sysInterval: Shape<number> = {
+  expects: 'a duration such as 1m, or disabled',
+  read: (value, path, report) => {
+    if (value.kind === 'scalar' && value.text === 'disabled') return infinity;
+    const ms = durationOrInfinity.read(value, path, report);
+    return ms === undefined ? undefined : Math.max(1000, ms);
+  },
+};
+
+const sysTopics: ObjectShape<SysTopicsConfig> = object<SysTopicsConfig>({
+  sysMsgIntervalMs: field('sys_msg_interval', sysInterval, 60_000),
+  sysHeartbeatIntervalMs: field('sys_heartbeat_interval', sysInterval, 30_000),
+  sysEventMessages: section(
+    'sys_event_messages',
+    object<SysTopicsConfig['sysEventMessages']>({
+      clientConnected: field('client_connected', flag, true),
+      clientDisconnected: field('client_disconnected', flag, true),
+      clientSubscribed: field('client_subscribed', flag, false),
+      clientUnsubscribed: field('client_unsubscribed', flag, false),
+    }),
+  ),
+});
+
 interface DashboardFields extends Omit<RawDashboard, 'http'> {
   readonly listeners: { readonly http: RawDashboard['http'] };
 }
@@ -298,6 +329,8 @@ export const schema: ObjectShape<RawConfig> = object<RawConfig>({
   listeners: field<readonly ListenerConfig[]>('listeners', listeners, defaultListeners()),
   mqtt: section('mqtt', mqtt),
   retainer: section('retainer', retainer),
+  delayed: section('delayed', delayed),
+  sysTopics: section('sys_topics', sysTopics),
   authentication: field('authentication', authentication, []),
   authorization: section('authorization', authorization),
   flappingDetect: section('flapping_detect', flappingDetect),

@@ -1,0 +1,68 @@
+// PUBLISHes that do not go out now, or not under the name that the client gave: to `$delayed/SECONDS/NAME`,
+// and those of clients behind a mountpoint. Used by `publish.ts` alone, which asks for rights in between.
+import { ReasonCode } from '#mqtt/reason-code.js';
+import { isDelayedTopic, parseDelayed } from '#mqtt/special-topics.js';
+import { isTopicName } from '#mqtt/topic.js';
+import type { Message } from '#session/message.js';
+import type { HeldPublish } from './asked-publishes.js';
+import type { Core } from './core.js';
+import type { PublishOutcome } from './publish-outcome.js';
+
+/** Until a delayed message that could not be stored as a retained one is tried again, in ms. */
+const dueRetryMs = 1000;
+
+export class DelayedPublishes {
+  readonly #core: Core;
+  readonly #publish: (message: Message, done: (outcome: PublishOutcome) => void) => void;
+
+  constructor(core: Core, publish: (message: Message, done: (outcome: PublishOutcome) => void) => void) {
+    this.#core = core;
+    this.#publish = publish;
+    core.ports.delayed?.onDue((message, done) => this.#due(message, done));
+  }
+
+  takes(message: Message): boolean {
+    return this.#core.ports.delayed !== undefined && isDelayedTopic(message.topicName);
+  }
+
+  /** What is to be published, and when; undefined: it says so wrongly. */
+  target(message: Message): Pick<HeldPublish, 'message' | 'delayMs'> | undefined {
+    if (!this.takes(message)) return { message };
+    const delayed = parseDelayed(message.topicName, this.#core.env.clock.wallNow());
+    return delayed === undefined ? undefined : { message: { ...message, topicName: delayed.topicName }, delayMs: delayed.delayMs };
+  }
+
+  /** Kept for later: accepted when that is committed. */
+  keep(message: Message, delayMs: number, done: (outcome: PublishOutcome) => void): void {
+    this.#core.ports.delayed?.store(message, delayMs, (outcome, text) => {
+      if (outcome === 'stored') {
+        done({ kind: 'accepted', matched: true });
+        return;
+      }
+      this.#core.metrics.messagesDropped.value++;
+      const reasonCode = outcome === 'refused' ? ReasonCode.quotaExceeded : ReasonCode.implementationSpecificError;
+      done({ kind: 'failed', message: text, reasonCode });
+    });
+  }
+
+  /** One of the broker's own. */
+  keepOwn(message: Message, done: (outcome: PublishOutcome) => void): void {
+    const target = this.target(message);
+    if (target?.delayMs === undefined) done({ kind: 'failed', message: 'no such delay', reasonCode: ReasonCode.topicNameInvalid });
+    else this.keep(target.message, target.delayMs, done);
+  }
+
+  /** Its time has come. It went through access and hooks when it came. */
+  #due(message: Message, done: () => void): void {
+    this.#publish(message, (outcome) => {
+      if (outcome.kind === 'accepted') done();
+      else this.#core.env.clock.setTimer(dueRetryMs, () => this.#due(message, done));
+    });
+  }
+}
+
+/** Undefined: behind the mountpoint the name would be none. */
+export function mountHeld(held: HeldPublish, mountpoint: string): HeldPublish | undefined {
+  const topicName = mountpoint + held.message.topicName;
+  return isTopicName(topicName, Number.POSITIVE_INFINITY) ? { ...held, message: { ...held.message, topicName } } : undefined;
+}

@@ -1,0 +1,139 @@
+// Exclusive subscriptions over the replicated database: implements ExclusiveStore. A row (filter → client
+// id) says who has `$exclusive/FILTER`; it belongs to the incarnation of the node that has the session, so
+// that it vanishes with that node. Writes are commands at the leader of shard `route`; one client's session
+// may move: whoever has it now writes the row anew, and the old holder's release does nothing any more.
+// Invariant: at most one client id is in a row of a filter, at any position of the log.
+import { emptyBytes } from '#base/bytes.js';
+import { utf8Decode } from '#base/utf8.js';
+import type { Database } from '#db/api.js';
+import type { Clock, Timer } from '#env/clock.js';
+import type { Counter, Metrics } from '#env/metrics.js';
+import { decodeTopicKey, encodeTopicKey, levelsLength, routeKeyBytesMax } from '#router/route-key.js';
+import { encodeExclusive } from './exclusive-commands.js';
+import type { ExclusiveOutcome, ExclusiveStore } from './ports.js';
+import { exclusiveTable } from './schema.js';
+
+export interface ExclusiveOptions {
+  readonly deadlineMs: number;
+  /** Until a release that was not committed is tried again. */
+  readonly retryMs: number;
+}
+
+export const exclusiveDefaults: ExclusiveOptions = { deadlineMs: 5_000, retryMs: 1_000 };
+
+export interface ExclusiveEnv {
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+}
+
+export class ReplicatedExclusive implements ExclusiveStore {
+  readonly #clock: Clock;
+  readonly #db: Database;
+  readonly #options: ExclusiveOptions;
+  /** What this node's sessions have: filter → client id. */
+  readonly #own = new Map<string, string>();
+  /** Rows to be taken back, or looked after, once a leader answers. */
+  readonly #again = new Map<string, string>();
+  readonly #refused: Counter;
+  readonly #unsubscribe: () => void;
+  #timer: Timer | undefined;
+  #closed = false;
+  /** This node's client has lost its filter to another one while the node was out of the cluster. */
+  onLost: (topicFilter: string, clientId: string) => void = () => {};
+
+  constructor(env: ExclusiveEnv, db: Database, options: Partial<ExclusiveOptions> = {}) {
+    this.#clock = env.clock;
+    this.#db = db;
+    this.#options = { ...exclusiveDefaults, ...options };
+    this.#refused = env.metrics.counter('starmesh_exclusive_refused_total', 'Exclusive subscriptions refused because another client has the filter');
+    db.onIncarnation(() => this.#renew());
+    this.#unsubscribe = db.subscribe(exclusiveTable.shard, {
+      reset: () => {},
+      change: (table, key, row) => {
+        if (table.id === exclusiveTable.id && row === undefined && this.#own.size > 0) this.#gone(key);
+      },
+      purged: () => {},
+      applied: () => {},
+    });
+  }
+
+  take(topicFilter: string, clientId: string, done: (outcome: ExclusiveOutcome) => void): void {
+    if (levelsLength(topicFilter) + 1 > routeKeyBytesMax) {
+      done('no-quorum');
+      return;
+    }
+    this.#again.delete(topicFilter);
+    this.#command('exclusiveTake', topicFilter, clientId, (outcome, mayHappen) => {
+      if (outcome === 'taken') this.#own.set(topicFilter, clientId);
+      else if (outcome === 'held') this.#refused.value++;
+      else if (mayHappen && !this.#own.has(topicFilter)) this.#later(topicFilter, clientId);
+      done(outcome);
+    });
+  }
+
+  release(topicFilter: string, clientId: string): void {
+    if (this.#own.get(topicFilter) === clientId) this.#own.delete(topicFilter);
+    this.#command('exclusiveRelease', topicFilter, clientId, (outcome) => {
+      if (outcome === 'no-quorum' && !this.#own.has(topicFilter)) this.#later(topicFilter, clientId);
+    });
+  }
+
+  list(visit: (topicFilter: string, clientId: string) => boolean): void {
+    this.#db.range(exclusiveTable, emptyBytes, undefined, (key, row) => {
+      const topicFilter = decodeTopicKey(key);
+      const clientId = utf8Decode(row.value);
+      return topicFilter === undefined || clientId === undefined || visit(topicFilter, clientId);
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#unsubscribe();
+  }
+
+  #command(name: string, topicFilter: string, clientId: string, done: (outcome: ExclusiveOutcome, mayHappen: boolean) => void): void {
+    const body = encodeExclusive(encodeTopicKey(topicFilter), clientId);
+    this.#db.command(exclusiveTable.shard, name, body, { deadlineMs: this.#options.deadlineMs }, (failure, result) => {
+      if (failure !== undefined) done('no-quorum', failure.mayHappen);
+      else done(result.reply.length === 0 ? 'taken' : 'held', false);
+    });
+  }
+
+  /** A row that may be there and should not. */
+  #later(topicFilter: string, clientId: string): void {
+    this.#again.set(topicFilter, clientId);
+    if (this.#timer !== undefined || this.#closed) return;
+    this.#timer = this.#clock.setTimer(this.#options.retryMs, () => {
+      this.#timer = undefined;
+      const again = [...this.#again];
+      this.#again.clear();
+      for (const [filter, id] of again) if (!this.#own.has(filter)) this.release(filter, id);
+    });
+  }
+
+  /** The node's rows were purged with its incarnation. */
+  #renew(): void {
+    for (const topicFilter of [...this.#own.keys()]) this.#retake(topicFilter);
+  }
+
+  /** Another node had begun to take the session over, and gave up. */
+  #gone(key: Uint8Array): void {
+    const topicFilter = decodeTopicKey(key);
+    if (topicFilter !== undefined && this.#own.has(topicFilter)) this.#clock.endOfTurn(() => this.#retake(topicFilter));
+  }
+
+  #retake(topicFilter: string): void {
+    const clientId = this.#own.get(topicFilter);
+    if (clientId === undefined || this.#closed) return;
+    this.take(topicFilter, clientId, (outcome) => {
+      if (outcome === 'taken' || this.#own.get(topicFilter) !== clientId || this.#closed) return;
+      if (outcome === 'no-quorum') {
+        this.#clock.setTimer(this.#options.retryMs, () => this.#retake(topicFilter));
+        return;
+      }
+      this.#own.delete(topicFilter);
+      this.onLost(topicFilter, clientId);
+    });
+  }
+}

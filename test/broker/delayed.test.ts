@@ -1,0 +1,195 @@
+// Delayed messages and exclusive subscriptions over a cluster's database: who publishes, who holds.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { utf8Encode } from '#base/utf8.js';
+import { type DelayedOptions, ReplicatedDelayed } from '#broker/delayed.js';
+import { ReplicatedExclusive } from '#broker/exclusive.js';
+import { brokerSchema } from '#broker/schema.js';
+import { makeMessage } from '#session/message.js';
+import { ManualClock } from '../doubles/manual-clock.js';
+import { MemoryCluster, type MemoryDatabase } from '../doubles/memory-database.js';
+import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
+
+const id = (i: number) => i.toString(16).padStart(32, '0');
+const message = (topicName: string) => makeMessage(topicName, utf8Encode('x'), 1, false, undefined, Number.POSITIVE_INFINITY, 'p');
+
+interface Node {
+  readonly db: MemoryDatabase;
+  readonly delayed: ReplicatedDelayed;
+  readonly published: string[];
+  /** Accepted by everybody; while undefined, at once. */
+  accept: (() => void)[] | undefined;
+}
+
+function cluster(n: number, options: Partial<DelayedOptions> = {}) {
+  const clock = new ManualClock();
+  const db = new MemoryCluster(clock, brokerSchema);
+  const make = (i: number): Node => {
+    const node = db.join(id(i));
+    const delayed = new ReplicatedDelayed({ clock, metrics: new ReadableMetrics(), log: quietLog }, node, options);
+    const made: Node = { db: node, delayed, published: [], accept: undefined };
+    delayed.onDue((m, done) => {
+      made.published.push(m.topicName);
+      if (made.accept === undefined) done();
+      else made.accept.push(done);
+    });
+    return made;
+  };
+  const nodes = Array.from({ length: n }, (_, i) => make(i + 1));
+  clock.advance(50);
+  return { clock, db, nodes, make };
+}
+
+test('whichever node took it, the leader`s node publishes it, once', () => {
+  const { clock, nodes } = cluster(3);
+  const [a, b, c] = nodes as [Node, Node, Node];
+  for (const node of nodes) for (const s of [3, 1, 2]) node.delayed.store(message(`${s}`), s * 1000, () => {});
+  clock.advance(500);
+  assert.deepEqual(
+    nodes.map((n) => n.delayed.count),
+    [9, 9, 9],
+  );
+  clock.advance(10_000);
+  assert.deepEqual(a.published, ['1', '1', '1', '2', '2', '2', '3', '3', '3']);
+  assert.deepEqual([b.published, c.published], [[], []]);
+  assert.deepEqual(
+    nodes.map((n) => n.delayed.count),
+    [0, 0, 0],
+  );
+});
+
+test('more than one claim takes, and no more at a time than may be open', () => {
+  const { clock, nodes } = cluster(1, { openMax: 200 });
+  const [a] = nodes as [Node];
+  a.accept = [];
+  for (let i = 0; i < 450; i++) a.delayed.store(message(`${i}`), 1000, () => {});
+  clock.advance(5_000);
+  assert.equal(a.published.length, 200);
+  while (a.accept.length > 0) {
+    for (const done of a.accept.splice(0)) done();
+    clock.advance(3_000);
+  }
+  assert.equal(a.published.length, 450);
+  assert.equal(new Set(a.published).size, 450);
+  assert.equal(a.delayed.count, 0);
+});
+
+test('a message whose publisher dies is published by the next leader, one that was accepted is not', () => {
+  const { clock, db, nodes } = cluster(2);
+  const [a, b] = nodes as [Node, Node];
+  a.accept = [];
+  a.delayed.store(message('one'), 1000, () => {});
+  a.delayed.store(message('two'), 1000, () => {});
+  clock.advance(2_000);
+  assert.deepEqual(a.published, ['one', 'two']);
+  a.accept[0]?.();
+  clock.advance(100);
+  assert.equal(b.delayed.count, 1);
+  // From now on the other one leads.
+  db.fence(id(1));
+  a.delayed.close();
+  db.nodes.splice(0, 1);
+  clock.advance(20_000);
+  assert.deepEqual(b.published, ['two']);
+  assert.equal(b.delayed.count, 0);
+});
+
+test('a deletion that failed is tried again, and the message is not published twice', () => {
+  const { clock, db, nodes } = cluster(1);
+  const [a] = nodes as [Node];
+  a.accept = [];
+  a.delayed.store(message('one'), 1000, () => {});
+  clock.advance(2_000);
+  db.fault = () => 'no-quorum';
+  a.accept[0]?.();
+  clock.advance(5_000);
+  assert.equal(a.delayed.count, 1);
+  db.fault = () => 'none';
+  clock.advance(5_000);
+  assert.equal(a.delayed.count, 0);
+  assert.deepEqual(a.published, ['one']);
+});
+
+// ---- exclusive ----
+
+function holders(n: number) {
+  const clock = new ManualClock();
+  const db = new MemoryCluster(clock, brokerSchema);
+  const nodes = Array.from({ length: n }, (_, i) => {
+    const node = db.join(id(i + 1));
+    return new ReplicatedExclusive({ clock, metrics: new ReadableMetrics() }, node);
+  });
+  clock.advance(50);
+  const take = (node: ReplicatedExclusive | undefined, filter: string, clientId: string): string => {
+    let said = 'pending';
+    node?.take(filter, clientId, (outcome) => {
+      said = outcome;
+    });
+    clock.advance(50);
+    return said;
+  };
+  const rows = (): string[] => {
+    const out: string[] = [];
+    nodes[0]?.list((filter, clientId) => out.push(`${filter} ${clientId}`) > 0);
+    return out;
+  };
+  return { clock, db, nodes, take, rows };
+}
+
+test('one client in the cluster has a filter; it may take it again elsewhere, and only its last place gives it back', () => {
+  const { clock, nodes, take, rows } = holders(2);
+  const [a, b] = nodes;
+  assert.equal(take(a, 'x/+', 'c1'), 'taken');
+  assert.equal(take(b, 'x/+', 'c2'), 'held');
+  assert.equal(take(b, 'y', 'c2'), 'taken');
+  assert.deepEqual(rows(), ['x/+ c1', 'y c2']);
+  assert.equal(take(b, 'x/+', 'c1'), 'taken', 'its session has moved');
+  a?.release('x/+', 'c1');
+  clock.advance(50);
+  assert.deepEqual(rows(), ['x/+ c1', 'y c2']);
+  b?.release('x/+', 'c1');
+  clock.advance(50);
+  assert.deepEqual(rows(), ['y c2']);
+  assert.equal(take(a, 'x/+', 'c2'), 'taken');
+});
+
+test('the filters of a node that is gone are free; one that comes back takes its own again or learns that they are lost', () => {
+  const { clock, db, nodes, take, rows } = holders(2);
+  const [a, b] = nodes;
+  assert.equal(take(b, 'kept', 'c1'), 'taken');
+  assert.equal(take(b, 'lost', 'c1'), 'taken');
+  const lost: string[] = [];
+  if (b !== undefined) b.onLost = (filter, clientId) => lost.push(`${filter} ${clientId}`);
+  db.fence(id(2));
+  clock.advance(50);
+  assert.equal(take(a, 'lost', 'c2'), 'taken');
+  db.renew(id(2));
+  clock.advance(3_000);
+  assert.deepEqual(rows(), ['kept c1', 'lost c2']);
+  assert.deepEqual(lost, ['lost c1']);
+});
+
+test('a takeover that is given up leaves the filter to its holder', () => {
+  const { clock, nodes, take, rows } = holders(2);
+  const [a, b] = nodes;
+  assert.equal(take(a, 'x', 'c1'), 'taken');
+  assert.equal(take(b, 'x', 'c1'), 'taken');
+  b?.release('x', 'c1');
+  clock.advance(3_000);
+  assert.deepEqual(rows(), ['x c1']);
+  a?.release('x', 'c1');
+  clock.advance(50);
+  assert.deepEqual(rows(), []);
+});
+
+test('what could not be given back without a quorum is given back later', () => {
+  const { clock, db, nodes, take, rows } = holders(1);
+  assert.equal(take(nodes[0], 'x', 'c1'), 'taken');
+  db.fault = () => 'no-quorum';
+  nodes[0]?.release('x', 'c1');
+  clock.advance(50);
+  assert.deepEqual(rows(), ['x c1']);
+  db.fault = () => 'none';
+  clock.advance(10_000);
+  assert.deepEqual(rows(), []);
+});
