@@ -338,7 +338,10 @@ test('$SYS tells of nodes, versions, counters and gauges, at its intervals', () 
   assert.deepEqual(late.seen(), ['$SYS/brokers/core1@h/version=1.2.3 retain']);
   sys.stop();
   bench.clock.advance(120_000);
-  assert.deepEqual(client.seen().filter((s) => !s.includes('/clients/')), []);
+  assert.deepEqual(
+    client.seen().filter((s) => !s.includes('/clients/')),
+    [],
+  );
 });
 
 test('$SYS tells of clients, of those events that are wanted', () => {
