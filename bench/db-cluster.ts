@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { BenchCommand, BenchNodeOptions, BenchResult } from './db-node.js';
 
+const profileDir = process.env['BENCH_PROF'];
 type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
 
 class BenchNode {
@@ -25,6 +26,12 @@ class BenchNode {
     this.role = options.role;
     this.#process = fork(fileURLToPath(new URL('./db-node.js', import.meta.url)), [JSON.stringify(options)], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      execArgv:
+        process.env['BENCH_PERF'] !== undefined
+          ? ['--perf-basic-prof']
+          : profileDir === undefined
+            ? []
+            : ['--cpu-prof', '--cpu-prof-dir', profileDir],
     });
     let isReady: () => void = () => {};
     this.ready = new Promise((resolve) => {
@@ -46,7 +53,8 @@ class BenchNode {
   }
 
   kill(): void {
-    this.#process.kill('SIGKILL');
+    if (profileDir !== undefined) this.#process.disconnect();
+    else this.#process.kill('SIGKILL');
   }
 }
 
@@ -84,6 +92,7 @@ async function main(): Promise<void> {
     const from = values.from === 'leader' ? leader : values.from === 'follower' ? follower : nodes.find((n) => n.role === 'replicant');
     if (from === undefined) throw new Error(`there is no ${values.from}`);
     for (const writers of values.writers.split(',').map(Number)) {
+      const before = await Promise.all(nodes.map((n) => n.ask({ type: 'status' })));
       const r = await from.ask({
         type: 'write',
         writers,
@@ -91,6 +100,18 @@ async function main(): Promise<void> {
         valueBytes: Number(values['value-bytes']),
         until: 'committed',
       });
+      const after = await Promise.all(nodes.map((n) => n.ask({ type: 'status' })));
+      const cpu = after.map((a, i) => (a.cpuUs - (before[i]?.cpuUs ?? 0)) / r.writes);
+      const total = cpu.reduce((a, b) => a + b, 0);
+      process.stdout.write(
+        `cpu us/write ${total.toFixed(1)}: ${cpu.map((c, i) => `${nodes[i] === leader ? 'L' : nodes[i]?.role[0]}${c.toFixed(1)}`).join(' ')}  counts/s ${after
+          .map((a, i) =>
+            Object.entries(a.counts)
+              .map(([k, v]) => `${k}=${Math.round((v - (before[i]?.counts[k] ?? 0)) / r.seconds)}`)
+              .join(','),
+          )
+          .join(' | ')}\n`,
+      );
       const rate = Math.round(r.writes / r.seconds);
       process.stdout.write(
         `cores ${coreCount}  replicants ${values.replicants}  from ${values.from}  writers ${writers}: ${rate} writes/s, p50 ${r.p50Ms.toFixed(2)} ms, p99 ${r.p99Ms.toFixed(2)} ms, failed ${r.failed}\n`,

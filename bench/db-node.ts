@@ -35,6 +35,8 @@ export interface BenchResult {
   readonly p99Ms: number;
   readonly leads: boolean;
   readonly status: unknown;
+  readonly cpuUs: number;
+  readonly counts: Readonly<Record<string, number>>;
 }
 
 const table: Table = { id: 40, name: 'items', shard: 'items' };
@@ -65,8 +67,21 @@ const poll = setInterval(() => {
   process.send?.({ ready: true });
 }, 20);
 
-function report(result: BenchResult): void {
-  process.send?.(result);
+function report(result: Omit<BenchResult, 'cpuUs' | 'counts'>): void {
+  const { user, system } = process.cpuUsage();
+  process.send?.({ ...result, cpuUs: user + system, counts: counts() });
+}
+
+/** What happened in this process since its start: table commits, log syncs, frames and bytes sent. */
+function counts(): Record<string, number> {
+  const all: Record<string, number> = { commits: core.database.shardState('items')?.batches ?? 0 };
+  for (const f of env.metrics.collect()) {
+    if (f.type === 'histogram') continue;
+    const n = f.samples.reduce((sum, x) => sum + x.value, 0);
+    if (f.name === 'starmesh_wal_syncs_total') all['syncs'] = n;
+    else if (f.name === 'starmesh_link_frames_sent_total') all['frames'] = n;
+  }
+  return all;
 }
 
 function percentile(sorted: Float64Array, p: number): number {

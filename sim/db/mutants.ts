@@ -19,8 +19,8 @@ export const dbMutants: readonly Mutant[] = [
   db(
     'answer-before-commit',
     'shard-leader',
-    'waiters.push({ request, at: q.at, index, code: judged.status, reply: judged.reply });',
-    'this.#resolve({ request, at: q.at, index, code: judged.status, reply: judged.reply });',
+    'for (const waiter of waiters)\n            this.#waiters.push(waiter);',
+    'for (const waiter of waiters)\n            this.#resolve(waiter);',
     'what a client was told is lost with the leader',
   ),
   db(

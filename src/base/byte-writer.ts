@@ -6,6 +6,9 @@ import { utf8Length, utf8Write } from './utf8.js';
 const scratchBytes = new Uint8Array(8);
 const scratch = new DataView(scratchBytes.buffer);
 
+/** A copy of so few bytes is quickest in a loop. */
+const shortBytes = 64;
+
 export class ByteWriter {
   bytes: Uint8Array;
   length = 0;
@@ -77,6 +80,16 @@ export class ByteWriter {
     this.#room(b.length);
     this.bytes.set(b, this.length);
     this.length += b.length;
+  }
+
+  /** Bytes [from, to) of `b`. */
+  slice(b: Uint8Array, from: number, to: number): void {
+    const n = to - from;
+    this.#room(n);
+    // Short ones byte by byte: a view of them would cost more.
+    if (n > shortBytes) this.bytes.set(b.subarray(from, to), this.length);
+    else for (let i = from, at = this.length; i < to; i++, at++) this.bytes[at] = b[i] as number;
+    this.length += n;
   }
 
   /** Length as varint, then the bytes. */

@@ -4,10 +4,12 @@
 //
 // The cursor's live set and streams run ahead of the readers' until the batch is committed.
 import { assert } from '#base/assert.js';
-import { copyBytes } from '#base/bytes.js';
+import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { Slab } from '#base/slab.js';
 import type { Hash } from '#env/hash.js';
 import type { TableStore, TableWrite } from '#env/tables.js';
-import { type EntryOp, type EntryTransaction, readEntry } from './entry-codec.js';
+import { type EntryOp, opCodes } from './entry-codec.js';
+import { EntryCursor, hasSweep } from './entry-cursor.js';
 import {
   decodeStored,
   isSideKey,
@@ -15,10 +17,12 @@ import {
   ownerIndexKey,
   ownerIndexStart,
   plainKeyBytesMax,
-  storedKey,
+  plainValueIn,
+  storedKeyIn,
   storedOfOwnerIndex,
   storedValue,
 } from './stored-row.js';
+import { outcomeOf } from './streams.js';
 import { encodeNode, encodePosition, metaKey, nodeKey, type Position, purgeKey, type SystemState, streamKey } from './system-rows.js';
 
 /** A committed entry of a shard's log. `kind` 0 carries transactions; others only move the position. */
@@ -39,7 +43,9 @@ export type FeedOp =
 /** What one batch does, handed to the store and, once committed, to readers and feeds. */
 export interface ApplyBatch {
   readonly writes: TableWrite[];
+  /** Of a batch that nobody listened to: admissions and purges only. */
   readonly feed: FeedOp[];
+  readonly feeds: boolean;
   position: Position;
   readonly longTables: Set<number>;
   /** Streams whose numbers moved, to wake proposers on this node; and for the batch's stream rows. */
@@ -50,14 +56,18 @@ export interface ApplyBatch {
 export class ApplyCursor {
   readonly system: SystemState;
   readonly #hash: Hash;
+  readonly #entry: EntryCursor = new EntryCursor();
+  /** What goes to the store is let go when it is committed there. */
+  readonly #slab: Slab = new Slab();
 
   constructor(system: SystemState, hash: Hash) {
     this.system = system;
     this.#hash = hash;
   }
 
-  begin(): ApplyBatch {
-    return { writes: [], feed: [], position: this.system.position, longTables: new Set(), streams: new Set(), transactions: 0 };
+  /** `feeds`: somebody wants to hear of the rows. */
+  begin(feeds: boolean): ApplyBatch {
+    return { writes: [], feed: [], feeds, position: this.system.position, longTables: new Set(), streams: new Set(), transactions: 0 };
   }
 
   /** False: the entry was not taken, because it reads the store and the batch has writes; commit the batch first. */
@@ -67,13 +77,13 @@ export class ApplyCursor {
     let { config, stampMs, transactions } = before;
     if (entry.kind === entryKind.config) config = copyBytes(entry.data);
     else if (entry.kind === entryKind.normal) {
-      const decoded = readEntry(entry.data);
-      const sweeps = decoded.transactions.some((t) => t.ops.some((op) => op.kind === 'sweep'));
-      if (sweeps && batch.writes.length > 0) return false;
-      for (const t of decoded.transactions) this.#transaction(batch, t, entry.index, store);
-      stampMs = decoded.stampMs;
-      transactions += decoded.transactions.length;
-      batch.transactions += decoded.transactions.length;
+      const e = this.#entry;
+      if (batch.writes.length > 0 && hasSweep(e, entry.data)) return false;
+      e.begin(entry.data);
+      while (e.nextTransaction()) this.#transaction(batch, e, entry.index, store);
+      stampMs = e.stampMs;
+      transactions += e.transactions;
+      batch.transactions += e.transactions;
     }
     this.system.position = { ...before, appliedIndex: entry.index, appliedTerm: entry.term, config, stampMs, transactions };
     batch.position = this.system.position;
@@ -89,34 +99,52 @@ export class ApplyCursor {
     batch.writes.push({ key: metaKey, value: encodePosition(batch.position) });
   }
 
-  #transaction(batch: ApplyBatch, t: EntryTransaction, index: number, store: TableStore): void {
-    if (t.incarnation !== 0) {
-      const outcome = { status: t.status, reply: copyBytes(t.reply), index };
+  #transaction(batch: ApplyBatch, e: EntryCursor, index: number, store: TableStore): void {
+    let counts = true;
+    if (e.incarnation !== 0) {
+      const reply = e.replyTo === e.replyFrom ? emptyBytes : copyBytes(e.bytes.subarray(e.replyFrom, e.replyTo));
       // A transaction of a fenced incarnation, or a number seen before: the leader lets none into the log; nothing happens.
-      if (!this.system.streams.record(t.incarnation, t.seq, t.receivedUpTo, outcome)) return;
-      batch.streams.add(t.incarnation);
+      counts = this.system.streams.record(e.incarnation, e.seq, e.receivedUpTo, outcomeOf(e.status, reply, index));
+      if (counts) batch.streams.add(e.incarnation);
     }
-    for (const op of t.ops) this.#op(batch, op, store);
+    while (e.nextOp()) {
+      if (e.code === opCodes.put) {
+        if (counts) this.#put(batch, e);
+      } else if (e.code === opCodes.delete) {
+        if (counts) this.#delete(batch, e);
+      } else {
+        const op = e.rare();
+        if (counts) this.#rare(batch, op, store);
+      }
+    }
   }
 
-  #op(batch: ApplyBatch, op: EntryOp, store: TableStore): void {
+  #put(batch: ApplyBatch, e: EntryCursor): void {
+    const { bytes, tableId, keyFrom, keyTo, owner } = e;
+    if (owner !== 0 && !this.system.live.has(owner)) return;
+    const key = storedKeyIn(this.#slab, tableId, bytes, keyFrom, keyTo, this.#hash);
+    const long = keyTo - keyFrom > plainKeyBytesMax;
+    if (long) batch.longTables.add(tableId);
+    const value =
+      long || owner !== 0
+        ? storedValue(owner, bytes.subarray(keyFrom, keyTo), bytes.subarray(e.valueFrom, e.valueTo))
+        : plainValueIn(this.#slab, bytes, e.valueFrom, e.valueTo);
+    batch.writes.push({ key, value });
+    this.#reindex(batch, key, e.previousOwner, owner);
+    if (!batch.feeds) return;
+    batch.feed.push({ kind: 'row', tableId, key: bytes.subarray(keyFrom, keyTo), owner, value: bytes.subarray(e.valueFrom, e.valueTo) });
+  }
+
+  #delete(batch: ApplyBatch, e: EntryCursor): void {
+    const { bytes, tableId, keyFrom, keyTo } = e;
+    const key = storedKeyIn(this.#slab, tableId, bytes, keyFrom, keyTo, this.#hash);
+    batch.writes.push({ key, value: undefined });
+    this.#reindex(batch, key, e.previousOwner, 0);
+    if (batch.feeds) batch.feed.push({ kind: 'row', tableId, key: bytes.subarray(keyFrom, keyTo), owner: 0, value: undefined });
+  }
+
+  #rare(batch: ApplyBatch, op: EntryOp, store: TableStore): void {
     switch (op.kind) {
-      case 'put': {
-        if (op.owner !== 0 && !this.system.live.has(op.owner)) return;
-        const key = storedKey(op.tableId, op.key, this.#hash);
-        if (op.key.length > plainKeyBytesMax) batch.longTables.add(op.tableId);
-        batch.writes.push({ key, value: storedValue(op.owner, op.key, op.value) });
-        this.#reindex(batch, key, op.previousOwner, op.owner);
-        batch.feed.push({ kind: 'row', tableId: op.tableId, key: op.key, owner: op.owner, value: op.value });
-        return;
-      }
-      case 'delete': {
-        const key = storedKey(op.tableId, op.key, this.#hash);
-        batch.writes.push({ key, value: undefined });
-        this.#reindex(batch, key, op.previousOwner, 0);
-        batch.feed.push({ kind: 'row', tableId: op.tableId, key: op.key, owner: 0, value: undefined });
-        return;
-      }
       case 'admit':
         this.#admit(batch, op.nodeId, op.incarnation);
         return;
@@ -131,6 +159,9 @@ export class ApplyCursor {
         this.system.streams.release(op.incarnation);
         batch.streams.add(op.incarnation);
         return;
+      case 'put':
+      case 'delete':
+        assert(false, 'the cursor has these in its fields');
     }
   }
 

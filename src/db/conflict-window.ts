@@ -1,16 +1,12 @@
 // Which keys were written lately, for the leader to tell whether a transaction's reads are still
 // true. Bounded: a transaction whose snapshot is older than the window is retried by its caller.
+//
+// Every write of a leader is noted here, so a note makes no object: the keys lie in two
+// generations of plain arrays. When the younger one is full the older one is forgotten.
 import { byteString } from '#base/bytes.js';
-import { Deque } from '#base/deque.js';
+import { NotedKeys } from './noted-keys.js';
 import type { ReadSet } from './proposal-codec.js';
 import { keyInRange } from './stored-row.js';
-
-interface Written {
-  readonly index: number;
-  readonly id: string;
-  readonly tableId: number;
-  readonly key: Uint8Array;
-}
 
 /** A key of a table as one string, for maps. */
 export function cellId(tableId: number, key: Uint8Array): string {
@@ -18,27 +14,34 @@ export function cellId(tableId: number, key: Uint8Array): string {
 }
 
 export class ConflictWindow {
-  readonly #written: Deque<Written> = new Deque();
-  readonly #lastWrite: Map<string, number> = new Map();
   readonly #keysMax: number;
+  #young: NotedKeys;
+  #old: NotedKeys;
   /** Snapshots below this index cannot be judged. */
   #start: number;
   /** Index of the newest purge: it changes rows that no key here names. */
   #lastPurge = 0;
 
-  constructor(start: number, keysMax: number) {
+  /** `keysMax`: at least so many of the last writes are remembered, unless their keys are very long. `seed`: of the hashes. */
+  constructor(start: number, keysMax: number, seed: number = 0) {
     this.#start = start;
     this.#keysMax = keysMax;
+    this.#young = new NotedKeys(seed);
+    this.#old = new NotedKeys(seed);
   }
 
-  note(index: number, id: string, tableId: number, key: Uint8Array): void {
-    this.#written.push({ index, id, tableId, key });
-    this.#lastWrite.set(id, index);
-    while (this.#written.length > this.#keysMax) {
-      const oldest = this.#written.shift() as Written;
-      if (this.#lastWrite.get(oldest.id) === oldest.index) this.#lastWrite.delete(oldest.id);
-      if (oldest.index > this.#start) this.#start = oldest.index;
-    }
+  /** The key is bytes [from, to). */
+  note(index: number, tableId: number, bytes: Uint8Array, from: number = 0, to: number = bytes.length): void {
+    if (this.#young.count >= this.#keysMax || this.#young.full(to - from)) this.#turn();
+    this.#young.note(index, tableId, bytes, from, to);
+  }
+
+  #turn(): void {
+    const forgotten = this.#old;
+    if (forgotten.lastIndex > this.#start) this.#start = forgotten.lastIndex;
+    forgotten.clear();
+    this.#old = this.#young;
+    this.#young = forgotten;
   }
 
   notePurge(index: number): void {
@@ -52,14 +55,17 @@ export class ConflictWindow {
     const purged = this.#lastPurge > since;
     for (const k of reads.keys) {
       if (purged && owned(k.tableId)) return false;
-      const last = this.#lastWrite.get(cellId(k.tableId, k.key));
+      const last = this.#young.lastWrite(k.tableId, k.key) ?? this.#old.lastWrite(k.tableId, k.key);
       if (last !== undefined && last > since) return false;
     }
     for (const g of reads.ranges) if (purged && owned(g.tableId)) return false;
-    if (reads.ranges.length === 0) return true;
-    for (let i = this.#written.length - 1; i >= 0; i--) {
-      const w = this.#written.at(i) as Written;
-      if (w.index <= since) break;
+    return reads.ranges.length === 0 || (this.#rangesHold(this.#young, reads) && this.#rangesHold(this.#old, reads));
+  }
+
+  #rangesHold(noted: NotedKeys, reads: ReadSet): boolean {
+    for (let i = noted.count - 1; i >= 0; i--) {
+      const w = noted.at(i);
+      if (w.index <= reads.snapshotIndex) break;
       for (const g of reads.ranges) if (g.tableId === w.tableId && keyInRange(w.key, g.start, g.end)) return false;
     }
     return true;

@@ -27,7 +27,7 @@ import { CoreShard, type RaftTimings } from './core-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { prepareLog } from './prepare-log.js';
-import { encodeCommand, encodeOps, ownerSelf, type ProposedOp, proposalKind } from './proposal-codec.js';
+import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
 import { Proposer } from './proposer.js';
 import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
@@ -383,12 +383,7 @@ export class NodeDatabase implements Database {
   write(shard: string, ops: readonly Op[], options: WriteOptions, done: WriteDone): void {
     const p = this.#proposer(shard, done);
     if (p === undefined) return;
-    const proposed: ProposedOp[] = ops.map((op) => {
-      if (op.kind === 'delete') return { kind: 'delete', tableId: op.table.id, key: op.key };
-      const owner = op.owner === 'self' ? ownerSelf : (op.owner ?? 0);
-      return { kind: 'put', tableId: op.table.id, key: op.key, value: op.value, owner };
-    });
-    p.submit(proposalKind.ops, encodeOps(proposed), options, done);
+    p.submit(proposalKind.ops, encodeWrites(ops), options, done);
   }
 
   command(shard: string, name: string, body: Uint8Array, options: WriteOptions, done: WriteDone): void {

@@ -3,7 +3,20 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
-import { type EntryBatch, type EntryOp, type EntryTransaction, readEntry, type Status, writeEntry } from './entry-codec.js';
+import {
+  type EntryBatch,
+  type EntryOp,
+  type EntryTransaction,
+  opCodes,
+  readEntry,
+  type Status,
+  writeEntry,
+  writePlainOp,
+  writeTransaction,
+  writeTransactionHead,
+} from './entry-codec.js';
+import { EntryCursor, hasSweep } from './entry-cursor.js';
+import { OpsCursor, writeOps } from './proposal-codec.js';
 
 const bytes = fc.uint8Array({ maxLength: 40 });
 const number = fc.oneof(fc.nat({ max: 300 }), fc.nat(), fc.constant(2 ** 48 - 1));
@@ -78,4 +91,72 @@ test('entries: another version is refused by name', () => {
   const whole = encode({ stampMs: 1, transactions: [] });
   whole[0] = 9;
   assert.throws(() => readEntry(whole), /version 9/);
+});
+
+test('entries: the cursor sees what the reader sees, and refuses what it refuses', () => {
+  const walk = (data: Uint8Array): unknown => {
+    const e = new EntryCursor();
+    const transactions: unknown[] = [];
+    e.begin(data);
+    const part = (from: number, to: number): Uint8Array => data.subarray(from, to);
+    while (e.nextTransaction()) {
+      const { incarnation, seq, receivedUpTo, status } = e;
+      const reply = part(e.replyFrom, e.replyTo);
+      const ops: EntryOp[] = [];
+      while (e.nextOp()) {
+        const { tableId, owner, previousOwner } = e;
+        const key = part(e.keyFrom, e.keyTo);
+        if (e.code === opCodes.put) ops.push({ kind: 'put', tableId, key, owner, previousOwner, value: part(e.valueFrom, e.valueTo) });
+        else if (e.code === opCodes.delete) ops.push({ kind: 'delete', tableId, key, previousOwner });
+        else ops.push(e.rare());
+      }
+      transactions.push({ incarnation, seq, receivedUpTo, status, reply, ops });
+    }
+    return { stampMs: e.stampMs, transactions };
+  };
+  fc.assert(
+    fc.property(batch, fc.nat(), (b, at) => {
+      const whole = encode(b);
+      assert.deepEqual(plain(walk(whole) as EntryBatch), plain(b));
+      assert.equal(
+        hasSweep(new EntryCursor(), whole),
+        b.transactions.some((t) => t.ops.some((op) => op.kind === 'sweep')),
+      );
+      assert.throws(() => walk(whole.subarray(0, at % whole.length)), MalformedError);
+      assert.throws(() => walk(Buffer.concat([whole, Buffer.of(0)])), MalformedError);
+    }),
+  );
+});
+
+test('entries: operations that need no resolving are those of the proposal with nobody as previous owner', () => {
+  const op = fc.record({
+    put: fc.boolean(),
+    tableId: fc.integer({ min: 1, max: 126 }),
+    key: fc.uint8Array({ maxLength: 90 }),
+    value: fc.uint8Array({ maxLength: 90 }),
+  });
+  fc.assert(
+    fc.property(fc.array(op, { maxLength: 4 }), (ops) => {
+      const proposed = new ByteWriter();
+      writeOps(
+        proposed,
+        ops.map((o) =>
+          o.put ? { kind: 'put', tableId: o.tableId, key: o.key, owner: 0, value: o.value } : { kind: 'delete', tableId: o.tableId, key: o.key },
+        ),
+      );
+      const transaction = { incarnation: 3, seq: 4, receivedUpTo: 1, status: 0, reply: new Uint8Array(0) } as const;
+      const whole = ops.map((o): EntryOp => {
+        const { tableId, key, value } = o;
+        return o.put ? { kind: 'put', tableId, key, owner: 0, previousOwner: 0, value } : { kind: 'delete', tableId, key, previousOwner: 0 };
+      });
+      const w = new ByteWriter(8);
+      const cursor = new OpsCursor();
+      cursor.begin(proposed.finish());
+      writeTransactionHead(w, transaction, cursor.count);
+      while (cursor.next()) writePlainOp(w, cursor);
+      const expected = new ByteWriter();
+      writeTransaction(expected, { ...transaction, ops: whole });
+      assert.deepEqual(w.finish(), expected.finish());
+    }),
+  );
 });

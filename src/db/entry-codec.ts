@@ -6,6 +6,7 @@
 //   transaction: varint incarnation [varint seq, varint received up to] · u8 status · blob reply · varint ops · ops
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import type { ByteWriter } from '#base/byte-writer.js';
+import type { OpsCursor } from './proposal-codec.js';
 
 export const entryVersion = 1;
 
@@ -55,23 +56,51 @@ export interface EntryBatch {
   readonly transactions: readonly EntryTransaction[];
 }
 
-const opCodes = { put: 1, delete: 2, admit: 3, purge: 4, sweep: 5, release: 6 } as const;
+export const opCodes: { readonly put: 1; readonly delete: 2; readonly admit: 3; readonly purge: 4; readonly sweep: 5; readonly release: 6 } = {
+  put: 1,
+  delete: 2,
+  admit: 3,
+  purge: 4,
+  sweep: 5,
+  release: 6,
+};
 
 export function writeEntry(w: ByteWriter, batch: EntryBatch): void {
+  writeEntryHead(w, batch.stampMs, batch.transactions.length);
+  for (const t of batch.transactions) writeTransaction(w, t);
+}
+
+export function writeEntryHead(w: ByteWriter, stampMs: number, transactions: number): void {
   w.u8(entryVersion);
-  w.f64(batch.stampMs);
-  w.varint(batch.transactions.length);
-  for (const t of batch.transactions) {
-    w.varint(t.incarnation);
-    if (t.incarnation !== 0) {
-      w.varint(t.seq);
-      w.varint(t.receivedUpTo);
-    }
-    w.u8(t.status);
-    w.blob(t.reply);
-    w.varint(t.ops.length);
-    for (const op of t.ops) writeOp(w, op);
+  w.f64(stampMs);
+  w.varint(transactions);
+}
+
+export function writeTransaction(w: ByteWriter, t: EntryTransaction): void {
+  writeTransactionHead(w, t, t.ops.length);
+  for (const op of t.ops) writeOp(w, op);
+}
+
+/** What comes before the operations. */
+export function writeTransactionHead(w: ByteWriter, t: Omit<EntryTransaction, 'ops'>, ops: number): void {
+  w.varint(t.incarnation);
+  if (t.incarnation !== 0) {
+    w.varint(t.seq);
+    w.varint(t.receivedUpTo);
   }
+  w.u8(t.status);
+  w.blob(t.reply);
+  w.varint(ops);
+}
+
+/**
+ * An operation of a proposal that needs no resolving (nobody's row in a table without owners), as it is: only the
+ * previous owner, nobody, is put in between.
+ */
+export function writePlainOp(w: ByteWriter, op: OpsCursor): void {
+  w.slice(op.bytes, op.start, op.valueStart);
+  w.u8(0);
+  w.slice(op.bytes, op.valueStart, op.end);
 }
 
 function writeOp(w: ByteWriter, op: EntryOp): void {
@@ -130,7 +159,7 @@ export function readEntry(data: Uint8Array): EntryBatch {
   return { stampMs, transactions };
 }
 
-function readOp(r: ByteReader): EntryOp {
+export function readOp(r: ByteReader): EntryOp {
   const code = r.u8();
   switch (code) {
     case opCodes.put:

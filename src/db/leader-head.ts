@@ -4,18 +4,20 @@
 // of its own term (then the overlay is empty and true), thrown away with the leadership.
 import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
+import type { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { Deque } from '#base/deque.js';
 import { utf8Encode } from '#base/utf8.js';
 import { type CommandContext, CommandRefused, type Row, type ShardSchema, type Table } from './api.js';
 import type { DbBounds } from './bounds.js';
 import { ConflictWindow, cellId } from './conflict-window.js';
-import { type EntryOp, type EntryTransaction, type Status, status } from './entry-codec.js';
+import { type EntryOp, type Status, status, writePlainOp } from './entry-codec.js';
 import { LiveSet } from './live-set.js';
 import { rangeThrough, seekBy } from './overlay.js';
-import { decodeCommand, decodeTransaction, ownerSelf, type Proposal, type ProposedOp, proposalKind, readOps } from './proposal-codec.js';
+import { decodeCommand, decodeTransaction, OpsCursor, ownerSelf, type Proposal, type ProposedOp, proposalKind, readOps } from './proposal-codec.js';
 import type { ShardState } from './shard-state.js';
 import { keyInRange, tableKeyBytesMax } from './stored-row.js';
-import type { Streams } from './streams.js';
+import type { Outcome, Streams } from './streams.js';
 
 interface Cell {
   readonly tableId: number;
@@ -32,7 +34,16 @@ export const positionsPerEntry = 1024;
 export interface Judged {
   readonly status: Status;
   readonly reply: Uint8Array;
-  readonly ops: readonly EntryOp[];
+  /** Undefined: those of the proposal as they are; `writePlain` writes them. */
+  readonly ops: readonly EntryOp[] | undefined;
+}
+
+const plainDone: Judged = { status: status.done, reply: emptyBytes, ops: undefined };
+
+/** Writes in the log that no judgement has had to look at yet. */
+interface Unread {
+  readonly index: number;
+  readonly body: Uint8Array;
 }
 
 export class LeaderHead {
@@ -42,11 +53,15 @@ export class LeaderHead {
   readonly #schema: ShardSchema;
   readonly #bounds: DbBounds;
   readonly #cells: Map<string, Cell> = new Map();
+  /** Newer than all cells: becomes cells when something is read through them, which plain writes never need. */
+  readonly #unread: Deque<Unread> = new Deque();
+  readonly #ops: OpsCursor = new OpsCursor();
   readonly #window: ConflictWindow;
   readonly #owned: (tableId: number) => boolean;
   stampMs: number;
 
-  constructor(state: ShardState, bounds: DbBounds) {
+  /** `seed`: a random number, for the hashes of keys. */
+  constructor(state: ShardState, bounds: DbBounds, seed: number) {
     this.#state = state;
     this.#schema = state.schema;
     this.#bounds = bounds;
@@ -55,7 +70,7 @@ export class LeaderHead {
     this.live = new LiveSet(system.live);
     this.streams = system.streams.clone();
     this.stampMs = system.position.stampMs;
-    this.#window = new ConflictWindow(state.appliedIndex, bounds.conflictWindowKeys);
+    this.#window = new ConflictWindow(state.appliedIndex, bounds.conflictWindowKeys, seed);
     this.#owned = (id) => this.#state.table(id)?.owned === true;
   }
 
@@ -65,10 +80,14 @@ export class LeaderHead {
       if (cell.index > index) break;
       this.#cells.delete(id);
     }
+    for (let u = this.#unread.peek(); u !== undefined && u.index <= index; u = this.#unread.peek()) this.#unread.shift();
   }
 
-  get overlaySize(): number {
-    return this.#cells.size;
+  /** Every write that is not applied is a cell now. */
+  #settle(): void {
+    for (let u = this.#unread.shift(); u !== undefined; u = this.#unread.shift()) {
+      for (const op of readOps(new ByteReader(u.body))) this.#cell(op, u.index);
+    }
   }
 
   /** Judges one proposal as the n-th transaction of the entry at `index`; its writes count from now on. */
@@ -78,6 +97,7 @@ export class LeaderHead {
         case proposalKind.void:
           return { status: status.void, reply: emptyBytes, ops: [] };
         case proposalKind.ops:
+          if (this.#isPlain(proposal.body)) return plainDone;
           return this.#plain(readOps(new ByteReader(proposal.body)), emptyBytes, incarnation, index);
         case proposalKind.transaction: {
           const t = decodeTransaction(proposal.body);
@@ -93,9 +113,39 @@ export class LeaderHead {
     }
   }
 
+  /** Nothing to resolve and nothing to refuse: nobody's rows, in tables without owners. */
+  #isPlain(body: Uint8Array): boolean {
+    const ops = this.#ops;
+    ops.begin(body);
+    while (ops.next()) {
+      const table = this.#state.table(ops.tableId);
+      if (table === undefined || table.owned === true || ops.owner !== 0) return false;
+      if (ops.keyTo - ops.keyFrom > tableKeyBytesMax || ops.valueBytes > this.#bounds.rowBytesMax) return false;
+    }
+    return true;
+  }
+
+  /** The operations of a proposal that was judged to need no resolving; they count from now on. */
+  writePlain(w: ByteWriter, body: Uint8Array, index: number): void {
+    const op = this.#ops;
+    op.begin(body);
+    while (op.next()) {
+      writePlainOp(w, op);
+      this.#window.note(index, op.tableId, body, op.keyFrom, op.keyTo);
+    }
+    this.#unread.push({ index, body });
+  }
+
+  /** How many operations such a proposal has. */
+  plainCount(body: Uint8Array): number {
+    this.#ops.begin(body);
+    return this.#ops.count;
+  }
+
   #plain(proposed: readonly ProposedOp[], reply: Uint8Array, incarnation: number, index: number): Judged {
     const ops = proposed.map((op) => (op.kind === 'put' && op.owner === ownerSelf ? { ...op, owner: incarnation } : op));
     for (const op of ops) this.#check(op);
+    this.#settle();
     const resolved: EntryOp[] = [];
     for (const op of ops) {
       const table = this.#state.table(op.tableId) as Table;
@@ -122,6 +172,7 @@ export class LeaderHead {
     const { name, body } = decodeCommand(bytes);
     const handler = Object.hasOwn(this.#schema.commands, name) ? this.#schema.commands[name] : undefined;
     if (handler === undefined) throw new CommandRefused(`shard ${this.#schema.name} has no command ${name}`);
+    this.#settle();
     const ops: EntryOp[] = [];
     const context = this.#context(ops, incarnation, index, n);
     this.#touched.clear();
@@ -191,22 +242,27 @@ export class LeaderHead {
   }
 
   /** Every numbered transaction that goes into the log. */
-  record(t: EntryTransaction, index: number): void {
-    const next = this.streams.record(t.incarnation, t.seq, t.receivedUpTo, { status: t.status, reply: t.reply, index });
+  record(incarnation: number, seq: number, receivedUpTo: number, outcome: Outcome): void {
+    const next = this.streams.record(incarnation, seq, receivedUpTo, outcome);
     assert(next, 'the leader logs only the next number of a stream');
   }
 
   #note(op: EntryOp, index: number): void {
     if (op.kind !== 'put' && op.kind !== 'delete') return;
+    this.#cell(op, index);
+    this.#window.note(index, op.tableId, op.key);
+  }
+
+  #cell(op: ProposedOp, index: number): void {
     const id = cellId(op.tableId, op.key);
     const value = op.kind === 'put' ? op.value : undefined;
     // Re-inserted at the end: the map stays in the order of the indexes, which `applied` relies on.
     this.#cells.delete(id);
     this.#cells.set(id, { tableId: op.tableId, key: op.key, value, owner: op.kind === 'put' ? op.owner : 0, index });
-    this.#window.note(index, id, op.tableId, op.key);
   }
 
   #any(tableId: number, key: Uint8Array): Row | undefined {
+    if (this.#unread.length > 0) this.#settle();
     const cell = this.#cells.get(cellId(tableId, key));
     if (cell !== undefined) return cell.value === undefined ? undefined : { value: cell.value, owner: cell.owner };
     return this.#state.reader.getAny(tableId, key);
@@ -218,6 +274,7 @@ export class LeaderHead {
   }
 
   range(table: Table, start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, row: Row) => boolean): void {
+    this.#settle();
     const over: Cell[] = [];
     for (const c of this.#cells.values()) if (c.tableId === table.id && keyInRange(c.key, start, end)) over.push(c);
     const show = (key: Uint8Array, row: Row): boolean => (row.owner !== 0 && !this.live.has(row.owner) ? true : visit(key, row));

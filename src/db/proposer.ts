@@ -13,7 +13,7 @@ import type { Links } from '#link/api.js';
 import { type Until, type WriteDone, WriteFailure, type WriteOptions, type WriteResult } from './api.js';
 import type { DbBounds } from './bounds.js';
 import { type Answer, answer, decodeAnswers, type ProposalBatch, type ProposalKind, writeProposalBatch } from './proposal-codec.js';
-import { type OutgoingBatch, ProposerQueue } from './proposer-queue.js';
+import { type OutgoingBatch, type Pending, ProposerQueue } from './proposer-queue.js';
 
 export const proposeMethod = 'db.propose';
 export const outcomesMethod = 'db.outcomes';
@@ -173,7 +173,8 @@ export class Proposer {
   #answered(out: OutgoingBatch<Caller>, answers: readonly Answer[]): void {
     let retry = false;
     let fenced = false;
-    out.items.forEach((p, i) => {
+    const now = this.#o.env.clock.now();
+    for (let i = 0; i < out.items.length; i++) {
       const a = answers[i];
       if (a === undefined || a.code === answer.busy || a.code === answer.gap || a.code === answer.notAdmitted) retry = true;
       else if (a.code === answer.notLeader) {
@@ -181,17 +182,17 @@ export class Proposer {
         const named = a.reply.length > 0 ? utf8Decode(a.reply) : undefined;
         this.#hint = named;
       } else if (a.code === answer.fenced) fenced = true;
-      else this.#finish(this.#queue.resolved(p.seq), a);
-    });
+      else this.#finish(this.#queue.resolved((out.items[i] as Pending<Caller>).seq), a, now);
+    }
     if (retry || fenced) this.#queue.again(out);
     if (fenced) this.#o.onFenced(this.#incarnation);
     else if (retry) this.#retryLater(this.#hint !== undefined && answers[0]?.code === answer.notLeader ? 0 : undefined);
     else if (this.#queue.hasWork) this.#schedule();
   }
 
-  #finish(caller: Caller | undefined, a: Answer): void {
+  #finish(caller: Caller | undefined, a: Answer, now: number): void {
     if (caller === undefined) return;
-    this.#latency.observe((this.#o.env.clock.now() - caller.startedAt) / 1000);
+    this.#latency.observe((now - caller.startedAt) / 1000);
     const result = { index: a.index, reply: a.reply };
     switch (a.code) {
       case answer.refused:
@@ -287,7 +288,7 @@ export class Proposer {
       doubt.forEach((seq, i) => {
         const a = answers[i] as Answer;
         // `gap`: the frozen stream never saw the number, so it never happened and never will.
-        if (a.code !== answer.gap) this.#finish(this.#queue.resolved(seq), a);
+        if (a.code !== answer.gap) this.#finish(this.#queue.resolved(seq), a, this.#o.env.clock.now());
       });
       this.#doubtful = 0;
       this.#queue.restart();

@@ -7,10 +7,11 @@ import { emptyBytes } from '#base/bytes.js';
 import { Deque } from '#base/deque.js';
 import type { Env } from '#env/env.js';
 import type { DbBounds } from './bounds.js';
-import { type EntryOp, type EntryTransaction, status, writeEntry } from './entry-codec.js';
+import { type EntryOp, status, writeEntryHead, writeTransaction, writeTransactionHead } from './entry-codec.js';
 import { LeaderHead, positionsPerEntry } from './leader-head.js';
 import { type Answer, type AnswerCode, answer, type Proposal, type ProposalBatch, proposalKind } from './proposal-codec.js';
 import type { ShardState } from './shard-state.js';
+import { type Outcome, outcomeOf } from './streams.js';
 
 export interface LeaderOptions {
   readonly env: Env;
@@ -26,22 +27,30 @@ export interface LeaderOptions {
 interface Request {
   readonly nodeId: string;
   readonly batch: ProposalBatch;
+  /** As judged or refused; final once counted off from `missing`. */
   readonly answers: (Answer | undefined)[];
   missing: number;
   readonly done: (answers: readonly Answer[]) => void;
 }
 
+/** Proposals of one request that were judged in the same entry: their answers count once it is committed. */
 interface Waiter {
   readonly request: Request;
-  readonly at: number;
+  readonly from: number;
+  to: number;
   readonly index: number;
-  readonly code: AnswerCode;
-  readonly reply: Uint8Array;
 }
 
-interface Queued {
-  readonly request: Request;
-  readonly at: number;
+/** A scratch buffer that has grown beyond this is given back. */
+const scratchBytesMax = 4 * 1024 * 1024;
+
+/** The common answer, one object per entry. */
+let plainAnswer: Answer = { code: answer.done, index: 0, reply: emptyBytes };
+
+function answerOf(o: Outcome): Answer {
+  if (o.status !== status.done || o.reply.length > 0) return { code: o.status, index: o.index, reply: o.reply };
+  if (plainAnswer.index !== o.index) plainAnswer = { code: answer.done, index: o.index, reply: emptyBytes };
+  return plainAnswer;
 }
 
 /** Entries appended and not committed before the next batch waits: the log groups better than we do. */
@@ -50,7 +59,10 @@ const entriesInFlightMax = 16;
 export class ShardLeader {
   readonly #o: LeaderOptions;
   readonly head: LeaderHead;
-  readonly #queue: Deque<Queued> = new Deque();
+  readonly #queue: Deque<Request> = new Deque();
+  /** Of the first request in the queue: judged already. */
+  #taken = 0;
+  #queued = 0;
   readonly #own: (readonly EntryOp[])[] = [];
   /** Appended, not committed: in the order of the log. */
   readonly #waiters: Deque<Waiter> = new Deque();
@@ -62,14 +74,12 @@ export class ShardLeader {
   #closed = false;
   #armed = false;
   #stampAnchor = 0;
+  readonly #w: ByteWriter = new ByteWriter(4096);
+  readonly #transactions: ByteWriter = new ByteWriter(4096);
 
   constructor(options: LeaderOptions) {
     this.#o = options;
-    this.head = new LeaderHead(options.state, options.bounds);
-  }
-
-  get queueLength(): number {
-    return this.#queue.length;
+    this.head = new LeaderHead(options.state, options.bounds, options.env.random.int(2 ** 31));
   }
 
   /** Proposals of one node; `done` once, with an answer for each. */
@@ -77,11 +87,12 @@ export class ShardLeader {
     const count = batch.proposals.length;
     if (count === 0) return done([]);
     const request: Request = { nodeId, batch, answers: new Array(count).fill(undefined), missing: count, done };
-    if (this.#queue.length + count > this.#o.bounds.pendingProposalsMax) {
-      for (let i = 0; i < count; i++) this.#answer(request, i, answer.busy, 0, emptyBytes);
+    if (this.#queued + count > this.#o.bounds.pendingProposalsMax) {
+      for (let i = 0; i < count; i++) this.#refuse(request, i, answer.busy);
       return;
     }
-    for (let at = 0; at < count; at++) this.#queue.push({ request, at });
+    this.#queued += count;
+    this.#queue.push(request);
     this.#schedule();
   }
 
@@ -110,33 +121,36 @@ export class ShardLeader {
 
   #appendOne(countMax: number, bytesMax: number): boolean {
     const index = this.#o.nextIndex();
-    const transactions: EntryTransaction[] = [];
     const waiters: Waiter[] = [];
+    const w = this.#transactions;
+    w.reset();
+    let transactions = 0;
     this.#stamp();
     for (let ops = this.#own.shift(); ops !== undefined; ops = this.#own.shift()) {
       const resolved = this.#resolveOwn(ops, index);
-      if (resolved.length > 0) transactions.push({ incarnation: 0, seq: 0, receivedUpTo: 0, status: status.done, reply: emptyBytes, ops: resolved });
+      if (resolved.length === 0) continue;
+      writeTransaction(w, { incarnation: 0, seq: 0, receivedUpTo: 0, status: status.done, reply: emptyBytes, ops: resolved });
+      transactions++;
     }
-    let bytes = 0;
-    while (transactions.length < countMax && bytes < bytesMax) {
-      const next = this.#queue.shift();
-      if (next === undefined) break;
-      const proposal = next.request.batch.proposals[next.at] as Proposal;
-      const t = this.#take(next, proposal, index, transactions.length, waiters);
-      if (t === undefined) continue;
-      transactions.push(t);
-      bytes += proposal.body.length + 16;
+    const bodies = w.length + bytesMax;
+    while (transactions < countMax && w.length < bodies) {
+      const request = this.#queue.peek();
+      if (request === undefined) break;
+      const at = this.#taken;
+      this.#queued--;
+      if (at + 1 < request.batch.proposals.length) this.#taken++;
+      else {
+        this.#queue.shift();
+        this.#taken = 0;
+      }
+      if (this.#take(request, at, index, transactions, waiters)) transactions++;
     }
-    if (transactions.length === 0) {
-      for (const waiter of waiters) this.#waiters.push(waiter);
-      return true;
-    }
-    const w = new ByteWriter(Math.max(1024, bytes + transactions.length * 32));
-    writeEntry(w, { stampMs: this.head.stampMs, transactions });
+    const append = transactions > 0;
     // Registered first: a group of one commits inside `append`.
-    this.#inFlight.push(index);
+    if (append) this.#inFlight.push(index);
     for (const waiter of waiters) this.#waiters.push(waiter);
-    const appended = this.#o.append(w.finish());
+    if (!append) return true;
+    const appended = this.#o.append(this.#entry(transactions));
     if (appended === undefined) {
       // The log takes nothing (leadership is being handed on): the head is ahead of it and of no use any more.
       this.close(undefined);
@@ -144,6 +158,17 @@ export class ShardLeader {
     }
     assert(appended === index, `entry judged for ${index} was appended at ${appended}`);
     return true;
+  }
+
+  #entry(transactions: number): Uint8Array {
+    const w = this.#w;
+    w.reset();
+    writeEntryHead(w, this.head.stampMs, transactions);
+    w.raw(this.#transactions.view());
+    const data = w.finish();
+    // One large entry must not keep its memory for ever.
+    for (const scratch of [w, this.#transactions]) if (scratch.bytes.length > scratchBytesMax) scratch.bytes = new Uint8Array(4096);
+    return data;
   }
 
   /** Wall time, never going back: rows carry it, replicas never look at a clock. */
@@ -161,56 +186,85 @@ export class ShardLeader {
     });
   }
 
-  /** The transaction to log for a proposal, or undefined when it was answered (or waits) without one. */
-  #take(q: Queued, p: Proposal, index: number, n: number, waiters: Waiter[]): EntryTransaction | undefined {
-    const { request } = q;
-    const { incarnation, receivedUpTo } = request.batch;
-    if (incarnation !== 0 && this.#repeatedOrRefused(q, p, incarnation, waiters)) return undefined;
+  /** Writes the transaction to log for a proposal. False: it was answered (or waits) without one. */
+  #take(request: Request, at: number, index: number, n: number, waiters: Waiter[]): boolean {
+    const { incarnation, receivedUpTo, proposals } = request.batch;
+    const p = proposals[at] as Proposal;
+    if (incarnation !== 0 && this.#repeatedOrRefused(request, at, p, incarnation, waiters)) return false;
     if (incarnation === 0 && p.kind !== proposalKind.command) {
-      this.#answer(request, q.at, answer.notAdmitted, 0, emptyBytes);
-      return undefined;
+      this.#refuse(request, at, answer.notAdmitted);
+      return false;
     }
     const judged = this.head.judge(p, incarnation, index, n);
-    const t: EntryTransaction = { incarnation, seq: p.seq, receivedUpTo, status: judged.status, reply: judged.reply, ops: judged.ops };
-    if (incarnation !== 0) this.head.record(t, index);
-    waiters.push({ request, at: q.at, index, code: judged.status, reply: judged.reply });
-    return t;
+    const w = this.#transactions;
+    const { reply } = judged;
+    const t = { incarnation, seq: p.seq, receivedUpTo, status: judged.status, reply };
+    if (judged.ops === undefined) {
+      writeTransactionHead(w, t, this.head.plainCount(p.body));
+      this.head.writePlain(w, p.body, index);
+    } else writeTransaction(w, { ...t, ops: judged.ops });
+    const outcome = outcomeOf(judged.status, reply, index);
+    if (incarnation !== 0) this.head.record(incarnation, p.seq, receivedUpTo, outcome);
+    this.#await(waiters, request, at, outcome);
+    return true;
   }
 
-  #repeatedOrRefused(q: Queued, p: Proposal, incarnation: number, waiters: Waiter[]): boolean {
+  /** The answer to a proposal, final once the entry of the outcome is committed. */
+  #await(waiters: Waiter[], request: Request, at: number, outcome: Outcome): void {
+    request.answers[at] = answerOf(outcome);
+    const last = waiters[waiters.length - 1];
+    if (last?.request === request && last.to === at && last.index === outcome.index) last.to++;
+    else waiters.push({ request, from: at, to: at + 1, index: outcome.index });
+  }
+
+  #repeatedOrRefused(request: Request, at: number, p: Proposal, incarnation: number, waiters: Waiter[]): boolean {
     const stream = this.head.streams.get(incarnation);
-    const { request, at } = q;
     if (stream === undefined || stream.frozen) {
       const known = incarnation <= this.head.live.highest(request.nodeId);
-      this.#answer(request, at, known ? answer.fenced : answer.notAdmitted, 0, emptyBytes);
+      this.#refuse(request, at, known ? answer.fenced : answer.notAdmitted);
       return true;
     }
     if (p.seq === stream.lastSeq + 1) {
       // What the proposer has received by now is forgotten with this very entry, so it does not count.
       const received = Math.max(stream.receivedUpTo, request.batch.receivedUpTo);
       if (stream.lastSeq - received < this.#o.bounds.streamOutcomesMax) return false;
-      this.#answer(request, at, answer.busy, 0, emptyBytes);
+      this.#refuse(request, at, answer.busy);
       return true;
     }
     const first = p.seq <= stream.lastSeq ? stream.outcomes.get(p.seq) : undefined;
-    if (first === undefined) this.#answer(request, at, answer.gap, 0, emptyBytes);
-    else if (first.index > this.#o.commitIndex()) waiters.push({ request, at, index: first.index, code: first.status, reply: first.reply });
-    else this.#resolve({ request, at, index: first.index, code: first.status, reply: first.reply });
+    if (first === undefined) this.#refuse(request, at, answer.gap);
+    else if (first.index > this.#o.commitIndex()) this.#await(waiters, request, at, first);
+    else {
+      request.answers[at] = answerOf(first);
+      this.#resolve({ request, from: at, to: at + 1, index: first.index });
+    }
     return true;
   }
 
-  #answer(request: Request, at: number, code: AnswerCode, index: number, reply: Uint8Array): void {
-    if (request.answers[at] !== undefined) return;
-    request.answers[at] = { code, index, reply };
-    request.missing--;
+  /** Not executed: nothing to wait for. */
+  #refuse(request: Request, at: number, code: AnswerCode): void {
+    request.answers[at] = { code, index: 0, reply: emptyBytes };
+    this.#settled(request, 1);
+  }
+
+  /** So many more answers of the request are final. */
+  #settled(request: Request, count: number): void {
+    if (count === 0) return;
+    request.missing -= count;
     if (request.missing === 0) request.done(request.answers as Answer[]);
   }
 
   #resolve(w: Waiter): void {
-    if (w.request.batch.effective && w.code === answer.done && w.index > this.#effectiveIndex) {
+    const { request } = w;
+    let later = 0;
+    if (request.batch.effective && w.index > this.#effectiveIndex) {
+      for (let at = w.from; at < w.to; at++) if (request.answers[at]?.code === answer.done) later++;
+    }
+    if (later > 0) {
       this.#effective.push(w);
       this.#armEffectiveBound();
-    } else this.#answer(w.request, w.at, w.code, w.index, w.reply);
+    }
+    this.#settled(request, w.to - w.from - later);
   }
 
   committed(index: number): void {
@@ -236,7 +290,19 @@ export class ShardLeader {
     const ready = this.#effective.filter((w) => w.index <= index);
     if (ready.length === 0) return;
     this.#effective = this.#effective.filter((w) => w.index > index);
-    for (const w of ready) this.#answer(w.request, w.at, w.code, w.index, w.reply);
+    for (const w of ready) this.#seen(w);
+  }
+
+  /** Those of the waiter that had to be effective: they are, or it took too long. */
+  #seen(w: Waiter, late: boolean = false): void {
+    let count = 0;
+    for (let at = w.from; at < w.to; at++) {
+      const a = w.request.answers[at] as Answer;
+      if (a.code !== answer.done) continue;
+      count++;
+      if (late) w.request.answers[at] = { ...a, code: answer.notEffective };
+    }
+    this.#settled(w.request, count);
   }
 
   #armEffectiveBound(): void {
@@ -248,7 +314,7 @@ export class ShardLeader {
       if (this.#closed) return;
       const late = this.#effective.filter((w) => w.index <= newest);
       this.#effective = this.#effective.filter((w) => w.index > newest);
-      for (const w of late) this.#answer(w.request, w.at, answer.notEffective, w.index, w.reply);
+      for (const w of late) this.#seen(w, true);
       if (this.#effective.length > 0) this.#armEffectiveBound();
     });
   }
@@ -261,10 +327,15 @@ export class ShardLeader {
   close(leaderHint: Uint8Array | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
-    const hint = leaderHint ?? emptyBytes;
-    for (let q = this.#queue.shift(); q !== undefined; q = this.#queue.shift()) this.#answer(q.request, q.at, answer.notLeader, 0, hint);
-    for (let w = this.#waiters.shift(); w !== undefined; w = this.#waiters.shift()) this.#answer(w.request, w.at, answer.notLeader, 0, hint);
-    for (const w of this.#effective) this.#answer(w.request, w.at, answer.notEffective, w.index, w.reply);
+    const nobody: Answer = { code: answer.notLeader, index: 0, reply: leaderHint ?? emptyBytes };
+    const sendOn = (request: Request, from: number, to: number): void => {
+      request.answers.fill(nobody, from, to);
+      this.#settled(request, to - from);
+    };
+    let from = this.#taken;
+    for (let r = this.#queue.shift(); r !== undefined; r = this.#queue.shift(), from = 0) sendOn(r, from, r.answers.length);
+    for (let w = this.#waiters.shift(); w !== undefined; w = this.#waiters.shift()) sendOn(w.request, w.from, w.to);
+    for (const w of this.#effective) this.#seen(w, true);
     this.#effective = [];
   }
 

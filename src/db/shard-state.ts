@@ -40,6 +40,8 @@ export class ShardState {
   appliedIndex: number;
   /** Transactions applied since this process started. */
   transactionsSinceStart = 0;
+  /** Batches committed to the tables since then. */
+  batches = 0;
   /** Rows not yet deleted of incarnations that are invisible. */
   failed = false;
   readonly #options: ShardStateOptions;
@@ -132,7 +134,7 @@ export class ShardState {
     }
     if (this.#queue.length === 0 || this.#pacer.holds(() => this.#pump())) return;
     const startedAt = this.#options.env.clock.now();
-    const batch = this.#cursor.begin();
+    const batch = this.#cursor.begin(this.#feeds.size > 0);
     let bytes = 0;
     for (;;) {
       const entry = this.#queue.peek();
@@ -163,6 +165,7 @@ export class ShardState {
     for (const id of batch.longTables) this.reader.noteLongKey(id);
     this.appliedIndex = batch.position.appliedIndex;
     this.transactionsSinceStart += batch.transactions;
+    this.batches++;
     for (const op of batch.feed) {
       if (op.kind === 'admitted') this.reader.live.admit(op.nodeId, op.incarnation);
       else if (op.kind === 'purged') this.reader.live.purge(op.nodeId, op.incarnation);
@@ -172,6 +175,8 @@ export class ShardState {
   }
 
   #tell(feed: Feed, batch: ApplyBatch): void {
+    // It came while the batch was on its way, and nobody had listened when it was made.
+    if (!batch.feeds) return feed.reset(this.generation, this.appliedIndex);
     for (const op of batch.feed) {
       if (op.kind === 'purged') feed.purged(op.nodeId, op.incarnation);
       else if (op.kind === 'row') {

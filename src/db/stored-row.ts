@@ -10,6 +10,7 @@ import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { compareBytes } from '#base/bytes.js';
+import type { Slab } from '#base/slab.js';
 import type { Hash } from '#env/hash.js';
 
 /** Longest table key stored as it is; longer ones go to the side rows. LMDB itself stops at 1,978. */
@@ -24,16 +25,32 @@ const sideBit = 0x80;
 
 /** A copy of `key` with its table's byte before it, or its side-row key when it is long. */
 export function storedKey(tableId: number, key: Uint8Array, hash: Hash): Uint8Array {
-  if (key.length <= plainKeyBytesMax) {
-    const out = new Uint8Array(1 + key.length);
-    out[0] = tableId;
-    out.set(key, 1);
-    return out;
-  }
+  if (key.length <= plainKeyBytesMax) return shortKey(new Uint8Array(1 + key.length), tableId, key, 0, key.length);
   const out = new Uint8Array(1 + longKeyPrefixBytes + hashBytes);
   out[0] = tableId | sideBit;
   out.set(key.subarray(0, longKeyPrefixBytes), 1);
   out.set(hash.sha256(key).subarray(0, hashBytes), 1 + longKeyPrefixBytes);
+  return out;
+}
+
+/** As `storedKey` and `storedValue`, for bytes [from, to) of an entry and into a slab. */
+export function storedKeyIn(slab: Slab, tableId: number, bytes: Uint8Array, from: number, to: number, hash: Hash): Uint8Array {
+  if (to - from > plainKeyBytesMax) return storedKey(tableId, bytes.subarray(from, to), hash);
+  return shortKey(slab.take(1 + to - from), tableId, bytes, from, to);
+}
+
+function shortKey(out: Uint8Array, tableId: number, bytes: Uint8Array, from: number, to: number): Uint8Array {
+  out[0] = tableId;
+  for (let i = from, at = 1; i < to; i++, at++) out[at] = bytes[i] as number;
+  return out;
+}
+
+/** Of a row whose key is short and that nobody owns; every other is `storedValue`'s. */
+export function plainValueIn(slab: Slab, bytes: Uint8Array, from: number, to: number): Uint8Array {
+  const out = slab.take(1 + to - from);
+  out[0] = 0;
+  if (to - from > 64) out.set(bytes.subarray(from, to), 1);
+  else for (let i = from, at = 1; i < to; i++, at++) out[at] = bytes[i] as number;
   return out;
 }
 

@@ -4,9 +4,10 @@
 // outcome. A purge freezes the stream instead of deleting it: the renewed node asks it what became
 // of its pending writes, then releases it.
 import { assert } from '#base/assert.js';
-import { ByteReader } from '#base/byte-reader.js';
+import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
-import { copyBytes } from '#base/bytes.js';
+import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { Deque } from '#base/deque.js';
 import type { Status } from './entry-codec.js';
 
 export interface Outcome {
@@ -20,8 +21,61 @@ export interface Stream {
   lastSeq: number;
   receivedUpTo: number;
   frozen: boolean;
-  /** Outcomes of (receivedUpTo, lastSeq]. */
-  readonly outcomes: Map<number, Outcome>;
+  /** Of (receivedUpTo, lastSeq]. */
+  readonly outcomes: Outcomes;
+}
+
+/** Outcomes of consecutive numbers. */
+export class Outcomes {
+  readonly #from: number;
+  readonly #items: Deque<Outcome> = new Deque();
+  #dropped = 0;
+
+  /** `first`: the number of the first one. */
+  constructor(first: number) {
+    this.#from = first;
+  }
+
+  get size(): number {
+    return this.#items.length;
+  }
+
+  /** Number of the first one there is. */
+  get first(): number {
+    return this.#from + this.#dropped;
+  }
+
+  get(seq: number): Outcome | undefined {
+    return this.#items.at(seq - this.first);
+  }
+
+  push(outcome: Outcome): void {
+    this.#items.push(outcome);
+  }
+
+  /** Forgets those below `seq`. */
+  dropBelow(seq: number): void {
+    while (this.#items.length > 0 && this.first < seq) {
+      this.#items.shift();
+      this.#dropped++;
+    }
+  }
+
+  clone(): Outcomes {
+    const copy = new Outcomes(this.first);
+    for (let i = 0; i < this.#items.length; i++) copy.push(this.#items.at(i) as Outcome);
+    return copy;
+  }
+}
+
+/** The common outcome, done and nothing to say, one object per index. */
+let plainOutcome: Outcome = { status: 0, reply: emptyBytes, index: 0 };
+
+/** `reply` is kept. */
+export function outcomeOf(status: Status, reply: Uint8Array, index: number): Outcome {
+  if (status !== 0 || reply.length > 0) return { status, reply, index };
+  if (plainOutcome.index !== index) plainOutcome = { status, reply: emptyBytes, index };
+  return plainOutcome;
 }
 
 const scratch = new ByteWriter(1024);
@@ -31,7 +85,7 @@ export class Streams {
 
   clone(): Streams {
     const copy = new Streams();
-    for (const [incarnation, s] of this.#byIncarnation) copy.#byIncarnation.set(incarnation, { ...s, outcomes: new Map(s.outcomes) });
+    for (const [incarnation, s] of this.#byIncarnation) copy.#byIncarnation.set(incarnation, { ...s, outcomes: s.outcomes.clone() });
     return copy;
   }
 
@@ -50,7 +104,7 @@ export class Streams {
     for (const [other, s] of this.#byIncarnation) if (s.nodeId === nodeId && other !== newest) dropped.push(other);
     for (const other of dropped) this.#byIncarnation.delete(other);
     this.freeze(replaced);
-    this.#byIncarnation.set(incarnation, { nodeId, lastSeq: 0, receivedUpTo: 0, frozen: false, outcomes: new Map() });
+    this.#byIncarnation.set(incarnation, { nodeId, lastSeq: 0, receivedUpTo: 0, frozen: false, outcomes: new Outcomes(1) });
     return dropped;
   }
 
@@ -75,21 +129,27 @@ export class Streams {
     const s = this.#byIncarnation.get(incarnation);
     if (s === undefined || s.frozen || seq !== s.lastSeq + 1) return false;
     s.lastSeq = seq;
-    s.outcomes.set(seq, outcome);
+    s.outcomes.push(outcome);
     const upTo = Math.min(receivedUpTo, seq - 1);
-    for (let n = s.receivedUpTo + 1; n <= upTo; n++) s.outcomes.delete(n);
-    if (upTo > s.receivedUpTo) s.receivedUpTo = upTo;
+    if (upTo > s.receivedUpTo) {
+      s.outcomes.dropBelow(upTo + 1);
+      s.receivedUpTo = upTo;
+    }
     return true;
   }
 
   load(incarnation: number, bytes: Uint8Array): void {
     const r = new ByteReader(bytes);
     const nodeId = r.string();
-    const s: Stream = { nodeId, lastSeq: r.varint(), receivedUpTo: r.varint(), frozen: r.u8() === 1, outcomes: new Map() };
+    const lastSeq = r.varint();
+    const receivedUpTo = r.varint();
+    const s: Stream = { nodeId, lastSeq, receivedUpTo, frozen: r.u8() === 1, outcomes: new Outcomes(receivedUpTo + 1) };
     for (let n = r.varint(); n > 0; n--) {
       const seq = r.varint();
+      if (seq !== s.outcomes.first + s.outcomes.size) throw new MalformedError('the outcomes of a stream are consecutive');
       const status = r.u8() as Status;
-      s.outcomes.set(seq, { status, index: r.varint(), reply: copyBytes(r.blob()) });
+      const index = r.varint();
+      s.outcomes.push(outcomeOf(status, copyBytes(r.blob()), index));
     }
     this.#byIncarnation.set(incarnation, s);
   }
@@ -104,7 +164,8 @@ export class Streams {
     w.varint(s.receivedUpTo);
     w.u8(s.frozen ? 1 : 0);
     w.varint(s.outcomes.size);
-    for (const [seq, o] of s.outcomes) {
+    for (let i = 0, seq = s.outcomes.first; i < s.outcomes.size; i++, seq++) {
+      const o = s.outcomes.get(seq) as Outcome;
       w.varint(seq);
       w.u8(o.status);
       w.varint(o.index);
