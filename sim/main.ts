@@ -4,10 +4,12 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { runCampaign, serveBatches } from './campaign.js';
 import { knownSeeds } from './known-seeds.js';
 import { type MutantOutcome, mutants, prepareMutant, runMutant } from './mutants.js';
 import type { RunResult, Scope } from './scope.js';
 import { scopes } from './scopes.js';
+import { addResult, noTotals, repeatCommand, type Totals } from './totals.js';
 
 const help = `usage: node dist/sim/main.js [options]
   --scope NAME     ${Object.keys(scopes).join(' | ')} (default raft)
@@ -18,23 +20,13 @@ const help = `usage: node dist/sim/main.js [options]
   --doublecheck    run each seed twice and compare the trace hashes
   --replay         run the seeds of sim/seeds.md for this scope
   --trace          print every event
+  --resume FILE    a campaign: --runs seeds that the ledger FILE does not have yet; records each batch in it
+  --minutes M      of a campaign: no batch begins later than that
   --keep-going     do not stop at the first violation
   --mutant NAME    run a patched copy of the program
   --mutants        run all mutants of the scope; each must be caught
   --limit N        seeds a mutant may survive (default 2000)
   --json           one JSON object per line instead of text`;
-
-interface Totals {
-  runs: number;
-  events: number;
-  simSeconds: number;
-  violations: number;
-  /** First failing seed. */
-  failedSeed: number | undefined;
-  /** Of the last run. */
-  traceHash: number;
-  counts: Record<string, number>;
-}
 
 /** What the command line says; what it should not say ends the program with one sentence. */
 const args = ((): ReturnType<typeof parse>['values'] => {
@@ -58,6 +50,9 @@ function parse() {
       doublecheck: { type: 'boolean', default: false },
       replay: { type: 'boolean', default: false },
       trace: { type: 'boolean', default: false },
+      resume: { type: 'string' },
+      minutes: { type: 'string' },
+      serve: { type: 'boolean', default: false },
       'keep-going': { type: 'boolean', default: false },
       mutant: { type: 'string' },
       mutants: { type: 'boolean', default: false },
@@ -84,11 +79,6 @@ function print(text: string, object: unknown): void {
   console.log(args.json ? JSON.stringify(object) : text);
 }
 
-function repeatCommand(scope: string, seed: number, seconds: number): string {
-  const mutant = args.mutant === undefined ? '' : ` --mutant ${args.mutant}`;
-  return `node dist/sim/main.js --scope ${scope} --seed ${seed} --seconds ${seconds}${mutant}`;
-}
-
 /** Runs one seed, twice with --doublecheck, and reports what went wrong. */
 function runSeed(scope: Scope, seed: number, seconds: number, totals: Totals): void {
   const trace = args.trace ? (line: string): void => console.log(line) : undefined;
@@ -99,15 +89,9 @@ function runSeed(scope: Scope, seed: number, seconds: number, totals: Totals): v
     if (again.traceHash !== result.traceHash)
       violations.push(`determinism: trace hashes ${result.traceHash} and ${again.traceHash} of the same seed`);
   }
-  totals.runs++;
-  totals.traceHash = result.traceHash;
-  totals.events += result.events;
-  totals.simSeconds += result.simSeconds;
-  for (const [what, n] of Object.entries(result.counts)) totals.counts[what] = (totals.counts[what] ?? 0) + n;
+  addResult(totals, seed, result, violations.length);
   if (violations.length === 0) return;
-  totals.violations += violations.length;
-  totals.failedSeed ??= seed;
-  const repeat = repeatCommand(scope.name, seed, seconds);
+  const repeat = repeatCommand(scope.name, seed, seconds, args.mutant);
   print(`seed ${seed}: ${violations.join('\n  ')}\n  repeat: ${repeat}`, { type: 'violation', scope: scope.name, seed, seconds, violations, repeat });
 }
 
@@ -133,7 +117,7 @@ function summary(totals: Totals, started: ReturnType<typeof spent>, hash: number
 }
 
 function runHere(scope: Scope, seeds: readonly number[], seconds: number): Totals {
-  const totals: Totals = { runs: 0, events: 0, simSeconds: 0, violations: 0, failedSeed: undefined, traceHash: 0, counts: {} };
+  const totals = noTotals();
   const started = spent();
   for (const seed of seeds) {
     runSeed(scope, seed, seconds, totals);
@@ -173,7 +157,7 @@ function runChild(argv: readonly string[]): Promise<number> {
 }
 
 function replay(scope: Scope): number {
-  const totals: Totals = { runs: 0, events: 0, simSeconds: 0, violations: 0, failedSeed: undefined, traceHash: 0, counts: {} };
+  const totals = noTotals();
   const started = spent();
   for (const { seed, seconds } of knownSeeds(readFileSync(new URL('../../sim/seeds.md', import.meta.url), 'utf8'), scope.name))
     runSeed(scope, seed, seconds, totals);
@@ -217,6 +201,23 @@ async function main(): Promise<number> {
   if (args.mutants) return runAllMutants(args.scope, seconds);
   if (args.replay) return replay(scope);
   const jobs = number(args.jobs, 'jobs');
+  if (args.serve) {
+    await serveBatches(scope, seconds);
+    return 0;
+  }
+  if (args.resume !== undefined) {
+    const minutes = args.minutes === undefined ? Number.POSITIVE_INFINITY : number(args.minutes, 'minutes');
+    return runCampaign({
+      scope: args.scope,
+      seconds,
+      ledger: args.resume,
+      first,
+      runs,
+      jobs,
+      minutes,
+      print: (line) => print(line, { type: 'campaign', line }),
+    });
+  }
   if (jobs > 1) return runJobs(args.scope, first, runs, seconds, jobs);
   const seeds = Array.from({ length: runs }, (_, i) => first + i);
   return runHere(scope, seeds, seconds).violations > 0 ? 1 : 0;
