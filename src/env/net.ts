@@ -67,12 +67,12 @@ export interface TlsOptions {
   /** PEM files; paths as the process sees them. */
   readonly certfile: string;
   readonly keyfile: string;
-  /** Who may have signed clients' certificates; needed for `verify_peer`. */
+  /** Who may have signed the other side's certificate; needed for `verify_peer`. */
   readonly cacertfile: string | undefined;
   /** Of the key. */
   readonly password: string | undefined;
   readonly verify: 'verify_none' | 'verify_peer';
-  /** Under `verify_peer`: a client without a certificate is refused. */
+  /** Of a listener under `verify_peer`: a client without a certificate is refused. */
   readonly failIfNoPeerCert: boolean;
   readonly versions: readonly string[];
   /** OpenSSL's names between colons; '': the defaults. */
@@ -110,12 +110,22 @@ export interface ListenOptions {
   readonly handshakeTimeoutMs?: number;
   /** Where something must come before the first byte for the handler: asked right after accept; false: closed at once. `pending`: handshakes under way. */
   readonly admit?: (pending: number) => boolean;
+  /** Handshakes under way; beyond it the oldest is given up. No bound of its own by default: `admit` sees the number. */
+  readonly handshakesMax?: number;
   /** An admitted connection was given up. Not called for a peer that left without a byte. */
   readonly onRefused?: (failure: HandshakeFailure) => void;
+  /** Under TLS: why a peer is refused, in words for the log. Peers are closed without an alert then. */
+  readonly onTlsRefused?: (remote: NetAddress, reason: string) => void;
 }
 
 export interface ConnectOptions {
+  /** For the whole, TLS included. */
   readonly timeoutMs: number;
+  /**
+   * Our certificate, and whose we accept; whatever name the other side's certificate has. The files are read once per
+   * object: another object with the same contents reads them again. What fails in TLS has the code 'ETLS' and says why.
+   */
+  readonly tls?: TlsOptions | undefined;
 }
 
 export interface Net {

@@ -5,6 +5,8 @@
 // frozen lane cannot delay Raft. Frames of one lane arrive in order, each at most once; when a
 // link goes down, frames in flight may be lost on any lane, and both sides hear of it.
 
+import type { NetError } from '#env/net.js';
+
 /** raft: consensus, small and urgent · rlog: log streams and bootstraps · rpc: requests and replies · forward: MQTT messages. */
 export type Lane = 'raft' | 'rlog' | 'rpc' | 'forward';
 
@@ -93,5 +95,7 @@ export interface Links {
   lastHeardAt(nodeId: NodeId): number | undefined;
   /** Smoothed round trip in ms, undefined before the first measurement. */
   roundTripMs(nodeId: NodeId): number | undefined;
+  /** Under TLS: reads the certificates again, for connections from now on. On an error (code 'ETLS') the old ones stay. */
+  reloadCertificates(): NetError | undefined;
   close(done: () => void): void;
 }

@@ -67,10 +67,15 @@ export class DialAttempt {
     const { host, port } = this.#target;
     env.net.connect(
       { host, port },
-      { timeoutMs: limits.connectTimeoutMs },
+      { timeoutMs: limits.connectTimeoutMs, tls: this.#context.dialTls },
       (connection) => this.#onConnected(lane, connection),
-      (error: NetError) => this.#fail(error.code === 'ECONNREFUSED' ? 'refused' : 'failed', error.code),
+      (error: NetError) => this.#onUnconnected(error),
     );
+  }
+
+  #onUnconnected(error: NetError): void {
+    if (error.code === 'ETLS') this.#fail('unwelcome', `TLS: ${error.message}`);
+    else this.#fail(error.code === 'ECONNREFUSED' ? 'refused' : 'failed', error.code);
   }
 
   #onConnected(lane: Lane, connection: Connection): void {
@@ -97,7 +102,8 @@ export class DialAttempt {
     if (fault === 'cookie') this.#context.authFailed(host, port);
     this.#context.counters.handshakeFailures.value++;
     // An acceptor that does not accept our proof closes without a word.
-    this.#fail('failed', fault === 'closed' ? 'the peer closed the connection during the handshake (another cookie?)' : fault);
+    const doubt = this.#context.dialTls === undefined ? 'another cookie, or it wants TLS?' : 'another cookie, or it does not accept our certificate?';
+    this.#fail('failed', fault === 'closed' ? `the peer closed the connection during the handshake (${doubt})` : fault);
   }
 
   #onProved(lane: Lane, handshaking: Handshaking, remote: RemoteSide, step: HandshakeStep & { readonly kind: 'done' }): void {

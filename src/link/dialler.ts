@@ -16,12 +16,15 @@ const aliasRedialMs = 10_000;
 /** When to look, after a link went down, whether the process of the lost peer still listens. */
 const probeAtMs: readonly number[] = [0, 50, 150, 400, 900];
 const probeTimeoutMs = 300;
+const complaintEvery = 30;
 
 interface Target {
   target: PeerTarget;
   attempt: DialAttempt | undefined;
   timer: Timer | undefined;
   failures: number;
+  /** Why it was unwelcome, as last said. */
+  complaint: string;
   /** Links in a row that did not live for `settledMs`. */
   shortLives: number;
 }
@@ -76,7 +79,7 @@ export class Dialler {
     for (const [name, target] of wanted) {
       const known = this.#targets.get(name);
       if (known === undefined) {
-        const made: Target = { target, attempt: undefined, timer: undefined, failures: 0, shortLives: 0 };
+        const made: Target = { target, attempt: undefined, timer: undefined, failures: 0, complaint: '', shortLives: 0 };
         this.#targets.set(name, made);
         this.#dialSoon(made);
         continue;
@@ -97,7 +100,10 @@ export class Dialler {
     this.#lost.delete(link.peer.nodeId);
     // Another node answers there now: nothing can be learnt of the old one any more.
     for (const [nodeId, lost] of this.#lost) if (lost.host === link.peer.host && lost.port === link.peer.port) this.#lost.delete(nodeId);
-    for (const one of this.#of(link)) stop(one);
+    for (const one of this.#of(link)) {
+      stop(one);
+      one.complaint = '';
+    }
   }
 
   linkDown(link: Link, reason: DownReason): void {
@@ -169,8 +175,12 @@ export class Dialler {
     one.failures++;
     const { limits, env } = this.#context;
     const { name, host, port } = one.target;
-    if (failure === 'unwelcome') env.log.warn('a node refuses the link, or is refused', { name, host, port, detail });
-    else if (one.failures === 1 || failure === 'known') env.log.info('cannot link with a node; trying again', { name, host, port, detail });
+    if (failure === 'unwelcome') {
+      // The same again and again is said now and then.
+      if (one.complaint !== detail || one.failures % complaintEvery === 0)
+        env.log.warn('a node refuses the link, or is refused', { name, host, port, detail });
+      one.complaint = detail;
+    } else if (one.failures === 1 || failure === 'known') env.log.info('cannot link with a node; trying again', { name, host, port, detail });
     if (failure === 'known') this.#dialSoon(one, aliasRedialMs);
     else this.#dialSoon(one, failure === 'unwelcome' ? limits.redialMaxMs : undefined);
     if (failure !== 'refused') return;

@@ -25,7 +25,7 @@ export interface LinkCounters {
 export function linkCounters(metrics: Metrics): LinkCounters {
   const counter = (name: string, help: string): Counter => metrics.counter(`starmesh_link_${name}_total`, help);
   return {
-    authFailures: counter('auth_failures', 'Peers that did not know the cookie'),
+    authFailures: counter('auth_failures', 'Peers that did not know the cookie, or whose certificate was not accepted'),
     handshakeFailures: counter('handshake_failures', 'Connections that ended before they were part of a link'),
     unauthenticatedDropped: counter('unauthenticated_dropped', 'Connections dropped because too many had not proved themselves'),
     dials: counter('dials', 'Attempts to set up a link'),

@@ -8,7 +8,7 @@ import { MalformedError } from '#base/byte-reader.js';
 import { utf8Encode } from '#base/utf8.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
-import type { Listening } from '#env/net.js';
+import type { Listening, ListenOptions, NetError } from '#env/net.js';
 import { Acceptor } from './accept.js';
 import type { DownReason, Lane, LinkListener, Links, NodeId, PeerHello, PeerTarget, RpcFailure, RpcReply, SendResult } from './api.js';
 import { Dialler } from './dialler.js';
@@ -16,6 +16,7 @@ import { decodeHello } from './hello.js';
 import { Link, type LinkOwner, type ReadyLink } from './link.js';
 import { LinkContext } from './link-context.js';
 import { downsCounter, linkCounters, upsCounter } from './link-metrics.js';
+import { LinkTls } from './link-tls.js';
 import { defaultLimits, type LinkLimits, type LinksOptions, lanes } from './options.js';
 import { Rpc } from './rpc.js';
 
@@ -33,6 +34,7 @@ class NodeLinks implements Links, LinkOwner {
   readonly #rpc: Rpc;
   readonly #acceptor: Acceptor;
   readonly #dialler: Dialler;
+  readonly #tls: LinkTls | undefined;
   readonly #links = new Map<NodeId, Link>();
   readonly #listeners: LinkListener[] = [];
   readonly #handlers = new Map<Lane, FrameHandler>();
@@ -47,7 +49,8 @@ class NodeLinks implements Links, LinkOwner {
     this.#env = env;
     this.#limits = { ...defaultLimits, ...options.limits };
     const counters = linkCounters(env.metrics);
-    this.#context = new LinkContext(env, this.#limits, counters, utf8Encode(options.cookie), options.self);
+    this.#tls = options.tls === undefined ? undefined : new LinkTls(env, options.tls, this.#limits.certificateCheckMs);
+    this.#context = new LinkContext(env, this.#limits, counters, utf8Encode(options.cookie), options.self, this.#tls);
     this.#rpc = new Rpc(env.clock, this.#limits, counters);
     this.#acceptor = new Acceptor(this.#context, {
       linked: (nodeId) => this.#links.get(nodeId)?.peer,
@@ -143,10 +146,15 @@ class NodeLinks implements Links, LinkOwner {
     return this.#links.get(nodeId)?.roundTripMs;
   }
 
+  reloadCertificates(): NetError | undefined {
+    return this.#tls?.reload();
+  }
+
   close(done: () => void): void {
     assert(!this.#closed, 'links are closed once');
     this.#closed = true;
     this.#tickTimer?.cancel();
+    this.#tls?.stop();
     this.#dialler.close();
     this.#acceptor.close();
     // What must end before `done`: every lane's connection, and the listener.
@@ -220,15 +228,31 @@ class NodeLinks implements Links, LinkOwner {
           return;
         }
         this.#listening = listening;
+        this.#tls?.start(listening);
         if (this.self.port === 0) this.#context.self = { ...this.self, port: listening.address.port };
         options.onListening?.(listening.address);
         this.#dialler.start();
       },
       (error) => {
-        log.error('cannot listen for other nodes', { host: at.host, port: at.port, code: error.code });
+        log.error('cannot listen for other nodes', { host: at.host, port: at.port, code: error.code, why: error.message });
         options.onListenError?.(error);
       },
+      this.#staged(),
     );
+  }
+
+  /** What comes before the first byte of ours. */
+  #staged(): ListenOptions {
+    if (this.#tls === undefined) return {};
+    return {
+      tls: this.#tls.dialling,
+      handshakeTimeoutMs: this.#limits.handshakeMs,
+      handshakesMax: this.#limits.unauthenticatedMax,
+      onRefused: () => {
+        this.#context.counters.handshakeFailures.value++;
+      },
+      onTlsRefused: (remote, reason) => this.#context.tlsRefused(remote, reason),
+    };
   }
 
   #isLinkedByName(name: string): boolean {

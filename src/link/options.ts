@@ -1,5 +1,5 @@
 // Settings of the links and their defaults. Every bound of this room is here, by name.
-import type { NetAddress, NetError } from '#env/net.js';
+import type { NetAddress, NetError, TlsOptions } from '#env/net.js';
 import type { Lane, PeerHello } from './api.js';
 
 /** In the order of their wire numbers: the index is what a handshake says. */
@@ -20,7 +20,7 @@ export interface LinkLimits {
   /** First and longest wait between dials; the wait doubles from one to the other. */
   readonly redialMinMs: number;
   readonly redialMaxMs: number;
-  /** Accepted connections that have not proved to know the cookie; the oldest goes first. */
+  /** Accepted connections that have not proved to know the cookie, and as many in TLS handshakes; the oldest goes first. */
   readonly unauthenticatedMax: number;
   /** Links of which some lanes have arrived; the oldest goes first. */
   readonly assemblingMax: number;
@@ -28,6 +28,8 @@ export interface LinkLimits {
   readonly rpcOutstandingMax: number;
   /** How long a closing connection may take to send what is buffered. */
   readonly lingerMs: number;
+  /** Under TLS: how often the certificates' files are looked at for a change. */
+  readonly certificateCheckMs: number;
 }
 
 const MiB = 1024 * 1024;
@@ -45,6 +47,7 @@ export const defaultLimits: LinkLimits = {
   assemblingMax: 512,
   rpcOutstandingMax: 10_000,
   lingerMs: 500,
+  certificateCheckMs: 60_000,
 };
 
 export interface LinksOptions {
@@ -54,6 +57,8 @@ export interface LinksOptions {
   readonly cookie: string;
   /** Where to accept links; undefined: dial only. */
   readonly listen: NetAddress | undefined;
+  /** Both ends show a certificate and check the other's before the first byte of the links' own. Undefined: plain TCP. */
+  readonly tls?: TlsOptions | undefined;
   readonly limits?: Partial<LinkLimits>;
   readonly onListening?: (address: NetAddress) => void;
   readonly onListenError?: (error: NetError) => void;

@@ -10,7 +10,7 @@ import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
 import { NodeDatabase } from '#db/database.js';
 import type { Env } from '#env/env.js';
-import type { NetAddress, NetError } from '#env/net.js';
+import type { NetAddress, NetError, TlsOptions } from '#env/net.js';
 import type { Links, NodeRole, PeerTarget } from '#link/api.js';
 import { createLinks } from '#link/links.js';
 import type { LinkLimits } from '#link/options.js';
@@ -26,6 +26,8 @@ export interface NodeCoreOptions {
   /** Where to accept links (undefined: this node is alone), and how others dial it. */
   readonly listen: { readonly host: string; readonly port: number } | undefined;
   readonly advertise: { readonly host: string; readonly port: number };
+  /** Of the links between nodes. */
+  readonly tls?: TlsOptions | undefined;
   readonly cores: readonly PeerTarget[];
   /** Beside the shard `cluster`. */
   readonly schemas: readonly ShardSchema[];
@@ -63,6 +65,8 @@ export interface NodeCore {
   readonly database: NodeDatabase;
   readonly cluster: Cluster;
   readonly wal: Wal | undefined;
+  /** The links between nodes are under TLS. */
+  readonly secured: boolean;
   stop(done: () => void): void;
 }
 
@@ -121,6 +125,7 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     database,
     cluster,
     wal,
+    secured: o.tls !== undefined,
     stop: (done) => {
       if (stopped) return done();
       stopped = true;
@@ -211,6 +216,7 @@ function openLinks(env: Env, o: NodeCoreOptions, nodeId: string, clusterId: stri
     },
     cookie: o.cookie,
     listen: o.listen,
+    tls: o.tls,
     ...(o.linkLimits === undefined ? {} : { limits: o.linkLimits }),
     ...(o.onListening === undefined ? {} : { onListening: o.onListening }),
     ...(o.onListenError === undefined ? {} : { onListenError: o.onListenError }),

@@ -19,7 +19,6 @@ const connectBytesMin = 512 * 1024;
 export function refusals(config: StarmeshConfig): string[] {
   const all = config.listeners.flatMap(mountpointProblems);
   all.push(...accessSettings(config).problems);
-  if (config.cluster.tls !== undefined) all.push('cluster.tls is not available yet in this version');
   if (config.node.workers > 0) all.push('node.workers is not available yet in this version; set it to 0');
   if (config.database.registryShards !== registryShards) all.push(`database.registry_shards is fixed at ${registryShards} in this version`);
   return all;
@@ -61,6 +60,7 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       // Without a shared secret nobody could join.
       listen: node.cookie === undefined ? undefined : cluster.listen,
       advertise: cluster.advertise,
+      tls: clusterTlsOptions(config),
       // A core that lists itself alone, or nobody, is a cluster of one.
       cores: cores.length === 0 ? [self] : cores,
       nodeDownAfterMs: cluster.nodeDownAfterMs,
@@ -133,6 +133,12 @@ function certificateField(field: PeerCertField): CertificateField | undefined {
 
 function tlsOptions({ handshakeTimeoutMs: _, ciphers, ...rest }: SslConfig): TlsOptions {
   return { ...rest, ciphers: ciphers.join(':') };
+}
+
+/** Of the links between nodes; undefined: they are plain TCP. */
+export function clusterTlsOptions({ cluster: { tls } }: StarmeshConfig): TlsOptions | undefined {
+  if (tls === undefined) return undefined;
+  return { ...tls, ciphers: tls.ciphers.join(':'), failIfNoPeerCert: tls.verify === 'verify_peer' };
 }
 
 /** Beyond the largest packet: a message may hold several packets, or the end of one and the begin of another. */

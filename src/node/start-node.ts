@@ -14,7 +14,7 @@ import { createNode, type NodeOptions, type StarmeshNode } from './create-node.j
 import { ctlHandlers } from './ctl/node-handlers.js';
 import { type CtlServer, startCtlServer } from './ctl-server.js';
 import { type DiskWatch, watchDisk } from './disk-watch.js';
-import { listenerOptions, nodeOptions, refusals, warnings } from './node-options.js';
+import { clusterTlsOptions, listenerOptions, nodeOptions, refusals, warnings } from './node-options.js';
 import { cannotListen, probe } from './ports.js';
 import { version } from './version.js';
 
@@ -121,6 +121,8 @@ class Run implements RunningNode {
     const config = this.#config;
     // MQTT ports open only when the node serves; that they are free, and certificates good, is better known now.
     for (const l of config.listeners) await probe(this.#env.net, `listeners.${l.type}.${l.name}`, l.bind, listenerOptions(l, config.mqtt).tls);
+    const { listen, tls } = config.cluster;
+    if (tls !== undefined && config.node.cookie !== undefined) await probe(this.#env.net, 'cluster.listen', listen, clusterTlsOptions(config));
     this.#disk = await watchDisk(resolve(config.node.dataDir), this.#env, (error) => this.#fatal(error));
     const cookie = config.node.cookie ?? toHex(this.#env.random.bytes(32));
     await this.#startNode(nodeOptions(config, cookie, (error) => this.#fatal(error)));

@@ -5,8 +5,8 @@
 // nothing that a peer does in here throws or reaches anybody else.
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import type { Connection, HandshakeFailure, ListenOptions, NetAddress, NetError } from '#env/net.js';
-import { certificateReader, readTlsMaterial } from './certificates.js';
+import type { Connection, HandshakeFailure, ListenOptions, NetAddress, NetError, TlsOptions } from '#env/net.js';
+import { certificateReader, peerFault, readTlsMaterial } from './certificates.js';
 import { asNetError, type CertificateReader, IdentifiedConnection, OsConnection } from './connection.js';
 import { ProxyParser } from './proxy-protocol.js';
 import { Upgrader, WebSocketConnection } from './web-socket.js';
@@ -59,11 +59,20 @@ export class Acceptor {
     const { context, ends } = readTlsMaterial(tls);
     this.#certificateEnds = ends;
     const requestCert = tls.verify === 'verify_peer';
-    const settings = { requestCert, rejectUnauthorized: requestCert && tls.failIfNoPeerCert, highWaterMark };
-    const server = createServer({ ...context, ...settings, handshakeTimeout: 0 }, (socket) => this.#secure(socket));
+    // Node closes a socket that it rejects itself without saying which it was: where that is asked for, `#secure` does it.
+    const rejectUnauthorized = requestCert && tls.failIfNoPeerCert && this.#options.onTlsRefused === undefined;
+    const settings = { requestCert, rejectUnauthorized, highWaterMark };
+    const server = createServer({ ...context, ...settings, handshakeTimeout: 0 }, (socket) => this.#secure(socket, tls));
     // The raw socket's end tells what is to be told.
-    server.on('tlsClientError', (_error, socket) => socket.destroy());
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+      this.#tellTlsRefused(this.#secured.get(keyOf(socket) ?? ''), peerFault(error.code));
+      socket.destroy();
+    });
     return server;
+  }
+
+  #tellTlsRefused(handshake: Handshake | undefined, reason: string | undefined): void {
+    if (handshake !== undefined && reason !== undefined && this.#pending.has(handshake)) this.#options.onTlsRefused?.(handshake.remote, reason);
   }
 
   get certificateEnds(): number {
@@ -89,7 +98,11 @@ export class Acceptor {
   }
 
   accept(raw: Socket): void {
-    const { admit, proxyProtocol } = this.#options;
+    const { admit, proxyProtocol, handshakesMax } = this.#options;
+    if (handshakesMax !== undefined && this.#pending.size >= handshakesMax) {
+      const oldest = this.#pending.values().next().value;
+      if (oldest !== undefined) this.#giveUp(oldest);
+    }
     if (admit !== undefined && !admit(this.#pending.size)) {
       raw.destroy();
       return;
@@ -144,11 +157,14 @@ export class Acceptor {
     this.#tls.emit('connection', handshake.raw);
   }
 
-  #secure(socket: TLSSocket): void {
+  #secure(socket: TLSSocket, tls: TlsOptions): void {
     const handshake = this.#secured.get(keyOf(socket) ?? '');
-    // Node has closed one whose certificate must be there and does not hold; one that need not be there must hold all the same.
+    // A certificate that need not be there must hold all the same.
     const shown = socket.getPeerX509Certificate() !== undefined;
-    if (handshake === undefined || !this.#pending.has(handshake) || (shown && !socket.authorized)) {
+    const missing = !shown && tls.verify === 'verify_peer' && tls.failIfNoPeerCert;
+    if (handshake === undefined || !this.#pending.has(handshake) || missing || (shown && !socket.authorized)) {
+      const code: unknown = socket.authorizationError;
+      this.#tellTlsRefused(handshake, missing ? 'it showed no certificate' : (peerFault(String(code)) ?? String(code)));
       socket.destroy();
       return;
     }

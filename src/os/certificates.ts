@@ -1,8 +1,8 @@
-// TLS material: reads a listener's PEM files, says in a sentence what is wrong with them, and reads what
-// clients' certificates say. The acceptor calls it at start and at each reload.
+// TLS material: reads PEM files, says in a sentence what is wrong with them or with a peer, and reads what
+// clients' certificates say. The acceptor calls it at start and at each reload, the dialling side once per options object.
 import { createHash, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createSecureContext, type SecureContextOptions, type SecureVersion, type TLSSocket } from 'node:tls';
+import { createSecureContext, type SecureContext, type SecureContextOptions, type SecureVersion, type TLSSocket } from 'node:tls';
 import { NetError, type TlsOptions } from '#env/net.js';
 import type { CertificateReader } from './connection.js';
 
@@ -43,6 +43,47 @@ export function readTlsMaterial(o: TlsOptions): TlsMaterial {
     throw unusable(sentence(error, o));
   }
   return { context, ends };
+}
+
+const dialling = new WeakMap<TlsOptions, SecureContext>();
+
+/** For connections that we make: read once per options object. Throws `NetError` with code 'ETLS'. */
+export function diallingContext(o: TlsOptions): SecureContext {
+  let context = dialling.get(o);
+  if (context === undefined) {
+    context = createSecureContext(readTlsMaterial(o).context);
+    dialling.set(o, context);
+  }
+  return context;
+}
+
+const unknownAuthority = 'its certificate is not signed by an authority of ours (cacertfile)';
+
+const peerFaults: Readonly<Record<string, string>> = {
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: unknownAuthority,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: unknownAuthority,
+  UNABLE_TO_GET_ISSUER_CERT: unknownAuthority,
+  SELF_SIGNED_CERT_IN_CHAIN: unknownAuthority,
+  DEPTH_ZERO_SELF_SIGNED_CERT: unknownAuthority,
+  CERT_SIGNATURE_FAILURE: unknownAuthority,
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  CERT_NOT_YET_VALID: 'its certificate is not valid yet',
+  CERT_REVOKED: 'its certificate is revoked',
+  INVALID_CA: 'its certificate is signed by one that may not sign',
+  INVALID_PURPOSE: 'its certificate is not made for this purpose',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+  ERR_SSL_HTTP_REQUEST: 'it does not speak TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS',
+  ERR_SSL_UNSUPPORTED_PROTOCOL: 'it speaks no version of TLS that is allowed here',
+  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: 'it speaks no version of TLS that is allowed here',
+  ERR_SSL_NO_SHARED_CIPHER: 'no cipher in common',
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: 'it showed no certificate',
+};
+
+/** Why a peer's TLS handshake was refused, in words; undefined: it is none of that (the connection broke). */
+export function peerFault(code: string | undefined): string | undefined {
+  if (code === undefined) return undefined;
+  return peerFaults[code] ?? (/^(?:ERR_SSL|ERR_TLS|CERT_|UNABLE_)/.test(code) ? code : undefined);
 }
 
 function unusable(message: string): NetError {

@@ -1,8 +1,10 @@
 // env's byte streams over node:net: dialling, and listening. What a connection needs before its first
 // byte (PROXY header, TLS, WebSocket) is the acceptor's; plain TCP goes straight to its handler.
 import { createServer, type Server, type Socket, connect as tcpConnect } from 'node:net';
+import { type SecureContext, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { type Connection, type ConnectOptions, type Listening, type ListenOptions, type Net, type NetAddress, NetError } from '#env/net.js';
 import { Acceptor, isStaged } from './acceptor.js';
+import { diallingContext, peerFault } from './certificates.js';
 import { asNetError, OsConnection } from './connection.js';
 
 export interface NetOptions {
@@ -24,12 +26,15 @@ export class OsNet implements Net {
   }
 
   connect(to: NetAddress, options: ConnectOptions, connected: (c: Connection) => void, failed: (e: NetError) => void): void {
+    const { tls } = options;
     let socket: Socket;
+    let secure: SecureContext | undefined;
     try {
+      if (tls !== undefined) secure = diallingContext(tls);
       const more = { writableHighWaterMark: this.#highWaterMark };
       socket = tcpConnect({ host: to.host, port: to.port, noDelay: true, ...more });
     } catch (error) {
-      const e = asNetError(error);
+      const e = error instanceof NetError ? error : asNetError(error);
       setImmediate(() => failed(e));
       return;
     }
@@ -47,12 +52,33 @@ export class OsNet implements Net {
     }
     socket.on('error', (error) => fail(asNetError(error)));
     socket.once('close', () => fail(new NetError('ECONNRESET', 'closed before it was connected')));
-    socket.once('connect', () => {
+    const done = (stream: Socket): void => {
       if (settled) return;
       settled = true;
       clearTimeout(timer);
-      connected(new OsConnection(socket, to));
+      connected(new OsConnection(stream, to));
+    };
+    socket.once('connect', () => {
+      if (secure === undefined || tls === undefined || settled) done(socket);
+      else this.#secure(socket, secure, tls.verify === 'verify_peer', done, fail);
     });
+  }
+
+  /** TLS over a connection that we made. Names are not compared: whom the authorities of ours signed for is one of us. */
+  #secure(raw: Socket, secureContext: SecureContext, verify: boolean, done: (s: Socket) => void, fail: (e: NetError) => void): void {
+    const options = {
+      socket: raw,
+      secureContext,
+      rejectUnauthorized: verify,
+      checkServerIdentity: () => undefined,
+      highWaterMark: this.#highWaterMark,
+    };
+    const socket: TLSSocket = tlsConnect(options);
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      const fault = peerFault(error.code);
+      fail(fault === undefined ? asNetError(error) : new NetError('ETLS', fault));
+    });
+    socket.once('secureConnect', () => done(socket));
   }
 
   listen(

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,6 +20,8 @@ const host = '127.0.0.1';
 /** Generous: a loaded machine with a few processors starts five nodes at once. */
 const readyMsMax = 60_000;
 const linesKept = 200;
+/** Of a configuration; the node's own come after them. */
+const commonLines = 5;
 
 /** Rejects with `what` after `ms`, so that a hang is a failure with a name. */
 export function within<T>(ms: number, what: string | (() => string), promise: Promise<T>): Promise<T> {
@@ -45,6 +47,7 @@ export class TestNode {
   readonly role: 'core' | 'replicant';
   readonly mqttPort: number;
   readonly httpPort: number;
+  readonly linkPort: number;
   readonly dataDir: string;
   readonly #config: string;
   readonly #runDir: string;
@@ -55,7 +58,7 @@ export class TestNode {
   constructor(
     shortName: string,
     role: 'core' | 'replicant',
-    ports: { readonly mqtt: number; readonly http: number },
+    ports: { readonly mqtt: number; readonly http: number; readonly link: number },
     dataDir: string,
     config: string,
     runDir: string,
@@ -65,14 +68,22 @@ export class TestNode {
     this.role = role;
     this.mqttPort = ports.mqtt;
     this.httpPort = ports.http;
+    this.linkPort = ports.link;
     this.dataDir = dataDir;
     this.#config = config;
     this.#runDir = runDir;
   }
 
-  /** A second process of the same node: same configuration, same data directory. */
-  twin(): TestNode {
-    return new TestNode(this.shortName, this.role, { mqtt: this.mqttPort, http: this.httpPort }, this.dataDir, this.#config, this.#runDir);
+  /** A second process of the same node: same configuration unless `settings` replace its own lines, same data directory. */
+  twin(settings?: string): TestNode {
+    const ports = { mqtt: this.mqttPort, http: this.httpPort, link: this.linkPort };
+    let config = this.#config;
+    if (settings !== undefined) {
+      const lines = readFileSync(config, 'utf8').split('\n');
+      config = `${this.#config}.twin`;
+      writeFileSync(config, [...lines.slice(0, commonLines), settings].join('\n'));
+    }
+    return new TestNode(this.shortName, this.role, ports, this.dataDir, config, this.#runDir);
   }
 
   get url(): string {

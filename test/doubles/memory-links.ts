@@ -208,6 +208,10 @@ export class MemoryLinks implements Links {
     return undefined;
   }
 
+  reloadCertificates(): undefined {
+    return undefined;
+  }
+
   close(done: () => void): void {
     done();
   }

@@ -190,6 +190,30 @@ test('clusters that cannot work are refused', () => {
   refused('cluster.tls.enable = true', /cluster\.tls needs/);
 });
 
+test('TLS between nodes: under cluster.tls, or by the names that EMQX has for it', () => {
+  const files = 'cacertfile = "ca.pem", certfile = "c.pem", keyfile = "k.pem"';
+  const own = config(`cluster.tls { enable = true, ${files}, versions = ["tlsv1.3"] }`).cluster.tls;
+  assert.deepEqual(own, {
+    cacertfile: 'ca.pem',
+    certfile: 'c.pem',
+    keyfile: 'k.pem',
+    password: undefined,
+    verify: 'verify_peer',
+    versions: ['tlsv1.3'],
+    ciphers: [],
+  });
+  assert.equal(config(`rpc { protocol = ssl, ${files} }`).cluster.tls?.certfile, 'c.pem');
+  assert.equal(config(`rpc { protocol = ssl, ${files} }\ncluster.tls.enable = false`).cluster.tls, undefined);
+  assert.equal(config(`cluster.tls { enable = true, certfile = other }\nrpc { ${files} }`).cluster.tls?.certfile, 'other');
+  assert.equal(config(`rpc { ${files} }`).cluster.tls, undefined);
+  refused('rpc.protocol = ssl', /cluster\.tls needs cacertfile/);
+  refused('cluster.tls { enable = true, certfile = c, keyfile = k }', /cluster\.tls needs cacertfile/);
+  assert.match(load('cluster.tls { enable = true, verify = verify_none, certfile = c, keyfile = k }').warnings[0] ?? '', /use verify_peer/);
+  // Asked for, and not given: never in silence.
+  refused('cluster.proto_dist = inet_tls', /asks for TLS between nodes/);
+  assert.notEqual(config(`cluster { proto_dist = inet_tls, tls { enable = true, ${files} } }`).cluster.tls, undefined);
+});
+
 test('authentication: a list, single entries, elements by index, disabled ones left out', () => {
   const text = 'authentication = [{ mechanism = password_based, backend = x }, { mechanism = jwt }]\nauthentication.1.enable = false';
   assert.deepEqual(

@@ -69,10 +69,16 @@ export interface ClusterConfig {
   readonly tls: ClusterTlsConfig | undefined;
 }
 
+/** Both sides of every link show a certificate; without `verify_peer` only the cookie says who they are. */
 export interface ClusterTlsConfig {
-  readonly cacertfile: string;
+  readonly cacertfile: string | undefined;
   readonly certfile: string;
   readonly keyfile: string;
+  readonly password: string | undefined;
+  readonly verify: 'verify_none' | 'verify_peer';
+  readonly versions: readonly string[];
+  /** OpenSSL's names; empty: the defaults. */
+  readonly ciphers: readonly string[];
 }
 
 export type ListenerType = 'tcp' | 'ssl' | 'ws' | 'wss';

@@ -23,7 +23,6 @@ node.backtrace_depth
 node.applications
 node.tags
 cluster.autoheal
-cluster.proto_dist
 cluster.dns.**
 cluster.etcd.**
 cluster.k8s.**
@@ -85,7 +84,6 @@ retainer.backend.storage_type
 retainer.backend.index_specs
 retainer.backend.enable
 rpc.mode
-rpc.protocol
 rpc.driver
 rpc.port_discovery
 rpc.server_port
@@ -96,9 +94,6 @@ rpc.tcp_client_num
 rpc.async_batch_size
 rpc.send_timeout
 rpc.socket_**
-rpc.certfile
-rpc.keyfile
-rpc.cacertfile
 rpc.listen_address
 rpc.insecure_fallback
 rpc.ipv6_only

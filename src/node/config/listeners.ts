@@ -15,7 +15,8 @@ import {
   section,
   type Where,
 } from './shape.js';
-import { bind, choice, duration, flag, integer, limit, nonEmpty, rate, size, sizeOrInfinity, text } from './shapes.js';
+import { bind, duration, flag, integer, limit, nonEmpty, rate, size, sizeOrInfinity, text } from './shapes.js';
+import { ciphers, tlsVersions, verification } from './tls.js';
 
 const ports: Readonly<Record<ListenerType, number>> = { tcp: 1883, ssl: 8883, ws: 8083, wss: 8084 };
 const anyHost = '0.0.0.0';
@@ -36,24 +37,14 @@ const tcp: ObjectShape<TcpConfig> = object<TcpConfig>({
   sendTimeoutMs: field('send_timeout', duration(1), 15_000),
 });
 
-/** A list, or a text with commas or colons between. */
-const cipherList = list(nonEmpty);
-const ciphers: Shape<readonly string[]> = {
-  expects: 'names of ciphers: a list, or a text with commas between',
-  read(value, path, report): readonly string[] | undefined {
-    if (value.kind !== 'scalar') return cipherList.read(value, path, report);
-    return value.text.split(/[,:]/).flatMap((name) => (name.trim() === '' ? [] : [name.trim()]));
-  },
-};
-
 const ssl: ObjectShape<RawSsl> = object<RawSsl>({
   cacertfile: field<string | undefined>('cacertfile', nonEmpty, undefined),
   certfile: field<string | undefined>('certfile', nonEmpty, undefined),
   keyfile: field<string | undefined>('keyfile', nonEmpty, undefined),
   password: field<string | undefined>('password', text, undefined),
-  verify: field('verify', choice('verify_none', 'verify_peer'), 'verify_none'),
+  verify: field('verify', verification, 'verify_none'),
   failIfNoPeerCert: field('fail_if_no_peer_cert', flag, false),
-  versions: field('versions', list(choice('tlsv1.3', 'tlsv1.2')), ['tlsv1.3', 'tlsv1.2']),
+  versions: tlsVersions('versions'),
   ciphers: field('ciphers', ciphers, []),
   handshakeTimeoutMs: field('handshake_timeout', duration(1), 15_000),
 });

@@ -3,12 +3,13 @@
 import { showPosition } from '../hocon/errors.js';
 import { type ReadText, readHocon } from '../hocon/hocon.js';
 import type { ObjectValue } from '../hocon/nodes.js';
-import type { ClusterConfig, ClusterTlsConfig, DashboardConfig, HostPort, NodeAddress, StarmeshConfig } from './config.js';
+import type { ClusterConfig, DashboardConfig, HostPort, NodeAddress, StarmeshConfig } from './config.js';
 import { isForeignKey } from './emqx-keys.js';
 import { environmentOverlays } from './environment.js';
 import { type RawCluster, type RawConfig, schema } from './schema.js';
 import { type Finding, Report } from './shape.js';
 import { clusterPort } from './shapes.js';
+import { completeTls } from './tls.js';
 
 export interface ConfigInput {
   /** Name of the text in messages. */
@@ -64,8 +65,10 @@ function show(finding: Finding): string {
 }
 
 function complete(raw: RawConfig, root: ObjectValue, report: Report): StarmeshConfig {
-  const { cluster: rawCluster, dashboard: rawDashboard, ...rest } = raw;
-  const config = { ...rest, cluster: completeCluster(raw, rawCluster, root, report), dashboard: completeDashboard(raw) };
+  const { cluster: rawCluster, dashboard: rawDashboard, rpc, ...rest } = raw;
+  const { connectTimeoutMs, callReceiveTimeoutMs, authenticationTimeoutMs } = rpc;
+  const timeouts = { connectTimeoutMs, callReceiveTimeoutMs, authenticationTimeoutMs };
+  const config = { ...rest, rpc: timeouts, cluster: completeCluster(raw, rawCluster, root, report), dashboard: completeDashboard(raw) };
   checkCookie(config, root, report);
   checkTimeouts(config, root, report);
   return config;
@@ -77,7 +80,7 @@ function completeDashboard(raw: RawConfig): DashboardConfig {
 }
 
 function completeCluster(raw: RawConfig, cluster: RawCluster, root: ObjectValue, report: Report): ClusterConfig {
-  const { seeds, coreNodes, listen, advertise, tls, discoveryStrategy, ...rest } = cluster;
+  const { seeds, coreNodes, listen, advertise, tls, protoDist, discoveryStrategy, ...rest } = cluster;
   const host = raw.node.name.slice(raw.node.name.indexOf('@') + 1);
   const cores = union([...coreNodes, ...seeds], root, report);
   const own = cores.find((c) => c.name === raw.node.name);
@@ -97,14 +100,8 @@ function completeCluster(raw: RawConfig, cluster: RawCluster, root: ObjectValue,
   if (raw.node.role === 'replicant' && cores.length === 0) {
     report.problem(at(root, ['node', 'role']), 'a replicant needs cores to follow: list them in cluster.core_nodes or cluster.static.seeds');
   }
-  return { ...rest, discoveryStrategy: strategy, cores, listen: listening, advertise: reached, tls: completeTls(tls, root, report) };
-}
-
-function completeTls(tls: RawCluster['tls'], root: ObjectValue, report: Report): ClusterTlsConfig | undefined {
-  if (!tls.enable) return undefined;
-  const { cacertfile, certfile, keyfile } = tls;
-  if (cacertfile !== undefined && certfile !== undefined && keyfile !== undefined) return { cacertfile, certfile, keyfile };
-  return report.problem(at(root, ['cluster', 'tls']), 'cluster.tls needs cacertfile, certfile and keyfile');
+  const secured = completeTls(tls, raw.rpc, protoDist, at(root, ['cluster', 'tls']), report);
+  return { ...rest, discoveryStrategy: strategy, cores, listen: listening, advertise: reached, tls: secured };
 }
 
 // The same node under both keys is fine, at two addresses it is not.

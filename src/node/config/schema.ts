@@ -3,7 +3,6 @@
 import { authentication, authorization, flappingDetect } from './access.js';
 import type {
   ApiKeyConfig,
-  ClusterTlsConfig,
   DatabaseConfig,
   DelayedConfig,
   ForwardConfig,
@@ -16,7 +15,6 @@ import type {
   NodeConfig,
   PrometheusConfig,
   RetainerConfig,
-  RpcConfig,
   StarmeshConfig,
   SysTopicsConfig,
 } from './config.js';
@@ -38,10 +36,12 @@ import {
   size,
   text,
 } from './shapes.js';
+import { clusterTls, type RawRpc, type RawTls, rpc } from './tls.js';
 
 /** As written, before `load.ts` fills in what depends on other settings. */
-export interface RawConfig extends Omit<StarmeshConfig, 'cluster' | 'dashboard'> {
+export interface RawConfig extends Omit<StarmeshConfig, 'cluster' | 'dashboard' | 'rpc'> {
   readonly cluster: RawCluster;
+  readonly rpc: RawRpc;
   readonly dashboard: RawDashboard;
 }
 
@@ -55,10 +55,7 @@ export interface RawCluster {
   readonly nodeDownAfterMs: number;
   readonly autocleanMs: number;
   readonly tls: RawTls;
-}
-
-export interface RawTls extends Partial<ClusterTlsConfig> {
-  readonly enable: boolean;
+  readonly protoDist: string;
 }
 
 export interface RawDashboard {
@@ -84,13 +81,6 @@ interface Static {
   readonly seeds: readonly NodeAddress[];
 }
 
-const tls: ObjectShape<RawTls> = object<RawTls>({
-  enable: field('enable', flag, false),
-  cacertfile: optional('cacertfile'),
-  certfile: optional('certfile'),
-  keyfile: optional('keyfile'),
-});
-
 // Known words that are refused with a reason instead of "must be one of".
 const strategy = mapped(choice('manual', 'static', 'singleton', 'dns', 'k8s', 'etcd', 'mcast'), (word, where) => {
   if (word === 'manual' || word === 'static' || word === 'singleton') return word;
@@ -111,7 +101,8 @@ const clusterFields: ObjectShape<ClusterFields> = object<ClusterFields>({
   advertise: field<HostPort | undefined>('advertise', bind('127.0.0.1'), undefined),
   nodeDownAfterMs: field('node_down_after', duration(1000), 15_000),
   autocleanMs: field('autoclean', durationOrInfinity, 24 * hour),
-  tls: section('tls', tls),
+  tls: section('tls', clusterTls),
+  protoDist: field('proto_dist', choice('inet_tcp', 'inet6_tcp', 'inet_tls', 'inet6_tls'), 'inet_tcp'),
 });
 
 const cluster: ObjectShape<RawCluster> = {
@@ -250,12 +241,6 @@ const dashboard: ObjectShape<RawDashboard> = {
 function finishDashboard({ listeners: { http }, ...rest }: DashboardFields): RawDashboard {
   return { ...rest, http };
 }
-
-const rpc: ObjectShape<RpcConfig> = object<RpcConfig>({
-  connectTimeoutMs: field('connect_timeout', duration(1), 5000),
-  callReceiveTimeoutMs: field('call_receive_timeout', duration(1), 15_000),
-  authenticationTimeoutMs: field('authentication_timeout', duration(1), 5000),
-});
 
 const forward: ObjectShape<ForwardConfig> = object<ForwardConfig>({
   windowBytes: field('window_bytes', size(65_536), 16 * MiB),

@@ -26,6 +26,7 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['clients show', async ([id], node) => (id === undefined ? usage('clients show CLIENTID') : clientReply(id, await node.clientsShow(id)))],
   ['clients kick', async ([id], node) => (id === undefined ? usage('clients kick CLIENTID') : kickReply(id, await node.clientsKick(id)))],
   ['listeners', (args, node) => listenersCommand(args, node)],
+  ['pem_cache clean', async (_args, node) => node.reloadCertificates()],
   ['topics list', async (_args, node) => topicsReply(await node.topicsList(listRowsMax))],
   ...authCommands,
   ['eval', (args, node) => evaluate(args.join(' '), node)],

@@ -65,6 +65,7 @@ function fake(name: string, role: 'core' | 'replicant' = 'core'): CtlHandlers {
       { id: 'ssl:a', bind: '[::1]:8883', running: false, connections: 0, maxConnections: 5, proxyProtocol: true, certificateEnds: 0 },
     ],
     listenerAction: async (action, id) => (id === 'ssl:a' ? { ok: action !== 'start', text: `${id} ${action}` } : undefined),
+    reloadCertificates: () => ({ ok: true, text: 'read again' }),
   };
 }
 

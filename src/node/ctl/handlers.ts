@@ -75,6 +75,8 @@ export interface CtlHandlers {
   listeners(): readonly ListenerInfo[];
   /** What was done, or why not, in a sentence; undefined: there is no such listener. */
   listenerAction(action: ListenerAction, id: string): Promise<{ readonly ok: boolean; readonly text: string } | undefined>;
+  /** Reads the certificates of all listeners and of the cluster port again. */
+  reloadCertificates(): { readonly ok: boolean; readonly text: string };
   /** At most `limit`, in key order. */
   topicsList(limit: number): readonly RouteInfo[] | Promise<readonly RouteInfo[]>;
 }

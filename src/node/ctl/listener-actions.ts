@@ -1,4 +1,4 @@
-// `ctl listeners start|stop|restart|reload ID`: what was done, or why it could not be, in a sentence.
+// `ctl listeners start|stop|restart|reload ID` and `ctl pem_cache clean`: what was done, or why it could not be, in a sentence.
 import type { NetError } from '#env/net.js';
 import type { Listener } from '#listener/listener.js';
 import type { StarmeshNode } from '../create-node.js';
@@ -36,6 +36,19 @@ function reload(listener: Listener): ActionResult {
   const error = listener.reload();
   if (error !== undefined) return { ok: false, text: `${id} keeps its old certificates: ${error.message}` };
   return { ok: true, text: `${id} has read its certificates again, for connections from now on` };
+}
+
+/** `ctl pem_cache clean`: the certificates of every running listener with TLS, and of the links between nodes. */
+export function reloadCertificates(node: StarmeshNode): ActionResult {
+  const { links, secured } = node.core;
+  const parts: { readonly id: string; readonly error: NetError | undefined }[] = [];
+  for (const l of node.listeners.all) if (l.running && l.options.tls !== undefined) parts.push({ id: l.id, error: l.reload() });
+  if (secured) parts.push({ id: 'the cluster port', error: links.reloadCertificates() });
+  if (parts.length === 0) return { ok: true, text: 'nothing here uses certificates' };
+  const text = parts.map(({ id, error }) =>
+    error === undefined ? `${id} has read its certificates again` : `${id} keeps its old ones: ${error.message}`,
+  );
+  return { ok: parts.every((p) => p.error === undefined), text: text.join('; ') };
 }
 
 function ended(run: (done: (error: NetError | undefined) => void) => void): Promise<NetError | undefined> {

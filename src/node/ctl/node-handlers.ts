@@ -4,7 +4,7 @@ import type { StarmeshConfig } from '../config/config.js';
 import type { StarmeshNode } from '../create-node.js';
 import { version } from '../version.js';
 import type { ClientInfo, ClusterStatus, CtlHandlers, MemberStatus, NodeStatus, RlogStatus, RouteInfo } from './handlers.js';
-import { listenerAction } from './listener-actions.js';
+import { listenerAction, reloadCertificates } from './listener-actions.js';
 
 export function nodeStatus(config: StarmeshConfig, node: StarmeshNode): NodeStatus {
   return { node: config.node.name, role: config.node.role, version: version(), state: node.state };
@@ -83,6 +83,7 @@ export function ctlHandlers(config: StarmeshConfig, node: StarmeshNode): CtlHand
     clientsKick: (clientId) => new Promise((done) => broker.kick(clientId, done)),
     listeners: () => node.listeners.status(),
     listenerAction: (action, id) => listenerAction(node, action, id),
+    reloadCertificates: () => reloadCertificates(node),
     topicsList: (limit) => {
       const list: RouteInfo[] = [];
       routes.list((topic, name) => {
