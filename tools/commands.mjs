@@ -30,6 +30,11 @@ const commands = {
     build(root, { project: 'sim' });
     return script('dist/sim/main.js', args);
   },
+  long: (args) => {
+    setUp(root);
+    build(root, { project: 'test' });
+    return script('dist/test/long/main.js', args);
+  },
   bench: (args) => {
     setUp(root);
     build(root, { project: 'bench' });

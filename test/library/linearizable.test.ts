@@ -1,14 +1,10 @@
 // Real processes: three cores and a replicant, clients on all of them at a few registers, the leader
 // killed with SIGKILL in the middle and started again. What the clients were told must have one order.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { Prng } from '#base/prng.js';
 import { checkParts, partition } from '../../sim/linearizability/checker.js';
 import { explain } from '../../sim/linearizability/explain.js';
@@ -16,9 +12,8 @@ import { unknownOutput } from '../../sim/linearizability/model.js';
 import { Recorder } from '../../sim/linearizability/recorder.js';
 import { type RegisterInput, type RegisterOutput, register, registerKey } from '../../sim/linearizability/register.js';
 import { freePorts, within } from '../cluster/nodes.js';
-import type { RegisterReply, RegisterRequest } from './register-node.js';
+import { type Asked, RegisterProcess } from './register-process.js';
 
-const program = fileURLToPath(new URL('./register-node.js', import.meta.url));
 const seed = 20_260;
 const names = ['core1', 'core2', 'core3', 'replicant1'];
 const keys = ['a', 'b', 'c', 'd'];
@@ -29,67 +24,6 @@ const restartAfter = 2_400;
 const endAfter = 4_800;
 const runMsMax = 120_000;
 const visitsMax = 5_000_000;
-
-type Asked = RegisterRequest extends infer R ? (R extends RegisterRequest ? Omit<R, 'id'> : never) : never;
-
-/** A process of register-node.ts. */
-class RegisterNode {
-  readonly name: string;
-  readonly #options: object;
-  #child: ChildProcess | undefined;
-  #nextId = 1;
-  readonly #asked: Map<number, (reply: RegisterReply | undefined) => void> = new Map();
-  #errors = '';
-
-  constructor(name: string, options: object) {
-    this.name = name;
-    this.#options = options;
-  }
-
-  /** Resolves when the node is in service. */
-  async start(): Promise<void> {
-    const child = spawn(process.execPath, [program, JSON.stringify(this.#options)], { stdio: ['pipe', 'pipe', 'pipe'] });
-    this.#child = child;
-    child.stdin.on('error', () => {});
-    child.stderr.on('data', (chunk: Buffer) => {
-      this.#errors = (this.#errors + chunk.toString()).slice(-4_000);
-    });
-    const serving = new Promise<void>((done, reject) => {
-      this.#asked.set(0, (reply) => (reply === undefined ? reject(new Error(`${this.name} ended: ${this.#errors}`)) : done()));
-    });
-    const lines = createInterface({ input: child.stdout });
-    lines.on('line', (line) => {
-      const reply = JSON.parse(line) as RegisterReply;
-      const asked = this.#asked.get(reply.id);
-      this.#asked.delete(reply.id);
-      asked?.(reply);
-    });
-    lines.on('close', () => {
-      const asked = [...this.#asked.values()];
-      this.#asked.clear();
-      for (const done of asked) done(undefined);
-    });
-    await serving;
-  }
-
-  /** Undefined: the process ended without an answer. */
-  ask(request: Asked): Promise<RegisterReply | undefined> {
-    const id = this.#nextId++;
-    return new Promise((done) => {
-      this.#asked.set(id, done);
-      this.#child?.stdin?.write(`${JSON.stringify({ ...request, id })}\n`);
-    });
-  }
-
-  /** `kill -9`, and the end of all its answers. */
-  async kill(): Promise<void> {
-    const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const closed = once(child, 'close');
-    child.kill('SIGKILL');
-    await closed;
-  }
-}
 
 function draw(prng: Prng, value: number, believed: ReadonlyMap<string, number>): { readonly input: RegisterInput; readonly request: Asked } {
   const key = prng.pick(keys);
@@ -126,7 +60,7 @@ class Load {
   }
 
   /** One operation after the other, until all clients together have had enough, or the node is gone. */
-  async client(node: RegisterNode): Promise<void> {
+  async client(node: RegisterProcess): Promise<void> {
     const client = this.#nextClient++;
     const prng = new Prng(seed).fork(`client ${client}`);
     const believed = new Map<string, number>();
@@ -149,12 +83,12 @@ class Load {
   }
 }
 
-async function run(nodes: readonly RegisterNode[], load: Load): Promise<void> {
+async function run(nodes: readonly RegisterProcess[], load: Load): Promise<void> {
   await Promise.all(nodes.map((n) => n.start()));
-  const clients = (n: RegisterNode): Promise<void>[] => Array.from({ length: clientsPerNode }, () => load.client(n));
+  const clients = (n: RegisterProcess): Promise<void>[] => Array.from({ length: clientsPerNode }, () => load.client(n));
   const running = nodes.flatMap(clients);
   await load.reached(killAfter);
-  const found = await (nodes[0] as RegisterNode).ask({ op: 'leader' });
+  const found = await (nodes[0] as RegisterProcess).ask({ op: 'leader' });
   assert.ok(found !== undefined && 'value' in found);
   const leader = nodes.find((n) => n.name === found.value);
   assert.ok(leader !== undefined, `a leader is known, not ${JSON.stringify(found)}`);
@@ -172,7 +106,7 @@ test('what clients of real processes were told has one order, a leader killed in
   const cores = names.slice(0, 3).map((name, i) => ({ name, host, port: ports[i] ?? 0 }));
   const nodes = names.map((name, i) => {
     const role = i < 3 ? 'core' : 'replicant';
-    return new RegisterNode(name, {
+    return new RegisterProcess(name, {
       name,
       role,
       dataDir: join(dir, name),

@@ -1,7 +1,8 @@
-// A program for tests: one node of the library with a shard of registers, driven by lines of JSON on
-// its standard input, answering on its standard output. Ends with its standard input.
+// A program for tests: one node of the library with a shard of registers and one beside it, driven by
+// lines of JSON on its standard input, answering on its standard output. Ends with its standard input.
+// Its wall clock can be shifted while it runs: what the node knows of the time of day is `Date.now`.
 import { createInterface } from 'node:readline';
-import { type DatabaseOptions, defineShard, openDatabase, WriteFailure } from '#node/open-database.js';
+import { DatabaseError, type DatabaseOptions, defineShard, openDatabase, UnstorableError, WriteFailure } from '#node/open-database.js';
 
 export type RegisterRequest =
   | { readonly id: number; readonly op: 'read'; readonly key: string }
@@ -10,7 +11,19 @@ export type RegisterRequest =
   /** By a command, judged by the leader; or by a transaction on this node's copy. */
   | { readonly id: number; readonly op: 'cas' | 'transaction'; readonly key: string; readonly expect: number; readonly value: number }
   /** Answers this node's name for the leader. */
-  | { readonly id: number; readonly op: 'leader' };
+  | { readonly id: number; readonly op: 'leader' }
+  /** Writes to the shard beside the registers. */
+  | { readonly id: number; readonly op: 'beside'; readonly key: string; readonly text: string; readonly until: 'committed' | 'effective' }
+  /** Writes `rows` rows of `bytes` bytes there, many at a time. */
+  | { readonly id: number; readonly op: 'fill'; readonly rows: number; readonly bytes: number }
+  /** `writers` at a time write registers for `ms`; answers a {@link Burst}. */
+  | { readonly id: number; readonly op: 'burst'; readonly writers: number; readonly ms: number }
+  /** Answers a {@link NodeReport}, without waiting for anything. */
+  | { readonly id: number; readonly op: 'status' }
+  /** Answers a {@link Dump} of this node's copy of the registers as it is, of those keys. */
+  | { readonly id: number; readonly op: 'dump'; readonly prefix: string }
+  /** Moves this process's time of day by `ms`. */
+  | { readonly id: number; readonly op: 'shift'; readonly ms: number };
 
 /** `id` 0: the node is in service. */
 export type RegisterReply =
@@ -20,7 +33,40 @@ export type RegisterReply =
   /** May have taken effect, or may yet. */
   | { readonly id: number; readonly unknown: string };
 
-const deadlineMs = 3_000;
+export interface ShardReport {
+  readonly shard: string;
+  /** 'leader', 'follower' … of cores, 'bootstrap', 'normal' … of replicants. */
+  readonly state: string;
+  readonly term: number;
+  readonly leader: string;
+  readonly appliedIndex: number;
+  readonly bootstraps: number;
+}
+
+export interface NodeReport {
+  readonly serving: boolean;
+  readonly incarnation: number;
+  readonly shards: readonly ShardReport[];
+}
+
+export interface Dump {
+  readonly index: number;
+  readonly rows: readonly (readonly [string, number])[];
+}
+
+export interface Burst {
+  readonly written: number;
+  readonly failed: number;
+  readonly ms: number;
+  readonly meanMs: number;
+  readonly p99Ms: number;
+}
+
+const rowsPerBatch = 200;
+
+const realNow = Date.now;
+let shiftedMs = 0;
+Date.now = (): number => realNow() + shiftedMs;
 
 const registers = defineShard('registers');
 const cells = registers.table<string, number>({ id: 1, name: 'cells' });
@@ -34,8 +80,66 @@ const cas = registers.command('cas', (tx, input: { key: string; expect: number; 
   if (before === input.expect) tx.put(cells, input.key, input.value);
   return before;
 });
+const beside = defineShard('beside');
+const texts = beside.table<string, string>({ id: 1, name: 'texts' });
 
-const db = await openDatabase({ ...(JSON.parse(process.argv[2] ?? '{}') as Omit<DatabaseOptions, 'shards'>), shards: [registers] });
+/** The options, and the deadline of what clients ask. */
+type Given = Omit<DatabaseOptions, 'shards'> & { readonly deadlineMs?: number };
+const { deadlineMs = 3_000, ...options } = JSON.parse(process.argv[2] ?? '{}') as Given;
+const db = await openDatabase({ ...options, shards: [registers, beside] });
+
+function report(): NodeReport {
+  const s = db.status();
+  const shards = s.shards.map((x): ShardReport => {
+    const { shard } = x;
+    if ('core' in x) return { shard, ...x.core, leader: x.core.leader ?? '', bootstraps: 0 };
+    if ('replica' in x) return { shard, ...x.replica, leader: '', term: 0 };
+    return { shard, state: 'down', term: 0, leader: '', appliedIndex: 0, bootstraps: 0 };
+  });
+  return { serving: s.serving, incarnation: s.incarnation, shards };
+}
+
+async function fill(rows: number, bytes: number): Promise<void> {
+  const text = 'x'.repeat(bytes);
+  for (let at = 0; at < rows; at += rowsPerBatch) {
+    await db.batch(
+      beside,
+      (b) => {
+        for (let i = at; i < Math.min(rows, at + rowsPerBatch); i++) b.put(texts, `filled/${String(i).padStart(8, '0')}`, text);
+      },
+      { deadlineMs: 30_000 },
+    );
+  }
+}
+
+let bursts = 0;
+
+async function burst(writers: number, ms: number): Promise<Burst> {
+  const startedAt = performance.now();
+  const name = `burst${++bursts}`;
+  const took: number[] = [];
+  let failed = 0;
+  const writer = async (w: number): Promise<void> => {
+    for (let i = 0; performance.now() - startedAt < ms; i++) {
+      const from = performance.now();
+      try {
+        await db.put(cells, `${name}/${w}/${i % 100}`, i, { deadlineMs: 30_000 });
+        took.push(performance.now() - from);
+      } catch {
+        failed++;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: writers }, (_, w) => writer(w)));
+  took.sort((a, b) => a - b);
+  return {
+    written: took.length,
+    failed,
+    ms: performance.now() - startedAt,
+    meanMs: took.reduce((sum, t) => sum + t, 0) / Math.max(1, took.length),
+    p99Ms: took[Math.floor(took.length * 0.99)] ?? 0,
+  };
+}
 
 async function execute(r: RegisterRequest): Promise<number | string> {
   switch (r.op) {
@@ -62,6 +166,31 @@ async function execute(r: RegisterRequest): Promise<number | string> {
       const s = db.status().shards.find((x) => x.shard === registers.name);
       return s !== undefined && 'core' in s ? (s.core.leader ?? '') : '';
     }
+    case 'beside':
+      await db.put(texts, r.key, r.text, { until: r.until, deadlineMs });
+      return 0;
+    default:
+      return upkeep(r);
+  }
+}
+
+async function upkeep(r: Extract<RegisterRequest, { op: 'fill' | 'burst' | 'status' | 'dump' | 'shift' }>): Promise<number | string> {
+  switch (r.op) {
+    case 'fill':
+      await fill(r.rows, r.bytes);
+      return r.rows;
+    case 'burst':
+      return JSON.stringify(await burst(r.writers, r.ms));
+    case 'status':
+      return JSON.stringify(report());
+    case 'dump':
+      return JSON.stringify({
+        index: db.appliedIndex(registers),
+        rows: [...db.range(cells, r.prefix === '' ? {} : { start: r.prefix, end: `${r.prefix}\u{10ffff}` })],
+      } satisfies Dump);
+    case 'shift':
+      shiftedMs += r.ms;
+      return shiftedMs;
   }
 }
 
@@ -75,10 +204,18 @@ lines.on('line', (line) => {
   execute(r).then(
     (value) => answer({ id: r.id, value }),
     (error: unknown) => {
-      if (!(error instanceof WriteFailure)) throw error;
-      answer(error.mayHappen ? { id: r.id, unknown: error.kind } : { id: r.id, failed: error.kind });
+      if (error instanceof WriteFailure) answer(error.mayHappen ? { id: r.id, unknown: error.kind } : { id: r.id, failed: error.kind });
+      else if (error instanceof DatabaseError || error instanceof UnstorableError) answer({ id: r.id, failed: error.message });
+      else throw error;
     },
   );
 });
 lines.on('close', () => void db.close());
+void db.closed.then((failure) => {
+  if (failure === undefined) return;
+  process.stderr.write(`the node ended: ${failure.message}\n`);
+  process.exitCode = 3;
+  lines.close();
+  process.stdin.destroy();
+});
 answer({ id: 0, value: 'in service' });

@@ -1,0 +1,26 @@
+// `npm run long -- NAME [--only TEXT] [--points N] [--seed N]`: the long suites with real processes.
+// Each prints what it saw as it goes, and a table at the end; the exit status says whether all held.
+import { parseArgs } from 'node:util';
+import { crashPoints } from './crash-points-long.js';
+import { partitions } from './partitions-long.js';
+import type { LongOptions } from './suite.js';
+
+const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
+  'crash-points': crashPoints,
+  partitions,
+};
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: 'string', default: '' }, points: { type: 'string' }, seed: { type: 'string', default: '1' } },
+});
+const [name] = positionals;
+const suite = Object.hasOwn(suites, name ?? '') ? suites[name ?? ''] : undefined;
+if (suite === undefined) {
+  console.error(`Which suite? There are ${Object.keys(suites).join(', ')}.`);
+  process.exitCode = 1;
+} else {
+  const points = values.points === undefined ? undefined : Number(values.points);
+  const ok = await suite({ only: values.only, points, seed: Number(values.seed) });
+  process.exitCode = ok ? 0 : 1;
+}
