@@ -11,8 +11,8 @@ import type { DeliveryGate, Session, Subscription } from '#session/session.js';
 import type { Core } from './core.js';
 import type { Origin } from './recent-origins.js';
 
-/** How often a scan that a slow client holds up is looked at again, in ms; and one whose client is away. */
-const retryMs = 100;
+/** How often a scan that a slow client holds up is looked at again, in ms, though `drained` should tell; and one whose client is away. */
+const retryMs = 1000;
 const retryAwayMs = 5000;
 
 interface Scan {
@@ -33,6 +33,10 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   #waiting = 0;
   readonly #scans: Scan[] = [];
   #running = false;
+  /** The client has to take something first. */
+  #stuck = false;
+  /** `retainer.delivery_rate`: not before. */
+  #slowUntil = 0;
   /** Retained messages that came live since the first SUBSCRIBE, and those that a scan delivered. */
   #live: Map<string, Qos> | undefined = undefined;
   #scanned: Map<string, Qos> | undefined = undefined;
@@ -102,54 +106,83 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
     });
   }
 
+  /** One turn's part of what is to be delivered. */
   #run(): void {
     if (this.#running) return;
     this.#running = true;
-    let budget = this.#core.options.retainedBatch;
+    this.#stuck = false;
+    const { retainedBatch, retainedRate } = this.#core.options;
+    const now = this.#core.now();
+    if (now < this.#slowUntil) {
+      this.#wait(this.#slowUntil);
+      return;
+    }
+    const pace = retainedRate === Number.POSITIVE_INFINITY ? retainedBatch : Math.min(retainedBatch, Math.max(1, Math.ceil(retainedRate / 10)));
+    let budget = pace;
     while (this.#scans.length > 0 && budget > 0) {
       const scan = this.#scans[0] as Scan;
-      const delivered = this.#scan(scan, budget);
-      if (delivered === -1) {
-        this.#running = false;
-        this.#core.timers.schedule(this, this.#core.now() + (this.#session.channel === undefined ? retryAwayMs : retryMs));
+      const found = this.#scan(scan, budget);
+      budget -= found.delivered;
+      if (found.end === 'stuck') {
+        this.#stuck = true;
+        this.#wait(now + (this.#session.channel === undefined ? retryAwayMs : retryMs));
         return;
       }
-      budget -= delivered;
-      if (budget > 0) this.#scans.shift();
+      if (found.end === 'all') this.#scans.shift();
+      else break;
     }
+    if (retainedRate !== Number.POSITIVE_INFINITY) this.#slowUntil = now + ((pace - budget) * 1000) / retainedRate;
     this.#running = false;
     if (this.#scans.length > 0) this.#core.env.clock.endOfTurn(() => this.#run());
     else this.#rest();
   }
 
-  /** Delivers up to `budget` messages; fewer when that was all; -1 when the client must be waited for. */
-  #scan(scan: Scan, budget: number): number {
+  #wait(until: number): void {
+    this.#running = false;
+    this.#core.timers.schedule(this, until);
+  }
+
+  /** The client has taken what waited: a scan that waited for that goes on, in a turn of its own. */
+  drained(): void {
+    this.#before?.drained?.();
+    if (!this.#stuck || this.#session.queuedCount * 4 > this.#session.home.limits.maxQueuedMessages) return;
+    this.#stuck = false;
+    this.#core.env.clock.endOfTurn(() => this.#run());
+  }
+
+  /** Delivers up to `budget` messages. `more`: there may be some left for the next turn; `stuck`: the client must be waited for. */
+  #scan(scan: Scan, budget: number): { readonly delivered: number; readonly end: 'all' | 'more' | 'stuck' } {
     const { subscription } = scan;
     const session = this.#session;
     // Unsubscribed, replaced or over in the meantime.
-    if (session.ended || session.subscriptions.get(subscription.topicFilter) !== subscription) return 0;
-    const now = this.#core.now();
+    if (session.ended || session.subscriptions.get(subscription.topicFilter) !== subscription) return { delivered: 0, end: 'all' };
+    const { now, ports, options } = { now: this.#core.now(), ports: this.#core.ports, options: this.#core.options };
     let delivered = 0;
-    let stuck = false;
-    this.#core.ports.retained.scan(
-      subscription.topicFilter,
-      (message) => {
-        if (this.#full()) {
-          stuck = true;
-          return false;
-        }
-        scan.after = message.topicName;
-        if (this.#deliver(subscription, message, now)) delivered++;
-        return delivered < budget;
-      },
-      scan.after,
-    );
-    return stuck ? -1 : delivered;
+    let end: 'all' | 'more' | 'stuck' = 'all';
+    const visit = (message: Message): boolean => {
+      if (this.#full()) {
+        end = 'stuck';
+        return false;
+      }
+      scan.after = message.topicName;
+      if (this.#deliver(subscription, message, now)) delivered++;
+      if (delivered < budget) return true;
+      end = 'more';
+      return false;
+    };
+    const on = ports.retained.scan(subscription.topicFilter, visit, scan.after, options.retainedRows);
+    if (on === undefined) return { delivered, end };
+    scan.after = on;
+    return { delivered, end: 'more' };
   }
 
+  /** Half of what may wait for the client is left to live messages. */
   #full(): boolean {
-    const session = this.#session;
-    return session.queuedCount * 2 >= session.home.limits.maxQueuedMessages || session.channel?.out.writable === false;
+    const { queue, channel, home, inflight } = this.#session;
+    if (channel !== undefined && !channel.out.writable) return true;
+    const { maxQueuedMessages, maxQueuedBytes } = home.limits;
+    if (channel !== undefined && queue === undefined && maxQueuedMessages < 2) return (inflight?.sent ?? 0) >= channel.window;
+    return (queue?.length ?? 0) * 2 >= maxQueuedMessages || (queue?.bytes ?? 0) * 2 >= maxQueuedBytes;
   }
 
   #deliver(subscription: Subscription, message: Message, now: number): boolean {

@@ -76,8 +76,8 @@ export class InProcess implements DeliveryGate {
       }
       return --left > 0 && !this.#ended;
     };
-    ports.retained.scan(this.#subscription.topicFilter, visit, after);
-    if (left === 0) env.clock.endOfTurn(() => this.#scan(last));
+    const on = ports.retained.scan(this.#subscription.topicFilter, visit, after, options.retainedRows);
+    if (on !== undefined || left === 0) env.clock.endOfTurn(() => this.#scan(on ?? last));
     else this.#scannedAll();
   }
 

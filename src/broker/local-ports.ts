@@ -84,14 +84,22 @@ export class LocalRetained implements RetainedStore {
     done('stored', '');
   }
 
-  scan(topicFilter: string, visit: (message: Message, index: number) => boolean, after?: string): void {
+  scan(
+    topicFilter: string,
+    visit: (message: Message, index: number) => boolean,
+    after?: string,
+    rowsMax: number = Number.POSITIVE_INFINITY,
+  ): string | undefined {
+    let looked = 0;
     this.#sorted ??= [...this.#messages.keys()].sort();
     const sorted = this.#sorted;
     for (let i = after === undefined ? 0 : firstBehind(sorted, after); i < sorted.length; i++) {
       const topicName = sorted[i] as string;
       const found = this.#messages.get(topicName);
-      if (found !== undefined && matches(topicFilter, topicName) && !visit(found.message, found.index)) return;
+      if (found !== undefined && matches(topicFilter, topicName) && !visit(found.message, found.index)) return undefined;
+      if (++looked === rowsMax) return topicName;
     }
+    return undefined;
   }
 
   barrier(done: () => void): void {

@@ -21,6 +21,12 @@ export interface BrokerOptions {
   readonly sharedStrategy: SharedStrategy;
   /** Retained messages delivered per turn after a SUBSCRIBE. */
   readonly retainedBatch: number;
+  /** Rows of the store looked at per turn for it, matching or not. */
+  readonly retainedRows: number;
+  /** `retainer.delivery_rate`: retained messages per second and session; Infinity: as fast as the client takes them. */
+  readonly retainedRate: number;
+  /** `retainer.stop_publish_clear_msg`: an empty retained message clears and is not routed. */
+  readonly retainedClearsSilently: boolean;
   /**
    * How long live copies of messages that a session has got by another way are told apart, in ms: longer than a message
    * can be under way, up to 5 s until its node knows that it is committed and 5 s to be forwarded.
@@ -44,6 +50,9 @@ export const defaultBrokerOptions: BrokerOptions = {
   filterShapes: 64,
   sharedStrategy: 'round_robin',
   retainedBatch: 200,
+  retainedRows: 2000,
+  retainedRate: Number.POSITIVE_INFINITY,
+  retainedClearsSilently: false,
   retainedDedupMs: 11_000,
   retainedDedupEntries: 10_000,
   heldPublishesPause: 1000,

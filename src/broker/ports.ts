@@ -118,9 +118,10 @@ export interface RetainedStore {
   /**
    * Current retained messages that match, as of now; QoS and properties as stored; `index` is its log position for dedup.
    * The message carries the origin incarnation and number of the PUBLISH that stored it, by which live copies are told.
-   * `after`: go on behind this topic name (in the store's order, which does not change), for paced delivery.
+   * `after`: go on behind this topic name (in the store's order, which does not change), for paced delivery. Looks at
+   * `rowsMax` messages at most, matching or not; the name behind which to go on is returned then, undefined otherwise.
    */
-  scan(topicFilter: string, visit: (message: Message, index: number) => boolean, after?: string): void;
+  scan(topicFilter: string, visit: (message: Message, index: number) => boolean, after?: string, rowsMax?: number): string | undefined;
   /** Runs `done` when everything that was committed before the call is readable here (bounded; then anyway, counted). */
   barrier(done: () => void): void;
   readonly count: number;

@@ -252,6 +252,10 @@ export class Publisher {
 
   /** Everywhere, without a publisher that waits in this call. `done` may run at once. */
   #route(message: Message, now: number, done: (matched: boolean) => void): void {
+    if (message.retain && message.payload.length === 0 && this.#core.options.retainedClearsSilently) {
+      done(true);
+      return;
+    }
     const groups = this.#core.shared.match(message.topicName);
     if (groups.length > 0) {
       this.#routeToGroups(message, now, groups, done);

@@ -24,6 +24,10 @@ export interface RetainedOptions {
   readonly messagesMax: number;
   /** `retainer.max_payload_size`. */
   readonly payloadBytesMax: number;
+  /** `retainer.msg_expiry_interval`: of messages that have none; Infinity: they stay. */
+  readonly expiryMs: number;
+  /** `retainer.msg_expiry_interval_override`: of all messages, whatever they say; undefined: what they say. */
+  readonly expiryOverrideMs: number | undefined;
   readonly barrierMs: number;
   readonly deadlineMs: number;
   /** Rows visited in one slice of the sweep that counts rows and finds expired ones. */
@@ -40,6 +44,8 @@ const MiB = 1024 * 1024;
 export const retainedDefaults: RetainedOptions = {
   messagesMax: 0,
   payloadBytesMax: MiB,
+  expiryMs: Number.POSITIVE_INFINITY,
+  expiryOverrideMs: undefined,
   barrierMs: 1_000,
   deadlineMs: 5_000,
   sliceRows: 1_000,
@@ -123,7 +129,9 @@ export class ReplicatedRetained implements RetainedStore {
       return;
     }
     const key = encodeTopicKey(message.topicName);
-    const lifetimeMs = Math.max(0, message.expiresAt - this.#clock.now());
+    const { expiryMs, expiryOverrideMs } = this.#options;
+    const own = message.expiresAt === Number.POSITIVE_INFINITY ? expiryMs : Math.max(0, message.expiresAt - this.#clock.now());
+    const lifetimeMs = expiryOverrideMs ?? own;
     const onlyReplace = this.#options.messagesMax > 0 && this.count >= this.#options.messagesMax;
     const put = encodeRetainPut({ key, lifetimeMs, onlyReplace, body });
     this.#db.command(retainTable.shard, 'put', put, { until: 'applied', deadlineMs: this.#options.deadlineMs }, (failure) => {
@@ -140,7 +148,7 @@ export class ReplicatedRetained implements RetainedStore {
   }
 
   /** `after`: go on behind this topic name, for scans in pieces. */
-  scan(topicFilter: string, visit: (message: Message, index: number) => boolean, after?: string): void {
+  scan(topicFilter: string, visit: (message: Message, index: number) => boolean, after?: string, rowsMax?: number): string | undefined {
     let message: Message | undefined;
     let index = 0;
     const rows = {
@@ -157,7 +165,8 @@ export class ReplicatedRetained implements RetainedStore {
       [message, index] = this.#read(key, current.value);
       return message === undefined || visit(message, index);
     };
-    scanTopics(rows, topicFilter, visitRow, after);
+    const stoppedAt = scanTopics(rows, topicFilter, visitRow, after, rowsMax);
+    return stoppedAt === undefined ? undefined : decodeTopicKey(stoppedAt);
   }
 
   barrier(done: () => void): void {

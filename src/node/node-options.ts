@@ -30,7 +30,7 @@ function mountpointProblems({ type, name, mountpoint }: ListenerConfig): string[
 
 /** Settings that have no effect yet and harm nobody. */
 export function warnings(config: StarmeshConfig): string[] {
-  const { mqtt, retainer } = config;
+  const { mqtt } = config;
   const set: readonly (readonly [boolean, string])[] = [
     // On the safe side: clients are asked who they are there, too.
     ...config.listeners.map((l) => [!l.enableAuthn, `listeners.${l.type}.${l.name}.enable_authn`] as const),
@@ -41,8 +41,6 @@ export function warnings(config: StarmeshConfig): string[] {
     [mqtt.upgradeQos, 'mqtt.upgrade_qos'],
     [mqtt.messageExpiryIntervalMs < Infinity, 'mqtt.message_expiry_interval'],
     [mqtt.isolatedSessionsMs < Infinity, 'mqtt.isolated_sessions'],
-    [retainer.msgExpiryIntervalMs < Infinity, 'retainer.msg_expiry_interval'],
-    [retainer.stopPublishClearMsg, 'retainer.stop_publish_clear_msg'],
   ];
   return set.filter(([used]) => used).map(([, name]) => `${name}: has no effect yet in this version`);
 }
@@ -89,6 +87,11 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
     forward: { windowBytesMax: forward.windowBytes, windowMessagesMax: forward.windowMessages, ackDeadlineMs: forward.ackTimeoutMs },
     retained: {
       payloadBytesMax: retainer.maxPayloadSize,
+      expiryMs: retainer.msgExpiryIntervalMs,
+      expiryOverrideMs: retainer.msgExpiryIntervalOverrideMs,
+      // In EMQX's names 0 means: never. Expired messages are not seen either way.
+      sweepMs: retainer.msgClearIntervalMs === 0 ? 30_000 : retainer.msgClearIntervalMs,
+      expireKeysMax: Math.min(retainer.msgClearLimit, 10_000),
       messagesMax: retainer.maxRetainedMessages === Infinity ? 0 : retainer.maxRetainedMessages,
       deadlineMs: database.proposalTimeoutMs,
     },
@@ -161,7 +164,16 @@ const receiveMaximumMax = 1000;
 
 function brokerOptions(config: StarmeshConfig): Partial<BrokerOptions> {
   const { withoutQuorum, sharedSubscriptionStrategy } = config.mqtt;
-  return { ...defaultBrokerOptions, limits: sessionLimits(config), withoutQuorum, sharedStrategy: sharedSubscriptionStrategy };
+  const { stopPublishClearMsg, deliveryRate, batchDeliverNumber } = config.retainer;
+  return {
+    ...defaultBrokerOptions,
+    limits: sessionLimits(config),
+    withoutQuorum,
+    sharedStrategy: sharedSubscriptionStrategy,
+    retainedBatch: batchDeliverNumber,
+    retainedRate: deliveryRate,
+    retainedClearsSilently: stopPublishClearMsg,
+  };
 }
 
 function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {

@@ -1,5 +1,6 @@
 // Walks the token-ordered keys of topic *names* (retained messages) that match one topic filter:
 // consecutive matches by a range, everything else skipped with a seek to the next key that can match.
+import { copyBytes } from '#base/bytes.js';
 import { endOfLevels, levelEscape, levelSeparator, levelsLength, writeLevels } from './route-key.js';
 
 export interface TopicRows {
@@ -20,21 +21,37 @@ type Verdict = 'match' | 'end' | Uint8Array;
 /**
  * Calls `visit` with every key that matches, in order, until it returns false. `after`: start behind this topic name.
  * Between two seeks at least one key is skipped or visited, so that the work is bounded by rows + rows skipped over.
+ * Looks at `keysMax` keys at most, matching or not, and returns the last one then, behind which to go on.
  */
-export function scanTopics(rows: TopicRows, topicFilter: string, visit: (key: Uint8Array) => boolean, after?: string): void {
+export function scanTopics(
+  rows: TopicRows,
+  topicFilter: string,
+  visit: (key: Uint8Array) => boolean,
+  after?: string,
+  keysMax: number = Number.POSITIVE_INFINITY,
+): Uint8Array | undefined {
   const levels = parse(topicFilter);
+  let looked = 0;
+  let stoppedAt: Uint8Array | undefined;
   let cursor: Uint8Array | undefined = after === undefined ? literalPrefix(levels) : behind(after);
   while (cursor !== undefined) {
     const start: Uint8Array = cursor;
     let next: Uint8Array | undefined;
     rows.range(start, (key) => {
       const verdict = judge(key, levels);
-      if (verdict === 'match') return visit(key);
-      next = verdict === 'end' ? undefined : verdict;
+      const last = ++looked === keysMax && verdict !== 'end' ? copyBytes(key) : undefined;
+      if (verdict === 'match') {
+        const going = visit(key);
+        if (going) stoppedAt = last;
+        return going && last === undefined;
+      }
+      stoppedAt = last;
+      next = verdict === 'end' || last !== undefined ? undefined : verdict;
       return false;
     });
     cursor = next;
   }
+  return stoppedAt;
 }
 
 function parse(topicFilter: string): Level[] {

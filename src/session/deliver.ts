@@ -188,7 +188,10 @@ export function pump(session: Session): void {
       resend(session, channel, entry);
     }
   }
-  if (queue === undefined || queue.length === 0) return;
+  if (queue === undefined || queue.length === 0) {
+    session.gate?.drained?.();
+    return;
+  }
   const frames = session.home.frames;
   const now = session.home.now();
   for (let item = queue.peek(); item !== undefined; item = queue.peek()) {
@@ -207,6 +210,7 @@ export function pump(session: Session): void {
   }
   frames.end();
   session.queue = undefined;
+  session.gate?.drained?.();
 }
 
 /** Repeats a message, also one that has expired since, or the PUBREL of one that the client has. [MQTT-4.4.0-1] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.3.3-7] */

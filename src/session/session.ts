@@ -146,6 +146,8 @@ export interface SessionHome {
 export interface DeliveryGate {
   /** False: the gate took the message, or it must not be delivered. */
   admit(subscription: Subscription, message: Message, qos: Qos): boolean;
+  /** What waited has been sent, and there is room for more. */
+  drained?(): void;
   /** What it took and has not passed on. */
   held?(): readonly QueuedMessage[];
 }

@@ -129,7 +129,7 @@ export class FakeCluster {
           if (this.autoStore) store();
           else this.stores.push(store);
         },
-        scan: (topicFilter, visit, after) => this.retained.scan(topicFilter, visit, after),
+        scan: (topicFilter, visit, after, rowsMax) => this.retained.scan(topicFilter, visit, after, rowsMax),
         barrier: (done) => {
           if (this.autoBarrier) done();
           else this.barriers.push(done);

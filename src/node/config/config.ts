@@ -197,6 +197,16 @@ export interface RetainerConfig {
   /** Ceiling; Infinity: as the publisher says. */
   readonly msgExpiryIntervalMs: number;
   readonly stopPublishClearMsg: boolean;
+  /** Of all retained messages, whatever they say; undefined: what they say. */
+  readonly msgExpiryIntervalOverrideMs: number | undefined;
+  /** How often expired ones are looked for. */
+  readonly msgClearIntervalMs: number;
+  /** Expired ones deleted at a time. */
+  readonly msgClearLimit: number;
+  /** Per second and session. */
+  readonly deliveryRate: number;
+  /** Per turn and session. */
+  readonly batchDeliverNumber: number;
 }
 
 /** Messages to `$delayed/SECONDS/NAME`. */

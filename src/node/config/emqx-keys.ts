@@ -72,11 +72,8 @@ mqtt.client_attrs_init
 mqtt.clientid_override
 mqtt.mqueue_priorities
 mqtt.mqueue_default_priority
-retainer.delivery_rate
-retainer.flow_control.**
-retainer.msg_clear_interval
-retainer.msg_clear_limit
-retainer.msg_expiry_interval_override
+retainer.flow_control.batch_read_number
+retainer.flow_control.batch_deliver_limiter
 retainer.allow_never_expire
 retainer.max_publish_rate
 retainer.backend.type

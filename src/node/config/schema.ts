@@ -33,6 +33,7 @@ import {
   nodeName,
   nonEmpty,
   orWord,
+  rate,
   size,
   text,
 } from './shapes.js';
@@ -165,7 +166,8 @@ const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
   isolatedSessionsMs: field('isolated_sessions', isolation, infinity),
 });
 
-interface RawRetainer extends Omit<RetainerConfig, 'maxRetainedMessages'> {
+interface RawRetainer extends Omit<RetainerConfig, 'maxRetainedMessages' | 'batchDeliverNumber'> {
+  readonly flowControl: { readonly batchDeliverNumber: number };
   readonly backend: { readonly maxRetainedMessages: number };
 }
 
@@ -174,6 +176,11 @@ const retainerFields: ObjectShape<RawRetainer> = object<RawRetainer>({
   maxPayloadSize: field('max_payload_size', size(1), MiB),
   msgExpiryIntervalMs: field('msg_expiry_interval', durationOrInfinity, infinity),
   stopPublishClearMsg: field('stop_publish_clear_msg', flag, false),
+  msgExpiryIntervalOverrideMs: field<number | undefined>('msg_expiry_interval_override', orWord('disabled', duration(1)), undefined),
+  msgClearIntervalMs: field('msg_clear_interval', duration(), 30_000),
+  msgClearLimit: field('msg_clear_limit', integer(1), 500),
+  deliveryRate: field('delivery_rate', rate, infinity),
+  flowControl: section('flow_control', object<RawRetainer['flowControl']>({ batchDeliverNumber: field('batch_deliver_number', integer(0), 200) })),
   backend: section('backend', object<RawRetainer['backend']>({ maxRetainedMessages: field('max_retained_messages', limit(0), infinity) })),
 });
 
@@ -183,9 +190,14 @@ const retainer: ObjectShape<RetainerConfig> = {
 };
 
 // In EMQX's names 0 means: no limit.
-function finishRetainer({ backend, ...rest }: RawRetainer): RetainerConfig {
+function finishRetainer({ backend, flowControl, ...rest }: RawRetainer): RetainerConfig {
   const unlimited = (n: number): number => (n === 0 ? infinity : n);
-  return { ...rest, msgExpiryIntervalMs: unlimited(rest.msgExpiryIntervalMs), maxRetainedMessages: unlimited(backend.maxRetainedMessages) };
+  return {
+    ...rest,
+    batchDeliverNumber: flowControl.batchDeliverNumber === 0 ? 200 : flowControl.batchDeliverNumber,
+    msgExpiryIntervalMs: unlimited(rest.msgExpiryIntervalMs),
+    maxRetainedMessages: unlimited(backend.maxRetainedMessages),
+  };
 }
 
 const delayed: ObjectShape<DelayedConfig> = object<DelayedConfig>({
