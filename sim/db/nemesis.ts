@@ -229,6 +229,7 @@ export class Nemesis {
     const n = this.#prng.pick(this.#c.nodes);
     this.#note('clock', n.name);
     if (this.#prng.chance(0.5)) n.sim.jumpWall((this.#prng.next() - 0.5) * 7_200_000);
-    else n.sim.setDrift(0.9 + this.#prng.next() * 0.2);
+    // Within what leases allow for (`leaseMargin`).
+    else n.sim.setDrift(0.98 + this.#prng.next() * 0.04);
   }
 }

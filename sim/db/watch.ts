@@ -26,7 +26,7 @@ const nextStates: Readonly<Record<string, readonly string[]>> = {
   disconnected: ['bootstrap', 'local_replay'],
   bootstrap: ['local_replay', 'disconnected'],
   local_replay: ['normal', 'disconnected'],
-  normal: ['disconnected'],
+  normal: ['local_replay', 'disconnected'],
 };
 
 export class Mirror implements Feed {
@@ -138,8 +138,9 @@ export class Watch {
   readonly #models: ReadonlyMap<string, ShardModel>;
   readonly #due: Map<string, Map<number, Due[]>> = new Map();
   readonly #states: Map<string, string> = new Map();
-  /** Grows whenever a node's place in the cluster is disturbed: its links, its replicas' states, its process. */
-  readonly #disturbed: Map<string, number> = new Map();
+  /** The highest index of each shard that was reported effective. */
+  readonly #effective: Map<string, { readonly index: number; readonly what: string }> = new Map();
+  readonly #nodes: readonly RunningNode[];
   comparisons = 0;
   bootstraps = 0;
   readonly resumes: ResumeCheck;
@@ -150,12 +151,12 @@ export class Watch {
 
   constructor(c: ClusterWorld, models: ReadonlyMap<string, ShardModel>, violation: (text: string) => void) {
     this.world = c.world;
+    this.#nodes = c.nodes;
     this.#models = models;
     this.violation = violation;
     this.resumes = new ResumeCheck(c, violation);
     for (const n of c.nodes) {
       n.sim.logs.onLine = (line) => {
-        if (line.message.startsWith('copying the tables')) this.#disturb(n.name);
         if (line.message === copyMessage) this.#copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
       };
@@ -175,7 +176,6 @@ export class Watch {
   started(n: RunningNode, tables: ReadonlyMap<string, readonly Table[]>): void {
     const core = n.core;
     if (core === undefined) return;
-    this.#disturb(n.name);
     for (const shard of this.#models.keys()) {
       this.#states.delete(`${n.name} ${shard}`);
       this.mirrors.delete(`${n.name} ${shard}`);
@@ -184,18 +184,10 @@ export class Watch {
       this.mirrors.set(`${n.name} ${shard}`, mirror);
       core.database.subscribe(shard, mirror);
     }
-    core.links.listen({
-      onUp: (peer) => this.#disturb(n.name, peer.name),
-      onDown: (peer) => this.#disturb(n.name, peer.name),
-    });
   }
 
   mirror(n: RunningNode, shard: string): Mirror | undefined {
     return this.mirrors.get(`${n.name} ${shard}`);
-  }
-
-  #disturb(...names: string[]): void {
-    for (const name of names) this.#disturbed.set(name, (this.#disturbed.get(name) ?? 0) + 1);
   }
 
   #state(n: RunningNode, shard: string, state: string): void {
@@ -204,35 +196,26 @@ export class Watch {
     this.#states.set(name, state);
     if (state === 'bootstrap') this.bootstraps++;
     if (before === 'bootstrap' && state === 'local_replay') this.onCopied?.(n);
-    this.#disturb(n.name);
+    // It has entered service, perhaps.
+    this.world.after(0, () => this.inService(shard));
     if (nextStates[before]?.includes(state) !== true) this.violation(`${name}: from ${before} to ${state}`);
   }
 
-  /**
-   * The nodes that take part in a shard's service now, for the promise of `effective`: in sync, and they
-   * or the core that they follow linked with every core that runs, so that whoever leads sees them. Also one
-   * that came back just now: nobody counts before the leader waits for it.
-   */
-  inService(c: ClusterWorld, shard: string): Map<RunningNode, number> {
-    const found = new Map<RunningNode, number>();
-    const cores = c.nodes.filter((n) => n.up && n.role === 'core');
-    for (const n of c.nodes) {
-      if (!n.up || n.core?.database.inSync(shard) !== true) continue;
-      const upstream = n.role === 'core' ? n : cores.find((m) => m.core?.nodeId === n.core?.database.replica(shard)?.upstream);
-      if (upstream === undefined || !cores.every((m) => m === upstream || linked(m, upstream))) continue;
-      if (upstream !== n && !linked(n, upstream)) continue;
-      found.set(n, (this.#disturbed.get(n.name) ?? 0) + (upstream === n ? 0 : (this.#disturbed.get(upstream.name) ?? 0)));
-    }
-    return found;
+  /** A write was reported effective: everybody who is in service from now on has seen it. */
+  effective(shard: string, index: number, what: () => string): void {
+    if (index > (this.#effective.get(shard)?.index ?? 0)) this.#effective.set(shard, { index, what: what() });
+    this.inService(shard);
   }
 
-  /** A write was reported effective: everybody who was in service, and undisturbed since, reads it. */
-  effective(c: ClusterWorld, shard: string, before: ReadonlyMap<RunningNode, number>, index: number, what: () => string): void {
-    const now = this.inService(c, shard);
-    for (const [n, mark] of before) {
+  /** Nobody who believes to be in service may lack what was reported effective. */
+  inService(shard: string): void {
+    const promised = this.#effective.get(shard);
+    if (promised === undefined) return;
+    for (const n of this.#nodes) {
+      if (!n.up || n.core?.database.inSync(shard) !== true) continue;
       const mirror = this.mirror(n, shard);
-      if (now.get(n) !== mark || mirror === undefined) continue;
-      if (mirror.index < index) this.violation(`${what()} was reported effective at ${index}, but ${n.name} has seen only ${mirror.index}`);
+      if (mirror !== undefined && mirror.index < promised.index)
+        this.violation(`${promised.what} was reported effective at ${promised.index}, but ${n.name}, in service, has seen only ${mirror.index}`);
     }
   }
 
@@ -275,10 +258,6 @@ export class Watch {
       for (const [index, list] of later) for (const d of list) out.push(`${d.who} ${shard} showed index ${index}, which no core has`);
     return out;
   }
-}
-
-function linked(a: RunningNode, b: RunningNode): boolean {
-  return a.core?.links.peer(b.core?.nodeId ?? '') !== undefined && b.core?.links.peer(a.core.nodeId) !== undefined;
 }
 
 /** The shards watched: the members' too. */

@@ -179,7 +179,6 @@ export class Workload {
     const record = this.#history.invoke(client, node.name, shard, what, world.now, behind);
     const until: Until = inBurst ? 'committed' : this.#prng.pick(this.#plan.untils);
     const deadlineMs = this.#prng.chance(0.1) ? this.#prng.range(1, 200) : this.#plan.deadlineMs;
-    const before = until === 'effective' ? this.#watch.inService(this.#c, shard) : undefined;
     const next = this.#wait(node, then);
     const db = node.core?.database as Database;
     const done: WriteDone = (failure, result) => {
@@ -188,7 +187,7 @@ export class Workload {
       world.trace(result.index);
       if (failure === undefined) this.acknowledged++;
       else this.failed++;
-      if (failure === undefined && before !== undefined) this.#watch.effective(this.#c, shard, before, result.index, () => describe(record));
+      if (failure === undefined && until === 'effective') this.#watch.effective(shard, result.index, () => describe(record));
       if (failure === undefined && until === 'applied' && db.appliedIndex(shard) < result.index)
         this.#violation(`${describe(record)} was reported applied at ${result.index}; the tables are at ${db.appliedIndex(shard)}`);
       next();

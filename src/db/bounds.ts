@@ -24,6 +24,10 @@ export interface DbBounds {
   /** Log kept for followers and replicants. */
   readonly logKeepBytes: number;
   readonly logKeepBytesMax: number;
+  /** A node that has not renewed its lease for so long is not waited for. The same on all nodes; twice the longest round trip at least. */
+  readonly leaseMs: number;
+  /** A node that lags behind for longer is not waited for either, and not let in again for as long. */
+  readonly lateMs: number;
   /** Unacknowledged bytes per replicant and shard. */
   readonly replicaCreditBytes: number;
   readonly bootstrapChunkBytes: number;
@@ -63,6 +67,8 @@ export const dbBounds: DbBounds = {
   rowBytesMax: 1024 * 1024 + 64 * 1024,
   logKeepBytes: 256 * 1024 * 1024,
   logKeepBytesMax: 4 * 1024 * 1024 * 1024,
+  leaseMs: 500,
+  lateMs: 2_000,
   replicaCreditBytes: 8 * 1024 * 1024,
   bootstrapChunkBytes: 1024 * 1024,
   streamOutcomesMax: 100_000,

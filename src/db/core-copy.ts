@@ -53,6 +53,7 @@ export class CoreCopy {
         },
         onState: () => {},
         onInService: () => {},
+        askForLeases: () => {},
         onceSwapped: () => this.#copied(),
       },
       state,

@@ -15,6 +15,8 @@ import type { CoreShardStatus } from './api.js';
 import type { DbBounds } from './bounds.js';
 import { CoreCopy } from './core-copy.js';
 import { CoreSource, logSource, toApplied } from './core-source.js';
+import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
+import type { LeaseParty } from './leases.js';
 import { LogKeeper } from './log-keeper.js';
 import type { RaftTransport } from './raft-transport.js';
 import type { GenerationMaker } from './replica.js';
@@ -51,9 +53,11 @@ export interface CoreShardOptions {
   /** Leader known or changed; leadership of this node ready or lost. */
   readonly onLeadership: (shard: CoreShard) => void;
   readonly onFatal: (error: Error) => void;
+  /** Leases are to be asked for at the end of the turn. */
+  readonly askForLeases: () => void;
 }
 
-export class CoreShard {
+export class CoreShard implements LeaseParty {
   readonly shard: string;
   readonly state: ShardState;
   readonly source: CoreSource;
@@ -86,7 +90,12 @@ export class CoreShard {
       transport: options.transport,
       raft: () => this.#raft,
       leader: () => this.leader,
+      clock: options.env.clock,
+      bounds: options.bounds,
+      applied: () => this.state.appliedIndex,
       visibleHere: () => this.visibleHere,
+      copying: () => this.#copy.active,
+      askNow: options.askForLeases,
     });
     const wal = options.wal;
     this.#raft = new Raft(
@@ -112,11 +121,11 @@ export class CoreShard {
       ...options,
       installed: (base) => {
         this.step({ type: 'snapshotInstalled', index: base.index, term: base.term, config: decodeConfig(base.config) });
-        this.#visibility.enter();
+        options.askForLeases();
       },
       aborted: () => {
         this.step({ type: 'snapshotAborted' });
-        this.#visibility.enter();
+        options.askForLeases();
       },
       failed: (error) => this.#fail(error),
     });
@@ -152,7 +161,8 @@ export class CoreShard {
     // Who does not campaign has no timer, but should know when nobody leads it any more.
     if (due <= this.#o.env.clock.now() || (due === Number.POSITIVE_INFINITY && this.#raft.leader !== '')) this.step({ type: 'tick' });
     this.#maybeLead();
-    if (this.#visibility.entering) this.#visibility.again();
+    // A lease may have run out.
+    this.#visibleMoved();
     this.#handOverIfBehind();
     this.#keeper.maybeCompact(this.#wal, this.state, this.server.oldestNeeded(), (index) => this.#compact(index));
   }
@@ -228,7 +238,7 @@ export class CoreShard {
       this.#leader.close(leader === '' ? undefined : utf8Encode(leader));
       this.#leader = undefined;
     }
-    this.#visibility.roleChanged(role);
+    this.#visibility.roleChanged();
     this.#o.onLeadership(this);
   }
 
@@ -298,36 +308,57 @@ export class CoreShard {
 
   // ---- visible and effective ----
 
-  /** Seen by this core's feeds and by its normal replicants. */
+  /** Seen by this core's feeds and by all that hold a lease of it. */
   get visibleHere(): number {
-    // A copy under way is not in service: nothing has to wait for it.
-    if (this.#copy.active) return Number.MAX_SAFE_INTEGER;
-    return Math.min(this.state.appliedIndex, this.server.visibleOfNormal());
+    return Math.min(this.state.appliedIndex, this.server.visibleOfHolders());
   }
 
   #visibleMoved(): void {
     if (!this.#closed) this.#visibility.moved();
   }
 
-  get reportedVisible(): number {
-    return this.#visibility.reported;
-  }
-
   visibleReport(from: string, index: number): void {
     this.#visibility.report(from, index);
   }
 
-  backReport(from: string, index: number, token: number): void {
-    this.#visibility.backReport(from, index, token);
+  get caughtUp(): boolean {
+    return this.#visibility.caughtUp;
   }
 
-  welcomed(from: string, token: number): void {
-    this.#visibility.welcomed(from, token);
+  /** It holds a lease: whatever is reported effective has been seen here. */
+  get inService(): boolean {
+    return this.#visibility.inService;
   }
 
-  /** This core counts: it has not copied tables since the leader last heard from it. */
-  get counts(): boolean {
-    return !this.#copy.active && !this.#visibility.entering;
+  get leaseUntil(): number {
+    return this.#visibility.until;
+  }
+
+  get leaseFloor(): number {
+    return this.#visibility.floor;
+  }
+
+  /** When the next lease that this core granted runs out, if it is not renewed. */
+  get nextLapseAt(): number {
+    return Math.min(this.#visibility.nextLapseAt, this.server.nextLapseAt());
+  }
+
+  leaseRequests(ask: (of: string, request: LeaseRequest) => void): void {
+    if (!this.#closed) this.#visibility.requests(ask);
+  }
+
+  judgeLease(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
+    return r.kind === 'stream' ? this.server.judgeLease(from, r, round) : this.#visibility.judge(from, r, round);
+  }
+
+  leaseExtensions(grant: (to: string, round: number, grant: LeaseGrant) => void): void {
+    if (this.#closed) return;
+    this.#visibility.extensions(grant);
+    this.server.leaseExtensions(grant);
+  }
+
+  leaseGranted(from: string, grant: LeaseGrant, sentAt: number): void {
+    this.#visibility.granted(from, grant, sentAt);
   }
 
   // ---- peers ----
@@ -338,7 +369,7 @@ export class CoreShard {
 
   peerUp(nodeId: string): void {
     this.step({ type: 'peerReachable', peer: nodeId });
-    this.#visibility.peerUp(nodeId);
+    this.#visibility.peerUp();
   }
 
   peerDown(nodeId: string): void {
@@ -353,7 +384,7 @@ export class CoreShard {
   }
 
   rlogMessage(from: { readonly nodeId: string; readonly name: string; readonly role: string }, m: RlogMessage): void {
-    const towardsServer = m.type === 'open' || m.type === 'ack' || (m.type === 'normal' && !this.#copy.active);
+    const towardsServer = m.type === 'open' || m.type === 'ack';
     if (towardsServer) this.server.receive(from, m);
     else if (m.type === 'close' && this.server.serves(from.nodeId)) {
       const copied = m.why === 'copied';
@@ -378,9 +409,9 @@ export class CoreShard {
     this.#leader?.close(undefined);
     this.#leader = undefined;
     this.#copy.begin(from);
-    // Whoever follows this core would stand still, and count as normal all the while.
+    // Whoever follows this core would stand still.
     this.server.dismiss('this core is copying tables itself');
-    this.#visibility.leave();
+    this.#visibility.left();
     this.#copy.start();
   }
 

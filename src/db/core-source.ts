@@ -10,9 +10,10 @@ import type { ShardState } from './shard-state.js';
 
 /** What only the shard's driver knows. */
 export interface Standing {
-  /** It counts for `effective`: it has not copied tables since the leader last heard from it. */
-  readonly counts: boolean;
-  readonly reportedVisible: number;
+  /** Its tables were up to date since it started, and it is not copying others. */
+  readonly caughtUp: boolean;
+  readonly leaseUntil: number;
+  readonly leaseFloor: number;
 }
 
 export class CoreSource implements ServedSource {
@@ -55,10 +56,13 @@ export class CoreSource implements ServedSource {
     return this.#state.appliedIndex;
   }
   get readyToServe(): boolean {
-    return this.#standing.counts && !this.#raft.recovering && this.#raft.leader !== '' && this.#state.appliedIndex > 0;
+    return this.#standing.caughtUp && !this.#raft.recovering && this.#raft.leader !== '' && this.#state.appliedIndex > 0;
   }
-  get reportedVisible(): number {
-    return this.#standing.reportedVisible;
+  get leaseUntil(): number {
+    return this.#standing.leaseUntil;
+  }
+  get leaseFloor(): number {
+    return this.#standing.leaseFloor;
   }
   encodedEntries(from: number, maxBytes: number): { readonly frame: Uint8Array; readonly next: number; readonly bytes: number } | undefined {
     return this.#encoder.encode(this, from, maxBytes);

@@ -26,6 +26,7 @@ import { CoreSetDriver } from './core-set-driver.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
+import { type LeaseParty, Leases } from './leases.js';
 import { prepareLog } from './prepare-log.js';
 import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
 import { Proposer } from './proposer.js';
@@ -91,6 +92,7 @@ export class NodeDatabase implements Database {
   readonly #schemas: Map<string, ShardSchema> = new Map();
   readonly #byTable: Map<Table, Held> = new Map();
   readonly #transport: RaftTransport;
+  readonly #leases: Leases;
   readonly #rpc: ShardRpc;
   readonly #incarnationListeners: ((incarnation: number) => void)[] = [];
   #incarnation = 0;
@@ -110,6 +112,14 @@ export class NodeDatabase implements Database {
     this.role = options.role;
     this.bounds = { ...dbBounds, ...options.bounds };
     this.#transport = new RaftTransport(options.links);
+    this.#leases = new Leases(
+      options.env,
+      options.links,
+      this.bounds.leaseMs,
+      () => this.#leaseParties(),
+      (shard) => this.#leaseParty(this.#held.get(shard)),
+    );
+    this.#transport.onLeases = (from, code, frame) => this.#leases.receive(from, code, frame);
     this.#rpc = new ShardRpc(options.env, options.links, options.nodeId, this.bounds, (shard) => this.#held.get(shard)?.core);
     for (const schema of options.schemas) {
       this.#schemas.set(schema.name, schema);
@@ -162,9 +172,21 @@ export class NodeDatabase implements Database {
         chooseCore: (shard, not, chosen) => this.#rpc.chooseCore(shard, not, chosen),
         onState: (state) => env.log.info('replica state', { shard: schema.name, state }),
         onInService: () => this.#proposers.get(schema.name)?.kick(),
+        askForLeases: () => this.#leases.askNow(),
       },
       state,
     );
+  }
+
+  #leaseParty(h: Held | undefined): LeaseParty | undefined {
+    return h?.core ?? h?.replica;
+  }
+
+  *#leaseParties(): IterableIterator<LeaseParty> {
+    for (const h of this.#held.values()) {
+      const party = this.#leaseParty(h);
+      if (party !== undefined) yield party;
+    }
   }
 
   /** Replicants: begin to follow. */
@@ -213,6 +235,7 @@ export class NodeDatabase implements Database {
         this.#proposers.get(h.schema.name)?.kick();
       },
       onFatal: (error) => this.#o.onFatal(error),
+      askForLeases: () => this.#leases.askNow(),
     });
     h.core = core;
     h.sweeper = new Sweeper(core, this.bounds);
@@ -293,6 +316,7 @@ export class NodeDatabase implements Database {
       if (this.#closed) return;
       for (const h of this.#held.values()) {
         h.core?.tick();
+        h.replica?.tick();
         h.sweeper?.step();
         h.waits.expire(this.#o.env.clock.now());
       }
@@ -304,7 +328,7 @@ export class NodeDatabase implements Database {
   #nextTickMs(): number {
     let due = Number.POSITIVE_INFINITY;
     for (const h of this.#held.values()) {
-      const at = h.waits.any ? 0 : (h.core?.raft.nextTimerAt ?? Number.POSITIVE_INFINITY);
+      const at = h.waits.any ? 0 : Math.min(h.core?.raft.nextTimerAt ?? Number.POSITIVE_INFINITY, h.core?.nextLapseAt ?? Number.POSITIVE_INFINITY);
       if (at < due) due = at;
     }
     return Math.max(tickMs, Math.min(idleTickMs, due - this.#o.env.clock.now()));
@@ -361,8 +385,7 @@ export class NodeDatabase implements Database {
     if (h === undefined) return false;
     if (h.replica !== undefined) return h.replica.inService;
     const core = h.core;
-    if (core === undefined || !core.counts || core.raft.leader === '') return false;
-    return core.raft.role === 'leader' ? core.leader !== undefined : h.state.appliedIndex > 0;
+    return core?.inService === true && (core.raft.role !== 'leader' || core.leader !== undefined);
   }
 
   isLive(shard: string, incarnation: number): boolean {
@@ -462,6 +485,7 @@ export class NodeDatabase implements Database {
   close(done: () => void): void {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#leases.close();
     for (const p of this.#proposers.values()) p.close();
     let missing = this.#held.size;
     for (const h of this.#held.values()) {

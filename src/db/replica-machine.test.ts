@@ -32,8 +32,6 @@ function word(e: ReplicaEffect): string {
       return `close ${e.core} ${e.stream}`;
     case 'state':
       return e.state;
-    case 'send-normal':
-      return `ask ${e.core} ${e.stream}`;
     default:
       return e.type;
   }
@@ -64,8 +62,8 @@ class Script {
   normal(): this {
     this.machine.applied = 10;
     return this.begin()
-      .step(from('a', opened(1, 'resume', 10)), 'local_replay', 'ask a 1')
-      .step(from('a', { type: 'normal', shard, stream: 1, visible: 10 }), 'normal');
+      .step(from('a', opened(1, 'resume', 10)), 'local_replay', 'ask-lease')
+      .step({ type: 'leased' }, 'normal');
   }
 }
 
@@ -77,8 +75,8 @@ test('replica: a copy counts only once the log has been replayed past its last s
   s.step(from('a', entries(13)), 'enqueue');
   s.step({ type: 'applied', index: 12 }, 'swap');
   s.step({ type: 'applied', index: 13 });
-  s.step({ type: 'swapped' }, 'ask a 1');
-  s.step(from('a', { type: 'normal', shard, stream: 1, visible: 13 }), 'normal');
+  s.step({ type: 'swapped' }, 'ask-lease');
+  s.step({ type: 'leased' }, 'normal');
 });
 
 test('replica: from its own index it replays up to the core’s commit, then asks to count', () => {
@@ -88,10 +86,10 @@ test('replica: from its own index it replays up to the core’s commit, then ask
     .step(from('a', opened(1, 'resume', 9)), 'local_replay')
     .step(from('a', entries(9)), 'enqueue')
     .step({ type: 'applied', index: 8 })
-    .step({ type: 'applied', index: 9 }, 'ask a 1')
+    .step({ type: 'applied', index: 9 }, 'ask-lease')
     .step({ type: 'applied', index: 10 });
   assert.equal(s.machine.state, 'local_replay', 'not before the core agrees');
-  s.step(from('a', { type: 'normal', shard, stream: 1, visible: 9 }), 'normal');
+  s.step({ type: 'leased' }, 'normal');
 });
 
 test('replica: the core goes: another one, straight to the log', () => {
@@ -101,8 +99,8 @@ test('replica: the core goes: another one, straight to the log', () => {
     .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
     .step({ type: 'no-core' }, 'choose')
     .step({ type: 'chosen', core: 'b' }, 'open b 2')
-    .step(from('b', opened(2, 'resume', 10)), 'local_replay', 'ask b 2')
-    .step(from('b', { type: 'normal', shard, stream: 2, visible: 10 }), 'normal');
+    .step(from('b', opened(2, 'resume', 10)), 'local_replay', 'ask-lease')
+    .step({ type: 'leased' }, 'normal');
 });
 
 test('replica: what belongs to an abandoned stream or another core is not listened to', () => {
@@ -115,11 +113,19 @@ test('replica: what belongs to an abandoned stream or another core is not listen
   s.step(from('a', entries(99)))
     .step(from('a', opened(1, 'bootstrap', 99)))
     .step(from('a', chunk(1, 9, true)));
-  s.step(from('a', { type: 'normal', shard, stream: 1, visible: 10 }));
+  s.step({ type: 'leased' });
   assert.equal(s.machine.state, 'disconnected');
-  s.step(from('a', opened(2, 'resume', 10)), 'local_replay', 'ask a 2');
-  s.step(from('a', { type: 'normal', shard, stream: 1, visible: 10 }));
-  assert.equal(s.machine.state, 'local_replay', 'the answer to an older question');
+  s.step(from('a', opened(2, 'resume', 10)), 'local_replay', 'ask-lease');
+});
+
+test('replica: when its lease runs out it is in local replay, until it holds one again', () => {
+  new Script()
+    .normal()
+    .step({ type: 'lapsed' }, 'local_replay')
+    .step({ type: 'lapsed' })
+    .step({ type: 'applied', index: 11 })
+    .step({ type: 'leased' }, 'normal')
+    .step({ type: 'leased' });
 });
 
 test('replica: a core that is behind is left alone for a while', () => {
@@ -146,7 +152,7 @@ test('replica: after a failure the next stream is a copy, until one has been put
     .step(from('b', chunk(2, 10, true)), 'write-chunk')
     .step({ type: 'chunks-written' }, 'local_replay')
     .step({ type: 'applied', index: 10 }, 'swap')
-    .step({ type: 'swapped' }, 'ask b 2')
+    .step({ type: 'swapped' }, 'ask-lease')
     .step({ type: 'core-down', core: 'b' }, 'disconnected', 'choose not b')
     .step({ type: 'chosen', core: 'a' }, 'open a 3');
 });

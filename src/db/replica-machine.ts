@@ -2,6 +2,7 @@
 //
 //   disconnected → bootstrap → local_replay → normal
 //   disconnected → local_replay → normal            (resumed from its own index)
+//   normal → local_replay                           (its lease ran out)
 //   any → disconnected                              (the core is gone, or closed the stream)
 //
 // It decides; `replica.ts` does: dials nobody itself, touches no table.
@@ -22,6 +23,9 @@ export type ReplicaInput =
   | { readonly type: 'chunks-written' }
   /** The new generation is durable and in service. */
   | { readonly type: 'swapped' }
+  /** The lease that was asked for is held; it has run out. */
+  | { readonly type: 'leased' }
+  | { readonly type: 'lapsed' }
   /** The store or the bytes received are not usable. */
   | { readonly type: 'failed'; readonly why: string };
 
@@ -34,7 +38,8 @@ export type ReplicaEffect =
   | { readonly type: 'write-chunk'; readonly message: Extract<RlogMessage, { type: 'chunk' }> }
   | { readonly type: 'enqueue'; readonly message: Extract<RlogMessage, { type: 'entries' }> }
   | { readonly type: 'swap' }
-  | { readonly type: 'send-normal'; readonly core: string; readonly stream: number }
+  /** In step with its core: ask for a lease, without waiting for the next round. */
+  | { readonly type: 'ask-lease' }
   | { readonly type: 'state'; readonly state: ReplicaStateName };
 
 /** Pause before another core is tried after a refusal or a failure. */
@@ -51,7 +56,8 @@ export class ReplicaMachine {
   #bootstrapping = false;
   #lastStamp = 0;
   #chunksWritten = false;
-  #normalAsked = false;
+  /** In step since the stream was opened: to be in service it needs a lease, now and again. */
+  asking = false;
   #force = false;
   applied = 0;
   commitIndex = 0;
@@ -95,6 +101,12 @@ export class ReplicaMachine {
         this.#force = false;
         this.#progress(effects);
         return;
+      case 'leased':
+        if (this.state === 'local_replay' && this.asking) this.#enter('normal', effects);
+        return;
+      case 'lapsed':
+        if (this.state === 'normal') this.#enter('local_replay', effects);
+        return;
       case 'failed':
         this.#force = true;
         if (this.upstream !== undefined) {
@@ -116,14 +128,14 @@ export class ReplicaMachine {
     this.upstream = core;
     this.stream++;
     this.#opening = true;
-    this.#normalAsked = false;
+    this.asking = false;
     effects.push({ type: 'open', core, stream: this.stream, force: this.#force });
   }
 
   #lose(core: string, delayMs: number, effects: ReplicaEffect[]): void {
     this.upstream = undefined;
     this.#opening = false;
-    this.#normalAsked = false;
+    this.asking = false;
     if (this.#bootstrapping) {
       this.#bootstrapping = false;
       this.#chunksWritten = false;
@@ -148,9 +160,6 @@ export class ReplicaMachine {
         if (this.state === 'disconnected') return;
         if (m.commitIndex > this.commitIndex) this.commitIndex = m.commitIndex;
         effects.push({ type: 'enqueue', message: m });
-        return;
-      case 'normal':
-        if (m.stream === this.stream && this.#normalAsked) this.#enter('normal', effects);
         return;
       case 'close':
         if (m.stream === this.stream && this.upstream !== undefined) this.#lose(this.upstream, reopenDelayMs, effects);
@@ -189,8 +198,8 @@ export class ReplicaMachine {
       }
       return;
     }
-    if (this.applied < this.#target || this.#normalAsked) return;
-    this.#normalAsked = true;
-    effects.push({ type: 'send-normal', core: this.upstream, stream: this.stream });
+    if (this.applied < this.#target || this.asking) return;
+    this.asking = true;
+    effects.push({ type: 'ask-lease' });
   }
 }

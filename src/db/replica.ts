@@ -10,6 +10,9 @@ import type { Links } from '#link/api.js';
 import type { ReplicaShardStatus, ShardSchema } from './api.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
+import { HeldLease } from './lease.js';
+import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
+import type { LeaseParty } from './leases.js';
 import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
 import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
@@ -35,15 +38,18 @@ export interface ReplicaOptions {
   readonly onState: (state: string) => void;
   /** After a swap or start of service. */
   readonly onInService: () => void;
+  /** Leases are to be asked for at the end of the turn. */
+  readonly askForLeases: () => void;
   /** Set on a core that only needs one copy: after the swap the stream ends, and this runs instead. */
   readonly onceSwapped?: () => void;
 }
 
-export class Replica {
+export class Replica implements LeaseParty {
   readonly #o: ReplicaOptions;
   readonly #machine: ReplicaMachine = new ReplicaMachine();
   readonly #state: ShardState;
   #aside: { readonly opened: OpenGeneration; state: ShardState | undefined; readonly early: AppliedEntry[] } | undefined;
+  readonly #lease: HeldLease = new HeldLease();
   #timer: Timer | undefined;
   #ackScheduled = false;
   #takenBytes = 0;
@@ -73,8 +79,37 @@ export class Replica {
     this.#step({ type: 'start' });
   }
 
+  /** It holds a lease: whatever is reported effective has been seen here. */
   get inService(): boolean {
-    return this.#machine.state === 'normal';
+    return this.#machine.state === 'normal' && this.#lease.until(this.#state.appliedIndex) > this.#o.env.clock.now();
+  }
+
+  // ---- its lease ----
+
+  leaseRequests(ask: (of: string, request: LeaseRequest) => void): void {
+    const { upstream, stream, asking } = this.#machine;
+    if (this.#closed || upstream === undefined || !asking) return;
+    ask(upstream, { shard: this.#o.schema.name, kind: 'stream', n: stream, visible: this.#state.appliedIndex });
+  }
+
+  judgeLease(): undefined {}
+
+  leaseExtensions(): void {}
+
+  leaseGranted(from: string, g: LeaseGrant, sentAt: number): void {
+    const { upstream, stream, asking } = this.#machine;
+    if (this.#closed || from !== upstream || g.n !== stream || !asking) return;
+    this.#lease.take(sentAt, g.ms, g.floor);
+    this.#lookAtLease();
+  }
+
+  #lookAtLease(): void {
+    const held = this.#lease.until(this.#state.appliedIndex) > this.#o.env.clock.now();
+    if (held !== (this.#machine.state === 'normal')) this.#step({ type: held ? 'leased' : 'lapsed' });
+  }
+
+  tick(): void {
+    if (!this.#closed) this.#lookAtLease();
   }
 
   get upstream(): string | undefined {
@@ -96,6 +131,7 @@ export class Replica {
     this.#ackLater();
     this.#noteLag();
     this.#step({ type: 'applied', index });
+    this.#lookAtLease();
   }
 
   #step(input: ReplicaInput): void {
@@ -142,13 +178,14 @@ export class Replica {
         return this.#enqueue(e.message);
       case 'swap':
         return this.#swap();
-      case 'send-normal':
+      case 'ask-lease':
         this.#ack();
-        links.send(e.core, 'rlog', encodeRlog({ type: 'normal', shard: schema.name, stream: e.stream, visible: this.#state.appliedIndex }));
+        this.#o.askForLeases();
         if (this.#stats.bootstrapTimeMs === undefined || this.#bootstrapStartedAt === 0) this.#stats.resumes++;
         this.#bootstrapStartedAt = 0;
         return;
       case 'state':
+        if (e.state === 'disconnected' || e.state === 'bootstrap') this.#lease.drop();
         this.#o.onState(e.state);
         if (e.state === 'normal') this.#o.onInService();
         return;

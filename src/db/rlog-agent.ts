@@ -6,9 +6,11 @@ import { copyBytes } from '#base/bytes.js';
 import type { TableStore } from '#env/tables.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
+import { Grantee } from './lease.js';
 import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes, type StoredRow } from './rlog-codec.js';
 import { ownerIndexByte } from './stored-row.js';
 import { decodePosition, firstUserKey, metaKey } from './system-rows.js';
+import { leaseTerms } from './visibility.js';
 
 /** What an agent reads: one core's copy of a shard and its log. */
 export interface RlogSource {
@@ -56,9 +58,8 @@ export class RlogAgent {
   #mode: 'bootstrap' | 'entries' = 'entries';
   /** Next index to send. The log is kept from here on. */
   next: number;
-  /** As acknowledged. */
-  visible = 0;
-  normal = false;
+  /** Until when it counts as in service, and what it has seen. */
+  readonly lease: Grantee;
   /** Why the receiver has to copy the tables; '' when it goes on from where it was. */
   copyWhy = '';
   #sentBytes = 0;
@@ -79,6 +80,7 @@ export class RlogAgent {
     this.#bounds = bounds;
     this.#send = send;
     this.next = source.appliedIndex + 1;
+    this.lease = new Grantee(leaseTerms(bounds));
   }
 
   #message(m: RlogMessage): boolean {
@@ -130,15 +132,9 @@ export class RlogAgent {
     return this.#mode === 'bootstrap';
   }
 
-  acked(visible: number, bytes: number): void {
-    if (visible > this.visible) this.visible = visible;
+  acked(now: number, visible: number, bytes: number): void {
+    this.lease.see(now, visible, this.#source.commitIndex);
     if (bytes > this.#ackedBytes) this.#ackedBytes = Math.min(bytes, this.#sentBytes);
-  }
-
-  /** The receiver counts as normal from now on; it is told so. */
-  confirmNormal(): void {
-    this.normal = true;
-    this.#message({ type: 'normal', shard: this.#source.shard, stream: this.stream, visible: this.visible });
   }
 
   /** Sends what credit and lane allow. */

@@ -52,8 +52,6 @@ export type RlogMessage =
     }
   /** receiver → core: everything up to `visible` is applied and seen; `bytes` of chunks and entries taken since `opened`. */
   | { readonly type: 'ack'; readonly shard: string; readonly stream: number; readonly visible: number; readonly bytes: number }
-  /** receiver → core: wants to count as `normal`; core → receiver: counts. */
-  | { readonly type: 'normal'; readonly shard: string; readonly stream: number; readonly visible: number }
   /** Either side: the stream is over. */
   | { readonly type: 'close'; readonly shard: string; readonly stream: number; readonly why: string };
 
@@ -62,7 +60,7 @@ export interface StoredRow {
   readonly value: Uint8Array;
 }
 
-const codes = { open: 1, opened: 2, chunk: 3, entries: 4, ack: 5, normal: 6, close: 7 } as const;
+const codes = { open: 1, opened: 2, chunk: 3, entries: 4, ack: 5, close: 7 } as const;
 const modes: readonly OpenedMode[] = ['resume', 'bootstrap', 'later'];
 
 const scratch = new ByteWriter(4096);
@@ -114,10 +112,6 @@ export function encodeRlog(m: RlogMessage): Uint8Array {
       w.varint(m.visible);
       w.varint(m.bytes);
       break;
-    case 'normal':
-      w.varint(m.stream);
-      w.varint(m.visible);
-      break;
     case 'close':
       w.varint(m.stream);
       w.string(m.why);
@@ -165,8 +159,6 @@ export function decodeRlog(frame: Uint8Array): RlogMessage {
     }
     case codes.ack:
       return { type: 'ack', shard, stream: r.varint(), visible: r.varint(), bytes: r.varint() };
-    case codes.normal:
-      return { type: 'normal', shard, stream: r.varint(), visible: r.varint() };
     case codes.close:
       return { type: 'close', shard, stream: r.varint(), why: r.string() };
     default:

@@ -3,6 +3,8 @@
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { DbBounds } from './bounds.js';
+import type { Grantee } from './lease.js';
+import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import { Pacer } from './pacer.js';
 import { RlogAgent, type RlogSource } from './rlog-agent.js';
 import { encodeRlog, type RlogMessage } from './rlog-codec.js';
@@ -10,8 +12,9 @@ import { encodeRlog, type RlogMessage } from './rlog-codec.js';
 export interface ServedSource extends RlogSource {
   /** Caught up and in touch with a leader: fit to be followed. */
   readonly readyToServe: boolean;
-  /** What this core has told the leader to be visible here. */
-  readonly reportedVisible: number;
+  /** Until when this core is in service itself, and what those must have seen to whom it grants leases. */
+  readonly leaseUntil: number;
+  readonly leaseFloor: number;
 }
 
 /** A copy that was announced but never fetched holds the log back no longer than this. */
@@ -25,8 +28,8 @@ export class RlogServer {
   readonly #onVisible: () => void;
   readonly #agents: Map<string, RlogAgent> = new Map();
   readonly #expected: Map<string, { readonly from: number; readonly until: number }> = new Map();
-  /** Replicants that asked to count as normal and are still behind what this core has reported. */
-  readonly #asking: Set<RlogAgent> = new Set();
+  /** Whose stream ended while they held a lease: they may not know it yet. */
+  readonly #leaving: Map<string, Grantee> = new Map();
   readonly #pacer: Pacer;
   #carried = 0;
   #scheduled = false;
@@ -56,26 +59,22 @@ export class RlogServer {
         return this.#open(from, m);
       case 'ack':
         if (agent === undefined || agent.stream !== m.stream) return;
-        agent.acked(m.visible, m.bytes);
-        this.#maybeNormal(agent);
-        if (agent.normal) this.#onVisible();
+        agent.acked(this.#env.clock.now(), m.visible, m.bytes);
+        this.#onVisible();
         if (agent.held) this.pumpLater();
         return;
-      case 'normal':
-        if (agent === undefined || agent.stream !== m.stream) return;
-        agent.acked(m.visible, 0);
-        this.#asking.add(agent);
-        this.#maybeNormal(agent);
-        return;
       case 'close':
-        if (agent !== undefined && agent.stream === m.stream) this.#drop(agent);
+        // It left service before it said so.
+        if (agent !== undefined && agent.stream === m.stream) this.#drop(agent, false);
         return;
     }
   }
 
   #open(from: { readonly nodeId: string; readonly name: string; readonly role: string }, m: Extract<RlogMessage, { type: 'open' }>): void {
     const old = this.#agents.get(from.nodeId);
-    if (old !== undefined) this.#drop(old);
+    if (old !== undefined) this.#drop(old, false);
+    // Who opens a stream is out of service.
+    this.#leaving.delete(from.nodeId);
     this.#expected.delete(from.nodeId);
     const send = (frame: Uint8Array): boolean => this.#links.send(from.nodeId, 'rlog', frame) === 'sent';
     if (!this.#source.readyToServe) {
@@ -91,24 +90,40 @@ export class RlogServer {
     this.pumpLater();
   }
 
-  /** Counts as normal once it is not behind what the leader believes of this core: then no promise is broken. */
-  #maybeNormal(agent: RlogAgent): void {
-    if (!this.#asking.has(agent) || agent.visible < this.#source.reportedVisible) return;
-    this.#asking.delete(agent);
-    if (agent.isReplicant) agent.confirmNormal();
+  judgeLease(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
+    const agent = this.#agents.get(from);
+    if (agent === undefined || agent.stream !== r.n || !agent.isReplicant) return undefined;
+    const { leaseUntil, leaseFloor, commitIndex } = this.#source;
+    const ms = agent.lease.renew(this.#env.clock.now(), round, r.visible, commitIndex, leaseFloor, leaseUntil);
     this.#onVisible();
+    return ms === 0 ? undefined : this.#grant(agent, ms);
   }
 
-  #drop(agent: RlogAgent): void {
+  #grant(agent: RlogAgent, ms: number): LeaseGrant {
+    return { shard: this.#source.shard, kind: 'stream', n: agent.stream, ms, floor: this.#source.leaseFloor };
+  }
+
+  /** The lease of this node lasts longer: so may those that it granted. */
+  leaseExtensions(grant: (to: string, round: number, grant: LeaseGrant) => void): void {
+    const now = this.#env.clock.now();
+    const { leaseUntil } = this.#source;
+    for (const agent of this.#agents.values()) {
+      const ms = agent.lease.extend(now, leaseUntil);
+      if (ms > 0) grant(agent.receiver, agent.lease.round, this.#grant(agent, ms));
+    }
+  }
+
+  /** `mayServe`: the receiver may believe for the rest of its lease that it is in service. */
+  #drop(agent: RlogAgent, mayServe: boolean): void {
     agent.closed = true;
-    this.#asking.delete(agent);
     if (this.#agents.get(agent.receiver) === agent) this.#agents.delete(agent.receiver);
-    if (agent.normal) this.#onVisible();
+    if (mayServe && agent.lease.counts(this.#env.clock.now())) this.#leaving.set(agent.receiver, agent.lease);
+    this.#onVisible();
   }
 
   peerDown(nodeId: string): void {
     const agent = this.#agents.get(nodeId);
-    if (agent !== undefined) this.#drop(agent);
+    if (agent !== undefined) this.#drop(agent, true);
   }
 
   /** A follower was told to copy this core's tables: keep the log from here for it. */
@@ -128,10 +143,25 @@ export class RlogServer {
     return oldest;
   }
 
-  visibleOfNormal(): number {
+  /** Lowest index seen by those that hold a lease. */
+  visibleOfHolders(): number {
+    const now = this.#env.clock.now();
     let lowest = Number.POSITIVE_INFINITY;
-    for (const a of this.#agents.values()) if (a.normal && a.visible < lowest) lowest = a.visible;
+    for (const { lease } of this.#agents.values()) if (lease.counts(now) && lease.visible < lowest) lowest = lease.visible;
+    for (const [id, lease] of this.#leaving) {
+      if (!lease.counts(now)) this.#leaving.delete(id);
+      else if (lease.visible < lowest) lowest = lease.visible;
+    }
     return lowest;
+  }
+
+  /** When the next lease runs out, if it is not renewed. */
+  nextLapseAt(): number {
+    const now = this.#env.clock.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const { lease } of this.#agents.values()) if (lease.counts(now) && lease.until < next) next = lease.until;
+    for (const lease of this.#leaving.values()) if (lease.counts(now) && lease.until < next) next = lease.until;
+    return next;
   }
 
   replicants(): string[] {
@@ -165,7 +195,7 @@ export class RlogServer {
       this.#carried = committedTransactions;
       for (const agent of [...this.#agents.values()]) {
         agent.pump();
-        if (agent.closed) this.#drop(agent);
+        if (agent.closed) this.#drop(agent, true);
       }
     });
   }
@@ -174,7 +204,7 @@ export class RlogServer {
   dismiss(why: string): void {
     for (const agent of [...this.#agents.values()]) {
       agent.close(why);
-      this.#drop(agent);
+      this.#drop(agent, true);
     }
   }
 

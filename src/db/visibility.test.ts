@@ -1,98 +1,189 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { dbBounds } from './bounds.js';
+import type { LeaseRequest } from './lease-codec.js';
 import { Visibility, type VisibilityOptions } from './visibility.js';
 
-/** A follower and its leader, messages kept until they are let through. */
-function pair(): { follower: Visibility; leader: Visibility; effective: () => number; visible: (n: number) => void; deliver: () => void } {
-  const way: (() => void)[] = [];
-  let visibleAtFollower = 0;
-  let effective = 0;
-  const ends = new Map<string, Visibility>();
-  const end = (id: string): Visibility => ends.get(id) as Visibility;
-  const make = (id: string, other: string, role: string, visibleHere: () => number): Visibility => {
-    const options = {
-      shard: 'items',
-      nodeId: id,
-      links: { peer: () => ({}) },
-      transport: {
-        sendVisible: (to: string, _shard: string, index: number) => way.push(() => end(to).report(id, index)),
-        sendBack: (to: string, _shard: string, index: number, token: number) => way.push(() => end(to).backReport(id, index, token)),
-        sendWelcome: (to: string, _shard: string, token: number) => way.push(() => end(to).welcomed(id, token)),
-      },
-      raft: () => ({ role, leader: 'leader', config: { voters: [id, other], learners: [] }, termStartIndex: 5 }),
-      leader: () => ({
-        effective: (index: number) => {
-          effective = index;
-        },
-        effectiveIndex: 0,
-      }),
-      visibleHere,
-    };
-    const made = new Visibility(options as unknown as VisibilityOptions);
-    ends.set(id, made);
-    return made;
-  };
-  const follower = make('follower', 'leader', 'follower', () => visibleAtFollower);
-  const leader = make('leader', 'follower', 'leader', () => 100);
-  leader.roleChanged('leader');
-  return {
-    follower,
-    leader,
-    effective: () => effective,
-    visible: (n) => {
-      visibleAtFollower = n;
-    },
-    deliver: () => {
-      for (const message of way.splice(0)) message();
-    },
-  };
+interface Raft {
+  role: string;
+  leader: string;
+  term: number;
+  termStartIndex: number;
+  commitIndex: number;
+  recovering: boolean;
 }
 
-test('a core that copied tables counts only once the leader waits for it', () => {
-  const p = pair();
-  p.visible(Number.MAX_SAFE_INTEGER);
-  p.follower.leave();
-  p.deliver();
-  assert.equal(p.effective(), 100, 'nobody waits for a core that copies');
-  p.visible(60);
-  p.follower.enter();
-  assert.equal(p.follower.entering, true);
-  p.deliver();
-  assert.equal(p.effective(), 60, 'the leader waits for it');
-  assert.equal(p.follower.entering, true, 'and it does not know that yet');
-  p.deliver();
-  assert.equal(p.follower.entering, false);
+/** Two cores and what they tell each other: every message is let through by hand. */
+class Pair {
+  now = 0;
+  readonly applied: Record<string, number> = { a: 100, b: 100 };
+  readonly copying: Set<string> = new Set();
+  readonly effective: Record<string, number> = { a: 0, b: 0 };
+  readonly raft: Record<string, Raft> = {};
+  readonly ends: Record<string, Visibility> = {};
+  readonly reports: (() => void)[] = [];
+
+  constructor() {
+    for (const [id, role] of [
+      ['a', 'leader'],
+      ['b', 'follower'],
+    ] as const) {
+      this.raft[id] = { role, leader: 'a', term: 1, termStartIndex: 100, commitIndex: 100, recovering: false };
+      const options = {
+        shard: 'items',
+        nodeId: id,
+        clock: { now: () => this.now },
+        bounds: dbBounds,
+        transport: { sendVisible: (to: string, _shard: string, index: number) => this.reports.push(() => this.end(to).report(id, index)) },
+        raft: () => ({ ...this.raft[id], config: { voters: ['a', 'b', 'gone'], learners: [] } }),
+        leader: () => ({
+          effective: (index: number) => {
+            this.effective[id] = index;
+          },
+        }),
+        applied: () => this.applied[id],
+        visibleHere: () => this.applied[id],
+        copying: () => this.copying.has(id),
+        askNow: () => {},
+      };
+      this.ends[id] = new Visibility(options as unknown as VisibilityOptions);
+    }
+    this.end('a').roleChanged();
+  }
+
+  end(id: string): Visibility {
+    return this.ends[id] as Visibility;
+  }
+
+  /** One round of requests and answers from a node; the answers come `laterMs` after the questions were sent. */
+  ask(from: string, laterMs: number = 0): void {
+    const sentAt = this.now;
+    const asked: [string, LeaseRequest][] = [];
+    this.end(from).requests((of, request) => asked.push([of, request]));
+    for (const [of, request] of asked) {
+      if (of === 'gone') continue;
+      const grant = this.end(of).judge(from, request, sentAt);
+      this.now += laterMs;
+      if (grant !== undefined) this.end(from).granted(of, grant, sentAt);
+    }
+    this.end(from).extensions((to, round, grant) => this.end(to).granted(from, grant, round));
+  }
+
+  /** Both ask, so that both are in service. */
+  settle(): void {
+    this.ask('a');
+    this.ask('b');
+  }
+
+  write(index: number, ...on: string[]): void {
+    for (const id of on) this.applied[id] = index;
+    for (const id of on) this.end(id).moved();
+    for (const report of this.reports.splice(0)) report();
+  }
+}
+
+test('effective is what everybody with a lease has seen', () => {
+  const p = new Pair();
+  p.settle();
+  assert.equal(p.end('a').inService, true);
+  assert.equal(p.end('b').inService, true);
+  p.now = 500;
+  p.settle();
+  p.write(101, 'a');
+  assert.equal(p.effective.a, 100, 'b has a lease and has not seen it');
+  p.write(101, 'b');
+  assert.equal(p.effective.a, 101);
 });
 
-test('the answer to an earlier return is no answer to this one; a lost answer is asked for again', () => {
-  const p = pair();
-  p.visible(10);
-  p.follower.enter();
-  p.deliver();
-  p.follower.leave();
-  p.follower.enter();
-  p.deliver();
-  assert.equal(p.follower.entering, true, 'the first welcome came now');
-  p.deliver();
-  assert.equal(p.follower.entering, false);
-  p.follower.enter();
-  p.follower.again();
-  p.deliver();
-  p.deliver();
-  assert.equal(p.follower.entering, false);
+test('a core that falls silent delays by its lease at most, and knows before that it is out of service', () => {
+  const p = new Pair();
+  p.settle();
+  p.now = 450;
+  p.settle();
+  p.now = 600;
+  p.settle();
+  assert.equal(p.effective.a, 100);
+  p.write(101, 'a');
+  for (p.now = 600; p.effective.a === 100; p.now += 10) {
+    p.ask('a');
+    p.end('a').moved();
+  }
+  assert.equal(p.end('b').inService, false);
+  assert.ok(p.now >= 1_075 && p.now <= 1_150, `at ${p.now}`);
 });
 
-test('a core that starts counts once it has everything that may have been effective before', () => {
-  const p = pair();
-  p.visible(4);
-  p.follower.moved();
-  assert.equal(p.follower.entering, true, 'nobody has said that it counts');
-  p.deliver();
-  p.deliver();
-  assert.equal(p.follower.entering, true, 'the leader’s term begins at 5');
-  p.visible(5);
-  p.follower.moved();
-  p.deliver();
-  p.deliver();
-  assert.equal(p.follower.entering, false);
+test('what was reported effective meanwhile must be seen before a core is in service again', () => {
+  const p = new Pair();
+  p.settle();
+  p.now = 2_000;
+  p.ask('a');
+  p.write(120, 'a');
+  assert.equal(p.effective.a, 120);
+  p.ask('b');
+  assert.equal(p.end('b').inService, false);
+  p.write(121, 'a');
+  assert.equal(p.effective.a, 120, 'and from now on it is waited for');
+  p.write(120, 'b');
+  assert.equal(p.end('b').inService, true);
+});
+
+test('a new leader waits for a whole lease before it leaves anybody out', () => {
+  const p = new Pair();
+  p.ask('a');
+  p.write(130, 'a', 'b');
+  assert.equal(p.effective.a, 0, 'b has not said that it holds no lease, nor has the third');
+  p.now = 499;
+  p.ask('a');
+  p.ask('b');
+  assert.equal(p.effective.a, 0);
+  p.now = 500;
+  p.end('a').moved();
+  assert.equal(p.effective.a, 130);
+});
+
+test('a leader that hears from no majority reports nothing effective and is out of service', () => {
+  const p = new Pair();
+  p.settle();
+  p.now = 474;
+  assert.equal(p.end('a').inService, true);
+  p.now = 476;
+  assert.equal(p.end('a').inService, false);
+  p.now = 600;
+  p.write(140, 'a');
+  assert.equal(p.effective.a, 0);
+  p.ask('b');
+  assert.equal(p.end('b').inService, false, 'nor does it grant any lease');
+});
+
+test('a lease counts from when it was asked for', () => {
+  const p = new Pair();
+  p.ask('a');
+  p.ask('b', 440);
+  assert.equal(p.end('b').inService, true);
+  p.now += 20;
+  assert.equal(p.end('b').inService, false);
+});
+
+test('a core with a damaged log confirms no leader, and one that copies tables is not in service', () => {
+  const p = new Pair();
+  (p.raft.b as Raft).recovering = true;
+  p.ask('a');
+  assert.equal(p.end('a').inService, false);
+  (p.raft.b as Raft).recovering = false;
+  p.settle();
+  p.copying.add('b');
+  p.end('b').left();
+  assert.equal(p.end('b').inService, false);
+  p.copying.delete('b');
+  assert.equal(p.end('b').caughtUp, false);
+  p.ask('b');
+  assert.equal(p.end('b').caughtUp, true);
+});
+
+test('answers of another term are none', () => {
+  const p = new Pair();
+  (p.raft.b as Raft).term = 2;
+  p.settle();
+  assert.equal(p.end('a').inService, false);
+  assert.equal(p.end('b').inService, false);
 });

@@ -1,146 +1,237 @@
-// How far a shard's changes have been seen: on this core and its replicants, and, while this core
-// leads, everywhere. Followers report to the leader; the leader's answer to "effective" is the
-// lowest of all reports.
+// Which cores are in service, and how far a shard's changes have been seen. A core is in service while it
+// holds a lease: of the leader, or, leading, of a majority of the voters. Followers report to the leader how
+// far they and those that they grant leases to have seen; the leader's answer to "effective" is the lowest of
+// all reports of members whose lease has not run out.
+//
+// Invariant: whoever is in service has seen everything that was ever reported effective.
+import type { Clock } from '#env/clock.js';
 import type { Links } from '#link/api.js';
-import type { RaftConfig, RaftMachine } from '#raft/types.js';
+import type { RaftMachine } from '#raft/types.js';
+import type { DbBounds } from './bounds.js';
+import { Grantee, HeldLease, type LeaseTerms, leaseMargin } from './lease.js';
+import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { RaftTransport } from './raft-transport.js';
 import type { ShardLeader } from './shard-leader.js';
 
 export interface VisibilityOptions {
   readonly shard: string;
   readonly nodeId: string;
+  readonly clock: Clock;
+  readonly bounds: DbBounds;
   readonly links: Links;
-  readonly transport: RaftTransport;
+  readonly transport: Pick<RaftTransport, 'sendVisible'>;
   readonly raft: () => RaftMachine;
   readonly leader: () => ShardLeader | undefined;
-  /** Applied here and seen by this core's feeds and its normal replicants. */
+  /** Seen by this core's own feeds. */
+  readonly applied: () => number;
+  /** Seen by this core's own feeds and by all that hold a lease of it. */
   readonly visibleHere: () => number;
+  /** This core copies tables: it neither serves nor asks to. */
+  readonly copying: () => boolean;
+  /** Leases should be asked for without waiting for the next round. */
+  readonly askNow: () => void;
+}
+
+/** The terms of a node's bounds. */
+export function leaseTerms(bounds: DbBounds): LeaseTerms {
+  return { leaseMs: bounds.leaseMs, joinMs: bounds.leaseMs, lateMs: bounds.lateMs };
 }
 
 export class Visibility {
   readonly #o: VisibilityOptions;
-  /** Leader: what each connected core has reported. */
-  readonly #reports: Map<string, number> = new Map();
+  readonly #terms: LeaseTerms;
+  readonly #held: HeldLease = new HeldLease();
+  /** Leader: members that may hold a lease, of this leader or of the one before. */
+  readonly #members: Map<string, Grantee> = new Map();
+  /** Leader: when each voter was asked last of those times that it confirmed this leader. */
+  readonly #confirmed: Map<string, number> = new Map();
+  /** Leader: declared effective in this term. */
+  #effective = 0;
+  #term = 0;
   #reported = 0;
   #reportedTo = '';
-  /**
-   * Of the report that the leader has to answer before this core counts; 0: it counts. A core that starts,
-   * new or not, counts once the leader has said so.
-   */
-  #entering = 1;
-  #token = 1;
-  /** Of the configuration that `#known` is made of. */
-  #config: RaftConfig | undefined;
-  #known: ReadonlySet<string> = new Set();
+  #wasInService = false;
 
   constructor(options: VisibilityOptions) {
     this.#o = options;
+    this.#terms = leaseTerms(options.bounds);
   }
 
-  /** Something was applied or seen here: tell the leader, or, leading, look what is effective now. */
-  moved(): void {
-    const raft = this.#o.raft();
-    if (raft.role === 'leader') {
-      this.#entering = 0;
-      return this.#updateEffective();
-    }
-    const here = this.#o.visibleHere();
-    const { leader } = raft;
-    if (leader === '' || (here === this.#reported && leader === this.#reportedTo)) return;
-    this.#reported = here;
-    this.#reportedTo = leader;
-    if (this.#entering === 0) this.#o.transport.sendVisible(leader, this.#o.shard, here);
-    else this.#o.transport.sendBack(leader, this.#o.shard, here, this.#entering);
+  // ---- in service ----
+
+  /** Until when this core is in service, by its own clock; in the past when it is not. */
+  get until(): number {
+    const applied = this.#o.applied();
+    if (this.#o.copying()) return Number.NEGATIVE_INFINITY;
+    const held = this.#held.until(applied);
+    const { role, termStartIndex } = this.#o.raft();
+    return role === 'leader' && applied >= termStartIndex ? Math.max(held, this.#leadsUntil()) : held;
+  }
+
+  get inService(): boolean {
+    const yes = this.until > this.#o.clock.now();
+    if (yes) this.#wasInService = true;
+    return yes;
+  }
+
+  /** Has been in service, and is not copying tables: fit to be followed, if perhaps out of touch. */
+  get caughtUp(): boolean {
+    return !this.#o.copying() && (this.#wasInService || this.inService);
+  }
+
+  /** What somebody must have seen to be granted a lease by this core: all that may have been reported effective. */
+  get floor(): number {
+    const { role, termStartIndex } = this.#o.raft();
+    if (role === 'leader') return Math.max(this.#effective, this.#reported, termStartIndex);
+    return Math.max(this.#reported, this.#held.floor);
+  }
+
+  /** This core copied tables: it is in service when it is granted a lease again. */
+  left(): void {
+    this.#held.drop();
+    this.#wasInService = false;
   }
 
   /**
-   * This core copied tables, and nothing waited for it. What the leader declared effective meanwhile, and
-   * until it hears of the return, may be missing here: the core serves only when the leader has answered,
-   * which it does once nothing of that is missing any more.
+   * No other leader can have been elected up to the earliest time at which a majority was asked and confirmed;
+   * a new one waits for a whole lease before it leaves anybody out, this leader included.
    */
-  enter(): void {
-    this.#entering = ++this.#token;
-    this.again();
+  #leadsUntil(): number {
+    const { voters } = this.#o.raft().config;
+    const { nodeId, bounds } = this.#o;
+    const asked = voters.map((id) => (id === nodeId ? Number.POSITIVE_INFINITY : (this.#confirmed.get(id) ?? Number.NEGATIVE_INFINITY)));
+    asked.sort((a, b) => b - a);
+    const at = asked[asked.length >> 1] ?? Number.NEGATIVE_INFINITY;
+    return at + bounds.leaseMs * (1 - leaseMargin);
   }
 
-  /** Out of service again. */
-  leave(): void {
-    this.#entering = 0;
-    this.moved();
-  }
+  // ---- leases ----
 
-  get entering(): boolean {
-    return this.#entering !== 0;
-  }
-
-  /** Reports once more: the last one or its answer may have been lost. */
-  again(): void {
-    this.#reportedTo = '';
-    this.moved();
-  }
-
-  welcomed(from: string, token: number): void {
-    if (token === this.#entering && from === this.#o.raft().leader) this.#entering = 0;
-  }
-
-  /** What this core has told the leader: replicants count as normal only once they are not behind it. */
-  get reported(): number {
-    return this.#o.raft().role === 'leader' ? (this.#o.leader()?.effectiveIndex ?? 0) : this.#reported;
-  }
-
-  /** A new leader does not know how far the others are: nothing is effective before each connected one has said so. */
-  roleChanged(role: string): void {
+  requests(ask: (of: string, request: LeaseRequest) => void): void {
+    const { shard, nodeId } = this.#o;
+    const { role, leader, term, config } = this.#o.raft();
     if (role === 'leader') {
-      this.#reports.clear();
-      for (const id of this.#members()) if (id !== this.#o.nodeId && this.#o.links.peer(id) !== undefined) this.#reports.set(id, 0);
+      for (const id of config.voters) if (id !== nodeId) ask(id, { shard, kind: 'lead', n: term, visible: 0 });
+    } else if (leader !== '' && !this.#o.copying()) ask(leader, { shard, kind: 'follow', n: term, visible: this.#here() });
+  }
+
+  judge(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
+    const { shard, bounds, clock } = this.#o;
+    const { role, leader, term, config, commitIndex, recovering } = this.#o.raft();
+    if (r.n !== term) return undefined;
+    // A vote that a damaged log has lost must not be denied.
+    if (r.kind === 'lead') return leader === from && !recovering ? { shard, kind: 'lead', n: term, ms: bounds.leaseMs, floor: 0 } : undefined;
+    if (role !== 'leader' || !(config.voters.includes(from) || config.learners.includes(from))) return undefined;
+    const ms = this.#member(from).renew(clock.now(), round, r.visible, commitIndex, this.#memberFloor, this.#leadsUntil());
+    this.#declare();
+    return ms === 0 ? undefined : this.#grant(ms);
+  }
+
+  get #memberFloor(): number {
+    return Math.max(this.#effective, this.#o.raft().termStartIndex);
+  }
+
+  #grant(ms: number): LeaseGrant {
+    return { shard: this.#o.shard, kind: 'follow', n: this.#o.raft().term, ms, floor: this.#memberFloor };
+  }
+
+  /** This leader is confirmed for longer: so may the leases of its members. */
+  extensions(grant: (to: string, round: number, grant: LeaseGrant) => void): void {
+    if (this.#o.raft().role !== 'leader') return;
+    const now = this.#o.clock.now();
+    const ends = this.#leadsUntil();
+    for (const [id, m] of this.#members) {
+      const ms = m.extend(now, ends);
+      if (ms > 0) grant(id, m.round, this.#grant(ms));
+    }
+  }
+
+  granted(from: string, g: LeaseGrant, sentAt: number): void {
+    const { role, leader, term } = this.#o.raft();
+    if (g.n !== term) return;
+    if (g.kind === 'follow') {
+      if (leader === from && !this.#o.copying()) this.#held.take(sentAt, g.ms, g.floor);
+    } else if (g.kind === 'lead' && role === 'leader') {
+      if (sentAt > (this.#confirmed.get(from) ?? Number.NEGATIVE_INFINITY)) this.#confirmed.set(from, sentAt);
+      this.#declare();
+    }
+  }
+
+  #member(id: string): Grantee {
+    let m = this.#members.get(id);
+    if (m === undefined) {
+      m = new Grantee(this.#terms);
+      this.#members.set(id, m);
+    }
+    return m;
+  }
+
+  /** When the next lease that this leader granted runs out, if it is not renewed. */
+  get nextLapseAt(): number {
+    const now = this.#o.clock.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const m of this.#members.values()) if (m.until > now && m.until < next) next = m.until;
+    return next;
+  }
+
+  // ---- reports ----
+
+  #here(): number {
+    return Math.max(this.#reported, this.#o.visibleHere());
+  }
+
+  /** Something was applied or seen here, or a lease has run out: tell the leader, or, leading, look what is effective now. */
+  moved(): void {
+    const { role, leader } = this.#o.raft();
+    if (role === 'leader') return this.#declare();
+    if (this.#o.copying()) return;
+    const here = this.#here();
+    if (leader === '' || (here === this.#reported && leader === this.#reportedTo)) return;
+    this.#reported = here;
+    this.#reportedTo = leader;
+    this.#o.transport.sendVisible(leader, this.#o.shard, here);
+  }
+
+  /**
+   * A new leader does not know who holds a lease of the one before, nor how far they are: it waits for
+   * everybody, the old leader too, until their leases have run out or been renewed.
+   */
+  roleChanged(): void {
+    const { role, term, config } = this.#o.raft();
+    if (role === 'leader' && term !== this.#term) {
+      this.#term = term;
+      this.#members.clear();
+      this.#confirmed.clear();
+      this.#effective = 0;
+      const now = this.#o.clock.now();
+      for (const id of [...config.voters, ...config.learners]) if (id !== this.#o.nodeId) this.#member(id).hold(now, now + this.#o.bounds.leaseMs);
     }
     this.#reportedTo = '';
     this.moved();
+    this.#o.askNow();
   }
 
-  peerUp(nodeId: string): void {
-    if (this.#o.raft().role === 'leader' && this.#members().has(nodeId)) this.#reports.set(nodeId, 0);
+  peerUp(): void {
     this.#reportedTo = '';
     this.moved();
-  }
-
-  #members(): ReadonlySet<string> {
-    const { config } = this.#o.raft();
-    if (config !== this.#config) {
-      this.#config = config;
-      this.#known = new Set([...config.voters, ...config.learners]);
-    }
-    return this.#known;
+    this.#o.askNow();
   }
 
   report(from: string, index: number): void {
-    if (this.#o.raft().role !== 'leader' || !this.#members().has(from)) return;
-    this.#reports.set(from, index);
-    this.#updateEffective();
+    if (this.#o.raft().role !== 'leader') return;
+    const member = this.#members.get(from);
+    if (member === undefined) return;
+    member.see(this.#o.clock.now(), index, this.#o.raft().commitIndex);
+    this.#declare();
   }
 
-  /** As `report`; the answer says that nothing is or will be effective that the core has not seen. */
-  backReport(from: string, index: number, token: number): void {
-    const raft = this.#o.raft();
-    if (raft.role !== 'leader' || !this.#members().has(from)) return;
-    this.report(from, index);
-    const leader = this.#o.leader();
-    // Before this leader's term everything may have been effective. Who is not that far asks again.
-    if (leader !== undefined && index >= Math.max(leader.effectiveIndex, raft.termStartIndex))
-      this.#o.transport.sendWelcome(from, this.#o.shard, token);
-  }
-
-  #updateEffective(): void {
-    const { links, nodeId } = this.#o;
+  #declare(): void {
+    const now = this.#o.clock.now();
     let index = this.#o.visibleHere();
-    const members = this.#members();
-    for (const [id, visible] of this.#reports) {
-      if (links.peer(id) === undefined || !members.has(id)) this.#reports.delete(id);
-      else if (visible < index) index = visible;
-    }
-    // One that does not even see a majority may be no leader any more: the others may have another.
-    const { voters } = this.#o.raft().config;
-    const inSight = voters.filter((id) => id === nodeId || links.peer(id) !== undefined).length;
-    if (2 * inSight > voters.length) this.#o.leader()?.effective(index);
+    for (const m of this.#members.values()) if (m.counts(now) && m.visible < index) index = m.visible;
+    // A leader that was replaced does not know who is in service by now.
+    if (this.#leadsUntil() <= now) return;
+    if (index > this.#effective) this.#effective = index;
+    this.#o.leader()?.effective(this.#effective);
   }
 }
