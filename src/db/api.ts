@@ -74,7 +74,7 @@ export class CommandRefused extends Error {
 /**
  * committed: kept for ever; answered by the leader.
  * applied: and readable on this node.
- * effective: and applied and seen by the feeds of every node that the leader sees connected and `normal`.
+ * effective: and applied and seen by the feeds of every node that holds a lease (that is `inSync`, or was 500 ms ago).
  */
 export type Until = 'committed' | 'applied' | 'effective';
 
@@ -174,7 +174,7 @@ export interface Database extends Reader {
   readonly incarnation: number;
   holds(shard: string): boolean;
   appliedIndex(shard: string): number;
-  /** True when this node's copy of the shard is in service (core: applied its term's start; replicant: `normal`). */
+  /** True while this node holds a lease for its copy of the shard: everything that was reported effective can be read here. */
   inSync(shard: string): boolean;
   /** All ops as one transaction, unconditional. */
   write(shard: string, ops: readonly Op[], options: WriteOptions, done: WriteDone): void;
