@@ -154,7 +154,6 @@ export const dbMutants: readonly Mutant[] = [
     'hold(now, now)',
     'a new leader leaves out those whose leases it does not know',
   ),
-  db('deposed-leader-reports', 'visibility', 'if (this.#leadsUntil() <= now)', 'if (false)', 'a leader that was replaced reports writes effective'),
   db(
     'closed-link-ends-a-lease',
     'rlog-server',

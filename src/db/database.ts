@@ -26,7 +26,7 @@ import { CoreSetDriver } from './core-set-driver.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
-import { type LeaseParty, Leases } from './leases.js';
+import { Leases } from './leases.js';
 import { prepareLog } from './prepare-log.js';
 import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
 import { Proposer } from './proposer.js';
@@ -112,13 +112,7 @@ export class NodeDatabase implements Database {
     this.role = options.role;
     this.bounds = { ...dbBounds, ...options.bounds };
     this.#transport = new RaftTransport(options.links);
-    this.#leases = new Leases(
-      options.env,
-      options.links,
-      this.bounds.leaseMs,
-      () => this.#leaseParties(),
-      (shard) => this.#leaseParty(this.#held.get(shard)),
-    );
+    this.#leases = new Leases(options.env, options.links, this.bounds.leaseMs, this.#held);
     this.#transport.onLeases = (from, code, frame) => this.#leases.receive(from, code, frame);
     this.#rpc = new ShardRpc(options.env, options.links, options.nodeId, this.bounds, (shard) => this.#held.get(shard)?.core);
     for (const schema of options.schemas) {
@@ -176,17 +170,6 @@ export class NodeDatabase implements Database {
       },
       state,
     );
-  }
-
-  #leaseParty(h: Held | undefined): LeaseParty | undefined {
-    return h?.core ?? h?.replica;
-  }
-
-  *#leaseParties(): IterableIterator<LeaseParty> {
-    for (const h of this.#held.values()) {
-      const party = this.#leaseParty(h);
-      if (party !== undefined) yield party;
-    }
   }
 
   /** Replicants: begin to follow. */

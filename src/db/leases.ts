@@ -27,6 +27,12 @@ export interface LeaseParty {
   leaseGranted(from: string, grant: LeaseGrant, sentAt: number): void;
 }
 
+/** One shard of this node; which of the two it has may change while the node runs. */
+export interface LeaseShard {
+  readonly core: LeaseParty | undefined;
+  readonly replica: LeaseParty | undefined;
+}
+
 /** A lease is renewed so many times while it lasts. */
 const renewalsPerLease = 3;
 /** Answers to older rounds are too late for any lease. */
@@ -36,8 +42,7 @@ export class Leases {
   readonly #env: Env;
   readonly #links: Links;
   readonly #leaseMs: number;
-  readonly #parties: () => Iterable<LeaseParty>;
-  readonly #party: (shard: string) => LeaseParty | undefined;
+  readonly #shards: ReadonlyMap<string, LeaseShard>;
   readonly #w: ByteWriter = new ByteWriter(1024);
   readonly #sentAt: Map<number, number> = new Map();
   #round = 0;
@@ -46,13 +51,24 @@ export class Leases {
   #extending = false;
   #closed = false;
 
-  constructor(env: Env, links: Links, leaseMs: number, parties: () => Iterable<LeaseParty>, party: (shard: string) => LeaseParty | undefined) {
+  constructor(env: Env, links: Links, leaseMs: number, shards: ReadonlyMap<string, LeaseShard>) {
     this.#env = env;
     this.#links = links;
     this.#leaseMs = leaseMs;
-    this.#parties = parties;
-    this.#party = party;
+    this.#shards = shards;
     this.#askLater();
+  }
+
+  #party(shard: string): LeaseParty | undefined {
+    const s = this.#shards.get(shard);
+    return s?.core ?? s?.replica;
+  }
+
+  *#parties(): IterableIterator<LeaseParty> {
+    for (const s of this.#shards.values()) {
+      const party = s.core ?? s.replica;
+      if (party !== undefined) yield party;
+    }
   }
 
   #askLater(): void {
