@@ -8,6 +8,7 @@ import type { Env } from '#env/env.js';
 import type { Links, NodeRole, PeerHello, PeerTarget } from '#link/api.js';
 import { decideFormation, decodeFormation, encodeFormation, type Formed } from './formation.js';
 import { Leaving } from './leaving.js';
+import { Promotion } from './promotion.js';
 import {
   autocleanVotersMin,
   type CoreRow,
@@ -39,10 +40,14 @@ export interface ClusterOptions {
   readonly nodeDownAfterMs: number;
   /** Nodes that are down are forgotten after this, cores only while enough are left; Infinity: never. */
   readonly autocleanMs: number;
+  /** Replicants are made cores while fewer live; 0: by hand only. */
+  readonly coreAutoPromote: number;
   /** As kept on disk from an earlier start. */
   readonly formed: Formed | undefined;
   /** Keeps it durably before anything relies on it. */
   readonly saveFormed: (formed: Formed, done: (error: Error | undefined) => void) => void;
+  /** Of a replicant: keeps durably that it is a core from now on, of the cluster formed so, and makes its database one. */
+  readonly becomeCore: (formed: Formed, done: (error: Error | undefined) => void) => void;
   /** Keeps durably that this core has left: its data directory serves no node any more. */
   readonly saveLeft: (done: (error: Error | undefined) => void) => void;
   /** This core is out of all groups, and that is kept: nothing is left for it to do. */
@@ -80,6 +85,7 @@ export class Cluster {
   /** Nodes to begin with: configured, and named by an operator. */
   readonly #seeds: Map<string, PeerTarget> = new Map();
   readonly #leaving: Leaving;
+  readonly #promotion: Promotion;
   #joinAt = 0;
   #unjoinedSince = 0;
   #stranger = false;
@@ -105,6 +111,20 @@ export class Cluster {
         this.#say('being taken out of the Raft groups');
       },
     });
+    this.#promotion = new Promotion(
+      { ...options, log: options.env.log },
+      {
+        members: () => this.#members,
+        clusterId: () => this.clusterId,
+        joined: () => this.#phase === 'joined',
+        isCore: (formed) => {
+          this.#formed = formed;
+          this.#started = true;
+          options.links.updateSelf({ role: 'core' });
+          this.#announce();
+        },
+      },
+    );
     options.database.setMembers(() => this.#members.values());
     options.database.setCores(() => this.#cores.values());
     options.database.onFenced = (incarnation) => this.#fenced(incarnation);
@@ -175,7 +195,7 @@ export class Cluster {
   }
 
   #announce(): void {
-    const info = this.#o.role === 'core' ? encodeFormation({ cores: this.#coreNames, formed: this.#formed }) : new Uint8Array(0);
+    const info = this.#o.database.role === 'core' ? encodeFormation({ cores: this.#coreNames, formed: this.#formed }) : new Uint8Array(0);
     this.#o.links.updateSelf({ clusterId: this.clusterId, info });
   }
 
@@ -188,12 +208,13 @@ export class Cluster {
   #step(): void {
     if (this.#phase === 'stopped' || this.#phase === 'refused' || this.#phase === 'left') return;
     this.#dialAsStranger();
-    if (this.#o.role === 'core') {
+    if (this.#o.database.role === 'core' && this.#phase !== 'joined') {
       if (this.#formed === undefined) return this.#form();
       if (!this.#started) return this.#startCores(this.#formed);
     }
     if (this.#phase === 'joining') this.#join();
     else if (this.#phase === 'leaving') this.#leaving.step();
+    else this.#promotion.tell();
   }
 
   /** Another node of the cluster that this one shall join: `host:port`, or under its name. */
@@ -273,7 +294,8 @@ export class Cluster {
   // ---- joining ----
 
   #join(): void {
-    const { database, nodeId, name, role, host, port, links, env } = this.#o;
+    const { database, nodeId, name, host, port, links, env } = this.#o;
+    const { role } = database;
     if (this.#joining || env.clock.now() < this.#joinAt) return;
     this.#joining = true;
     if (this.#why === '' || this.#phase === 'forming') this.#say('joining');
@@ -375,6 +397,7 @@ export class Cluster {
       this.#silence.stop();
       return;
     }
+    if (this.#o.coreAutoPromote > 0) this.#promotion.watch(this.#o.coreAutoPromote);
     // A new leader has heard nobody yet: silence counts from the start of its leadership.
     this.#silence.round(now);
     for (const m of this.#members.values()) {
@@ -421,6 +444,11 @@ export class Cluster {
     const refused = this.leaveRefusal();
     if (refused !== undefined) return done(refused);
     this.#leaving.ask(done);
+  }
+
+  /** Makes a replicant a core. */
+  promote(name: string, done: (refused: string | undefined) => void): void {
+    this.#promotion.promote(name, done);
   }
 
   /** Takes another node out that does not come back. */

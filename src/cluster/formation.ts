@@ -93,6 +93,7 @@ export function decideFormation(
     if (p.info.cores.join() !== self.cores.join())
       return { type: 'wait', why: `core ${name} is configured with other cores: ${p.info.cores.join(', ')}` };
   }
+  if (self.cores.length === 0) return { type: 'wait', why: 'no cores are configured: name one with "ctl cluster join"' };
   if (self.cores[0] !== self.name) return { type: 'wait', why: `waiting for ${self.cores[0]} to form the cluster` };
   const voters = self.cores.map((name) => (name === self.name ? self.nodeId : (byName.get(name)?.nodeId ?? '')));
   return { type: 'mint', voters, names: self.cores };

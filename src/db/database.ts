@@ -27,9 +27,9 @@ import { CoreShard, type RaftTimings } from './core-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { Leases } from './leases.js';
-import { prepareLog } from './prepare-log.js';
+import { prepareLogs } from './prepare-log.js';
 import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
-import { Proposer } from './proposer.js';
+import { type LocalLeader, Proposer } from './proposer.js';
 import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
 import { ShardRpc } from './shard-rpc.js';
@@ -84,8 +84,9 @@ export interface Formation {
 
 export class NodeDatabase implements Database {
   readonly nodeId: string;
-  readonly role: 'core' | 'replicant';
   readonly bounds: DbBounds;
+  #role: 'core' | 'replicant';
+  #wal: Wal | undefined;
   readonly #o: DatabaseOptions;
   readonly #held: Map<string, Held> = new Map();
   readonly #proposers: Map<string, Proposer> = new Map();
@@ -109,7 +110,8 @@ export class NodeDatabase implements Database {
   constructor(options: DatabaseOptions) {
     this.#o = options;
     this.nodeId = options.nodeId;
-    this.role = options.role;
+    this.#role = options.role;
+    this.#wal = options.wal;
     this.bounds = { ...dbBounds, ...options.bounds };
     this.#transport = new RaftTransport(options.links);
     this.#leases = new Leases(options.env, options.links, this.bounds.leaseMs, this.#held);
@@ -172,6 +174,10 @@ export class NodeDatabase implements Database {
     );
   }
 
+  get role(): 'core' | 'replicant' {
+    return this.#role;
+  }
+
   /** Replicants: begin to follow. */
   startReplicas(): void {
     for (const h of this.#held.values()) h.replica?.start();
@@ -179,25 +185,43 @@ export class NodeDatabase implements Database {
 
   /** Cores: the cluster is formed (again at every start). `done` when every shard takes part. */
   startCores(formation: Formation, done: (error: Error | undefined) => void): void {
-    const log = this.#o.wal;
+    const log = this.#wal;
     if (log === undefined) return done(new Error('a core needs a write-ahead log'));
-    const historyId = (h: Held): string => `${formation.clusterId}/${h.schema.name}`;
+    // Of a copy that came from elsewhere its own: the same, or that of a recovery by force.
+    const historyId = (h: Held): string => h.state.position.historyId || `${formation.clusterId}/${h.schema.name}`;
     // Nobody votes before every log is begun on disk, and that it is begun.
     const begin = (error: Error | undefined): void => {
       if (this.#closed) return;
       if (error === undefined) for (const h of this.#held.values()) this.#makeCoreShard(h, log.shard(h.schema.name), historyId(h));
       done(error);
     };
-    let missing = this.#held.size;
-    let failed = false;
+    const all = [...this.#held.values()].map((h) => ({ state: h.state, wal: log.shard(h.schema.name), historyId: historyId(h) }));
+    prepareLogs(all, formation.voters, (error) => {
+      if (this.#closed) return;
+      if (error === undefined) this.#o.logBegun(begin);
+      else done(error);
+    });
+  }
+
+  /**
+   * A replicant whose copies are all in service becomes a core, as it runs: it follows nobody's log stream any
+   * more, begins logs behind its tables, and holds the shards of cores, too. It votes nowhere before the
+   * groups' leaders take it in.
+   */
+  becomeCore(wal: Wal, formation: Formation, done: (error: Error | undefined) => void): void {
+    this.#role = 'core';
+    this.#wal = wal;
     for (const h of this.#held.values()) {
-      prepareLog(h.state, log.shard(h.schema.name), formation.voters, historyId(h), (error) => {
-        if (failed || this.#closed) return;
-        failed = error !== undefined;
-        if (failed) return done(error);
-        if (--missing === 0) this.#o.logBegun(begin);
-      });
+      h.replica?.leave('it becomes a core');
+      h.replica = undefined;
     }
+    for (const schema of this.#schemas.values()) if (!this.#held.has(schema.name)) this.#hold(schema);
+    const whenIdle = (): void => {
+      if (this.#closed) return;
+      if ([...this.#held.values()].every((h) => h.state.idle)) return this.startCores(formation, done);
+      this.#o.env.clock.setTimer(tickMs, whenIdle);
+    };
+    whenIdle();
   }
 
   #makeCoreShard(h: Held, wal: ReturnType<Wal['shard']>, historyId: string): void {
@@ -230,6 +254,11 @@ export class NodeDatabase implements Database {
 
   #makeProposer(shard: string): Proposer {
     const { env, links } = this.#o;
+    const submitHere: LocalLeader = (batch, nodeId, done) => {
+      const leader = this.#held.get(shard)?.core?.leader;
+      leader?.submit(nodeId, batch, done);
+      return leader !== undefined;
+    };
     return new Proposer({
       env,
       links,
@@ -241,16 +270,9 @@ export class NodeDatabase implements Database {
         return raft === undefined || raft.leader === '' ? undefined : raft.leader;
       },
       cores: () => this.#rpc.cores(),
-      localOutcomes: this.role === 'core' ? (body) => this.#rpc.outcomes(body) : undefined,
-      localLeader:
-        this.role !== 'core'
-          ? undefined
-          : (batch, nodeId, done) => {
-              const leader = this.#held.get(shard)?.core?.leader;
-              leader?.submit(nodeId, batch, done);
-              return leader !== undefined;
-            },
-      holds: this.#held.has(shard),
+      localOutcomes: () => (this.role === 'core' ? (body) => this.#rpc.outcomes(body) : undefined),
+      localLeader: () => (this.role === 'core' ? submitHere : undefined),
+      holds: () => this.#held.has(shard),
       whenApplied: (index, deadlineAt, then) => this.#whenApplied(shard, index, deadlineAt, then),
       onFenced: (incarnation) => this.onFenced(incarnation),
     });

@@ -1,9 +1,28 @@
 // Makes a core's log and tables of one shard fit each other before Raft starts on them: begins both
-// at formation, and finishes what a crash interrupted between the two.
+// at formation, or the log behind the tables of a replicant that becomes a core, and finishes what a
+// crash interrupted between the two.
 import { encodeConfig } from '#raft/codec.js';
 import type { WalShard } from '#store/types.js';
 import type { ShardState } from './shard-state.js';
 import { encodePosition, metaKey, startPosition } from './system-rows.js';
+
+export interface Unprepared {
+  readonly state: ShardState;
+  readonly wal: WalShard;
+  readonly historyId: string;
+}
+
+/** All shards of a core; `done` once, with the first error. */
+export function prepareLogs(all: readonly Unprepared[], voters: readonly string[], done: (error: Error | undefined) => void): void {
+  let missing = all.length;
+  let failed = false;
+  for (const { state, wal, historyId } of all)
+    prepareLog(state, wal, voters, historyId, (error) => {
+      if (failed) return;
+      failed = error !== undefined;
+      if (failed || --missing === 0) done(error);
+    });
+}
 
 export function prepareLog(
   state: ShardState,
@@ -13,6 +32,7 @@ export function prepareLog(
   done: (error: Error | undefined) => void,
 ): void {
   const { generation } = state;
+  if (wal.base.historyId === '' && state.position.appliedIndex > 0) return beginBehind(state, wal, done);
   if (wal.base.historyId === '') {
     // Newly formed: the voters are the configuration at index 0, in tables and log alike.
     const config = encodeConfig({ voters, learners: [] });
@@ -47,4 +67,16 @@ export function prepareLog(
   }
   // The tables are a copy of a leader's that was put in service just before a crash: the log follows them.
   wal.installBase({ index: appliedIndex, term: appliedTerm, config, historyId, generation }, undefined, done);
+}
+
+/**
+ * A replicant becomes a core: its tables are a prefix of what is committed, so its log may begin behind them.
+ * Nothing is applied meanwhile. They must not fall back behind it.
+ */
+function beginBehind(state: ShardState, wal: WalShard, done: (error: Error | undefined) => void): void {
+  state.store.flushed((error) => {
+    if (error !== undefined) return done(error);
+    const { appliedIndex, appliedTerm, config, historyId } = state.position;
+    wal.installBase({ index: appliedIndex, term: appliedTerm, config, historyId, generation: state.generation }, undefined, done);
+  });
 }

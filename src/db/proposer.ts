@@ -31,11 +31,11 @@ export interface ProposerOptions {
   readonly leader: () => string | undefined;
   /** Cores with a link, to ask when nobody knows the leader. */
   readonly cores: () => readonly string[];
-  readonly localLeader: LocalLeader | undefined;
+  readonly localLeader: () => LocalLeader | undefined;
   /** Answers `db.outcomes` from this node's own copy; undefined when it is no core. */
-  readonly localOutcomes: ((body: Uint8Array) => Uint8Array) | undefined;
+  readonly localOutcomes: () => ((body: Uint8Array) => Uint8Array) | undefined;
   /** This node has a copy of the shard. */
-  readonly holds: boolean;
+  readonly holds: () => boolean;
   /** Runs `then` when this node's tables have reached `index`; immediately false when it does not hold the shard. */
   readonly whenApplied: (index: number, deadlineAt: number, then: (reached: boolean) => void) => void;
   /** The stream was refused: this incarnation is dead. */
@@ -120,7 +120,7 @@ export class Proposer {
   #target(): string | undefined {
     const { leader, cores, links, nodeId } = this.#o;
     const reachable = (id: string | undefined): id is string =>
-      id !== undefined && (id === nodeId ? this.#o.localLeader !== undefined : links.peer(id) !== undefined);
+      id !== undefined && (id === nodeId ? this.#o.localLeader() !== undefined : links.peer(id) !== undefined);
     const known = leader();
     if (reachable(known)) return known;
     if (reachable(this.#hint)) return this.#hint;
@@ -129,7 +129,8 @@ export class Proposer {
   }
 
   #send(target: string, out: OutgoingBatch<Caller>): void {
-    const { shard, nodeId, localLeader, links, bounds } = this.#o;
+    const { shard, nodeId, links, bounds } = this.#o;
+    const localLeader = this.#o.localLeader();
     const batch: ProposalBatch = {
       shard,
       incarnation: this.#incarnation,
@@ -205,7 +206,7 @@ export class Proposer {
         return caller.done(new WriteFailure('not-effective', 'committed, but not seen everywhere in time'), result);
     }
     // A node that does not hold the shard has nothing of its own to wait for; 'applied' it can never be here.
-    if (caller.until === 'committed' || (caller.until === 'effective' && !this.#o.holds)) return caller.done(undefined, result);
+    if (caller.until === 'committed' || (caller.until === 'effective' && !this.#o.holds())) return caller.done(undefined, result);
     this.#o.whenApplied(a.index, caller.deadlineAt, (reached) => {
       if (reached) caller.done(undefined, result);
       else caller.done(new WriteFailure('not-effective', 'committed, but not applied here in time'), result);
@@ -280,7 +281,8 @@ export class Proposer {
     w.varint(incarnation);
     w.varint(doubt.length);
     for (const seq of doubt) w.varint(seq);
-    const { links, localOutcomes, bounds, nodeId } = this.#o;
+    const { links, bounds, nodeId } = this.#o;
+    const localOutcomes = this.#o.localOutcomes();
     const take = (body: Uint8Array): void => {
       const answers = decodeAnswers(body);
       // A core that does not know the new incarnation yet may still know the old stream as a live one.

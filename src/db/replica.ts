@@ -363,6 +363,13 @@ export class Replica implements LeaseParty {
     return this.#rowsTotal;
   }
 
+  /** Ends the stream for good: the core must not wait for this copy any more. */
+  leave(why: string): void {
+    const core = this.#machine.upstream;
+    if (core !== undefined) this.#perform({ type: 'close', core, stream: this.#machine.stream, why });
+    this.close();
+  }
+
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();

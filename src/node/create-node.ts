@@ -72,6 +72,7 @@ export class StarmeshNode {
   readonly #hasher: PasswordHasher;
   #state: NodeState = 'starting';
   #timer: Timer | undefined;
+  #stopped = false;
 
   constructor(env: Env, options: NodeOptions) {
     this.#env = env;
@@ -164,7 +165,14 @@ export class StarmeshNode {
 
   /** In order: no new clients, those that are here are told and closed, what that changes is written, then the database. */
   stop(done: () => void): void {
-    if (this.#state === 'stopping') return;
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.retire(() => this.#close(done));
+  }
+
+  /** Serves clients no more: those that are here are told and closed. The database goes on until `stop`. */
+  retire(done: () => void): void {
+    if (this.#state === 'stopping') return done();
     this.#state = 'stopping';
     this.#timer?.cancel();
     this.listeners.stop();
@@ -174,7 +182,7 @@ export class StarmeshNode {
       const connected = this.listeners.connectionCount > 0;
       const written = !this.core.cluster.serving || (this.registry.idle && this.routes.quiet);
       if ((connected || !written) && this.#env.clock.now() < end) this.#env.clock.setTimer(farewellPollMs, wait);
-      else this.#close(done);
+      else done();
     };
     this.#env.clock.endOfTurn(wait);
   }

@@ -33,6 +33,8 @@ export interface NodeCoreOptions {
   readonly schemas: readonly ShardSchema[];
   readonly nodeDownAfterMs: number;
   readonly autocleanMs: number;
+  /** Replicants are made cores while fewer live. Default 0: by hand only. */
+  readonly coreAutoPromote?: number;
   /** This core has left the cluster: stop the process, there is nothing left for it to do. */
   readonly onLeft?: () => void;
   readonly bounds?: Partial<DbBounds>;
@@ -49,7 +51,9 @@ export interface NodeCoreOptions {
 interface Identity {
   readonly format: 1;
   readonly nodeId: string;
-  readonly role: NodeRole;
+  role: NodeRole;
+  /** It is configured as a replicant and became a core. */
+  promoted?: true;
   formed: Formed | undefined;
   /** The shards' logs were begun: from now on a missing log is a lost one. */
   logBegun: boolean;
@@ -95,20 +99,20 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     const start = (): void => {
       if (!stopped) cluster.start();
     };
-    if (wal === undefined) return start();
-    wal.sync((failure) => (failure === undefined ? start() : o.onFatal(failure)));
+    if (log.wal === undefined) return start();
+    log.wal.sync((failure) => (failure === undefined ? start() : o.onFatal(failure)));
   });
-  const wal = o.role === 'core' ? openLog(env, o, identity) : undefined;
-  const links = openLinks(env, o, nodeId, identity.formed?.clusterId ?? '');
+  const log: { wal: Wal | undefined } = { wal: identity.role === 'core' ? openLog(env, o, identity) : undefined };
+  const links = openLinks(env, { ...o, role: identity.role }, nodeId, identity.formed?.clusterId ?? '');
   const database = new NodeDatabase({
     env,
     links,
     nodeId,
-    role: o.role,
+    role: identity.role,
     schemas: [clusterSchema, ...o.schemas],
     memberShard,
     generations: generationsOf(env),
-    wal,
+    wal: log.wal,
     logBegun: (done) => {
       if (identity.logBegun) return done(undefined);
       identity.logBegun = true;
@@ -118,19 +122,21 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     ...(o.timings === undefined ? {} : { timings: o.timings }),
     onFatal: o.onFatal,
   });
-  const cluster = openCluster(env, o, { identity, save, links, database });
+  const cluster = openCluster(env, o, { identity, save, links, database, log });
   return {
     nodeId,
     links,
     database,
     cluster,
-    wal,
+    get wal() {
+      return log.wal;
+    },
     secured: o.tls !== undefined,
     stop: (done) => {
       if (stopped) return done();
       stopped = true;
       cluster.stop();
-      closeAll(database, links, wal, done);
+      closeAll(database, links, log.wal, done);
     },
   };
 }
@@ -140,25 +146,36 @@ interface ClusterParts {
   readonly save: (done: (error: Error | undefined) => void) => void;
   readonly links: Links;
   readonly database: NodeDatabase;
+  readonly log: { wal: Wal | undefined };
 }
 
-function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, database }: ClusterParts): Cluster {
+function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, database, log }: ClusterParts): Cluster {
   return new Cluster({
     env,
     links,
     database,
     nodeId: identity.nodeId,
     name: o.name,
-    role: o.role,
+    role: identity.role,
     host: o.advertise.host,
     port: o.advertise.port,
     cores: o.cores,
     nodeDownAfterMs: o.nodeDownAfterMs,
     autocleanMs: o.autocleanMs,
+    coreAutoPromote: o.coreAutoPromote ?? 0,
     formed: identity.formed,
     saveFormed: (formed, done) => {
       identity.formed = formed;
       save(done);
+    },
+    becomeCore: (formed, done) => {
+      Object.assign(identity, { role: 'core', promoted: true, formed });
+      save((error) => {
+        if (error !== undefined) return done(error);
+        const wal = openLog(env, o, identity);
+        log.wal = wal;
+        wal.sync((failure) => (failure === undefined ? database.becomeCore(wal, formed, done) : done(failure)));
+      });
     },
     saveLeft: (done) => {
       identity.left = true;
@@ -185,12 +202,20 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
       'this core has left its cluster, and its data directory belongs to no node any more; empty it, and the node joins as a new one',
     );
   }
-  if (found.role !== role) {
+  const promoted = found.role === 'core' && found.promoted === true && role === 'replicant';
+  if (found.role !== role && !promoted) {
     throw new DataDirectoryError(
       `this data directory belongs to a ${String(found.role)}, the configuration says ${role}; run "ctl cluster leave" with the old role first, or use an empty data directory`,
     );
   }
-  return { format: 1, nodeId: found.nodeId, role, formed: found.formed, logBegun: found.logBegun === true };
+  return {
+    format: 1,
+    nodeId: found.nodeId,
+    role: promoted ? 'core' : role,
+    ...(promoted ? { promoted } : {}),
+    formed: found.formed,
+    logBegun: found.logBegun === true,
+  };
 }
 
 function generationsOf(env: Env): (shard: string) => DirectoryGenerations {

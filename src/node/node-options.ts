@@ -63,6 +63,7 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       cores: cores.length === 0 ? [self] : cores,
       nodeDownAfterMs: cluster.nodeDownAfterMs,
       autocleanMs: cluster.autocleanMs,
+      coreAutoPromote: cluster.coreAutoPromote,
       bounds: {
         proposalDeadlineMs: database.proposalTimeoutMs,
         transactionRetries: database.transactionRetries,

@@ -6,6 +6,7 @@ import { type AdminServer, startAdmin } from '#admin/server.js';
 import { toHex } from '#base/bytes.js';
 import { SysTopics, sysTopicsDefaults } from '#broker/sys-topics.js';
 import type { NetAddress } from '#env/net.js';
+import type { PeerTarget } from '#link/api.js';
 import { createOsEnv, type OsEnv } from '#os/env.js';
 import type { LogTarget } from '#os/logger.js';
 import { adminNode } from './admin-node.js';
@@ -19,6 +20,8 @@ import { cannotListen, probe } from './ports.js';
 import { version } from './version.js';
 
 export interface StartOptions {
+  /** A node of the cluster to come into, instead of the configured cores: this node is empty. */
+  readonly join?: PeerTarget;
   /** Sentences to log once the logger is there: what the configuration was warned about. */
   readonly warnings?: readonly string[];
 }
@@ -29,6 +32,11 @@ export interface RunningNode {
   readonly addresses: { readonly cluster: NetAddress | undefined; readonly http: NetAddress | undefined; readonly mqtt: readonly NetAddress[] };
   /** Rejects when the node cannot go on (a disk failed, a port was taken): stop it, and say why. Never resolves. */
   readonly failed: Promise<never>;
+  /**
+   * Resolves when the node has left its cluster for good: there is nothing left for it to do, or it is to start
+   * again, emptied, and to join the cluster of this node.
+   */
+  readonly ended: Promise<PeerTarget | undefined>;
   /** Resolves once clients are accepted. */
   readonly serving: Promise<void>;
   /** Leaves in order: clients told, leadership handed on, files synced. */
@@ -60,6 +68,8 @@ function sysTopics(config: StarmeshConfig, env: OsEnv, node: StarmeshNode): SysT
 
 /** From there on the rest of an orderly stop is skipped. */
 const stopMsMax = 8_000;
+/** So long whoever asked the node to leave has to read the answer. */
+const leftAnswerMs = 250;
 
 /** Resolves when the node runs (not yet: when its shards are in sync). Rejects with one sentence. */
 export async function startNode(config: StarmeshConfig, options: StartOptions = {}): Promise<RunningNode> {
@@ -70,7 +80,7 @@ export async function startNode(config: StarmeshConfig, options: StartOptions = 
     logger: { bindings: { node: config.node.name }, targets: logTargets(config) },
   });
   for (const text of [...(options.warnings ?? []), ...warnings(config)]) env.log.warn(text);
-  const run = new Run(config, env);
+  const run = new Run(config, env, options.join);
   try {
     await run.start();
   } catch (error) {
@@ -82,9 +92,11 @@ export async function startNode(config: StarmeshConfig, options: StartOptions = 
 
 class Run implements RunningNode {
   readonly failed: Promise<never>;
+  readonly ended: Promise<PeerTarget | undefined>;
   readonly serving: Promise<void>;
   readonly #config: StarmeshConfig;
   readonly #env: OsEnv;
+  readonly #join: PeerTarget | undefined;
   #node: StarmeshNode | undefined;
   #admin: AdminServer | undefined;
   #ctl: CtlServer | undefined;
@@ -93,9 +105,11 @@ class Run implements RunningNode {
   #cluster: NetAddress | undefined;
   #stopping: Promise<void> | undefined;
   #served: () => void = () => {};
+  #end: (join: PeerTarget | undefined) => void = () => {};
   #fail: (error: Error) => void = () => {};
 
-  constructor(config: StarmeshConfig, env: OsEnv) {
+  constructor(config: StarmeshConfig, env: OsEnv, join: PeerTarget | undefined) {
+    this.#join = join;
     this.#config = config;
     this.#env = env;
     this.failed = new Promise<never>((_, reject) => {
@@ -103,6 +117,9 @@ class Run implements RunningNode {
     });
     // Nobody may be listening yet, or any more.
     this.failed.catch(() => {});
+    this.ended = new Promise((done) => {
+      this.#end = done;
+    });
     this.serving = new Promise((done) => {
       this.#served = done;
     });
@@ -139,7 +156,10 @@ class Run implements RunningNode {
         throw cannotListen('dashboard.listeners.http', http, error);
       }
     }
-    this.#ctl = await startCtlServer(join(resolve(config.node.dataDir), 'ctl.sock'), ctlHandlers(config, node));
+    this.#ctl = await startCtlServer(
+      join(resolve(config.node.dataDir), 'ctl.sock'),
+      ctlHandlers(config, node, (seed) => setTimeout(() => this.#end(seed), leftAnswerMs)),
+    );
     this.#env.log.info('the node runs', { role: config.node.role, nodeId: node.core.nodeId, dataDir: config.node.dataDir });
   }
 
@@ -151,6 +171,8 @@ class Run implements RunningNode {
         ...options,
         core: {
           ...options.core,
+          ...(this.#join === undefined ? {} : { cores: [this.#join] }),
+          onLeft: () => setTimeout(() => this.#end(undefined), leftAnswerMs),
           onListening: (address) => {
             this.#cluster = address;
             done();

@@ -1,5 +1,8 @@
 // `starmesh start`: one node in the foreground, until a signal or, under a supervisor, until the pipe
 // to the supervisor closes.
+import { rmSync } from 'node:fs';
+import { join as path } from 'node:path';
+import type { PeerTarget } from '#link/api.js';
 import type { RunningNode } from '../start-node.js';
 import { readConfig } from './read-config.js';
 
@@ -30,13 +33,23 @@ async function run(flags: StartFlags): Promise<number> {
   void ending.then(cutOff);
   // Everything a node needs is loaded here only: `ctl` must not pay for it.
   const { startNode } = await import('../start-node.js');
-  const node: RunningNode = await startNode(config, { warnings });
-  try {
-    await Promise.race([ending, node.failed]);
-  } finally {
-    await node.stop();
-  }
+  let join: PeerTarget | undefined;
+  do {
+    const node: RunningNode = await startNode(config, { warnings, ...(join === undefined ? {} : { join }) });
+    try {
+      join = (await Promise.race([ending, node.failed, node.ended])) ?? undefined;
+    } finally {
+      await node.stop();
+    }
+    // It was a cluster of its own, and joins another one.
+    if (join !== undefined) emptyDataDirectory(config.node.dataDir);
+  } while (join !== undefined);
   return 0;
+}
+
+/** What a node of a cluster keeps there. */
+function emptyDataDirectory(dataDir: string): void {
+  for (const name of ['node.json', 'wal', 'tables', 'sessions']) rmSync(path(dataDir, name), { recursive: true, force: true });
 }
 
 // Unreferenced: it only fires when something still holds the process.

@@ -64,8 +64,10 @@ export interface ClusterConfig {
   readonly advertise: HostPort;
   /** How long a node is down before its rows are purged. */
   readonly nodeDownAfterMs: number;
-  /** How long a node is down before it is forgotten; Infinity: never. */
+  /** How long a node is down before it is forgotten, a core only while three are left; Infinity: never. */
   readonly autocleanMs: number;
+  /** Replicants become cores while fewer cores than this live; 0: by hand only. */
+  readonly coreAutoPromote: number;
   readonly tls: ClusterTlsConfig | undefined;
 }
 

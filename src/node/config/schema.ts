@@ -55,6 +55,7 @@ export interface RawCluster {
   readonly advertise: HostPort | undefined;
   readonly nodeDownAfterMs: number;
   readonly autocleanMs: number;
+  readonly coreAutoPromote: number;
   readonly tls: RawTls;
   readonly protoDist: string;
 }
@@ -102,6 +103,7 @@ const clusterFields: ObjectShape<ClusterFields> = object<ClusterFields>({
   advertise: field<HostPort | undefined>('advertise', bind('127.0.0.1'), undefined),
   nodeDownAfterMs: field('node_down_after', duration(1000), 15_000),
   autocleanMs: field('autoclean', durationOrInfinity, 24 * hour),
+  coreAutoPromote: field('core_auto_promote', integer(0, 9), 0),
   tls: section('tls', clusterTls),
   protoDist: field('proto_dist', choice('inet_tcp', 'inet6_tcp', 'inet_tls', 'inet6_tls'), 'inet_tcp'),
 });

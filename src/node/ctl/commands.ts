@@ -1,6 +1,7 @@
 // The commands of `starmesh ctl` and the getters of `starmesh eval`, run inside the node. Names
 // are those people know from EMQX; what the answers look like stands in replies.ts.
 import { authCommands } from './auth-commands.js';
+import { clusterCommands } from './cluster-commands.js';
 import { evaluate } from './eval.js';
 import type { CtlHandlers, ListenerAction } from './handlers.js';
 import {
@@ -28,15 +29,14 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['listeners', (args, node) => listenersCommand(args, node)],
   ['pem_cache clean', async (_args, node) => node.reloadCertificates()],
   ['topics list', async (_args, node) => topicsReply(await node.topicsList(listRowsMax))],
+  ...clusterCommands,
   ...authCommands,
   ['eval', (args, node) => evaluate(args.join(' '), node)],
 ]);
 
 // Commands that will come under these names; they say so instead of being unknown.
 const planned: ReadonlySet<string> = new Set(
-  'cluster join,cluster leave,cluster force-leave,cluster recover,cluster evacuate,subscriptions,retainer,admins,broker,rules,conf,data,topics show'.split(
-    ',',
-  ),
+  'cluster recover,cluster evacuate,subscriptions,retainer,admins,broker,rules,conf,data,topics show'.split(','),
 );
 
 /** Runs one command line; never throws: a failing handler is a reply that is not ok. */

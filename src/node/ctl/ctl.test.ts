@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { startCtlServer } from '../ctl-server.js';
 import { ask, NotRunning } from './client.js';
+import { parseSeed } from './cluster-actions.js';
 import { runCtl } from './commands.js';
 import type { CtlHandlers } from './handlers.js';
 import { Lines, parseRequest } from './protocol.js';
@@ -168,7 +169,7 @@ test('listeners: a block each; what is done to one is said; unknown ones and act
 test('commands: planned, unknown and failing ones are answered in one sentence', async () => {
   const node = fake('core1@h');
   for (const words of [
-    ['cluster', 'leave'],
+    ['data', 'export'],
     ['rules', 'list'],
     ['conf', 'show'],
   ])
@@ -340,4 +341,40 @@ test('the command line: a node that cannot start ends, also under a supervisor',
   const { status, err } = await starmesh('start', '-c', file, '--supervised');
   assert.equal(status, 1);
   assert.match(err, /^starmesh: [^\n]+\n$/);
+});
+
+test('commands: who makes up the cluster', async () => {
+  const asked: string[] = [];
+  const answer = (text: string, refused?: string): Promise<string | undefined> => {
+    asked.push(text);
+    return Promise.resolve(refused);
+  };
+  const node = {
+    ...fake('core1@h'),
+    cluster: {
+      join: (seed: string) => answer(`join ${seed}`),
+      leave: () => answer('leave', 'this is the last core'),
+      forceLeave: (name: string) => answer(`force-leave ${name}`),
+      promote: (name: string) => answer(`promote ${name}`),
+    },
+  };
+  assert.deepEqual((await runCtl(['cluster', 'join', 'a@h'], node)).text, 'Join the cluster successfully.');
+  assert.deepEqual(await runCtl(['cluster', 'leave'], node), { ok: false, text: 'this is the last core' });
+  assert.equal((await runCtl(['cluster', 'force-leave', 'b@h'], node)).ok, true);
+  assert.equal((await runCtl(['cluster', 'promote', 'c@h'], node)).ok, true);
+  for (const words of [['join'], ['leave', 'x'], ['force-leave'], ['promote', 'a', 'b']])
+    assert.match((await runCtl(['cluster', ...words], node)).text, /^usage: /);
+  assert.deepEqual(asked, ['join a@h', 'leave', 'force-leave b@h', 'promote c@h']);
+});
+
+test('commands: how a node to join is named', () => {
+  const seed = (text: string): unknown => {
+    const s = parseSeed(text);
+    return s && [s.name, s.host, s.port];
+  };
+  assert.deepEqual(seed('core1@10.0.0.1'), ['core1@10.0.0.1', '10.0.0.1', 4370]);
+  assert.deepEqual(seed('core1@h:4371'), ['core1@h', 'h', 4371]);
+  assert.deepEqual(seed('h:4371'), ['h:4371', 'h', 4371]);
+  assert.deepEqual(seed('core1@[::1]:4371'), ['core1@[::1]', '::1', 4371]);
+  for (const text of ['', 'h', '@h', 'a@h:', 'a@h:0', 'a@h:99999', 'a b@h']) assert.equal(seed(text), undefined, text);
 });

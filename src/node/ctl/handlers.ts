@@ -61,9 +61,23 @@ export interface ListenerInfo {
 
 export type ListenerAction = 'start' | 'stop' | 'restart' | 'reload';
 
+/** Each resolves with why it cannot be, undefined when it is done. */
+export interface ClusterActions {
+  /** `NODE@HOST[:PORT]` or `HOST:PORT` of a node of the cluster to come into. */
+  join(node: string): Promise<string | undefined>;
+  /** This node goes, for good. */
+  leave(): Promise<string | undefined>;
+  /** Another one, which does not come back, is taken out. */
+  forceLeave(name: string): Promise<string | undefined>;
+  /** A replicant becomes a core. */
+  promote(name: string): Promise<string | undefined>;
+}
+
 export interface CtlHandlers {
   /** Users, rules of access and bans. */
   readonly authAdmin?: AuthAdmin;
+  /** Who makes up the cluster. */
+  readonly cluster?: ClusterActions;
   status(): NodeStatus;
   clusterStatus(): ClusterStatus | Promise<ClusterStatus>;
   rlogStatus(): RlogStatus;

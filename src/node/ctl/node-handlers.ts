@@ -1,8 +1,10 @@
 // What `starmesh ctl` asks of a running node, answered from its parts.
 import type { ClientInfo as BrokerClient } from '#broker/clients.js';
+import type { PeerTarget } from '#link/api.js';
 import type { StarmeshConfig } from '../config/config.js';
 import type { StarmeshNode } from '../create-node.js';
 import { version } from '../version.js';
+import { clusterActions } from './cluster-actions.js';
 import type { ClientInfo, ClusterStatus, CtlHandlers, MemberStatus, NodeStatus, RlogStatus, RouteInfo } from './handlers.js';
 import { listenerAction, reloadCertificates } from './listener-actions.js';
 
@@ -61,10 +63,11 @@ function clientOf(client: BrokerClient, nodeName: string): ClientInfo {
   };
 }
 
-export function ctlHandlers(config: StarmeshConfig, node: StarmeshNode): CtlHandlers {
+export function ctlHandlers(config: StarmeshConfig, node: StarmeshNode, joinAnew?: (seed: PeerTarget) => void): CtlHandlers {
   const { broker, routes } = node;
   return {
     authAdmin: node.authAdmin,
+    cluster: clusterActions(node, joinAnew),
     status: () => nodeStatus(config, node),
     clusterStatus: () => clusterStatus(config, node),
     rlogStatus: () => rlogStatus(config, node),
