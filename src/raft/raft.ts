@@ -18,7 +18,7 @@ import {
 } from './election.js';
 import { onHeartbeat, onHeartbeatResponse } from './heartbeat.js';
 import { changedConfig, compactConfigs, configAt, configIndex, loadConfigs } from './membership.js';
-import { readIndex } from './read-index.js';
+import { confirmReads, readIndex } from './read-index.js';
 import { onRecovered } from './recovery.js';
 import { maybeCommit, onAppend, onAppendResponse } from './replication.js';
 import { becomeFollower, resetElectionDeadline } from './roles.js';
@@ -132,8 +132,9 @@ export class Raft implements RaftMachine {
     if (config === undefined) return { ok: false, reason: 'invalid' };
     const term = s.term;
     const index = appendAsLeader(s, 'config', [encodeConfig(config)]);
-    // A smaller group may need fewer acknowledgements.
+    // A smaller group may need fewer acknowledgements, and fewer answers; perhaps none is on its way any more.
     maybeCommit(s);
+    confirmReads(s);
     s.finish();
     return { ok: true, index, term };
   }

@@ -201,3 +201,16 @@ test('a leader elected again begins its rounds anew: reads do not wait for the n
     a told readable 2 at 3
   `);
 });
+
+test('a read whose answers went with the removed member is confirmed by the smaller group', () => {
+  runScript(`
+    cluster a b
+    a elected
+    isolate b
+    a reads 1
+    settle
+    a told nothing readable
+    a removes b
+    a told readable 1 at 1
+  `);
+});

@@ -35,6 +35,8 @@ export function within<T>(ms: number, what: string | (() => string), promise: Pr
 export interface ClusterShape {
   readonly cores: number;
   readonly replicants: number;
+  /** Further cores, configured with the others as seeds and not started: to come in later. Named on from the last core. */
+  readonly spares?: number;
   /** Lines of configuration for every node. */
   readonly settings?: string;
   /** Lines of configuration for one node, by short name. */
@@ -84,6 +86,11 @@ export class TestNode {
       writeFileSync(config, [...lines.slice(0, commonLines), settings].join('\n'));
     }
     return new TestNode(this.shortName, this.role, ports, this.dataDir, config, this.#runDir);
+  }
+
+  /** Changes the configuration that the next start reads. */
+  reconfigure(change: (text: string) => string): void {
+    writeFileSync(this.#config, change(readFileSync(this.#config, 'utf8')));
   }
 
   get url(): string {
@@ -185,24 +192,29 @@ export class TestNode {
 
 export class TestCluster {
   readonly nodes: readonly TestNode[];
+  readonly #spares: number;
   readonly #dir: string;
 
-  private constructor(dir: string, nodes: readonly TestNode[]) {
+  private constructor(dir: string, nodes: readonly TestNode[], spares: number) {
     this.#dir = dir;
+    this.#spares = spares;
     this.nodes = nodes;
   }
 
   /** Lays out configuration and data; nothing runs yet. */
   static async plan(shape: ClusterShape): Promise<TestCluster> {
     const dir = mkdtempSync(join(tmpdir(), 'starmesh-test-'));
-    const count = shape.cores + shape.replicants;
+    const spares = shape.spares ?? 0;
+    const count = shape.cores + shape.replicants + spares;
     const ports = await freePorts(count * 3);
     const plan = Array.from({ length: count }, (_, i) => {
-      const role = i < shape.cores ? ('core' as const) : ('replicant' as const);
-      const shortName = role === 'core' ? `core${i + 1}` : `replicant${i - shape.cores + 1}`;
+      const spare = i - shape.cores - shape.replicants;
+      const role = i < shape.cores || spare >= 0 ? ('core' as const) : ('replicant' as const);
+      const number = i < shape.cores ? i + 1 : spare >= 0 ? shape.cores + spare + 1 : i - shape.cores + 1;
+      const shortName = `${role}${number}`;
       return { shortName, role, mqtt: ports[3 * i] ?? 0, http: ports[3 * i + 1] ?? 0, link: ports[3 * i + 2] ?? 0 };
     });
-    const cores = plan.filter((p) => p.role === 'core').map((p) => `"${p.shortName}@${host}:${p.link}"`);
+    const cores = plan.slice(0, shape.cores).map((p) => `"${p.shortName}@${host}:${p.link}"`);
     const nodes = plan.map((p) => {
       const dataDir = join(dir, p.shortName);
       mkdirSync(dataDir);
@@ -218,7 +230,7 @@ export class TestCluster {
       writeFileSync(config, text.join('\n'));
       return new TestNode(p.shortName, p.role, p, dataDir, config, join(dir, 'run'));
     });
-    return new TestCluster(dir, nodes);
+    return new TestCluster(dir, nodes, spares);
   }
 
   /** Starts all nodes and waits until each serves. */
@@ -234,8 +246,9 @@ export class TestCluster {
   }
 
   async startAll(): Promise<void> {
-    for (const n of this.nodes) n.start();
-    await Promise.all(this.nodes.map((n) => n.serving()));
+    const first = this.nodes.slice(0, this.nodes.length - this.#spares);
+    for (const n of first) n.start();
+    await Promise.all(first.map((n) => n.serving()));
   }
 
   node(shortName: string): TestNode {

@@ -23,6 +23,8 @@ export function clusterStatus(config: StarmeshConfig, node: StarmeshNode): Clust
     known.add(m.name);
     (m.up && links.peer(m.nodeId) !== undefined ? running : stopped).push({ name: m.name, role: m.role });
   }
+  // Configured, and never seen; not one that was taken out.
+  for (const c of cluster.cores()) if (c.wanted === 'removed') known.add(c.name);
   for (const c of config.cluster.cores) if (!known.has(c.name)) stopped.push({ name: c.name, role: 'core' });
   const byName = (a: MemberStatus, b: MemberStatus): number => (a.name < b.name ? -1 : 1);
   return { clusterName: config.cluster.name, clusterId: cluster.clusterId, running: running.sort(byName), stopped: stopped.sort(byName) };
