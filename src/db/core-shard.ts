@@ -203,7 +203,7 @@ export class CoreShard implements LeaseParty {
         this.#wal.clearDamage();
         return;
       case 'config':
-        this.#visibleMoved();
+        this.#o.askForLeases();
         return;
       case 'proposalsDropped':
         return;

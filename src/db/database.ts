@@ -34,6 +34,7 @@ import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
 import { ShardRpc } from './shard-rpc.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
+import { shardsStatus } from './shards-status.js';
 import { transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
 
@@ -476,14 +477,7 @@ export class NodeDatabase implements Database {
 
   status(): readonly ShardStatus[] {
     const name = (id: string): string => (id === this.nodeId ? this.#o.links.self.name : (this.#o.links.peer(id)?.name ?? id));
-    const all: ShardStatus[] = [];
-    for (const schema of this.#schemas.values()) {
-      const h = this.#held.get(schema.name);
-      if (h?.core !== undefined) all.push({ shard: schema.name, core: h.core.status(name) });
-      else if (h?.replica !== undefined) all.push({ shard: schema.name, replica: h.replica.status(name) });
-      else all.push({ shard: schema.name, down: true });
-    }
-    return all;
+    return shardsStatus(this.#schemas.values(), this.#held, name);
   }
 
   /** Refuses everything that waits, then closes the stores. */

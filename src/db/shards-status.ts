@@ -1,0 +1,21 @@
+// What a node says of all its shards, for status commands and pages. Called by database.ts.
+import type { ShardSchema, ShardStatus } from './api.js';
+import type { CoreShard } from './core-shard.js';
+import type { Replica } from './replica.js';
+
+interface Standing {
+  readonly core: CoreShard | undefined;
+  readonly replica: Replica | undefined;
+}
+
+/** `name`: of a node, by its id. */
+export function shardsStatus(schemas: Iterable<ShardSchema>, held: ReadonlyMap<string, Standing>, name: (nodeId: string) => string): ShardStatus[] {
+  const all: ShardStatus[] = [];
+  for (const schema of schemas) {
+    const h = held.get(schema.name);
+    if (h?.core !== undefined) all.push({ shard: schema.name, core: h.core.status(name) });
+    else if (h?.replica !== undefined) all.push({ shard: schema.name, replica: h.replica.status(name) });
+    else all.push({ shard: schema.name, down: true });
+  }
+  return all;
+}
