@@ -1,152 +1,133 @@
-// Starts database nodes as processes on loopback and measures writes through three cores, the
-// cost of replicants, and how long a replicant needs on another core when its own one is killed.
-//   npm run bench -- db [--replicants N] [--writers 1,16,256] [--seconds S] [--value-bytes N] [--from leader|follower|replicant]
-//   npm run bench -- db --resume [--rows 100000]
-import { type ChildProcess, fork } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+// Benchmarks of the replicated database: nodes as processes on loopback, all on this machine.
+//   npm run bench -- db [--writers 1,16,256] [--replicants 0,2,5] [--rate 500] [--from leader|follower|replicant]
+//   npm run bench -- db --lag 1000 | --resume | --bootstrap | --failover | --read | --memory
+// Every option, and what is measured how, is in docs/benchmarks.md.
+import { mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import type { BenchCommand, BenchNodeOptions, BenchResult } from './db-node.js';
+import { type BenchCluster, type BenchNode, used } from './db-nodes.js';
+import { bootstrap, failover, lag, memory, reads, resume, startCluster } from './db-rows.js';
+import { median } from './load.js';
 
-const profileDir = process.env['BENCH_PROF'];
-type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
+const { values } = parseArgs({
+  options: {
+    cores: { type: 'string', default: '3' },
+    replicants: { type: 'string', default: '0' },
+    writers: { type: 'string', default: '1,16,256' },
+    seconds: { type: 'string', default: '4' },
+    rounds: { type: 'string', default: '1' },
+    /** Unmeasured seconds of the same load before the first round. */
+    warmup: { type: 'string', default: '8' },
+    rate: { type: 'string', default: '0' },
+    'value-bytes': { type: 'string', default: '100' },
+    from: { type: 'string', default: 'leader' },
+    profile: { type: 'string', default: '' },
+    dir: { type: 'string' },
+    port: { type: 'string', default: '24370' },
+    rows: { type: 'string', default: '' },
+    lag: { type: 'string', default: '' },
+    resume: { type: 'boolean', default: false },
+    bootstrap: { type: 'boolean', default: false },
+    failover: { type: 'boolean', default: false },
+    read: { type: 'boolean', default: false },
+    memory: { type: 'boolean', default: false },
+  },
+});
 
-class BenchNode {
-  readonly name: string;
-  readonly role: 'core' | 'replicant';
-  readonly #process: ChildProcess;
-  readonly ready: Promise<void>;
-  readonly #waiting: Map<number, (r: BenchResult) => void> = new Map();
-  #id = 0;
+const numbers = (text: string): number[] => text.split(',').map(Number);
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const replicants = numbers(values.replicants);
+const options = {
+  cores: Number(values.cores),
+  replicants: Math.max(...replicants),
+  port: Number(values.port),
+  ...(values.dir === undefined ? {} : { dir: values.dir }),
+};
+const rows = (otherwise: number): number => (values.rows === '' ? otherwise : Number(values.rows));
 
-  constructor(options: BenchNodeOptions) {
-    this.name = options.name;
-    this.role = options.role;
-    this.#process = fork(fileURLToPath(new URL('./db-node.js', import.meta.url)), [JSON.stringify(options)], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      execArgv:
-        process.env['BENCH_PERF'] !== undefined
-          ? ['--perf-basic-prof']
-          : profileDir === undefined
-            ? []
-            : ['--cpu-prof', '--cpu-prof-dir', profileDir],
-    });
-    let isReady: () => void = () => {};
-    this.ready = new Promise((resolve) => {
-      isReady = resolve;
-    });
-    this.#process.on('message', (m: BenchResult | { ready: true }) => {
-      if ('ready' in m) return isReady();
-      this.#waiting.get(m.id)?.(m);
-      this.#waiting.delete(m.id);
-    });
-  }
+if (values.lag !== '') await lag(options, numbers(values.lag), Number(values.seconds), Number(values.rounds), say);
+else if (values.resume) await resume(options, rows(100_000), say);
+else if (values.bootstrap) await bootstrap(options, rows(1_000_000), say);
+else if (values.failover) await failover(options, Number(values.rounds), say);
+else if (values.read) await reads(options, rows(100_000), say);
+else if (values.memory) await memory(options, rows(1_000_000), say);
+else await writes();
 
-  ask(command: WithoutId<BenchCommand>): Promise<BenchResult> {
-    const id = ++this.#id;
-    return new Promise((resolve) => {
-      this.#waiting.set(id, resolve);
-      this.#process.send({ ...command, id });
-    });
-  }
-
-  kill(): void {
-    if (profileDir !== undefined) this.#process.disconnect();
-    else this.#process.kill('SIGKILL');
-  }
+interface Round {
+  readonly rate: number;
+  readonly p50: number;
+  readonly p99: number;
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      cores: { type: 'string', default: '3' },
-      replicants: { type: 'string', default: '0' },
-      writers: { type: 'string', default: '1,16,256' },
-      seconds: { type: 'string', default: '4' },
-      'value-bytes': { type: 'string', default: '100' },
-      from: { type: 'string', default: 'leader' },
-      dir: { type: 'string', default: tmpdir() },
-      port: { type: 'string', default: '24370' },
-      resume: { type: 'boolean', default: false },
-      rows: { type: 'string', default: '100000' },
-    },
-  });
-  const dir = mkdtempSync(join(values.dir, 'starmesh-bench-'));
-  const port = Number(values.port);
-  const coreCount = Number(values.cores);
-  const cores = Array.from({ length: coreCount }, (_, i) => ({ name: `core${i + 1}@127.0.0.1`, port: port + i }));
-  const nodes = cores.map((c) => new BenchNode({ ...c, role: 'core', dataDir: join(dir, c.name), cores }));
-  const replicants = values.resume ? Math.max(1, Number(values.replicants)) : Number(values.replicants);
-  for (let i = 0; i < replicants; i++) {
-    const name = `replicant${i + 1}@127.0.0.1`;
-    nodes.push(new BenchNode({ name, role: 'replicant', port: port + coreCount + i, dataDir: join(dir, name), cores }));
-  }
+/** Every number of writers with every number of replicants, in turn, round after round. */
+async function writes(): Promise<void> {
+  const cluster = await startCluster(options);
+  const results = new Map<string, Round[]>();
   try {
-    await Promise.all(nodes.map((n) => n.ready));
-    if (values.resume) return await resume(nodes, Number(values.rows));
-    const states = await Promise.all(nodes.map((n) => n.ask({ type: 'status' })));
-    const leader = nodes[states.findIndex((s) => s.leads)];
-    const follower = nodes.find((n, i) => n.role === 'core' && !states[i]?.leads);
-    const from = values.from === 'leader' ? leader : values.from === 'follower' ? follower : nodes.find((n) => n.role === 'replicant');
-    if (from === undefined) throw new Error(`there is no ${values.from}`);
-    for (const writers of values.writers.split(',').map(Number)) {
-      const before = await Promise.all(nodes.map((n) => n.ask({ type: 'status' })));
-      const r = await from.ask({
-        type: 'write',
-        writers,
-        seconds: Number(values.seconds),
-        valueBytes: Number(values['value-bytes']),
-        until: 'committed',
-      });
-      const after = await Promise.all(nodes.map((n) => n.ask({ type: 'status' })));
-      const cpu = after.map((a, i) => (a.cpuUs - (before[i]?.cpuUs ?? 0)) / r.writes);
-      const total = cpu.reduce((a, b) => a + b, 0);
-      process.stdout.write(
-        `cpu us/write ${total.toFixed(1)}: ${cpu.map((c, i) => `${nodes[i] === leader ? 'L' : nodes[i]?.role[0]}${c.toFixed(1)}`).join(' ')}  counts/s ${after
-          .map((a, i) =>
-            Object.entries(a.counts)
-              .map(([k, v]) => `${k}=${Math.round((v - (before[i]?.counts[k] ?? 0)) / r.seconds)}`)
-              .join(','),
-          )
-          .join(' | ')}\n`,
-      );
-      const rate = Math.round(r.writes / r.seconds);
-      process.stdout.write(
-        `cores ${coreCount}  replicants ${values.replicants}  from ${values.from}  writers ${writers}: ${rate} writes/s, p50 ${r.p50Ms.toFixed(2)} ms, p99 ${r.p99Ms.toFixed(2)} ms, failed ${r.failed}\n`,
-      );
+    for (const writers of numbers(values.writers)) {
+      await cluster.follow(options.replicants);
+      await one(cluster, writers, Number(values.warmup));
+      for (let round = 0; round < Number(values.rounds); round++) {
+        for (const count of replicants) {
+          await cluster.follow(count);
+          const r = await measured(cluster, writers, count);
+          const key = `${writers} ${count}`;
+          results.set(key, [...(results.get(key) ?? []), r]);
+        }
+      }
     }
   } finally {
-    for (const n of nodes) n.kill();
-    rmSync(dir, { recursive: true, force: true });
+    await cluster.close();
+  }
+  if (replicants.length > 1 || Number(values.rounds) > 1) summary(results);
+}
+
+async function source(cluster: BenchCluster): Promise<{ readonly leader: BenchNode; readonly from: BenchNode }> {
+  const leader = await cluster.leader();
+  const from = values.from === 'leader' ? leader : values.from === 'follower' ? cluster.cores.find((n) => n !== leader) : cluster.replicants[0];
+  if (from === undefined) throw new Error(`there is no ${values.from}`);
+  return { leader, from };
+}
+
+async function one(cluster: BenchCluster, writers: number, seconds: number): Promise<void> {
+  if (seconds > 0) await (await source(cluster)).from.ask({ type: 'write', ...load(writers, seconds) });
+}
+
+function load(writers: number, seconds: number): { writers: number; seconds: number; valueBytes: number; rate: number; times: boolean } {
+  return { writers, seconds, valueBytes: Number(values['value-bytes']), rate: Number(values.rate), times: false };
+}
+
+async function measured(cluster: BenchCluster, writers: number, count: number): Promise<Round> {
+  const { leader, from } = await source(cluster);
+  const active = cluster.active;
+  await profiles(active, false);
+  const before = await cluster.usage();
+  const r = await from.ask({ type: 'write', ...load(writers, Number(values.seconds)) });
+  const after = await cluster.usage();
+  await profiles(active, true);
+  const rate = r.writes / r.seconds;
+  say(
+    `cores ${options.cores}  replicants ${count}  from ${values.from}  writers ${writers}: ${Math.round(rate)} writes/s, p50 ${r.p50Ms.toFixed(2)} ms, p99 ${r.p99Ms.toFixed(2)} ms, failed ${r.failed}; ${used(active, leader, before, after, r.writes)}`,
+  );
+  return { rate, p50: r.p50Ms, p99: r.p99Ms };
+}
+
+async function profiles(nodes: readonly BenchNode[], end: boolean): Promise<void> {
+  if (values.profile === '') return;
+  mkdirSync(values.profile, { recursive: true });
+  for (const n of nodes) await n.ask({ type: 'profile', file: end ? `${values.profile}/${n.name.split('@')[0]}.cpuprofile` : undefined });
+}
+
+/** Medians, and each number of replicants against the first one of the list. */
+function summary(results: ReadonlyMap<string, readonly Round[]>): void {
+  for (const writers of numbers(values.writers)) {
+    const of = (count: number, pick: (r: Round) => number): number => median((results.get(`${writers} ${count}`) ?? []).map(pick));
+    const first = replicants[0] ?? 0;
+    for (const count of replicants) {
+      const ratio = (pick: (r: Round) => number): string => (of(count, pick) / of(first, pick)).toFixed(2);
+      const all = (results.get(`${writers} ${count}`) ?? []).map((r) => Math.round(r.rate));
+      say(
+        `median  replicants ${count}  writers ${writers}: ${Math.round(of(count, (r) => r.rate))} writes/s (${Math.min(...all)} to ${Math.max(...all)}), p50 ${of(count, (r) => r.p50).toFixed(2)} ms, p99 ${of(count, (r) => r.p99).toFixed(2)} ms; against ${first} replicants: rate x${ratio((r) => r.rate)}, p50 x${ratio((r) => r.p50)}, p99 x${ratio((r) => r.p99)}`,
+      );
+    }
   }
 }
-
-/** Kills the core that the first replicant follows, and says when it was `normal` again. */
-async function resume(nodes: readonly BenchNode[], rows: number): Promise<void> {
-  const first = nodes[0];
-  const replicant = nodes.find((n) => n.role === 'replicant');
-  if (first === undefined || replicant === undefined) throw new Error('needs a core and a replicant');
-  const filled = await first.ask({ type: 'fill', rows, valueBytes: 100 });
-  process.stdout.write(`filled ${filled.writes} rows in ${filled.seconds.toFixed(1)} s\n`);
-  const before = replicaStatus(await replicant.ask({ type: 'status' }));
-  const upstream = nodes.find((n) => n.name === before.upstream);
-  if (upstream === undefined) throw new Error('the replicant follows nobody');
-  const answer = replicant.ask({ type: 'resume' });
-  upstream.kill();
-  const r = await answer;
-  const after = r.status as { readonly bootstraps: number };
-  process.stdout.write(
-    `core killed -> replicant normal on another one: ${(r.seconds * 1000).toFixed(0)} ms, bootstraps ${before.bootstraps} -> ${after.bootstraps}\n`,
-  );
-}
-
-function replicaStatus(r: BenchResult): { readonly upstream: string; readonly bootstraps: number } {
-  const all = r.status as readonly { readonly shard: string; readonly replica?: { readonly upstream: string; readonly bootstraps: number } }[];
-  const found = all.find((s) => s.shard === 'items')?.replica;
-  if (found === undefined) throw new Error('no replica of items');
-  return found;
-}
-
-await main();

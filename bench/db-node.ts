@@ -1,8 +1,13 @@
-// One database node as a process of its own, for benchmarks: started by bench/db-cluster.ts with its
-// options as JSON in the first argument, driven over the parent's IPC channel.
+// One database node as a process of its own, for benchmarks: started by db-nodes.ts with its options
+// as JSON in the first argument, driven over the parent's IPC channel. db-loads.ts does the work.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { Session } from 'node:inspector';
 import type { ShardSchema, Table } from '#db/api.js';
+import type { DbBounds } from '#db/bounds.js';
+import type { RaftTimings } from '#db/core-shard.js';
 import { createNodeCore } from '#node/node-core.js';
 import { createOsEnv } from '#os/env.js';
+import { fill, LagFeed, type Load, read, type Wrote, write } from './db-loads.js';
 
 export interface BenchNodeOptions {
   readonly name: string;
@@ -10,41 +15,67 @@ export interface BenchNodeOptions {
   readonly port: number;
   readonly dataDir: string;
   readonly cores: readonly { readonly name: string; readonly port: number }[];
+  readonly settings: { readonly bounds?: Partial<DbBounds>; readonly timings?: RaftTimings };
 }
 
 export type BenchCommand =
-  | {
-      readonly id: number;
-      readonly type: 'write';
-      readonly writers: number;
-      readonly seconds: number;
-      readonly valueBytes: number;
-      readonly until: 'committed' | 'applied' | 'effective';
-    }
-  | { readonly id: number; readonly type: 'fill'; readonly rows: number; readonly valueBytes: number }
-  /** Answers when the replica of `items` has lost its core and is `normal` again; `seconds`: how long that took. */
-  | { readonly id: number; readonly type: 'resume' }
-  | { readonly id: number; readonly type: 'status' };
+  | ({ readonly type: 'write' } & Load)
+  | { readonly type: 'fill'; readonly rows: number; readonly valueBytes: number; readonly prefix: string }
+  /** Answers when this node's replica, if it has one, is `normal` and has everything. */
+  | { readonly type: 'normal' }
+  /** Answers when the replica has lost its core and is `normal` again: how long that took. */
+  | { readonly type: 'resume' }
+  | { readonly type: 'seen' }
+  | { readonly type: 'usage'; readonly collect: boolean }
+  /** Milliseconds per local read of random rows. */
+  | { readonly type: 'read'; readonly count: number; readonly rows: number; readonly prefix: string }
+  /** Remembers when each write of a load with `times` became visible here; then gives it back. */
+  | { readonly type: 'watch' }
+  | { readonly type: 'watched' }
+  | { readonly type: 'profile'; readonly file: string | undefined };
 
-export interface BenchResult {
-  readonly id: number;
-  readonly writes: number;
-  readonly failed: number;
-  readonly seconds: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
+export interface ShardSeen {
   readonly leads: boolean;
-  readonly status: unknown;
-  readonly cpuUs: number;
-  readonly counts: Readonly<Record<string, number>>;
+  readonly state: string;
+  readonly upstream: string;
+  readonly bootstraps: number;
+  readonly bootstrapMs: number;
+  readonly rows: number;
+  readonly appliedIndex: number;
 }
 
-const table: Table = { id: 40, name: 'items', shard: 'items' };
+export interface Usage {
+  readonly cpuUs: number;
+  /** Since the process started. */
+  readonly counts: Readonly<Record<string, number>>;
+  readonly heapBytes: number;
+  /** Private memory, mapped files apart. */
+  readonly privateBytes: number;
+  /** Of the mapped files, what is in memory; and all that the tables take on disk. */
+  readonly mappedBytes: number;
+  readonly tableBytes: number;
+  readonly tableRows: number;
+}
+
+export interface BenchAnswers {
+  readonly write: Wrote;
+  readonly fill: { readonly failed: number; readonly seconds: number };
+  readonly normal: undefined;
+  readonly resume: { readonly seconds: number; readonly bootstraps: number };
+  readonly seen: ShardSeen;
+  readonly usage: Usage;
+  readonly read: { readonly usEach: number };
+  readonly watch: undefined;
+  readonly watched: { readonly at: readonly number[] };
+  readonly profile: undefined;
+}
+
+export const table: Table = { id: 40, name: 'items', shard: 'items' };
 const schemas: readonly ShardSchema[] = [{ name: 'items', replicate: 'all', tables: [table], commands: {} }];
 const host = '127.0.0.1';
 
 const options = JSON.parse(process.argv[2] ?? '{}') as BenchNodeOptions;
-const env = createOsEnv({ dataDir: options.dataDir, logger: { targets: [{ level: 'warn' }] } });
+const env = createOsEnv({ dataDir: options.dataDir, logger: { targets: [{ level: 'error' }] } });
 const core = createNodeCore(env, {
   name: options.name,
   role: options.role,
@@ -53,28 +84,46 @@ const core = createNodeCore(env, {
   advertise: { host, port: options.port },
   cores: options.cores.map((c) => ({ name: c.name, role: 'core', host, port: c.port })),
   schemas,
-  nodeDownAfterMs: 15_000,
+  // Nodes are made to stand still between rounds, and shall be the same ones afterwards.
+  nodeDownAfterMs: 3_600_000,
   autocleanMs: Number.POSITIVE_INFINITY,
+  ...options.settings,
   onFatal: (error) => {
     process.stderr.write(`${options.name}: ${error.stack ?? error.message}\n`);
     process.exit(1);
   },
 });
 
-const poll = setInterval(() => {
-  if (!core.cluster.serving) return;
-  clearInterval(poll);
-  process.send?.({ ready: true });
-}, 20);
+const db = core.database;
+let lag: LagFeed | undefined;
+let session: Session | undefined;
 
-function report(result: Omit<BenchResult, 'cpuUs' | 'counts'>): void {
-  const { user, system } = process.cpuUsage();
-  process.send?.({ ...result, cpuUs: user + system, counts: counts() });
+function until(what: () => boolean, then: () => void): void {
+  if (what()) return then();
+  setTimeout(() => until(what, then), 1);
 }
 
-/** What happened in this process since its start: table commits, log syncs, frames and bytes sent. */
+until(
+  () => core.cluster.serving,
+  () => process.send?.({ ready: true }),
+);
+
+function seen(): ShardSeen {
+  const r = db.replica('items')?.status((id) => core.links.peer(id)?.name);
+  return {
+    leads: db.coreShard('items')?.leader !== undefined,
+    state: r?.state ?? 'core',
+    upstream: r?.upstream ?? '',
+    bootstraps: r?.bootstraps ?? 0,
+    bootstrapMs: r?.bootstrapTimeMs ?? 0,
+    rows: r?.bootstrapNumKeys ?? 0,
+    appliedIndex: db.appliedIndex('items'),
+  };
+}
+
+/** What happened in this process: table commits, log syncs, frames sent. */
 function counts(): Record<string, number> {
-  const all: Record<string, number> = { commits: core.database.shardState('items')?.batches ?? 0 };
+  const all: Record<string, number> = { commits: db.shardState('items')?.batches ?? 0 };
   for (const f of env.metrics.collect()) {
     if (f.type === 'histogram') continue;
     const n = f.samples.reduce((sum, x) => sum + x.value, 0);
@@ -84,95 +133,77 @@ function counts(): Record<string, number> {
   return all;
 }
 
-function percentile(sorted: Float64Array, p: number): number {
-  return sorted.length === 0 ? 0 : (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] as number);
-}
-
-function write(c: Extract<BenchCommand, { type: 'write' }>): void {
-  const value = new Uint8Array(c.valueBytes).fill(7);
-  const began = performance.now();
-  const endAt = began + c.seconds * 1000;
-  const times: number[] = [];
-  let failed = 0;
-  let running = c.writers;
-  const writer = (w: number): void => {
-    let n = 0;
-    const next = (): void => {
-      const start = performance.now();
-      if (start >= endAt) {
-        if (--running > 0) return;
-        const sorted = Float64Array.from(times).sort();
-        const seconds = (performance.now() - began) / 1000;
-        const leads = core.database.coreShard('items')?.leader !== undefined;
-        report({
-          id: c.id,
-          writes: times.length,
-          failed,
-          seconds,
-          p50Ms: percentile(sorted, 0.5),
-          p99Ms: percentile(sorted, 0.99),
-          leads,
-          status: undefined,
-        });
-        return;
-      }
-      const key = Buffer.from(`w${w}/${n++ % 1000}`);
-      core.database.write('items', [{ kind: 'put', table, key, value }], { until: c.until }, (failure) => {
-        if (failure === undefined) times.push(performance.now() - start);
-        else failed++;
-        next();
-      });
-    };
-    next();
+function usage(): Usage {
+  const { user, system } = process.cpuUsage();
+  const smaps = readFileSync('/proc/self/smaps_rollup', 'utf8');
+  const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(smaps)?.[1] ?? 0);
+  const stat = db.shardState('items')?.store.stat();
+  return {
+    cpuUs: user + system,
+    counts: counts(),
+    heapBytes: process.memoryUsage().heapUsed,
+    privateBytes: kib('Anonymous') * 1024,
+    mappedBytes: (kib('Rss') - kib('Anonymous')) * 1024,
+    tableBytes: stat?.bytes ?? 0,
+    tableRows: stat?.rows ?? 0,
   };
-  for (let w = 0; w < c.writers; w++) writer(w);
 }
 
-function fill(c: Extract<BenchCommand, { type: 'fill' }>): void {
-  const value = new Uint8Array(c.valueBytes).fill(7);
-  const began = performance.now();
-  let sent = 0;
-  let done = 0;
-  let failed = 0;
-  const batch = 100;
-  const next = (): void => {
-    if (sent >= c.rows) {
-      if (done < c.rows) return;
-      report({ id: c.id, writes: done, failed, seconds: (performance.now() - began) / 1000, p50Ms: 0, p99Ms: 0, leads: false, status: undefined });
-      return;
+function profile(file: string | undefined, done: (result: undefined) => void): void {
+  if (file === undefined) {
+    session = new Session();
+    session.connect();
+    const s = session;
+    s.post('Profiler.enable', () => s.post('Profiler.start', () => done(undefined)));
+    return;
+  }
+  session?.post('Profiler.stop', (_error, r) => {
+    writeFileSync(file, JSON.stringify(r.profile));
+    done(undefined);
+  });
+}
+
+function perform(c: BenchCommand, done: (result: BenchAnswers[BenchCommand['type']]) => void): void {
+  switch (c.type) {
+    case 'write':
+      return write(db, table, c, done);
+    case 'fill':
+      return fill(db, table, c, done);
+    case 'normal':
+      return until(
+        () => db.inSync('items'),
+        () => done(undefined),
+      );
+    case 'resume': {
+      let lostAt = 0;
+      return until(
+        () => {
+          if (seen().state !== 'normal') lostAt ||= performance.now();
+          return lostAt > 0 && seen().state === 'normal';
+        },
+        () => done({ seconds: (performance.now() - lostAt) / 1000, bootstraps: seen().bootstraps }),
+      );
     }
-    const ops = [];
-    for (let i = 0; i < batch && sent < c.rows; i++, sent++) ops.push({ kind: 'put', table, key: Buffer.from(`fill/${sent}`), value } as const);
-    core.database.write('items', ops, { deadlineMs: 30_000 }, (failure) => {
-      if (failure !== undefined) failed++;
-      done += ops.length;
-      next();
-    });
-  };
-  for (let i = 0; i < 32; i++) next();
-}
-
-function resume(c: Extract<BenchCommand, { type: 'resume' }>): void {
-  let lostAt: number | undefined;
-  const look = (): void => {
-    const replica = core.database.replica('items');
-    if (replica === undefined) throw new Error('resume is for replicants');
-    const s = replica.status((id) => core.links.peer(id)?.name);
-    if (s.state !== 'normal') lostAt ??= performance.now();
-    else if (lostAt !== undefined) {
-      report({ id: c.id, writes: 0, failed: 0, seconds: (performance.now() - lostAt) / 1000, p50Ms: 0, p99Ms: 0, leads: false, status: s });
-      return;
+    case 'seen':
+      return done(seen());
+    case 'usage': {
+      if (c.collect) (globalThis as { gc?: () => void }).gc?.();
+      return done(usage());
     }
-    setTimeout(look, 1);
-  };
-  look();
+    case 'read':
+      return done(read(db, table, c));
+    case 'watch':
+      lag?.stop();
+      lag = new LagFeed(db, table);
+      return done(undefined);
+    case 'watched':
+      return done({ at: lag?.stop() ?? [] });
+    case 'profile':
+      return profile(c.file, done);
+  }
 }
 
-process.on('message', (command: BenchCommand) => {
-  if (command.type === 'write') return write(command);
-  if (command.type === 'fill') return fill(command);
-  if (command.type === 'resume') return resume(command);
-  const leads = core.database.coreShard('items')?.leader !== undefined;
-  report({ id: command.id, writes: 0, failed: 0, seconds: 0, p50Ms: 0, p99Ms: 0, leads, status: core.database.status() });
+process.on('message', (m: { id: number; command: BenchCommand }) => {
+  perform(m.command, (result) => process.send?.({ id: m.id, result }));
 });
 process.on('disconnect', () => process.exit(0));
