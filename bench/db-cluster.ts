@@ -4,7 +4,7 @@
 // Every option, and what is measured how, is in docs/benchmarks.md.
 import { mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { type BenchCluster, type BenchNode, used } from './db-nodes.js';
+import { type BenchCluster, type BenchNode, Perf, used } from './db-nodes.js';
 import { bootstrap, failover, lag, memory, reads, resume, startCluster } from './db-rows.js';
 import { median } from './load.js';
 
@@ -21,6 +21,7 @@ const { values } = parseArgs({
     'value-bytes': { type: 'string', default: '100' },
     from: { type: 'string', default: 'leader' },
     profile: { type: 'string', default: '' },
+    perf: { type: 'boolean', default: false },
     dir: { type: 'string' },
     port: { type: 'string', default: '24370' },
     rows: { type: 'string', default: '' },
@@ -101,12 +102,14 @@ async function measured(cluster: BenchCluster, writers: number, count: number): 
   const active = cluster.active;
   await profiles(active, false);
   const before = await cluster.usage();
+  const perf = values.perf ? new Perf(active) : undefined;
   const r = await from.ask({ type: 'write', ...load(writers, Number(values.seconds)) });
   const after = await cluster.usage();
+  const instructions = (await perf?.end(r.writes)) ?? '';
   await profiles(active, true);
   const rate = r.writes / r.seconds;
   say(
-    `cores ${options.cores}  replicants ${count}  from ${values.from}  writers ${writers}: ${Math.round(rate)} writes/s, p50 ${r.p50Ms.toFixed(2)} ms, p99 ${r.p99Ms.toFixed(2)} ms, failed ${r.failed}; ${used(active, leader, before, after, r.writes)}`,
+    `cores ${options.cores}  replicants ${count}  from ${values.from}  writers ${writers}: ${Math.round(rate)} writes/s, p50 ${r.p50Ms.toFixed(2)} ms, p99 ${r.p99Ms.toFixed(2)} ms, failed ${r.failed}; ${used(active, leader, before, after, r.writes)}${instructions}`,
   );
   return { rate, p50: r.p50Ms, p99: r.p99Ms };
 }

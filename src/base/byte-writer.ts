@@ -1,13 +1,14 @@
 // A growing byte buffer with the number formats of our own encodings: little-endian fixed
 // numbers and LEB128 varints up to 2^53-1. Used for log records, log entries and frames.
 import { assert } from './assert.js';
+import type { Slab } from './slab.js';
 import { utf8Length, utf8Write } from './utf8.js';
 
 const scratchBytes = new Uint8Array(8);
 const scratch = new DataView(scratchBytes.buffer);
 
-/** A copy of so few bytes is quickest in a loop. */
-const shortBytes = 64;
+/** A copy of so few bytes is quickest in a loop: a view and `set` cost as much as 30 of its rounds. */
+const shortBytes = 32;
 
 export class ByteWriter {
   bytes: Uint8Array;
@@ -26,9 +27,16 @@ export class ByteWriter {
     return this.bytes.slice(0, this.length);
   }
 
+  /** As `finish`, in a slab. */
+  finishIn(slab: Slab): Uint8Array {
+    const out = slab.take(this.length);
+    out.set(this.view());
+    return out;
+  }
+
   /** The written bytes as a view, valid until the next write. */
   view(): Uint8Array {
-    return this.bytes.subarray(0, this.length);
+    return new Uint8Array(this.bytes.buffer, 0, this.length);
   }
 
   #room(n: number): void {

@@ -1,10 +1,11 @@
-// CRC-32C (Castagnoli, polynomial 0x1EDC6F41 reflected), eight bytes a step ("slicing by 8").
+// CRC-32C (Castagnoli, polynomial 0x1EDC6F41 reflected), eight bytes a step ("slicing by 8"), of long
+// inputs sixteen (half as fast again; a short one does not earn back the view that this needs).
 // Log records chain it: the checksum of a record starts from its predecessor's.
 
 const tables: Int32Array[] = makeTables();
 
 function makeTables(): Int32Array[] {
-  const all = Array.from({ length: 8 }, () => new Int32Array(256));
+  const all = Array.from({ length: 16 }, () => new Int32Array(256));
   const first = all[0] as Int32Array;
   for (let n = 0; n < 256; n++) {
     let c = n;
@@ -13,7 +14,7 @@ function makeTables(): Int32Array[] {
   }
   for (let n = 0; n < 256; n++) {
     let c = first[n] as number;
-    for (let t = 1; t < 8; t++) {
+    for (let t = 1; t < 16; t++) {
       c = (first[c & 255] as number) ^ (c >>> 8);
       (all[t] as Int32Array)[n] = c;
     }
@@ -21,12 +22,20 @@ function makeTables(): Int32Array[] {
   return all;
 }
 
-const [t0, t1, t2, t3, t4, t5, t6, t7] = tables as [Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array];
+type Sixteen<T> = [T, T, T, T, T, T, T, T, T, T, T, T, T, T, T, T];
+const [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15] = tables as Sixteen<Int32Array>;
+
+/** From so many bytes on. */
+const longBytes = 512;
 
 /** Checksum of `bytes[start, end)`, continuing from `seed` (0 to begin). Unsigned 32 bit. */
 export function crc32c(bytes: Uint8Array, seed: number = 0, start: number = 0, end: number = bytes.length): number {
   let c = ~seed;
   let i = start;
+  if (end - start >= longBytes) {
+    i = end - ((end - start) & 15);
+    c = sixteens(bytes, c, start, i);
+  }
   const b = bytes as { [i: number]: number };
   for (; i + 8 <= end; i += 8) {
     const lo = c ^ ((b[i] as number) | ((b[i + 1] as number) << 8) | ((b[i + 2] as number) << 16) | ((b[i + 3] as number) << 24));
@@ -42,4 +51,34 @@ export function crc32c(bytes: Uint8Array, seed: number = 0, start: number = 0, e
   }
   for (; i < end; i++) c = (t0[(c ^ (b[i] as number)) & 255] as number) ^ (c >>> 8);
   return ~c >>> 0;
+}
+
+/** `end - start` is a multiple of 16. */
+function sixteens(bytes: Uint8Array, from: number, start: number, end: number): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let c = from;
+  for (let i = start; i < end; i += 16) {
+    const w = c ^ view.getInt32(i, true);
+    const x = view.getInt32(i + 4, true);
+    const y = view.getInt32(i + 8, true);
+    const z = view.getInt32(i + 12, true);
+    c =
+      (t15[w & 255] as number) ^
+      (t14[(w >>> 8) & 255] as number) ^
+      (t13[(w >>> 16) & 255] as number) ^
+      (t12[w >>> 24] as number) ^
+      (t11[x & 255] as number) ^
+      (t10[(x >>> 8) & 255] as number) ^
+      (t9[(x >>> 16) & 255] as number) ^
+      (t8[x >>> 24] as number) ^
+      (t7[y & 255] as number) ^
+      (t6[(y >>> 8) & 255] as number) ^
+      (t5[(y >>> 16) & 255] as number) ^
+      (t4[y >>> 24] as number) ^
+      (t3[z & 255] as number) ^
+      (t2[(z >>> 8) & 255] as number) ^
+      (t1[(z >>> 16) & 255] as number) ^
+      (t0[z >>> 24] as number);
+  }
+  return c;
 }

@@ -15,6 +15,8 @@ export interface DbBounds {
   readonly applyRowsMax: number;
   /** Under load committed entries wait up to this long for more, before tables and before each stream's next frame. */
   readonly applyCoalesceMs: number;
+  /** Under load followers hear of commits up to this later, unless the next entries say it sooner. */
+  readonly commitNewsMs: number;
   /** Recently written keys that the leader checks transactions against. */
   readonly conflictWindowKeys: number;
   /** A leader whose applied index trails its commit index by more hands leadership on. */
@@ -62,6 +64,7 @@ export const dbBounds: DbBounds = {
   pendingProposalBytesMax: 64 * 1024 * 1024,
   applyRowsMax: 10_000,
   applyCoalesceMs: 5,
+  commitNewsMs: 2,
   conflictWindowKeys: 100_000,
   leaderApplyLagMax: 100_000,
   rowBytesMax: 1024 * 1024 + 64 * 1024,

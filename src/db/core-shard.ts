@@ -13,6 +13,7 @@ import type { ChangeConfigResult, ConfigChange, RaftEffect, RaftInput, RaftMessa
 import type { LogEntry, WalError, WalShard } from '#store/types.js';
 import type { CoreShardStatus } from './api.js';
 import type { DbBounds } from './bounds.js';
+import { CommitNews } from './commit-news.js';
 import { CoreCopy } from './core-copy.js';
 import { CoreSource, logSource, toApplied } from './core-source.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
@@ -68,6 +69,7 @@ export class CoreShard implements LeaseParty {
   readonly #keeper: LogKeeper;
   #leader: ShardLeader | undefined;
   readonly #copy: CoreCopy;
+  readonly #news: CommitNews;
   #stepping = false;
   readonly #inputs: RaftInput[] = [];
   #closed = false;
@@ -97,6 +99,13 @@ export class CoreShard implements LeaseParty {
       copying: () => this.#copy.active,
       askNow: options.askForLeases,
     });
+    const { transport, env, bounds } = options;
+    this.#news = new CommitNews(
+      env.clock,
+      bounds.commitNewsMs,
+      () => this.#leader?.logged ?? 0,
+      (to, message) => transport.send(to, this.shard, message),
+    );
     const wal = options.wal;
     this.#raft = new Raft(
       {
@@ -179,7 +188,7 @@ export class CoreShard implements LeaseParty {
       case 'persist':
         return this.#persist(e);
       case 'send':
-        return this.#o.transport.send(e.to, this.shard, e.message);
+        return this.#news.send(e.to, e.message);
       case 'commit':
         this.leader?.committed(e.index);
         this.#applyMore();
@@ -457,6 +466,7 @@ export class CoreShard implements LeaseParty {
     this.#closed = true;
     this.#leader?.close(undefined);
     this.#copy.close();
+    this.#news.close();
     this.server.close();
     for (const done of this.#reads.values()) done(undefined);
     this.#reads.clear();

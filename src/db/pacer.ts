@@ -19,9 +19,9 @@ export class Pacer {
     this.#pauseMsMax = pauseMsMax;
   }
 
-  /** A round began at `startedAt` and carried so many transactions. */
-  ran(startedAt: number, transactions: number): void {
-    this.#notBefore = startedAt + Math.min(this.#pauseMsMax, transactions * pausePerTransactionMs);
+  /** A round that carried so many transactions is over at `now`. */
+  ran(now: number, transactions: number): void {
+    this.#notBefore = now + Math.min(this.#pauseMsMax, transactions * pausePerTransactionMs);
   }
 
   /** True: not yet; `run` is called when the pause is over (once, however often it is asked meanwhile). */

@@ -6,6 +6,7 @@
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { Slab } from '#base/slab.js';
 import type { Op } from './api.js';
 
 export const proposalKind: { readonly ops: 0; readonly command: 1; readonly transaction: 2; readonly void: 3 } = {
@@ -86,6 +87,8 @@ export function readProposalBatch(bytes: Uint8Array): ProposalBatch {
 
 /** For encodings that are copied out at once; none of them calls another. */
 const scratch = new ByteWriter(4096);
+/** A proposal lives until it is answered and applied. */
+const bodies = new Slab();
 
 export function encodeAnswers(answers: readonly Answer[]): Uint8Array {
   const w = scratch;
@@ -268,7 +271,7 @@ export function encodeWrites(ops: readonly Op[]): Uint8Array {
     w.varint(op.owner === 'self' ? ownerSelf : (op.owner ?? 0));
     w.blob(op.value);
   }
-  return w.finish();
+  return w.finishIn(bodies);
 }
 
 export function encodeCommand(name: string, body: Uint8Array): Uint8Array {

@@ -74,6 +74,8 @@ export class ShardLeader {
   #closed = false;
   #armed = false;
   #stampAnchor = 0;
+  /** Transactions put into the log. */
+  logged = 0;
   readonly #w: ByteWriter = new ByteWriter(4096);
   readonly #transactions: ByteWriter = new ByteWriter(4096);
 
@@ -150,6 +152,7 @@ export class ShardLeader {
     if (append) this.#inFlight.push(index);
     for (const waiter of waiters) this.#waiters.push(waiter);
     if (!append) return true;
+    this.logged += transactions;
     const appended = this.#o.append(this.#entry(transactions));
     if (appended === undefined) {
       // The log takes nothing (leadership is being handed on): the head is ahead of it and of no use any more.

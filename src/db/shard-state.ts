@@ -133,7 +133,6 @@ export class ShardState {
       return;
     }
     if (this.#queue.length === 0 || this.#pacer.holds(() => this.#pump())) return;
-    const startedAt = this.#options.env.clock.now();
     const batch = this.#cursor.begin(this.#feeds.size > 0);
     let bytes = 0;
     for (;;) {
@@ -155,7 +154,7 @@ export class ShardState {
         return;
       }
       this.#queuedBytes -= bytes;
-      this.#pacer.ran(startedAt, batch.transactions);
+      this.#pacer.ran(this.#options.env.clock.now(), batch.transactions);
       this.#committed(batch);
       this.#pump();
     });

@@ -201,7 +201,7 @@ export class FrameDecoder {
       return;
     }
     this.#crc = crc;
-    this.#sink(bytes[at + 4] as number, bytes.subarray(at + headerBytes, end));
+    this.#sink(bytes[at + 4] as number, new Uint8Array(bytes.buffer, bytes.byteOffset + at + headerBytes, size));
   }
 }
 

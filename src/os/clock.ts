@@ -4,6 +4,9 @@ import type { Clock, Timer } from '#env/clock.js';
 /** setTimeout takes no more (about 24.8 days); longer delays are chained. */
 const timeoutMsMax = 0x7fffffff;
 
+/** Of callbacks that callbacks asked for, in one turn. */
+const generationsMax = 4;
+
 class OsTimer implements Timer {
   #handle: NodeJS.Timeout | undefined;
 
@@ -28,6 +31,7 @@ class OsTimer implements Timer {
 export class OsClock implements Clock {
   #queue: (() => void)[] = [];
   #spare: (() => void)[] = [];
+  #running = false;
 
   now(): number {
     return performance.now();
@@ -42,11 +46,25 @@ export class OsClock implements Clock {
   }
 
   endOfTurn(fn: () => void): void {
-    if (this.#queue.length === 0) setImmediate(this.#run);
+    if (this.#queue.length === 0 && !this.#running) setImmediate(this.#run);
     this.#queue.push(fn);
   }
 
+  /**
+   * What these callbacks ask for in turn still belongs to the turn, a few times over: a proposal becomes an entry, the
+   * entry a frame, and the frame is written without a look at the event loop in between. Then input goes first again.
+   */
   readonly #run = (): void => {
+    this.#running = true;
+    try {
+      for (let i = 0; i < generationsMax && this.#queue.length > 0; i++) this.#runQueue();
+    } finally {
+      this.#running = false;
+      if (this.#queue.length > 0) setImmediate(this.#run);
+    }
+  };
+
+  #runQueue(): void {
     const queue = this.#queue;
     this.#queue = this.#spare;
     let at = 0;
@@ -55,14 +73,12 @@ export class OsClock implements Clock {
     } finally {
       // One callback threw: the rest must run all the same, before those of the next turn.
       if (at < queue.length) {
-        const rest = queue.slice(at).concat(this.#queue);
-        if (this.#queue.length === 0) setImmediate(this.#run);
-        this.#queue = rest;
+        this.#queue = queue.slice(at).concat(this.#queue);
         this.#spare = [];
       } else {
         queue.length = 0;
         this.#spare = queue;
       }
     }
-  };
+  }
 }
