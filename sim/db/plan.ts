@@ -78,7 +78,7 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     cores,
     replicants: prng.pick([0, 1, 2, 2, 3]),
     clients: prng.range(2, 8),
-    thinkMs: prng.pick([100, 300, 1_000]),
+    thinkMs: prng.pick([100, 300, 1_000, 1_000, 3_000]),
     deadlineMs: prng.pick([1_000, 5_000, 5_000]),
     untils: prng.pick<readonly Until[]>([['committed'], ['committed', 'applied', 'effective'], ['effective']]),
     bounds: makeBounds(prng),

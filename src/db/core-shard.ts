@@ -110,6 +110,7 @@ export class CoreShard implements LeaseParty {
     this.#raft = new Raft(
       {
         ...options.timings,
+        alignHeartbeats: true,
         id: options.nodeId,
         random: () => options.env.random.next(),
         source: logSource(wal),

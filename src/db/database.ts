@@ -320,14 +320,18 @@ export class NodeDatabase implements Database {
   #tickLater(): void {
     this.#timer = this.#o.env.clock.setTimer(this.#nextTickMs(), () => {
       if (this.#closed) return;
-      for (const h of this.#held.values()) {
-        h.core?.tick();
-        h.replica?.tick();
-        h.sweeper?.step();
-        h.waits.expire(this.#o.env.clock.now());
-      }
+      this.#transport.gather(() => this.#tick());
       this.#tickLater();
     });
+  }
+
+  #tick(): void {
+    for (const h of this.#held.values()) {
+      h.core?.tick();
+      h.replica?.tick();
+      h.sweeper?.step();
+      h.waits.expire(this.#o.env.clock.now());
+    }
   }
 
   /** A node wakes for its Raft groups' timers, of all of them together, rather than to see that none is due. */

@@ -1,5 +1,6 @@
 // The lane `raft`: messages of all shards' Raft machines, how far each core's (and its replicants')
-// feeds have come, for the leader to know what is effective, and the leases of all nodes.
+// feeds have come, for the leader to know what is effective, and the leases of all nodes. Signs of life of
+// all shards that are due together are one frame per pair of nodes, and so are their answers (`gather`).
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import type { Links, PeerHello } from '#link/api.js';
@@ -13,12 +14,21 @@ export interface RaftReceiver {
   visibleReport(from: string, index: number): void;
 }
 
-const codes = { raft: 1, visible: 2 } as const;
+const codes = { raft: 1, visible: 2, beats: 5 } as const;
+
+/** Heartbeats gathered for one node: the frame so far. A bound of its size is the number of shards. */
+interface Beats {
+  readonly w: ByteWriter;
+  count: number;
+}
 
 export class RaftTransport {
   readonly #links: Links;
   readonly #receivers: Map<string, RaftReceiver> = new Map();
   readonly #w: ByteWriter = new ByteWriter(4096);
+  readonly #message: ByteWriter = new ByteWriter(64);
+  readonly #beats: Map<string, Beats> = new Map();
+  #gathering = false;
   /** Frames of shards this node does not know, or that did not parse. */
   malformed = 0;
   /** A frame of the leases, after its code. */
@@ -33,7 +43,38 @@ export class RaftTransport {
     this.#receivers.set(shard, receiver);
   }
 
+  /** Heartbeats and their answers that `work` sends go as one frame to each node when it is done. */
+  gather(work: () => void): void {
+    if (this.#gathering) return work();
+    this.#gathering = true;
+    work();
+    this.#gathering = false;
+    for (const [to, beats] of this.#beats) {
+      if (beats.count > 0) this.#links.send(to, 'raft', beats.w.view());
+      // Nobody had a sign of life for it this time: it may be gone for good.
+      else this.#beats.delete(to);
+      beats.count = 0;
+    }
+  }
+
+  #gathered(to: string, shard: string, message: RaftMessage): void {
+    let beats = this.#beats.get(to);
+    if (beats === undefined) {
+      beats = { w: new ByteWriter(256), count: 0 };
+      this.#beats.set(to, beats);
+    }
+    if (beats.count++ === 0) {
+      beats.w.reset();
+      beats.w.u8(codes.beats);
+    }
+    this.#message.reset();
+    encodeMessage(this.#message, message);
+    beats.w.string(shard);
+    beats.w.blob(this.#message.view());
+  }
+
   send(to: string, shard: string, message: RaftMessage): void {
+    if (this.#gathering && (message.type === 'heartbeat' || message.type === 'heartbeatResponse')) return this.#gathered(to, shard, message);
     const w = this.#w;
     w.reset();
     w.u8(codes.raft);
@@ -57,11 +98,25 @@ export class RaftTransport {
       const r = new ByteReader(frame);
       const code = r.u8();
       if (code === leaseCodes.request || code === leaseCodes.grant) return this.onLeases(from.nodeId, code, r);
+      if (code === codes.beats) return this.gather(() => this.#receiveBeats(from.nodeId, r));
       const receiver = this.#receivers.get(r.string());
       if (receiver === undefined) return;
       if (code === codes.raft) receiver.raftMessage(from.nodeId, decodeMessage(r));
       else if (code === codes.visible) receiver.visibleReport(from.nodeId, r.varint());
       else this.malformed++;
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      this.malformed++;
+    }
+  }
+
+  #receiveBeats(from: string, r: ByteReader): void {
+    try {
+      while (r.remaining > 0) {
+        const receiver = this.#receivers.get(r.string());
+        const message = r.blob();
+        receiver?.raftMessage(from, decodeMessage(new ByteReader(message)));
+      }
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       this.malformed++;

@@ -1,6 +1,6 @@
 // One lane of a link that is up: an authenticated connection with frames on it. It gathers what a
 // turn sends into one write, keeps its buffer within bounds, says something at least every
-// `pingIntervalMs`, and notices when the peer is silent. Owned by link.ts.
+// `quietPingMs`, and notices when the peer is silent. Owned by link.ts.
 import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
@@ -126,7 +126,7 @@ export class LaneConnection implements ConnectionHandler {
   /** Called every `pingIntervalMs`. `measure`: ping in any case, for the round trip. */
   tick(now: number, measure: boolean): void {
     if (!this.#open) return;
-    if (measure || now - this.#lastSentAt >= this.#limits.pingIntervalMs * 0.9) {
+    if (measure || now - this.#lastSentAt >= this.#limits.quietPingMs * 0.9) {
       const w = new ByteWriter(8);
       w.f64(now);
       this.control(frameTypes.ping, emptyBytes, w.view());

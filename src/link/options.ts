@@ -10,8 +10,10 @@ export interface LinkLimits {
   readonly laneBufferBytesMax: Readonly<Record<Lane, number>>;
   /** Largest frame; a longer one from a peer closes the link, a longer one to send is a programmer error. */
   readonly frameBytesMax: number;
-  /** A lane that has sent nothing for so long sends a ping. */
+  /** Between two looks at a link; the lane of Raft is pinged at each, for the round trip. */
   readonly pingIntervalMs: number;
+  /** A lane on which nothing was sent for so long sends a ping. */
+  readonly quietPingMs: number;
   /** A lane on which nothing was heard for so long takes its link down. */
   readonly silenceMs: number;
   /** From an accepted connection to the whole link, and for a dial as a whole. */
@@ -38,6 +40,7 @@ export const defaultLimits: LinkLimits = {
   laneBufferBytesMax: { raft: 16 * MiB, rlog: 16 * MiB, rpc: 8 * MiB, forward: 32 * MiB },
   frameBytesMax: 16 * MiB,
   pingIntervalMs: 500,
+  quietPingMs: 1_500,
   silenceMs: 5_000,
   handshakeMs: 5_000,
   connectTimeoutMs: 2_000,

@@ -7,7 +7,7 @@
 import { trackMembers } from './membership.js';
 import { majorityValue, voteOutcome } from './quorum.js';
 import { becomeFollower, resetElectionDeadline } from './roles.js';
-import { appendAsLeader } from './sending.js';
+import { appendAsLeader, scheduleHeartbeat } from './sending.js';
 import type { RaftState } from './state.js';
 import type { NodeId, RaftMessage } from './types.js';
 
@@ -129,7 +129,7 @@ function becomeLeader(s: RaftState): void {
   s.progress.clear();
   trackMembers(s);
   s.round = 0;
-  s.heartbeatAt = s.now + s.settings.heartbeatMs;
+  scheduleHeartbeat(s);
   s.termStartIndex = s.log.lastIndex + 1;
   s.tellRole();
   // Commits, indirectly, everything before it (paper 5.4.2), and tells the members who leads.

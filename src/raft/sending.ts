@@ -90,10 +90,16 @@ export function sendNews(s: RaftState, to: NodeId, p: Progress): void {
   s.send(to, { type: 'heartbeat', term: s.term, commit, round: 0 });
 }
 
+/** When the next heartbeat is due. */
+export function scheduleHeartbeat(s: RaftState): void {
+  const every = s.settings.heartbeatMs;
+  s.heartbeatAt = s.settings.alignHeartbeats ? (Math.floor(s.now / every) + 1) * every : s.now + every;
+}
+
 /** A new round of heartbeats: whoever answers it took us for the leader after now. */
 export function broadcastHeartbeat(s: RaftState): void {
   s.round++;
-  s.heartbeatAt = s.now + s.settings.heartbeatMs;
+  scheduleHeartbeat(s);
   for (const [id, p] of s.progress) {
     // Never beyond what the member is known to share with us.
     const commit = Math.min(s.commitIndex, p.matchIndex);

@@ -15,6 +15,7 @@ export type RaftSettings = Required<RaftOptions>;
 
 export const raftDefaults: Omit<RaftSettings, 'id' | 'random' | 'source'> = {
   heartbeatMs: 150,
+  alignHeartbeats: false,
   electionTimeoutMinMs: 1_000,
   electionTimeoutMaxMs: 2_000,
   lostLeaderDelayMinMs: 50,

@@ -71,6 +71,8 @@ export interface RaftOptions {
   readonly source: LogSource;
   /** Default 150. */
   readonly heartbeatMs?: number;
+  /** Heartbeats at multiples of `heartbeatMs` on the machine's clock: those of all groups of a node come together. */
+  readonly alignHeartbeats?: boolean;
   /** Silence of the leader before an election: random in [min, max). Defaults 1,000 and 2,000. */
   readonly electionTimeoutMinMs?: number;
   readonly electionTimeoutMaxMs?: number;
