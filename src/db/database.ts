@@ -24,6 +24,7 @@ import { type DbBounds, dbBounds } from './bounds.js';
 import type { WantedCore } from './core-set.js';
 import { CoreSetDriver } from './core-set-driver.js';
 import { CoreShard, type RaftTimings } from './core-shard.js';
+import { type HeldShard, tickShard } from './held-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { Leases } from './leases.js';
@@ -67,15 +68,6 @@ export interface DatabaseOptions {
   readonly onFatal: (error: Error) => void;
 }
 
-interface Held {
-  readonly schema: ShardSchema;
-  readonly state: ShardState;
-  core: CoreShard | undefined;
-  sweeper: Sweeper | undefined;
-  replica: Replica | undefined;
-  readonly waits: AppliedWaits;
-}
-
 /** What a formed cluster gives every core. */
 export interface Formation {
   readonly clusterId: string;
@@ -89,10 +81,10 @@ export class NodeDatabase implements Database {
   #role: 'core' | 'replicant';
   #wal: Wal | undefined;
   readonly #o: DatabaseOptions;
-  readonly #held: Map<string, Held> = new Map();
+  readonly #held: Map<string, HeldShard> = new Map();
   readonly #proposers: Map<string, Proposer> = new Map();
   readonly #schemas: Map<string, ShardSchema> = new Map();
-  readonly #byTable: Map<Table, Held> = new Map();
+  readonly #byTable: Map<Table, HeldShard> = new Map();
   readonly #transport: RaftTransport;
   readonly #leases: Leases;
   readonly #rpc: ShardRpc;
@@ -142,7 +134,7 @@ export class NodeDatabase implements Database {
   #hold(schema: ShardSchema): void {
     const { env, links, generations } = this.#o;
     const maker = generations(schema.name);
-    let held: Held | undefined;
+    let held: HeldShard | undefined;
     const state = new ShardState(
       {
         env,
@@ -189,7 +181,7 @@ export class NodeDatabase implements Database {
     const log = this.#wal;
     if (log === undefined) return done(new Error('a core needs a write-ahead log'));
     // Of a copy that came from elsewhere its own: the same, or that of a recovery by force.
-    const historyId = (h: Held): string => h.state.position.historyId || `${formation.clusterId}/${h.schema.name}`;
+    const historyId = (h: HeldShard): string => h.state.position.historyId || `${formation.clusterId}/${h.schema.name}`;
     // Nobody votes before every log is begun on disk, and that it is begun.
     const begin = (error: Error | undefined): void => {
       if (this.#closed) return;
@@ -225,7 +217,7 @@ export class NodeDatabase implements Database {
     whenIdle();
   }
 
-  #makeCoreShard(h: Held, wal: ReturnType<Wal['shard']>, historyId: string): void {
+  #makeCoreShard(h: HeldShard, wal: ReturnType<Wal['shard']>, historyId: string): void {
     const { env, links, generations } = this.#o;
     const core = new CoreShard({
       env,
@@ -320,18 +312,12 @@ export class NodeDatabase implements Database {
   #tickLater(): void {
     this.#timer = this.#o.env.clock.setTimer(this.#nextTickMs(), () => {
       if (this.#closed) return;
-      this.#transport.gather(() => this.#tick());
+      const now = this.#o.env.clock.now();
+      this.#transport.gather(() => {
+        for (const h of this.#held.values()) tickShard(h, now);
+      });
       this.#tickLater();
     });
-  }
-
-  #tick(): void {
-    for (const h of this.#held.values()) {
-      h.core?.tick();
-      h.replica?.tick();
-      h.sweeper?.step();
-      h.waits.expire(this.#o.env.clock.now());
-    }
   }
 
   /** A node wakes for its Raft groups' timers, of all of them together, rather than to see that none is due. */
@@ -344,7 +330,7 @@ export class NodeDatabase implements Database {
     return Math.max(tickMs, Math.min(idleTickMs, due - this.#o.env.clock.now()));
   }
 
-  #applied(h: Held, index: number): void {
+  #applied(h: HeldShard, index: number): void {
     h.core?.applied(index);
     h.replica?.applied(index);
     h.waits.reached(index);
