@@ -6,7 +6,10 @@ import type { NodeDatabase } from '#db/database.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links, NodeRole, PeerHello, PeerTarget } from '#link/api.js';
-import { decideFormation, decodeFormation, encodeFormation, type Formed } from './formation.js';
+import type { DiscoveryOptions } from './discovery.js';
+import { Finder } from './finder.js';
+import { type CorePeer, decideFormation, decodeFormation, encodeFormation, type FormationStep, type Formed } from './formation.js';
+import { decideByCount, type Gatherer, type GatheringStep, gatheringOf } from './gathering.js';
 import { Leaving } from './leaving.js';
 import { Promotion } from './promotion.js';
 import {
@@ -37,6 +40,13 @@ export interface ClusterOptions {
   readonly port: number;
   /** The configured cores, this node included if it is one. */
   readonly cores: readonly PeerTarget[];
+  /** Asks where other nodes are. */
+  readonly discovery?: DiscoveryOptions | undefined;
+  /** Of a core without configured ones: how many there shall be when the cluster forms. */
+  readonly coreCount?: number | undefined;
+  /** As kept on disk: the cores with which this one has agreed to form a cluster. */
+  readonly bound?: readonly string[] | undefined;
+  readonly saveBound?: (bound: readonly string[], done: (error: Error | undefined) => void) => void;
   readonly nodeDownAfterMs: number;
   /** Nodes that are down are forgotten after this, cores only while enough are left; Infinity: never. */
   readonly autocleanMs: number;
@@ -84,6 +94,9 @@ export class Cluster {
   readonly #cores: Map<string, CoreRow> = new Map();
   /** Nodes to begin with: configured, and named by an operator. */
   readonly #seeds: Map<string, PeerTarget> = new Map();
+  readonly #finder: Finder | undefined;
+  #bound: readonly string[] | undefined;
+  #announced = '';
   readonly #leaving: Leaving;
   readonly #promotion: Promotion;
   #joinAt = 0;
@@ -95,6 +108,9 @@ export class Cluster {
   constructor(options: ClusterOptions) {
     this.#o = options;
     this.#formed = options.formed;
+    this.#bound = options.bound;
+    const { env, links, discovery, host, port } = options;
+    if (discovery !== undefined) this.#finder = new Finder(env, links, discovery, { host, port }, () => this.#setTargets());
     this.#coreNames = options.cores.map((c) => c.name).sort();
     for (const c of options.cores) if (c.name !== options.name) this.#seeds.set(c.name, c);
     this.#leaving = new Leaving(options, {
@@ -169,6 +185,7 @@ export class Cluster {
     this.#announce();
     this.#unjoinedSince = this.#o.env.clock.now();
     this.#setTargets();
+    this.#finder?.start();
     links.listen({ onUp: () => this.#step(), onDown: () => this.#step() });
     database.subscribe(memberShard, {
       reset: () => this.#readMembers(),
@@ -244,7 +261,7 @@ export class Cluster {
     for (const m of this.#members.values())
       if (m.up || m.role === 'core') targets.set(m.name, { name: m.name, role: m.role, host: m.host, port: m.port });
     targets.delete(this.#o.name);
-    const all = [...targets.values()];
+    const all = [...targets.values(), ...(this.#finder?.targets(targets.values()) ?? [])];
     this.#o.links.setTargets(this.#stranger ? all.map((t) => ({ ...t, dial: true })) : all);
   }
 
@@ -252,12 +269,40 @@ export class Cluster {
 
   #form(): void {
     if (this.#forming) return;
-    const { links, name, nodeId, env } = this.#o;
+    const { links, name, nodeId } = this.#o;
     const peers = links
       .peers()
       .filter((p: PeerHello) => p.role === 'core')
       .map((p) => ({ name: p.name, nodeId: p.nodeId, info: decodeFormation(p.info) }));
-    const step = decideFormation({ name, nodeId, cores: this.#coreNames }, peers);
+    const step =
+      this.#gatherer === undefined ? decideFormation({ name, nodeId, cores: this.#coreNames }, peers) : this.#gather(this.#gatherer, peers);
+    if (step.type !== 'bind') return this.#formationStep(step);
+    this.#forming = true;
+    this.#o.saveBound?.(step.to, (error) => {
+      this.#forming = false;
+      if (error !== undefined) return this.#o.onFatal(error);
+      this.#bound = step.to;
+      this.#step();
+    });
+  }
+
+  /** A core that knows how many cores there shall be, not which. */
+  get #gatherer(): Gatherer | undefined {
+    const { coreCount, name, nodeId } = this.#o;
+    return coreCount === undefined || this.#coreNames.length > 0 ? undefined : { name, nodeId, count: coreCount, bound: this.#bound };
+  }
+
+  #gather(self: Gatherer, peers: readonly CorePeer[]): GatheringStep {
+    const empty = peers.filter((p) => p.info?.formed === undefined);
+    const gathering = gatheringOf(self, empty);
+    const said = `${gathering.bound} ${gathering.seen.join()}`;
+    if (said !== this.#announced) this.#o.links.updateSelf({ info: encodeFormation({ cores: [], formed: undefined, gathering }) });
+    this.#announced = said;
+    return decideByCount(self, peers, this.#finder?.unknown() ?? []);
+  }
+
+  #formationStep(step: FormationStep): void {
+    const { env } = this.#o;
     switch (step.type) {
       case 'wait':
         return this.#say(step.why);
@@ -468,5 +513,6 @@ export class Cluster {
   stop(): void {
     this.#phase = 'stopped';
     this.#timer?.cancel();
+    this.#finder?.stop();
   }
 }

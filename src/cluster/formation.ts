@@ -16,11 +16,22 @@ export interface Formed {
   readonly names?: readonly string[];
 }
 
+/** Of a core that knows how many cores there shall be, not which (gathering.ts). */
+export interface Gathering {
+  readonly count: number;
+  /** Node ids of the empty cores that it sees, its own included, sorted. */
+  readonly seen: readonly string[];
+  /** It will form a cluster with these and with no others: kept durably before it was said. */
+  readonly bound: boolean;
+}
+
 /** What a core says in its hello. */
 export interface FormationInfo {
   /** Names of the cores it is configured with, sorted. */
   readonly cores: readonly string[];
   readonly formed: Formed | undefined;
+  /** Until it is formed. */
+  readonly gathering?: Gathering;
 }
 
 export function encodeFormation(info: FormationInfo): Uint8Array {
@@ -36,6 +47,12 @@ export function encodeFormation(info: FormationInfo): Uint8Array {
     const names = info.formed.names ?? [];
     w.varint(names.length);
     for (const n of names) w.string(n);
+  } else if (info.gathering !== undefined) {
+    const { count, seen, bound } = info.gathering;
+    w.varint(count);
+    w.u8(bound ? 1 : 0);
+    w.varint(seen.length);
+    for (const id of seen) w.string(id);
   }
   return w.finish();
 }
@@ -47,7 +64,12 @@ export function decodeFormation(bytes: Uint8Array): FormationInfo | undefined {
     const r = new ByteReader(bytes);
     if (r.u8() !== 1) return undefined;
     const cores = Array.from({ length: r.varint() }, () => r.string());
-    if (r.u8() === 0) return { cores, formed: undefined };
+    if (r.u8() === 0) {
+      if (r.remaining === 0) return { cores, formed: undefined };
+      const count = r.varint();
+      const bound = r.u8() === 1;
+      return { cores, formed: undefined, gathering: { count, bound, seen: Array.from({ length: r.varint() }, () => r.string()) } };
+    }
     const clusterId = r.string();
     const voters = Array.from({ length: r.varint() }, () => r.string());
     const names = Array.from({ length: r.varint() }, () => r.string());
@@ -71,11 +93,8 @@ export type FormationStep =
   /** Take over what a formed core announces; keep it durably, announce it. */
   | { readonly type: 'adopt'; readonly formed: Formed };
 
-/** For a core that is not formed yet. `peers`: cores whose link is up. */
-export function decideFormation(
-  self: { readonly name: string; readonly nodeId: string; readonly cores: readonly string[] },
-  peers: readonly CorePeer[],
-): FormationStep {
+/** Where a cluster is already. */
+export function decideAdoption(peers: readonly CorePeer[]): FormationStep | undefined {
   let found: { readonly name: string; readonly formed: Formed } | undefined;
   for (const p of peers) {
     const formed = p.info?.formed;
@@ -84,7 +103,16 @@ export function decideFormation(
       return { type: 'wait', why: `${found.name} and ${p.name} belong to two clusters: configure this core with the cores of one` };
     found ??= { name: p.name, formed };
   }
-  if (found !== undefined) return { type: 'adopt', formed: found.formed };
+  return found === undefined ? undefined : { type: 'adopt', formed: found.formed };
+}
+
+/** For a core that is not formed yet. `peers`: cores whose link is up. */
+export function decideFormation(
+  self: { readonly name: string; readonly nodeId: string; readonly cores: readonly string[] },
+  peers: readonly CorePeer[],
+): FormationStep {
+  const there = decideAdoption(peers);
+  if (there !== undefined) return there;
   const byName = new Map(peers.map((p) => [p.name, p]));
   for (const name of self.cores) {
     if (name === self.name) continue;

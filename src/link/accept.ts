@@ -29,6 +29,8 @@ interface Assembly {
 export interface AcceptorOwner {
   /** The node with this id whose link is up. */
   linked(nodeId: string): PeerHello | undefined;
+  /** This process dialled it: one of its targets is itself. */
+  isOwnAttempt(linkId: string): boolean;
   /** The linkId of the link that is up with this node. */
   currentLinkId(nodeId: string): string | undefined;
   onLink(link: ReadyLink): void;
@@ -131,6 +133,7 @@ export class Acceptor {
     const { self } = this.#context;
     if (this.#closing) return refusals.closing;
     if (remote.nodeId === self.nodeId) {
+      if (this.#owner.isOwnAttempt(remote.linkId)) return refusals.self;
       log.error('a node with the identity of this node dialled it: a copied data directory, or its own address among its peers', {
         nodeId: remote.nodeId,
       });

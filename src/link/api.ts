@@ -74,6 +74,8 @@ export interface Links {
    * not in the list are accepted all the same, if they authenticate.
    */
   setTargets(targets: readonly PeerTarget[]): void;
+  /** Who answered when the target of this name was dialled last, this node itself included; undefined: nobody yet. */
+  answeredAt(target: string): NodeId | undefined;
   listen(listener: LinkListener): void;
   /** Peers whose link is up. A changed hello of a peer (see `updateSelf`) is visible here. */
   peers(): readonly PeerHello[];

@@ -20,6 +20,8 @@ export type DialFailure = 'refused' | 'known' | 'unwelcome' | 'failed';
 
 export interface DialOwner {
   isLinked(nodeId: string): boolean;
+  /** This node answers there, whatever comes of it. */
+  onAnswered(attempt: DialAttempt, nodeId: string): void;
   onLink(attempt: DialAttempt, link: ReadyLink): void;
   onFailure(attempt: DialAttempt, failure: DialFailure, detail: string): void;
 }
@@ -108,6 +110,7 @@ export class DialAttempt {
 
   #onProved(lane: Lane, handshaking: Handshaking, remote: RemoteSide, step: HandshakeStep & { readonly kind: 'done' }): void {
     if (this.#over) return;
+    if (lane === 'rpc') this.#owner.onAnswered(this, remote.nodeId);
     if (remote.refusal !== refusals.none) {
       this.#fail(remote.refusal === refusals.stale ? 'failed' : 'unwelcome', `refused by the peer: ${refusalName(remote.refusal)}`);
       return;

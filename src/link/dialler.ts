@@ -1,6 +1,7 @@
 // Decides when to dial which target, and finds out whether a lost peer's process is dead: its host
 // refuses connections. Used by links.ts.
 // Invariant: per target at most one attempt or one timer, and none while a link with it is up.
+import { toHex } from '#base/bytes.js';
 import type { Timer } from '#env/clock.js';
 import type { Connection } from '#env/net.js';
 import type { DownReason, PeerHello, PeerTarget } from './api.js';
@@ -23,6 +24,8 @@ interface Target {
   attempt: DialAttempt | undefined;
   timer: Timer | undefined;
   failures: number;
+  /** Who answered there last. */
+  nodeId: string | undefined;
   /** Why it was unwelcome, as last said. */
   complaint: string;
   /** Links in a row that did not live for `settledMs`. */
@@ -79,7 +82,7 @@ export class Dialler {
     for (const [name, target] of wanted) {
       const known = this.#targets.get(name);
       if (known === undefined) {
-        const made: Target = { target, attempt: undefined, timer: undefined, failures: 0, complaint: '', shortLives: 0 };
+        const made: Target = { target, attempt: undefined, timer: undefined, failures: 0, nodeId: undefined, complaint: '', shortLives: 0 };
         this.#targets.set(name, made);
         this.#dialSoon(made);
         continue;
@@ -94,6 +97,15 @@ export class Dialler {
       this.#dialSoon(known);
     }
     return removed;
+  }
+
+  answeredAt(target: string): string | undefined {
+    return this.#targets.get(target)?.nodeId;
+  }
+
+  /** The linkId is one of this process's attempts. */
+  isOwn(linkId: string): boolean {
+    return linkId.startsWith(toHex(this.#process));
   }
 
   linkUp(link: Link): void {
@@ -118,17 +130,17 @@ export class Dialler {
       // Links that come and go are made ever more slowly.
       one.shortLives = lived >= settledMs ? 0 : one.shortLives + 1;
       one.failures = one.shortLives;
-      this.#dialSoon(one, reason === 'replaced' ? this.#context.limits.redialMaxMs : undefined);
+      // By chance: the other side may have dialled at the same time, and would again.
+      const { limits, env } = this.#context;
+      this.#dialSoon(one, reason === 'replaced' ? limits.redialMaxMs * (0.5 + env.random.next() / 2) : undefined);
     }
   }
 
   #of(link: Link): Target[] {
-    const names = new Set([link.peer.name, link.dialled ?? link.peer.name]);
+    const { name, nodeId } = link.peer;
     const found: Target[] = [];
-    for (const name of names) {
-      const one = this.#targets.get(name);
-      if (one !== undefined) found.push(one);
-    }
+    // A node may be a target under several names, or by its address.
+    for (const [of, one] of this.#targets) if (of === name || of === link.dialled || one.nodeId === nodeId) found.push(one);
     return found;
   }
 
@@ -158,6 +170,9 @@ export class Dialler {
   #dial(one: Target): void {
     one.attempt = new DialAttempt(this.#context, one.target, this.#nextLinkId(), {
       isLinked: (nodeId) => this.#owner.isLinked(nodeId),
+      onAnswered: (attempt, nodeId) => {
+        if (one.attempt === attempt) one.nodeId = nodeId;
+      },
       onLink: (attempt, ready) => {
         if (one.attempt !== attempt) return;
         one.attempt = undefined;
@@ -175,12 +190,18 @@ export class Dialler {
     one.failures++;
     const { limits, env } = this.#context;
     const { name, host, port } = one.target;
+    if (one.nodeId === this.#context.self.nodeId) {
+      env.log.info('one of the addresses of other nodes is this node’s own', { host, port });
+      return;
+    }
     if (failure === 'unwelcome') {
       // The same again and again is said now and then.
       if (one.complaint !== detail || one.failures % complaintEvery === 0)
         env.log.warn('a node refuses the link, or is refused', { name, host, port, detail });
       one.complaint = detail;
-    } else if (one.failures === 1 || failure === 'known') env.log.info('cannot link with a node; trying again', { name, host, port, detail });
+    } else if (one.failures === 1 || (failure === 'known' && one.complaint !== detail))
+      env.log.info('cannot link with a node; trying again', { name, host, port, detail });
+    if (failure === 'known') one.complaint = detail;
     if (failure === 'known') this.#dialSoon(one, aliasRedialMs);
     else this.#dialSoon(one, failure === 'unwelcome' ? limits.redialMaxMs : undefined);
     if (failure !== 'refused') return;

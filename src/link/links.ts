@@ -54,6 +54,7 @@ class NodeLinks implements Links, LinkOwner {
     this.#rpc = new Rpc(env.clock, this.#limits, counters);
     this.#acceptor = new Acceptor(this.#context, {
       linked: (nodeId) => this.#links.get(nodeId)?.peer,
+      isOwnAttempt: (linkId) => this.#dialler.isOwn(linkId),
       currentLinkId: (nodeId) => {
         const link = this.#links.get(nodeId);
         return link?.dialled === undefined ? link?.linkId : undefined;
@@ -89,10 +90,18 @@ class NodeLinks implements Links, LinkOwner {
 
   setTargets(targets: readonly PeerTarget[]): void {
     const removed = new Set(this.#dialler.setTargets(targets));
+    const wanted = new Set(targets.map((t) => t.name));
     for (const link of [...this.#links.values()]) {
-      const gone = removed.has(link.peer.name) || (link.dialled !== undefined && removed.has(link.dialled));
+      const { name } = link.peer;
+      const dialled = link.dialled ?? name;
+      // A node may be known by its address first, and by its name later.
+      const gone = (removed.has(name) || removed.has(dialled)) && !wanted.has(name) && !wanted.has(dialled);
       if (gone && link.up) this.#down(link, 'local', 'no longer a target');
     }
+  }
+
+  answeredAt(target: string): NodeId | undefined {
+    return this.#dialler.answeredAt(target);
   }
 
   listen(listener: LinkListener): void {

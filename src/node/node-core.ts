@@ -3,6 +3,7 @@
 import { toHex } from '#base/bytes.js';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import { Cluster } from '#cluster/cluster.js';
+import type { DiscoveryOptions } from '#cluster/discovery.js';
 import type { Formed } from '#cluster/formation.js';
 import { clusterSchema, memberShard } from '#cluster/schema.js';
 import type { ShardSchema } from '#db/api.js';
@@ -29,6 +30,9 @@ export interface NodeCoreOptions {
   /** Of the links between nodes. */
   readonly tls?: TlsOptions | undefined;
   readonly cores: readonly PeerTarget[];
+  readonly discovery?: DiscoveryOptions | undefined;
+  /** Of a core that is configured with nobody's name: how many cores form the cluster. */
+  readonly coreCount?: number | undefined;
   /** Beside the shard `cluster`. */
   readonly schemas: readonly ShardSchema[];
   readonly nodeDownAfterMs: number;
@@ -55,6 +59,8 @@ interface Identity {
   /** It is configured as a replicant and became a core. */
   promoted?: true;
   formed: Formed | undefined;
+  /** Node ids of the cores with which this one has agreed to form a cluster, before it is formed. */
+  bound?: readonly string[] | undefined;
   /** The shards' logs were begun: from now on a missing log is a lost one. */
   logBegun: boolean;
   /** The core has left its cluster: it would be a stranger with an old log. */
@@ -163,6 +169,8 @@ function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, data
     nodeDownAfterMs: o.nodeDownAfterMs,
     autocleanMs: o.autocleanMs,
     coreAutoPromote: o.coreAutoPromote ?? 0,
+    discovery: o.discovery,
+    coreCount: o.coreCount,
     formed: identity.formed,
     saveFormed: (formed, done) => {
       identity.formed = formed;
@@ -176,6 +184,11 @@ function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, data
         log.wal = wal;
         wal.sync((failure) => (failure === undefined ? database.becomeCore(wal, formed, done) : done(failure)));
       });
+    },
+    bound: identity.bound,
+    saveBound: (bound, done) => {
+      identity.bound = bound;
+      save(done);
     },
     saveLeft: (done) => {
       identity.left = true;
@@ -214,6 +227,7 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
     role: promoted ? 'core' : role,
     ...(promoted ? { promoted } : {}),
     formed: found.formed,
+    bound: found.bound,
     logBegun: found.logBegun === true,
   };
 }

@@ -59,8 +59,9 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       listen: node.cookie === undefined ? undefined : cluster.listen,
       advertise: cluster.advertise,
       tls: clusterTlsOptions(config),
-      // A core that lists itself alone, or nobody, is a cluster of one.
-      cores: cores.length === 0 ? [self] : cores,
+      // A core that lists itself alone, or nobody, is a cluster of one; unless it is to look for others.
+      cores: cores.length === 0 && cluster.discovery === undefined ? [self] : cores,
+      coreCount: cluster.coreCount,
       nodeDownAfterMs: cluster.nodeDownAfterMs,
       autocleanMs: cluster.autocleanMs,
       coreAutoPromote: cluster.coreAutoPromote,

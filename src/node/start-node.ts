@@ -5,10 +5,12 @@ import { join, resolve } from 'node:path';
 import { type AdminServer, startAdmin } from '#admin/server.js';
 import { toHex } from '#base/bytes.js';
 import { SysTopics, sysTopicsDefaults } from '#broker/sys-topics.js';
+import type { DiscoveryOptions } from '#cluster/discovery.js';
 import type { NetAddress } from '#env/net.js';
 import type { PeerTarget } from '#link/api.js';
 import { createOsEnv, type OsEnv } from '#os/env.js';
 import type { LogTarget } from '#os/logger.js';
+import { OsLookups } from '#os/lookups.js';
 import { adminNode } from './admin-node.js';
 import type { LogLevel, StarmeshConfig } from './config/config.js';
 import { createNode, type NodeOptions, type StarmeshNode } from './create-node.js';
@@ -173,6 +175,7 @@ class Run implements RunningNode {
           ...options.core,
           ...(this.#join === undefined ? {} : { cores: [this.#join] }),
           onLeft: () => setTimeout(() => this.#end(undefined), leftAnswerMs),
+          discovery: this.#discovery(),
           onListening: (address) => {
             this.#cluster = address;
             done();
@@ -184,6 +187,12 @@ class Run implements RunningNode {
       });
       if (listen === undefined) done();
     });
+  }
+
+  #discovery(): DiscoveryOptions | undefined {
+    const { discovery, advertise, discoveryIntervalMs } = this.#config.cluster;
+    if (discovery === undefined) return undefined;
+    return { lookups: new OsLookups(), source: discovery, port: advertise.port, intervalMs: discoveryIntervalMs };
   }
 
   #fatal(error: Error): void {

@@ -208,6 +208,10 @@ export class MemoryLinks implements Links {
     return undefined;
   }
 
+  answeredAt(): undefined {
+    return undefined;
+  }
+
   reloadCertificates(): undefined {
     return undefined;
   }

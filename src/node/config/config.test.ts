@@ -118,7 +118,7 @@ test('wrong types and unknown keys are refused with file, line and the nearest k
   refused('node.name = starmesh', /must be a node name such as core1@10\.0\.0\.5/);
   refused('node.role = leader', /must be core or replicant, not leader/);
   refused('mqtt.shared_subscription_strategy = rr', /must be one of random, /);
-  refused('cluster.discovery_strategy = k8s', /k8s is not available; list the cores/);
+  refused('cluster.discovery_strategy = etcd', /etcd is not available; list the cores/);
   refused('a = 1\nb = 2', /unknown key a\n.*unknown key b/);
   refused('__proto__.x = 1', /unknown key __proto__/);
   refused('database.heartbeat = 900ms', /at most half/);
@@ -188,6 +188,33 @@ test('clusters that cannot work are refused', () => {
   refused(`${cookie}cluster { core_nodes = ["a@h:1"], static.seeds = ["a@h:2"] }`, /listed with two addresses/);
   refused(`${cookie}cluster { discovery_strategy = singleton, core_nodes = ["a@h:1"] }`, /contradicts/);
   refused('cluster.tls.enable = true', /cluster\.tls needs/);
+});
+
+test('discovery: by EMQX’s names; how many cores there shall be must be said where nobody names them', () => {
+  const dns = config(`${cookie}cluster { discovery_strategy = dns, core_count = 3, dns { name = "cores.local", record_type = srv } }`).cluster;
+  assert.deepEqual(dns.discovery, { kind: 'dns', name: 'cores.local', recordType: 'srv', servers: [] });
+  assert.deepEqual([dns.coreCount, dns.cores], [3, []]);
+  const k8s = config(`${cookie}cluster { discovery_strategy = k8s, core_count = 3, k8s { service_name = mesh, namespace = iot } }`).cluster.discovery;
+  assert.deepEqual(k8s, {
+    kind: 'k8s',
+    apiserver: 'https://kubernetes.default.svc:443',
+    serviceName: 'mesh',
+    addressType: 'ip',
+    suffix: 'pod.local',
+    namespace: 'iot',
+    tokenfile: '/var/run/secrets/kubernetes.io/serviceaccount/token',
+    cacertfile: '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
+  });
+  refused(`${cookie}cluster.discovery_strategy = k8s`, /needs cluster\.core_count/);
+  refused(`${cookie}cluster.core_count = 3`, /core_count is for discovery by dns or k8s; with singleton/);
+  refused(`${cookie}cluster { discovery_strategy = k8s, core_count = 3, k8s.apiserver = "http://x" }`, /must begin with https/);
+  refused('cluster { discovery_strategy = dns, core_count = 3 }', /node\.cookie is missing/);
+  // A replicant needs no number, and a core with names neither.
+  const replicant = config(`${cookie}node { name = "r@h", role = replicant }\ncluster.discovery_strategy = dns`).cluster;
+  assert.equal(replicant.discovery?.kind, 'dns');
+  assert.equal(config(`${cookie}node.name = "a@h"\ncluster { discovery_strategy = dns, core_nodes = ["a@h", "b@h"] }`).cluster.cores.length, 2);
+  // What is set and not used is no error: files are shared between strategies.
+  assert.equal(config('cluster.dns.name = x').cluster.discovery, undefined);
 });
 
 test('TLS between nodes: under cluster.tls, or by the names that EMQX has for it', () => {

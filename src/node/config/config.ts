@@ -55,7 +55,13 @@ export interface NodeConfig {
 
 export interface ClusterConfig {
   readonly name: string;
-  readonly discoveryStrategy: 'manual' | 'static' | 'singleton';
+  readonly discoveryStrategy: DiscoveryStrategy;
+  /** Where to ask for addresses of other nodes; undefined: nowhere. */
+  readonly discovery: DiscoveryConfig | undefined;
+  /** How long between two questions. */
+  readonly discoveryIntervalMs: number;
+  /** How many cores form the cluster, where they find each other by discovery; undefined: those in `cores`. */
+  readonly coreCount: number | undefined;
   /** The cores that form the cluster, this node included if it is one of them; the union of `core_nodes` and `static.seeds`. */
   readonly cores: readonly NodeAddress[];
   /** Where this node accepts other nodes. Port 0 picks a free one. */
@@ -70,6 +76,28 @@ export interface ClusterConfig {
   readonly coreAutoPromote: number;
   readonly tls: ClusterTlsConfig | undefined;
 }
+
+export type DiscoveryStrategy = 'manual' | 'static' | 'dns' | 'k8s' | 'singleton';
+
+export interface DnsConfig {
+  readonly name: string;
+  readonly recordType: 'a' | 'aaaa' | 'srv';
+  /** Empty: those of the machine. */
+  readonly servers: readonly string[];
+}
+
+export interface K8sConfig {
+  readonly apiserver: string;
+  readonly serviceName: string;
+  readonly addressType: 'ip' | 'dns' | 'hostname';
+  readonly suffix: string;
+  readonly namespace: string;
+  /** Of the pod's service account. */
+  readonly tokenfile: string;
+  readonly cacertfile: string;
+}
+
+export type DiscoveryConfig = ({ readonly kind: 'dns' } & DnsConfig) | ({ readonly kind: 'k8s' } & K8sConfig);
 
 /** Both sides of every link show a certificate; without `verify_peer` only the cookie says who they are. */
 export interface ClusterTlsConfig {

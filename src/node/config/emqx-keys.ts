@@ -23,9 +23,7 @@ node.backtrace_depth
 node.applications
 node.tags
 cluster.autoheal
-cluster.dns.**
 cluster.etcd.**
-cluster.k8s.**
 cluster.mcast.**
 cluster.links
 cluster.prevent_overlapping_partitions

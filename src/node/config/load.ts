@@ -4,6 +4,7 @@ import { showPosition } from '../hocon/errors.js';
 import { type ReadText, readHocon } from '../hocon/hocon.js';
 import type { ObjectValue } from '../hocon/nodes.js';
 import type { ClusterConfig, DashboardConfig, HostPort, NodeAddress, StarmeshConfig } from './config.js';
+import { completeDiscovery } from './discovery.js';
 import { isForeignKey } from './emqx-keys.js';
 import { environmentOverlays } from './environment.js';
 import { type RawCluster, type RawConfig, schema } from './schema.js';
@@ -80,7 +81,7 @@ function completeDashboard(raw: RawConfig): DashboardConfig {
 }
 
 function completeCluster(raw: RawConfig, cluster: RawCluster, root: ObjectValue, report: Report): ClusterConfig {
-  const { seeds, coreNodes, listen, advertise, tls, protoDist, discoveryStrategy, ...rest } = cluster;
+  const { seeds, coreNodes, listen, advertise, tls, protoDist, discoveryStrategy, dns, k8s, ...rest } = cluster;
   const host = raw.node.name.slice(raw.node.name.indexOf('@') + 1);
   const cores = union([...coreNodes, ...seeds], root, report);
   const own = cores.find((c) => c.name === raw.node.name);
@@ -97,11 +98,13 @@ function completeCluster(raw: RawConfig, cluster: RawCluster, root: ObjectValue,
       `${raw.node.name} is a replicant and stands in the list of cores (cluster.core_nodes or cluster.static.seeds)`,
     );
   }
-  if (raw.node.role === 'replicant' && cores.length === 0) {
+  const looks = raw.node.role === 'core' && cores.length === 0;
+  const discovery = completeDiscovery({ strategy, dns, k8s, coreCount: rest.coreCount }, looks, at(root, ['cluster']), report);
+  if (raw.node.role === 'replicant' && cores.length === 0 && discovery === undefined) {
     report.problem(at(root, ['node', 'role']), 'a replicant needs cores to follow: list them in cluster.core_nodes or cluster.static.seeds');
   }
   const secured = completeTls(tls, raw.rpc, protoDist, at(root, ['cluster', 'tls']), report);
-  return { ...rest, discoveryStrategy: strategy, cores, listen: listening, advertise: reached, tls: secured };
+  return { ...rest, discoveryStrategy: strategy, discovery, cores, listen: listening, advertise: reached, tls: secured };
 }
 
 // The same node under both keys is fine, at two addresses it is not.
@@ -120,7 +123,7 @@ function checkCookie(config: StarmeshConfig, root: ObjectValue, report: Report):
   const place = at(root, ['node', 'cookie']);
   const others = config.cluster.cores.some((c) => c.name !== name);
   if (cookie === undefined) {
-    if (others || role === 'replicant')
+    if (others || role === 'replicant' || config.cluster.discovery !== undefined)
       report.problem(place, 'node.cookie is missing: a cluster needs the same secret on every node, and there is no default one');
     return;
   }

@@ -5,8 +5,11 @@ import type {
   ApiKeyConfig,
   DatabaseConfig,
   DelayedConfig,
+  DiscoveryStrategy,
+  DnsConfig,
   ForwardConfig,
   HostPort,
+  K8sConfig,
   ListenerConfig,
   LogConfig,
   LogLevel,
@@ -18,6 +21,7 @@ import type {
   StarmeshConfig,
   SysTopicsConfig,
 } from './config.js';
+import { dns, k8s, strategy } from './discovery.js';
 import { defaultListeners, listeners } from './listeners.js';
 import { type Field, field, list, mapped, type ObjectShape, object, type Shape, section } from './shape.js';
 import {
@@ -48,7 +52,11 @@ export interface RawConfig extends Omit<StarmeshConfig, 'cluster' | 'dashboard' 
 
 export interface RawCluster {
   readonly name: string;
-  readonly discoveryStrategy: 'manual' | 'static' | 'singleton' | undefined;
+  readonly discoveryStrategy: DiscoveryStrategy | undefined;
+  readonly discoveryIntervalMs: number;
+  readonly coreCount: number | undefined;
+  readonly dns: DnsConfig;
+  readonly k8s: K8sConfig;
   readonly seeds: readonly NodeAddress[];
   readonly coreNodes: readonly NodeAddress[];
   readonly listen: HostPort | undefined;
@@ -83,13 +91,6 @@ interface Static {
   readonly seeds: readonly NodeAddress[];
 }
 
-// Known words that are refused with a reason instead of "must be one of".
-const strategy = mapped(choice('manual', 'static', 'singleton', 'dns', 'k8s', 'etcd', 'mcast'), (word, where) => {
-  if (word === 'manual' || word === 'static' || word === 'singleton') return word;
-  where.report.problem(where.at, `${where.path.join('.')} = ${word} is not available; list the cores in cluster.static.seeds`);
-  return 'static' as const;
-});
-
 interface ClusterFields extends Omit<RawCluster, 'seeds'> {
   readonly static: Static;
 }
@@ -97,6 +98,10 @@ interface ClusterFields extends Omit<RawCluster, 'seeds'> {
 const clusterFields: ObjectShape<ClusterFields> = object<ClusterFields>({
   name: field('name', nonEmpty, 'starmesh'),
   discoveryStrategy: field<RawCluster['discoveryStrategy']>('discovery_strategy', strategy, undefined),
+  discoveryIntervalMs: field('discovery_interval', duration(100), 5_000),
+  coreCount: field<number | undefined>('core_count', integer(1, 99), undefined),
+  dns: section('dns', dns),
+  k8s: section('k8s', k8s),
   static: section('static', object<Static>({ seeds: field('seeds', list(nodeAddress), []) })),
   coreNodes: field('core_nodes', list(nodeAddress), []),
   listen: field<HostPort | undefined>('listen', bind('0.0.0.0'), undefined),
