@@ -1,15 +1,14 @@
 // This node's part in the cluster: forms it (cores), joins it, watches the others, notices that it
 // was declared dead and joins anew without a restart, and tells links and database who is there and
 // which nodes shall be in the Raft groups. How a core leaves is in leaving.ts.
-import { toHex } from '#base/bytes.js';
 import type { NodeDatabase } from '#db/database.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
-import type { Links, NodeRole, PeerHello, PeerTarget } from '#link/api.js';
+import type { Links, NodeRole, PeerTarget } from '#link/api.js';
 import type { DiscoveryOptions } from './discovery.js';
 import { Finder } from './finder.js';
-import { type CorePeer, decideFormation, decodeFormation, encodeFormation, type FormationStep, type Formed } from './formation.js';
-import { decideByCount, type Gatherer, type GatheringStep, gatheringOf } from './gathering.js';
+import { encodeFormation, type Formed } from './formation.js';
+import { Forming } from './forming.js';
 import { Leaving } from './leaving.js';
 import { Promotion } from './promotion.js';
 import {
@@ -86,7 +85,6 @@ export class Cluster {
   #why = 'starting';
   #timer: Timer | undefined;
   #joining = false;
-  #forming = false;
   #started = false;
   readonly #silence: Silence = new Silence();
   readonly #fencing: Set<string> = new Set();
@@ -95,8 +93,7 @@ export class Cluster {
   /** Nodes to begin with: configured, and named by an operator. */
   readonly #seeds: Map<string, PeerTarget> = new Map();
   readonly #finder: Finder | undefined;
-  #bound: readonly string[] | undefined;
-  #announced = '';
+  readonly #forming: Forming;
   readonly #leaving: Leaving;
   readonly #promotion: Promotion;
   #joinAt = 0;
@@ -108,11 +105,20 @@ export class Cluster {
   constructor(options: ClusterOptions) {
     this.#o = options;
     this.#formed = options.formed;
-    this.#bound = options.bound;
     const { env, links, discovery, host, port } = options;
     if (discovery !== undefined) this.#finder = new Finder(env, links, discovery, { host, port }, () => this.#setTargets());
     this.#coreNames = options.cores.map((c) => c.name).sort();
     for (const c of options.cores) if (c.name !== options.name) this.#seeds.set(c.name, c);
+    this.#forming = new Forming(options, this.#coreNames, {
+      waits: (why) => this.#say(why),
+      unknown: () => this.#finder?.unknown() ?? [],
+      stopped: () => this.#phase === 'stopped',
+      formed: (formed) => {
+        this.#formed = formed;
+        this.#announce();
+        this.#step();
+      },
+    });
     this.#leaving = new Leaving(options, {
       cores: () => this.#cores,
       members: () => this.#members,
@@ -226,7 +232,7 @@ export class Cluster {
     if (this.#phase === 'stopped' || this.#phase === 'refused' || this.#phase === 'left') return;
     this.#dialAsStranger();
     if (this.#o.database.role === 'core' && this.#phase !== 'joined') {
-      if (this.#formed === undefined) return this.#form();
+      if (this.#formed === undefined) return this.#forming.step();
       if (!this.#started) return this.#startCores(this.#formed);
     }
     if (this.#phase === 'joining') this.#join();
@@ -263,67 +269,6 @@ export class Cluster {
     targets.delete(this.#o.name);
     const all = [...targets.values(), ...(this.#finder?.targets(targets.values()) ?? [])];
     this.#o.links.setTargets(this.#stranger ? all.map((t) => ({ ...t, dial: true })) : all);
-  }
-
-  // ---- formation ----
-
-  #form(): void {
-    if (this.#forming) return;
-    const { links, name, nodeId } = this.#o;
-    const peers = links
-      .peers()
-      .filter((p: PeerHello) => p.role === 'core')
-      .map((p) => ({ name: p.name, nodeId: p.nodeId, info: decodeFormation(p.info) }));
-    const step =
-      this.#gatherer === undefined ? decideFormation({ name, nodeId, cores: this.#coreNames }, peers) : this.#gather(this.#gatherer, peers);
-    if (step.type !== 'bind') return this.#formationStep(step);
-    this.#forming = true;
-    this.#o.saveBound?.(step.to, (error) => {
-      this.#forming = false;
-      if (error !== undefined) return this.#o.onFatal(error);
-      this.#bound = step.to;
-      this.#step();
-    });
-  }
-
-  /** A core that knows how many cores there shall be, not which. */
-  get #gatherer(): Gatherer | undefined {
-    const { coreCount, name, nodeId } = this.#o;
-    return coreCount === undefined || this.#coreNames.length > 0 ? undefined : { name, nodeId, count: coreCount, bound: this.#bound };
-  }
-
-  #gather(self: Gatherer, peers: readonly CorePeer[]): GatheringStep {
-    const empty = peers.filter((p) => p.info?.formed === undefined);
-    const gathering = gatheringOf(self, empty);
-    const said = `${gathering.bound} ${gathering.seen.join()}`;
-    if (said !== this.#announced) this.#o.links.updateSelf({ info: encodeFormation({ cores: [], formed: undefined, gathering }) });
-    this.#announced = said;
-    return decideByCount(self, peers, this.#finder?.unknown() ?? []);
-  }
-
-  #formationStep(step: FormationStep): void {
-    const { env } = this.#o;
-    switch (step.type) {
-      case 'wait':
-        return this.#say(step.why);
-      case 'mint':
-        return this.#keep({ clusterId: toHex(env.random.bytes(16)), voters: step.voters, names: step.names });
-      case 'adopt':
-        return this.#keep(step.formed);
-    }
-  }
-
-  #keep(formed: Formed): void {
-    this.#forming = true;
-    this.#o.saveFormed(formed, (error) => {
-      this.#forming = false;
-      if (this.#phase === 'stopped') return;
-      if (error !== undefined) return this.#o.onFatal(error);
-      this.#formed = formed;
-      this.#announce();
-      this.#o.env.log.info('cluster formed', { clusterId: formed.clusterId, voters: formed.voters.length });
-      this.#step();
-    });
   }
 
   #startCores(formed: Formed): void {
