@@ -123,6 +123,10 @@ function makeBounds(prng: Prng): Partial<DbBounds> {
   some('leaderApplyLagMax', 20);
   some('proposalAttemptMs', 200, 700);
   some('effectiveWaitMs', 1_500);
+  if (prng.fork('moves').chance(0.4)) {
+    b.rebalanceMs = prng.fork('moves').pick([300, 2_000]);
+    b.movePaceMs = 100;
+  }
   if (prng.chance(0.6)) {
     b.logKeepMs = prng.pick([200, 1_000]);
     b.logKeepBytes = prng.pick([500, 5_000]);

@@ -53,6 +53,8 @@ const strictSeeds = 4;
 /** How often the conditions of a phase are looked at. */
 const lookEveryMs = 5;
 const lastWriteAttempts = 3;
+/** Delays of the network that make no difference to the choice of a core. */
+const nearMs = 1;
 const violationsMax = 20;
 const tables: ReadonlyMap<string, readonly Table[]> = new Map([clusterSchema, ...runSchemas].map((s) => [s.name, s.tables]));
 
@@ -231,6 +233,17 @@ export class Run {
         if (index !== undefined && index !== state.appliedIndex) return `${n.name} ${shard} is at ${state.appliedIndex}, another node at ${index}`;
         index = state.appliedIndex;
       }
+    }
+    return this.#uneven();
+  }
+
+  /** Where replicants look for a better core often, and all cores are equally near: no core feeds more than one more than another. */
+  #uneven(): string {
+    const { rebalanceMs } = this.plan.bounds;
+    if (rebalanceMs === undefined || this.plan.delayMs > nearMs) return '';
+    for (const shard of watchedShards(runShards)) {
+      const streams = this.c.nodes.filter((n) => n.role === 'core').map((n) => n.core?.database.coreShard(shard)?.server.replicants().length ?? 0);
+      if (Math.max(...streams) - Math.min(...streams) > 1) return `${shard}: the cores feed ${streams.join(', ')} replicants`;
     }
     return '';
   }

@@ -35,6 +35,7 @@ const replica: ShardStatus = {
     bootstrapNumKeys: 30,
     bootstraps: 2,
     resumes: 1,
+    moves: 0,
   },
 };
 

@@ -37,6 +37,7 @@ const replicaOwn: readonly Definition<ReplicaShardStatus>[] = [
 const replicaCounters: readonly Definition<ReplicaShardStatus>[] = [
   ['starmesh_replica_bootstraps_total', 'Times that the whole shard was copied', (s) => s.bootstraps],
   ['starmesh_replica_resumes_total', 'Times that the log stream was resumed without a copy', (s) => s.resumes],
+  ['starmesh_replica_moves_total', 'Times that the replicant moved because another node had less to do', (s) => s.moves],
 ];
 
 const states: readonly ReplicaStateName[] = ['disconnected', 'bootstrap', 'local_replay', 'normal'];

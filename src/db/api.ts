@@ -160,6 +160,8 @@ export interface ReplicaShardStatus {
   readonly bootstrapNumKeys: number | undefined;
   readonly bootstraps: number;
   readonly resumes: number;
+  /** Of the resumes, how many because another node had less to do. */
+  readonly moves: number;
 }
 
 export type ShardStatus =

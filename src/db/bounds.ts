@@ -30,6 +30,9 @@ export interface DbBounds {
   readonly leaseMs: number;
   /** A node that lags behind for longer is not waited for either, and not let in again for as long. */
   readonly lateMs: number;
+  /** How often a replicant looks for a node that would feed it better; one leaves a node per `movePaceMs` at most. */
+  readonly rebalanceMs: number;
+  readonly movePaceMs: number;
   /** Unacknowledged bytes per replicant and shard. */
   readonly replicaCreditBytes: number;
   readonly bootstrapChunkBytes: number;
@@ -72,6 +75,8 @@ export const dbBounds: DbBounds = {
   logKeepBytesMax: 4 * 1024 * 1024 * 1024,
   leaseMs: 500,
   lateMs: 2_000,
+  rebalanceMs: 10_000,
+  movePaceMs: 1_000,
   replicaCreditBytes: 8 * 1024 * 1024,
   bootstrapChunkBytes: 1024 * 1024,
   streamOutcomesMax: 100_000,

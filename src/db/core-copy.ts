@@ -51,6 +51,7 @@ export class CoreCopy {
           this.#replica = undefined;
           this.#o.aborted();
         },
+        betterCore: () => {},
         onState: () => {},
         onInService: () => {},
         askForLeases: () => {},

@@ -38,6 +38,7 @@ import { type OpenGeneration, ShardState } from './shard-state.js';
 import { shardsStatus } from './shards-status.js';
 import { transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
+import { Upstreams } from './upstreams.js';
 
 /** Between two ticks of all shards: when something is due soon, and when nothing is. */
 const tickMs = 25;
@@ -88,6 +89,7 @@ export class NodeDatabase implements Database {
   readonly #transport: RaftTransport;
   readonly #leases: Leases;
   readonly #rpc: ShardRpc;
+  readonly #upstreams: Upstreams;
   readonly #incarnationListeners: ((incarnation: number) => void)[] = [];
   #incarnation = 0;
   #timer: Timer | undefined;
@@ -110,6 +112,13 @@ export class NodeDatabase implements Database {
     this.#leases = new Leases(options.env, options.links, this.bounds.leaseMs, this.#held);
     this.#transport.onLeases = (from, code, frame) => this.#leases.receive(from, code, frame);
     this.#rpc = new ShardRpc(options.env, options.links, options.nodeId, this.bounds, (shard) => this.#held.get(shard)?.core);
+    this.#upstreams = new Upstreams({
+      env: options.env,
+      links: options.links,
+      bounds: this.bounds,
+      feeder: (shard) => this.#held.get(shard)?.core,
+      mayFeed: (peer) => peer.role === 'core',
+    });
     for (const schema of options.schemas) {
       this.#schemas.set(schema.name, schema);
       if (this.role === 'core' || schema.replicate === 'all') this.#hold(schema);
@@ -158,7 +167,8 @@ export class NodeDatabase implements Database {
         bounds: this.bounds,
         schema,
         generations: maker,
-        chooseCore: (shard, not, chosen) => this.#rpc.chooseCore(shard, not, chosen),
+        chooseCore: (shard, not, chosen) => this.#upstreams.choose(shard, not, chosen),
+        betterCore: (shard, current, index, move) => this.#upstreams.better(shard, current, index, move),
         onState: (state) => env.log.info('replica state', { shard: schema.name, state }),
         onInService: () => this.#proposers.get(schema.name)?.kick(),
         askForLeases: () => this.#leases.askNow(),

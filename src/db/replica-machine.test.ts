@@ -118,6 +118,16 @@ test('replica: what belongs to an abandoned stream or another core is not listen
   s.step(from('a', opened(2, 'resume', 10)), 'local_replay', 'ask-lease');
 });
 
+test('replica: a better core: goodbye first, then straight to the log', () => {
+  new Script()
+    .normal()
+    .step({ type: 'move', to: 'a' })
+    .step({ type: 'move', to: 'b' }, 'disconnected', 'close a 1', 'open b 2')
+    .step({ type: 'move', to: 'c' })
+    .step(from('b', opened(2, 'resume', 10)), 'local_replay', 'ask-lease')
+    .step({ type: 'leased' }, 'normal');
+});
+
 test('replica: when its lease runs out it is in local replay, until it holds one again', () => {
   new Script()
     .normal()

@@ -26,6 +26,8 @@ export type ReplicaInput =
   /** The lease that was asked for is held; it has run out. */
   | { readonly type: 'leased' }
   | { readonly type: 'lapsed' }
+  /** Another core would be better. */
+  | { readonly type: 'move'; readonly to: string }
   /** The store or the bytes received are not usable. */
   | { readonly type: 'failed'; readonly why: string };
 
@@ -107,6 +109,8 @@ export class ReplicaMachine {
       case 'lapsed':
         if (this.state === 'normal') this.#enter('local_replay', effects);
         return;
+      case 'move':
+        return this.#move(input.to, effects);
       case 'failed':
         this.#force = true;
         if (this.upstream !== undefined) {
@@ -130,6 +134,16 @@ export class ReplicaMachine {
     this.#opening = true;
     this.asking = false;
     effects.push({ type: 'open', core, stream: this.stream, force: this.#force });
+  }
+
+  /** Out of service first, then goodbye: nobody has to wait for the lease. */
+  #move(to: string, effects: ReplicaEffect[]): void {
+    const from = this.upstream;
+    if (this.state !== 'normal' || from === undefined || from === to) return;
+    this.upstream = undefined;
+    this.#enter('disconnected', effects);
+    effects.push({ type: 'close', core: from, stream: this.stream, why: 'moving' });
+    this.#open(to, effects);
   }
 
   #lose(core: string, delayMs: number, effects: ReplicaEffect[]): void {

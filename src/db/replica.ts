@@ -35,6 +35,8 @@ export interface ReplicaOptions {
   readonly generations: GenerationMaker;
   /** Connected cores, best first; `not` is the one that just failed. */
   readonly chooseCore: (shard: string, not: string | undefined, chosen: (core: string | undefined) => void) => void;
+  /** Calls `move` when another core than `current` would be better and has what follows `index`. */
+  readonly betterCore: (shard: string, current: string, index: number, move: (to: string) => void) => void;
   readonly onState: (state: string) => void;
   /** After a swap or start of service. */
   readonly onInService: () => void;
@@ -50,6 +52,8 @@ export class Replica implements LeaseParty {
   readonly #state: ShardState;
   #aside: { readonly opened: OpenGeneration; state: ShardState | undefined; readonly early: AppliedEntry[] } | undefined;
   readonly #lease: HeldLease = new HeldLease();
+  /** When to look for a better core. */
+  #lookAt = 0;
   #timer: Timer | undefined;
   #ackScheduled = false;
   #takenBytes = 0;
@@ -58,11 +62,12 @@ export class Replica implements LeaseParty {
   #rowsTotal = 0;
   #committedTransactions = 0;
   #behindSince: number | undefined;
-  #stats: { bootstrapTimeMs: number | undefined; rows: number | undefined; bootstraps: number; resumes: number } = {
+  #stats: { bootstrapTimeMs: number | undefined; rows: number | undefined; bootstraps: number; resumes: number; moves: number } = {
     bootstrapTimeMs: undefined,
     rows: undefined,
     bootstraps: 0,
     resumes: 0,
+    moves: 0,
   };
   #currentRows = 0;
   #earlyBytes = 0;
@@ -109,7 +114,21 @@ export class Replica implements LeaseParty {
   }
 
   tick(): void {
-    if (!this.#closed) this.#lookAtLease();
+    if (this.#closed) return;
+    this.#lookAtLease();
+    this.#lookForBetter();
+  }
+
+  #lookForBetter(): void {
+    const now = this.#o.env.clock.now();
+    const { upstream, stream } = this.#machine;
+    if (now < this.#lookAt || upstream === undefined || !this.inService) return;
+    this.#lookAt = now + this.#o.bounds.rebalanceMs * (0.5 + this.#o.env.random.next());
+    this.#o.betterCore(this.#o.schema.name, upstream, this.#state.queuedIndex, (to) => {
+      if (this.#closed || this.#machine.stream !== stream || !this.inService) return;
+      this.#stats.moves++;
+      this.#step({ type: 'move', to });
+    });
   }
 
   get upstream(): string | undefined {
@@ -188,6 +207,7 @@ export class Replica implements LeaseParty {
         if (e.state === 'disconnected' || e.state === 'bootstrap') this.#lease.drop();
         this.#o.onState(e.state);
         if (e.state === 'normal') this.#o.onInService();
+        if (e.state === 'disconnected') this.#lookAt = this.#o.env.clock.now() + this.#o.bounds.rebalanceMs * (0.5 + this.#o.env.random.next());
         return;
     }
   }
@@ -355,6 +375,7 @@ export class Replica implements LeaseParty {
       bootstrapNumKeys: m.state === 'bootstrap' ? this.#currentRows : this.#stats.rows,
       bootstraps: this.#stats.bootstraps,
       resumes: this.#stats.resumes,
+      moves: this.#stats.moves,
     };
   }
 

@@ -1,5 +1,5 @@
 // The rpc methods by which nodes ask a shard's core: to take proposals, to say what became of an
-// old stream, how far a linearizable read must wait, and how much it has to do.
+// old stream, and how far a linearizable read must wait.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { emptyBytes } from '#base/bytes.js';
@@ -12,8 +12,6 @@ import { answer, encodeAnswers, readProposalBatch } from './proposal-codec.js';
 import { outcomesMethod, proposeMethod } from './proposer.js';
 
 const readIndexMethod = 'db.readIndex';
-const loadMethod = 'rlog.load';
-const loadDeadlineMs = 300;
 
 export class ShardRpc {
   readonly #env: Env;
@@ -31,7 +29,6 @@ export class ShardRpc {
     links.handle(proposeMethod, (from, body, reply) => this.#onPropose(from, body, reply));
     links.handle(outcomesMethod, (_from, body, reply) => reply(undefined, this.outcomes(body)));
     links.handle(readIndexMethod, (_from, body, reply) => this.#onReadIndex(body, reply));
-    links.handle(loadMethod, (_from, body, reply) => this.#onLoad(body, reply));
   }
 
   /** Cores whose link is up, this node not among them. */
@@ -88,42 +85,6 @@ export class ShardRpc {
       w.varint(index);
       reply(undefined, w.finish());
     });
-  }
-
-  #onLoad(body: Uint8Array, reply: RpcReply): void {
-    const core = this.#core(new ByteReader(body).string());
-    if (core?.source.readyToServe !== true) return reply('not in sync');
-    const w = new ByteWriter(8);
-    w.varint(core.server.streams);
-    reply(undefined, w.finish());
-  }
-
-  /** The ready core with the fewest streams, near ones first among equals; never the one that just failed if there is another. */
-  chooseCore(shard: string, not: string | undefined, chosen: (core: string | undefined) => void): void {
-    const links = this.#links;
-    const env = this.#env;
-    const all = this.cores();
-    const others = all.filter((c) => c !== not);
-    const candidates = others.length > 0 ? others : all;
-    if (candidates.length === 0) return chosen(undefined);
-    const ready: { core: string; load: number; rtt: number }[] = [];
-    let missing = candidates.length;
-    const w = new ByteWriter(32);
-    w.string(shard);
-    const body = w.finish();
-    for (const core of candidates) {
-      links.call(core, loadMethod, body, loadDeadlineMs, (failure, answerBody) => {
-        if (failure === undefined)
-          ready.push({
-            core,
-            load: new ByteReader(answerBody).varint(),
-            rtt: (links.roundTripMs(core) ?? 0) * (0.9 + 0.2 * env.random.next()) + env.random.next(),
-          });
-        if (--missing > 0) return;
-        ready.sort((a, b) => a.load - b.load || a.rtt - b.rtt);
-        chosen(ready[0]?.core);
-      });
-    }
   }
 
   /** What everything read from now on must include, from the shard's leader; undefined when none answered by the deadline. */

@@ -42,6 +42,7 @@ function fake(name: string, role: 'core' | 'replicant' = 'core'): CtlHandlers {
     bootstrapNumKeys: 100,
     bootstraps: 1,
     resumes: 0,
+    moves: 0,
   } as const;
   const shards = role === 'core' ? [{ shard: 'route', core }] : [{ shard: 'route', replica }, { shard: 'registry-0', down: true } as const];
   const clients = [{ clientid: 'c1', username: null, node: name, connected: true }];

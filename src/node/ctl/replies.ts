@@ -80,6 +80,7 @@ function replicaData(s: ReplicaShardStatus): Readonly<Record<string, unknown>> {
     bootstrap_num_keys: s.bootstrapNumKeys ?? null,
     bootstraps: s.bootstraps,
     resumes: s.resumes,
+    moves: s.moves,
   };
 }
 
