@@ -30,7 +30,7 @@ import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { Leases } from './leases.js';
 import { prepareLogs } from './prepare-log.js';
 import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
-import { type LocalLeader, Proposer } from './proposer.js';
+import type { LocalLeader, Proposer } from './proposer.js';
 import { RaftTransport } from './raft-transport.js';
 import { type GenerationMaker, Replica } from './replica.js';
 import { ShardRpc } from './shard-rpc.js';
@@ -257,24 +257,15 @@ export class NodeDatabase implements Database {
 
   #makeProposer(shard: string): Proposer {
     const { env, links } = this.#o;
-    const submitHere: LocalLeader = (batch, nodeId, done) => {
-      const leader = this.#held.get(shard)?.core?.leader;
-      leader?.submit(nodeId, batch, done);
-      return leader !== undefined;
-    };
-    return new Proposer({
+    return proposerOfShard({
       env,
       links,
       bounds: this.bounds,
       shard,
       nodeId: this.nodeId,
-      leader: () => {
-        const raft = this.#held.get(shard)?.core?.raft;
-        return raft === undefined || raft.leader === '' ? undefined : raft.leader;
-      },
-      cores: () => this.#rpc.cores(),
-      localOutcomes: () => (this.role === 'core' ? (body) => this.#rpc.outcomes(body) : undefined),
-      localLeader: () => (this.role === 'core' ? submitHere : undefined),
+      isCore: () => this.role === 'core',
+      rpc: this.#rpc,
+      core: () => this.#held.get(shard)?.core,
       holds: () => this.#held.has(shard),
       whenApplied: (index, deadlineAt, then) => this.#whenApplied(shard, index, deadlineAt, then),
       onFenced: (incarnation) => this.onFenced(incarnation),
@@ -422,14 +413,8 @@ export class NodeDatabase implements Database {
   /** A command from a node without an incarnation; it must bear being executed twice. */
   commandUnjoined(shard: string, name: string, body: Uint8Array, deadlineMs: number, done: WriteDone): void {
     const { env, links } = this.#o;
-    const core = (): CoreShard | undefined => this.#held.get(shard)?.core;
-    const knownLeader = (): string | undefined => {
-      const leader = core()?.raft.leader;
-      return leader === '' || leader === this.nodeId ? undefined : leader;
-    };
-    const { proposalRetryMs: retryMs, proposalAttemptMs: attemptMs } = this.bounds;
-    const options = { env, links, nodeId: this.nodeId, shard, retryMs, attemptMs, localLeader: () => core()?.leader, knownLeader };
-    commandUnjoined(options, name, body, deadlineMs, (failure, reply, index) => done(failure, { index, reply }));
+    const options = { env, links, nodeId: this.nodeId, shard, bounds: this.bounds, core: () => this.#held.get(shard)?.core };
+    commandUnjoined(options, name, body, deadlineMs, done);
   }
 
   transaction(shard: string, fn: (tx: Transaction) => Uint8Array | undefined, options: WriteOptions, done: WriteDone): void {

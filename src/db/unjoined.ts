@@ -6,32 +6,26 @@ import { ByteWriter } from '#base/byte-writer.js';
 import { utf8Decode } from '#base/utf8.js';
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
-import { WriteFailure } from './api.js';
+import { type WriteDone, WriteFailure } from './api.js';
+import type { DbBounds } from './bounds.js';
+import type { CoreShard } from './core-shard.js';
 import { answer, decodeAnswers, encodeCommand, type ProposalBatch, proposalKind, writeProposalBatch } from './proposal-codec.js';
 import { proposeMethod } from './proposer.js';
-import type { ShardLeader } from './shard-leader.js';
 
 export interface UnjoinedOptions {
   readonly env: Env;
   readonly links: Links;
   readonly nodeId: string;
   readonly shard: string;
-  readonly retryMs: number;
-  readonly attemptMs: number;
-  readonly localLeader: () => ShardLeader | undefined;
-  readonly knownLeader: () => string | undefined;
+  readonly bounds: DbBounds;
+  /** This node's own, if it is a core. */
+  readonly core: () => CoreShard | undefined;
 }
 
 /** Tries until an answer comes, `stopped` says so, or the deadline passes. */
-export function commandUnjoined(
-  o: UnjoinedOptions,
-  name: string,
-  body: Uint8Array,
-  deadlineMs: number,
-  done: (failure: WriteFailure | undefined, reply: Uint8Array, index: number) => void,
-): void {
+export function commandUnjoined(o: UnjoinedOptions, name: string, body: Uint8Array, deadlineMs: number, done: WriteDone): void {
   const deadlineAt = o.env.clock.now() + deadlineMs;
-  const none = new Uint8Array(0);
+  const none = { index: 0, reply: new Uint8Array(0) };
   const batch: ProposalBatch = {
     shard: o.shard,
     incarnation: 0,
@@ -41,23 +35,25 @@ export function commandUnjoined(
   };
   let hint: string | undefined;
   let turn = 0;
-  let { attemptMs } = o;
+  let attemptMs = o.bounds.proposalAttemptMs;
   const again = (): void => {
-    if (o.env.clock.now() >= deadlineAt) return done(new WriteFailure('unknown', `no leader of shard ${o.shard} answered in time`), none, 0);
-    o.env.clock.setTimer(o.retryMs * (0.5 + o.env.random.next()), attempt);
+    if (o.env.clock.now() >= deadlineAt) return done(new WriteFailure('unknown', `no leader of shard ${o.shard} answered in time`), none);
+    o.env.clock.setTimer(o.bounds.proposalRetryMs * (0.5 + o.env.random.next()), attempt);
   };
   const take = (answers: ReturnType<typeof decodeAnswers>): void => {
     const a = answers[0];
-    if (a?.code === answer.done) return done(undefined, a.reply, a.index);
-    if (a?.code === answer.refused) return done(new WriteFailure('refused', utf8Decode(a.reply) ?? 'refused'), none, 0);
+    if (a?.code === answer.done) return done(undefined, a);
+    if (a?.code === answer.refused) return done(new WriteFailure('refused', utf8Decode(a.reply) ?? 'refused'), none);
     hint = a?.code === answer.notLeader && a.reply.length > 0 ? utf8Decode(a.reply) : undefined;
     again();
   };
   const attempt = (): void => {
-    const local = o.localLeader();
+    const core = o.core();
+    const local = core?.leader;
     if (local !== undefined) return local.submit(o.nodeId, batch, (answers) => take([...answers]));
     const cores = o.links.peers().filter((p) => p.role === 'core');
-    const known = o.knownLeader() ?? hint;
+    const leader = core?.raft.leader ?? '';
+    const known = leader === '' || leader === o.nodeId ? hint : leader;
     const target = known !== undefined && o.links.peer(known) !== undefined ? known : cores[turn++ % Math.max(1, cores.length)]?.nodeId;
     if (target === undefined) return again();
     const w = new ByteWriter(256);
