@@ -11,7 +11,7 @@ const clusterPort = 4370;
 export const mqttPort = 1883;
 
 /** What the run chose for all nodes. */
-export type NodeSettings = Pick<NodeOptions, 'broker' | 'routes' | 'forward' | 'retained' | 'registry'> & {
+export type NodeSettings = Pick<NodeOptions, 'broker' | 'routes' | 'forward' | 'retained' | 'registry' | 'sessions'> & {
   readonly nodeDownAfterMs: number;
   readonly bounds?: NodeOptions['core']['bounds'];
   readonly linkLimits?: NodeOptions['core']['linkLimits'];
@@ -25,6 +25,8 @@ export class BrokerNode {
   readonly role: NodeRole;
   node: StarmeshNode | undefined;
   fatal: Error | undefined;
+  /** When its process ended without a word. */
+  readonly crashedAt: number[] = [];
   #lostBefore = 0;
 
   constructor(sim: SimNode, name: string, role: NodeRole) {
@@ -115,6 +117,7 @@ export class BrokerWorld {
 
   crash(n: BrokerNode, kind: 'power' | 'kill'): void {
     n.ends();
+    n.crashedAt.push(this.world.now);
     n.sim.crash({ kind });
   }
 

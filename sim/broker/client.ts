@@ -49,6 +49,10 @@ export class SimClient implements ClientHost {
   #cleanSent = false;
   /** Attempts since the last CONNACK that sent a CONNECT and got no answer: the server may have begun a session that we do not know. */
   #unanswered = 0;
+  /** A CONNECT went to another node than the one that had the session last. */
+  #wasElsewhere = false;
+  /** Which life of its node had the session last. */
+  #lifeThen = 0;
   /** The client had sessions that the registry did not know. */
   #wasIsolated = false;
   readonly #isolatedMarkers: Set<string> = new Set();
@@ -128,6 +132,8 @@ export class SimClient implements ClientHost {
       packet.will = { topicName: will.topicName, payload: utf8Encode(`w${this.history.wills.length - 1}`), qos: 1, retain: false };
     }
     this.#disconnectSent = false;
+    const last = this.session?.nodes.at(-1)?.node;
+    if (last !== this.node?.name) this.#wasElsewhere = true;
     this.send(packet);
     this.#lastPong = this.now;
   }
@@ -278,6 +284,8 @@ export class SimClient implements ClientHost {
     if (this.state !== 'connected') return;
     this.mustClean = false;
     this.#unanswered = 0;
+    this.#wasElsewhere = false;
+    this.#lifeThen = this.nodeLife;
     this.session?.nodes.push({ at: this.now, node: this.node?.name ?? '' });
     this.#taintIfIsolated();
     this.#outbox.resend(packet.sessionPresent);
@@ -321,6 +329,7 @@ export class SimClient implements ClientHost {
     const markers = broker === undefined ? [] : [...broker.subscriptions(this.profile.clientId)].filter((x) => x.topicFilter.startsWith('session/'));
     if (session?.lasting === true && markers.some((x) => x.topicFilter === session.marker)) {
       this.history.count('resumed');
+      if (this.#lifeThen !== this.nodeLife && !this.#wasElsewhere) this.history.count('resumedAfterCrash');
       return;
     }
     const known = session !== undefined && session.active(session.marker)?.ackedAt !== never;
@@ -347,7 +356,23 @@ export class SimClient implements ClientHost {
       if (!this.profile.double && !this.#wasIsolated)
         this.history.lostSessions.push({ what: `${this.name}: session ${this.session.number} is lost on ${this.node?.name}`, from, to: this.now });
     }
+    if (this.#mustBeThere()) {
+      const { session, node } = this;
+      this.history.violation(
+        `${this.name}: session ${session?.number} is lost on ${node?.name}, which had it on its disk, and nobody else was asked`,
+      );
+    }
     this.#newSession();
+  }
+
+  /** The node had the session last, and no other node was asked for it since: it is there, whatever has become of its process. */
+  #mustBeThere(): boolean {
+    if (this.session?.lasting !== true || this.#cleanSent || this.profile.double || this.#wasIsolated || this.session.tainted !== undefined)
+      return false;
+    if (this.#wasElsewhere || this.#unanswered > 0 || this.session.nodes.length === 0) return false;
+    const epoch = this.#broker()?.client(this.profile.clientId)?.epoch ?? 0;
+    if (epoch > 0) this.history.count('mustBeThere');
+    return epoch > 0;
   }
 
   #newSession(): void {

@@ -179,7 +179,10 @@ export class History {
       // The copy that a SUBSCRIBE got from the retained store counts too, unless its publisher sent it again (a refused one may
       // be stored all the same), or another subscription was there to get the live one: that may have waited for the client
       // before this one asked, or have a higher QoS.
-      const once = (qos === 2 || m.qos === 0) && !(known.scanned && (m.attempts > 1 || overlapping(s, m)));
+      // Nor if the node that took a QoS 2 message in ended before it had answered: its client may send it again (docs/guarantees.md).
+      const inDoubt = m.sendings.some(({ node }) => node.crashedAt.some((at) => at >= m.sentAt && at <= m.ackedAt));
+      if (inDoubt && qos === 2) this.count('excused: twice, its node ended before PUBREC');
+      const once = (qos === 2 || m.qos === 0) && !inDoubt && !(known.scanned && (m.attempts > 1 || overlapping(s, m)));
       if (once && s.tainted === undefined)
         this.violation(`${s.clientId} got message ${m.id} (QoS ${m.qos}→${qos}${dup ? ', DUP' : ''}) ${known.copies} times in session ${s.number}`);
       return;

@@ -42,6 +42,9 @@ const shapes: readonly Shape[] = [
   { cores: 1, replicants: 0 },
 ];
 
+/** It is made small again all the time. */
+const smallJournal: NonNullable<NodeSettings['sessions']> = { segmentBytes: 4_000, compactBytesMin: 12_000, sliceBytes: 500, slicePauseMs: 20 };
+
 function drawSettings(prng: Prng): NodeSettings {
   const on = (p: number): boolean => prng.chance(p);
   const smallQueues = on(0.2);
@@ -62,6 +65,7 @@ function drawSettings(prng: Prng): NodeSettings {
     ...(on(0.3) ? { walSegmentBytes: 64 * 1024 } : {}),
     registry: { audit: { everyMs: 1_000 }, ...(on(0.3) ? { server: { chunkBytes: 50 } } : {}) },
     listener: on(0.3) ? { outputBytesMax: 2_000 } : {},
+    sessions: prng.fork('sessions').chance(0.5) ? smallJournal : {},
   };
 }
 

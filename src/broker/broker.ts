@@ -9,12 +9,16 @@ import type { SessionLimits } from '#session/limits.js';
 import type { Message } from '#session/message.js';
 import type { ChannelOutput } from '#session/output.js';
 import type { Session } from '#session/session.js';
+import type { RecoveringSessions } from '#session/session-record.js';
 import type { Access } from './access.js';
 import { openAccess } from './access.js';
 import type { ClientInfo, SubscriptionInfo } from './clients.js';
 import { clientInfo, subscriptionsOf } from './clients.js';
 import { Connector } from './connect.js';
 import { Core, type SysEvents } from './core.js';
+import type { DurableOptions, JournalPort } from './durable-options.js';
+import { bringBack, ReturningRoutes } from './durable-recovery.js';
+import { DurableSessions } from './durable-sessions.js';
 import { HookedAccess } from './hooked-access.js';
 import type { BrokerHooks } from './hooks.js';
 import { InProcess, type Receive } from './in-process.js';
@@ -68,6 +72,28 @@ export class Broker implements ChannelEffects {
     this.#takeover = new Takeover(core, this.#sessions);
     ports.registry.serve(this.#takeover);
     this.#gauges();
+  }
+
+  // ---- persistent sessions ----
+
+  /**
+   * From now on persistent sessions are written to the journal. `found`: what it holds; `nextSlot`: above its slots. To be
+   * called before anybody connects. Returns how many sessions came back.
+   */
+  keepSessions(journal: JournalPort, found: RecoveringSessions, options: Partial<DurableOptions> = {}): number {
+    const core = this.#core;
+    const durable = new DurableSessions(core.env, journal, options, found.nextSlot, found.lastNumber);
+    core.durable = durable;
+    return bringBack(core, durable, this.#sessions, this.#wills, found);
+  }
+
+  /** The node serves: the routes of the sessions that came back. */
+  resumeSessions(): void {
+    if (this.#core.durable !== undefined) new ReturningRoutes(this.#core, this.#sessions).start([...this.#sessions.all()]);
+  }
+
+  get durable(): DurableSessions | undefined {
+    return this.#core.durable;
   }
 
   // ---- for connections ----

@@ -11,7 +11,7 @@ import type { Channel } from '#session/channel.js';
 import { accept, refuse, sessionExpiryOf } from '#session/on-connect.js';
 import type { Session } from '#session/session.js';
 import { Subscription } from '#session/session.js';
-import type { SessionState } from '#session/session-codec.js';
+import type { SessionRest, SessionState } from '#session/session-codec.js';
 import { decodeRest, decodeSession } from '#session/session-codec.js';
 import { start } from '#session/step.js';
 import { askAccess } from './access.js';
@@ -19,7 +19,7 @@ import type { Core } from './core.js';
 import { Enhanced } from './enhanced.js';
 import { HoldBack } from './hold-back.js';
 import { keepConnect } from './hooks.js';
-import type { RegisterResult } from './ports.js';
+import type { RegisterResult, TakeoverOutcome } from './ports.js';
 import type { Sessions } from './sessions.js';
 import { takeIn } from './settling.js';
 import type { Unregistered } from './unregistered.js';
@@ -29,6 +29,8 @@ interface Attempt {
   readonly packet: ConnectPacket;
   readonly clientId: string;
   readonly expiryIntervalS: number;
+  /** Of what is written of persistent sessions: CONNACK waits for what came after. */
+  writtenBefore: number;
 }
 
 export class Connector {
@@ -108,7 +110,7 @@ export class Connector {
     const judged = (allowed: boolean): void => {
       if (channel.state !== 'connecting') return;
       if (!allowed) this.#denied(channel, ReasonCode.notAuthorized);
-      else this.#enter({ channel, packet, clientId: channel.clientId, expiryIntervalS: sessionExpiryOf(channel, packet) });
+      else this.#enter({ channel, packet, clientId: channel.clientId, expiryIntervalS: sessionExpiryOf(channel, packet), writtenBefore: 0 });
     };
     const topicName = will === undefined ? '' : this.#core.rightsTopic(will.topicName);
     const may = will === undefined || access.mayPublish(channel, topicName, will.qos, will.retain, this.#core.now());
@@ -150,7 +152,8 @@ export class Connector {
   #run(attempt: Attempt): void {
     this.#active.set(attempt.clientId, attempt);
     const { clientId, expiryIntervalS, packet } = attempt;
-    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS }; // [MQTT-3.1.4-4]
+    const durable = this.#core.durable !== undefined && expiryIntervalS > 0;
+    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS, durable }; // [MQTT-3.1.4-4]
     this.#core.ports.registry.register(request, (result) => this.#registered(attempt, result));
   }
 
@@ -171,6 +174,7 @@ export class Connector {
   // ---- what the registry said ----
 
   #registered(attempt: Attempt, result: RegisterResult): void {
+    attempt.writtenBefore = this.#core.durable?.position ?? 0;
     if (result.kind !== 'failed') this.#sessions.endUnregistered(attempt.clientId, this.#core.now());
     switch (result.kind) {
       case 'fresh':
@@ -301,7 +305,13 @@ export class Connector {
   }
 
   #fetchQueue(attempt: Attempt, session: Session, holdBack: HoldBack, whole: boolean): void {
-    this.#core.ports.registry.finishTakeover(attempt.clientId, session.epoch, (outcome, bytes) => {
+    let rest: SessionRest | undefined;
+    const prepare = (bytes: Uint8Array, next: (ok: boolean) => void): void => {
+      rest = whole ? this.#decode(() => decodeRest(bytes, this.#core.now())) : undefined;
+      if (rest === undefined) next(true);
+      else this.#keepMoved(session, rest, holdBack, next);
+    };
+    const finished = (outcome: TakeoverOutcome): void => {
       const now = this.#core.now();
       if (outcome === 'overtaken' || outcome === 'no-quorum' || session.ended) {
         // Kicked meanwhile: what has just been made ours is nobody's.
@@ -309,7 +319,6 @@ export class Connector {
         this.#giveUp(attempt, session, outcome === 'no-quorum' ? ReasonCode.serverUnavailable : ReasonCode.serverBusy);
         return;
       }
-      const rest = bytes === undefined || !whole ? undefined : this.#decode(() => decodeRest(bytes, now));
       if (rest === undefined) {
         // The rest is lost: a session with holes is none.
         this.#sessions.end(session, now, outcome === 'undecided' ? 'tell' : 'silent');
@@ -317,14 +326,35 @@ export class Connector {
         else this.#begin(attempt, session.epoch);
         return;
       }
+      this.#core.durable?.suspend(session);
       takeIn(this.#core, session, rest);
       holdBack.release(rest.queue);
+      this.#core.durable?.resume(session);
       if (outcome === 'done') this.#takenOver(attempt, session, now);
       else {
         this.#sessions.abandoned(session, now, 'silent');
         this.#refuse(attempt, ReasonCode.serverUnavailable, 'no quorum of cores');
       }
-    });
+    };
+    this.#core.ports.registry.finishTakeover(attempt.clientId, session.epoch, prepare, finished);
+  }
+
+  /** Before this node claims the session it is on its disk: the old holder drops it as soon as it is claimed. */
+  #keepMoved(session: Session, rest: SessionRest, holdBack: HoldBack, next: (ok: boolean) => void): void {
+    const { durable } = this.#core;
+    if (durable === undefined || !session.lasting || session.ended) {
+      next(true);
+      return;
+    }
+    const from = durable.position;
+    const unsettled = new Set(rest.unsettled);
+    session.awaitingRel = new Map(rest.awaitingRel.filter((id) => !unsettled.has(id)).map((id) => [id, undefined]));
+    if (!this.#sessions.keep(session)) {
+      next(false);
+      return;
+    }
+    durable.rewrite(session, [...rest.queue, ...holdBack.held()]);
+    durable.kept(from, next);
   }
 
   #takenOver(attempt: Attempt, session: Session, now: number): void {
@@ -356,9 +386,29 @@ export class Connector {
   // ---- accepted ----
 
   #bind(attempt: Attempt, session: Session, sessionPresent: boolean, reasonString?: string): void {
+    const { durable } = this.#core;
+    session.username = attempt.packet.username;
+    session.mountpoint = attempt.channel.mountpoint;
+    const kept = this.#sessions.keep(session, attempt.channel);
+    if (durable === undefined || (kept && durable.position === attempt.writtenBefore)) {
+      this.#bound(attempt, session, sessionPresent, reasonString);
+      return;
+    }
+    // What CONNACK says of a persistent session is on disk before it is said: that there is one, or that the old one is over.
+    durable.kept(attempt.writtenBefore, (ok) => {
+      const now = this.#core.now();
+      if (ok && kept && !session.ended && attempt.channel.state === 'connecting') {
+        this.#bound(attempt, session, sessionPresent, reasonString);
+        return;
+      }
+      if (!session.ended && sessionPresent) this.#sessions.abandoned(session, now);
+      else this.#sessions.end(session, now, 'tell');
+      this.#refuse(attempt, ok && kept ? ReasonCode.serverBusy : ReasonCode.quotaExceeded);
+    });
+  }
+
+  #bound(attempt: Attempt, session: Session, sessionPresent: boolean, reasonString: string | undefined): void {
     const { channel, packet } = attempt;
-    session.username = packet.username;
-    session.mountpoint = channel.mountpoint;
     this.#sessions.connecting(session);
     this.#core.metrics.clientConnected.value++;
     accept(channel, session, sessionPresent, packet, this.#core.env.clock.wallNow(), reasonString);

@@ -7,6 +7,7 @@ import { Frames } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { Session, SubscriptionOptions } from '#session/session.js';
 import type { Access } from './access.js';
+import type { DurableSessions } from './durable-sessions.js';
 import { BrokerHooks } from './hooks.js';
 import { LocalSubscribers } from './local-subscribers.js';
 import { BrokerMetrics } from './metrics.js';
@@ -43,6 +44,8 @@ export class Core {
   access: Access;
   /** Told of clients that come and go; undefined: nobody is. */
   sys: SysEvents | undefined = undefined;
+  /** Absent: sessions live in memory only. */
+  durable: DurableSessions | undefined = undefined;
 
   constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {
     this.env = env;

@@ -261,6 +261,7 @@ export class ReplicatedDelayed implements DelayedStore {
         originIncarnation: 0,
         originNumber: 0,
         kept: true,
+        journalNumber: 0,
       };
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;

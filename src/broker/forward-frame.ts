@@ -151,6 +151,7 @@ export function readMessage(r: ByteReader, now: number, address?: AddressRead): 
     originIncarnation,
     originNumber,
     kept: false,
+    journalNumber: 0,
   };
 }
 

@@ -12,7 +12,7 @@ import type { Links, PeerHello } from '#link/api.js';
 import type { Message } from '#session/message.js';
 import { type AddressRead, frameKind, readMessage, readNumber } from './forward-frame.js';
 import { ReceiveState } from './forward-window.js';
-import type { SharedAddress } from './ports.js';
+import type { Keeping, SharedAddress } from './ports.js';
 
 /** Streams of one node that are remembered: its current run, and one before that may still be on its way. */
 const streamsMax = 2;
@@ -22,9 +22,12 @@ interface Source {
   readonly streams: Map<number, ReceiveState>;
   /** A stream whose acknowledgement the lane did not take. */
   owed: number | undefined;
+  /** Acknowledgements that wait for the disk: later ones wait behind them. */
+  waiting: number;
 }
 
 export class ForwardReceiver {
+  keeping: Keeping | undefined = undefined;
   receive: (message: Message, to?: SharedAddress) => boolean = () => false;
   readonly #address: AddressRead = { to: undefined };
   readonly #clock: Clock;
@@ -59,13 +62,14 @@ export class ForwardReceiver {
     if (source?.owed === undefined) return;
     const stream = source.owed;
     source.owed = undefined;
-    this.#acknowledge(peer, source, stream, source.streams.get(stream)?.next ?? 0, []);
+    const confirmed = source.streams.get(stream)?.confirmed ?? 0;
+    this.#acknowledge(peer, source, stream, confirmed, confirmed, []);
   }
 
   read(from: PeerHello, frame: Uint8Array): void {
     let source = this.#sources.get(from.nodeId);
     if (source === undefined) {
-      source = { ignored: false, streams: new Map(), owed: undefined };
+      source = { ignored: false, streams: new Map(), owed: undefined, waiting: 0 };
       this.#sources.set(from.nodeId, source);
     }
     if (source.ignored) return;
@@ -99,6 +103,7 @@ export class ForwardReceiver {
     const count = r.u32();
     const now = this.#clock.now();
     const bits: boolean[] = [];
+    const written = this.keeping?.position;
     for (let i = 0; i < count; i++) {
       const message = readMessage(r, now, this.#address);
       const { to } = this.#address;
@@ -111,13 +116,27 @@ export class ForwardReceiver {
       else this.#received.value++;
       // Whether a duplicate had a receiver the first time is not remembered, but for those of groups: assume so.
       const taken = verdict === 'old' ? !state.wasRefused(first + i) : this.receive(message, to);
-      if (!taken && to !== undefined) state.refuse(first + i);
+      if (!taken && to !== undefined && verdict === 'new') state.refuse(first + i, 'no receiver');
       bits.push(taken);
     }
-    this.#acknowledge(from, source, stream, first, bits);
+    const { next } = state;
+    if (this.keeping === undefined || (this.keeping.position === written && source.waiting === 0)) {
+      state.confirmed = next;
+      this.#acknowledge(from, source, stream, next, first, bits);
+      return;
+    }
+    source.waiting++;
+    const touched = this.keeping.position !== written;
+    this.keeping.kept(written ?? 0, (kept) => {
+      source.waiting--;
+      const ok = kept || !touched;
+      if (!ok) for (let i = 0; i < bits.length; i++) if (bits[i] === true) state.refuse(first + i, 'unkept');
+      state.confirmed = Math.max(state.confirmed, next);
+      this.#acknowledge(from, source, stream, next, first, ok ? bits : bits.map(() => false));
+    });
   }
 
-  #acknowledge(to: PeerHello, source: Source, stream: number, first: number, bits: readonly boolean[]): void {
+  #acknowledge(to: PeerHello, source: Source, stream: number, next: number, first: number, bits: readonly boolean[]): void {
     const state = source.streams.get(stream);
     const refused = state?.firstRefused;
     if (state !== undefined && refused !== undefined && refused < first) {
@@ -131,7 +150,7 @@ export class ForwardReceiver {
     w.reset();
     w.u8(frameKind.ack);
     w.f64(stream);
-    w.f64(state?.next ?? 0);
+    w.f64(next);
     w.f64(first);
     w.u32(bits.length);
     for (let i = 0; i < bits.length; i += 8) {
@@ -139,6 +158,7 @@ export class ForwardReceiver {
       for (let k = 0; k < 8; k++) if (bits[i + k] === true) byte |= 1 << k;
       w.u8(byte);
     }
+    if (state !== undefined && refused !== undefined) writeUnkept(w, state, first, bits.length);
     if (this.#links.send(to.nodeId, 'forward', w.view()) === 'full') source.owed = stream;
   }
 
@@ -148,6 +168,19 @@ export class ForwardReceiver {
     w.f64(stream);
     w.f64(next);
     this.#links.send(to.nodeId, 'forward', w.view());
+  }
+}
+
+/** Which of the numbers could not be kept. Nothing when there are none. */
+function writeUnkept(w: ByteWriter, state: ReceiveState, first: number, count: number): void {
+  let any = false;
+  for (let i = 0; i < count && !any; i++) any = state.isUnkept(first + i);
+  if (!any) return;
+  w.u8(1);
+  for (let i = 0; i < count; i += 8) {
+    let byte = 0;
+    for (let k = 0; k < 8; k++) if (state.isUnkept(first + i + k)) byte |= 1 << k;
+    w.u8(byte);
   }
 }
 

@@ -9,8 +9,8 @@ import { Deque } from '#base/deque.js';
 
 /** The wait of one publish for all its destinations. */
 export interface PendingForward {
-  /** `matched`: the destination had a receiver. `lost`: it never said. */
-  settle(matched: boolean, lost: boolean): void;
+  /** `matched`: the destination had a receiver. `lost`: it never said. `unkept`: it could not keep the message as it must. */
+  settle(matched: boolean, lost: boolean, unkept: boolean): void;
 }
 
 interface Batch {
@@ -76,8 +76,8 @@ export class SendWindow {
     }
   }
 
-  /** The receiver took all below `next`; `matched(number)` tells whether it had a receiver. */
-  acknowledge(next: number, matched: (number: number) => boolean): void {
+  /** The receiver took all below `next`; `matched(number)` tells whether it had a receiver, `unkept(number)` that it could not keep it. */
+  acknowledge(next: number, matched: (number: number) => boolean, unkept: (number: number) => boolean): void {
     for (let i = 0; ; i++) {
       const batch = this.#batches.at(i);
       if (batch === undefined || batch.first >= next) break;
@@ -87,7 +87,7 @@ export class SendWindow {
         if (pending === undefined) continue;
         batch.pending[k] = undefined;
         batch.open--;
-        pending.settle(matched(batch.first + k), false);
+        pending.settle(matched(batch.first + k), false, unkept(batch.first + k));
       }
     }
     this.#dropSettled();
@@ -99,7 +99,7 @@ export class SendWindow {
     for (let batch = this.#batches.peek(); batch !== undefined && batch.since < since; batch = this.#batches.peek()) {
       this.#shift(batch);
       lost += batch.open;
-      for (const pending of batch.pending) pending?.settle(false, true);
+      for (const pending of batch.pending) pending?.settle(false, true, false);
     }
     return lost;
   }
@@ -122,7 +122,9 @@ export class ReceiveState {
   #next = 0;
   #gapReported = false;
   /** Messages for members that were not there: their sender must hear that once more if it asks. */
-  readonly #refused: Set<number> = new Set();
+  readonly #refused: Map<number, 'no receiver' | 'unkept'> = new Map();
+  /** All below may be acknowledged: what had to be kept on disk is there. */
+  confirmed = 0;
 
   get next(): number {
     return this.#next;
@@ -131,20 +133,26 @@ export class ReceiveState {
   /** A frame begins whose sender has settled everything below `floor`. */
   begin(floor: number): void {
     if (floor > this.#next) this.#next = floor;
-    for (const number of this.#refused) {
+    if (floor > this.confirmed) this.confirmed = floor;
+    for (const number of this.#refused.keys()) {
       if (number >= floor) break;
       this.#refused.delete(number);
     }
   }
 
-  refuse(number: number): void {
-    this.#refused.add(number);
+  refuse(number: number, why: 'no receiver' | 'unkept'): void {
+    this.#refused.set(number, why);
+  }
+
+  isUnkept(number: number): boolean {
+    return this.#refused.get(number) === 'unkept';
   }
 
   /** Undefined when there is none that its sender may still ask for. */
   get firstRefused(): number | undefined {
-    const first = this.#refused.values().next();
-    return first.done === true ? undefined : first.value;
+    let first: number | undefined;
+    for (const number of this.#refused.keys()) if (first === undefined || number < first) first = number;
+    return first;
   }
 
   wasRefused(number: number): boolean {

@@ -20,7 +20,7 @@ import { ForwardProbes } from './forward-probes.js';
 import { ForwardReceiver } from './forward-receiver.js';
 import type { PendingForward } from './forward-window.js';
 import { NodeOutcomes } from './outcomes.js';
-import type { Forwarder, ForwardOutcome, RemoteTarget, SharedAddress } from './ports.js';
+import type { Forwarder, ForwardOutcome, Keeping, RemoteTarget, SharedAddress } from './ports.js';
 import { routeTable } from './schema.js';
 
 export interface ForwardOptions {
@@ -66,6 +66,7 @@ class Publish implements PendingForward {
   #open: number;
   #matched = false;
   #lost = false;
+  #unkept = false;
   readonly #done: ((outcome: ForwardOutcome, matched: boolean) => void) | undefined;
 
   constructor(open: number, done: ((outcome: ForwardOutcome, matched: boolean) => void) | undefined) {
@@ -73,10 +74,11 @@ class Publish implements PendingForward {
     this.#done = done;
   }
 
-  settle(matched: boolean, lost: boolean): void {
+  settle(matched: boolean, lost: boolean, unkept: boolean): void {
     if (matched) this.#matched = true;
     if (lost) this.#lost = true;
-    if (--this.#open === 0) this.#done?.(this.#lost ? 'lost' : 'accepted', this.#matched);
+    if (unkept) this.#unkept = true;
+    if (--this.#open === 0) this.#done?.(this.#unkept ? 'refused' : this.#lost ? 'lost' : 'accepted', this.#matched);
   }
 }
 
@@ -153,6 +155,11 @@ export class NodeForwarder implements Forwarder {
     return this.#destination(target.nodeId).up;
   }
 
+  /** What other nodes' messages have to wait for before they are acknowledged. */
+  set keeping(keeping: Keeping) {
+    this.#receiver.keeping = keeping;
+  }
+
   /** `done`: all that other nodes had forwarded here before this call was taken (bounded). */
   arrived(done: () => void): void {
     this.#probes.arrived(done);
@@ -197,7 +204,7 @@ export class NodeForwarder implements Forwarder {
       const d = this.#destination((targets[i] as RemoteTarget).nodeId);
       if (d.dead || this.#overflows(d) || message.payload.length > this.#options.messageBytesMax) {
         d.lost.add(1);
-        publish.settle(false, true);
+        publish.settle(false, true, false);
         continue;
       }
       if (d.reliable.length >= this.#options.frameBytesMax) this.#flushReliable(d);
@@ -424,12 +431,20 @@ export class NodeForwarder implements Forwarder {
     // An answer to an earlier run of this node says nothing about this one.
     if (d === undefined || stream !== this.#stream) return;
     if (next > d.window.next) throw new MalformedError('acknowledgement of what was not sent');
-    d.window.acknowledge(next, (number) => {
-      const i = number - first;
-      return i < 0 || i >= count || (((bits[i >> 3] as number) >> (i & 7)) & 1) === 1;
-    });
+    // An older node has no second list, and keeps nothing on disk.
+    const unkept = r.remaining > 0 && r.u8() === 1 ? r.raw(bits.length) : undefined;
+    const inside = (number: number): boolean => number >= first && number < first + count;
+    d.window.acknowledge(
+      next,
+      (number) => !inside(number) || bitOf(bits, number - first),
+      (number) => unkept !== undefined && inside(number) && bitOf(unkept, number - first),
+    );
     this.#measure(d);
   }
+}
+
+function bitOf(bits: Uint8Array, i: number): boolean {
+  return (((bits[i >> 3] as number) >> (i & 7)) & 1) === 1;
 }
 
 function recycled(w: ByteWriter): ByteWriter {

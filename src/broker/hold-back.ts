@@ -40,7 +40,9 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     }
     keep(message);
     const retain = subscription.retainAsPublished && message.retain;
-    this.#held.push({ message, qos, retain, subscriptionIdentifiers: subscription.identifiers, group: subscription.group });
+    const item: QueuedMessage = { message, qos, retain, subscriptionIdentifiers: subscription.identifiers, group: subscription.group };
+    this.#held.push(item);
+    if (qos > 0) this.#session.log?.queued(this.#session, item);
     return false;
   }
 

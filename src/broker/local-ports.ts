@@ -134,8 +134,13 @@ export class LocalRegistry implements Registry {
     else done({ kind: 'local', epoch, heldEpoch });
   }
 
-  finishTakeover(_clientId: string, _epoch: number, done: (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void): void {
-    done('done', undefined);
+  finishTakeover(
+    _clientId: string,
+    _epoch: number,
+    _prepare: (queue: Uint8Array, next: (ok: boolean) => void) => void,
+    done: (outcome: TakeoverOutcome) => void,
+  ): void {
+    done('done');
   }
 
   disconnected(_clientId: string, _epoch: number): void {}

@@ -47,6 +47,7 @@ export class BrokerMetrics implements SessionCounters {
   readonly sessionOfOther: Counter;
   readonly sessionDiscarded: Counter;
   readonly sessionTerminated: Counter;
+  readonly sessionsRecovered: Counter;
   readonly willsPublished: Counter;
   // Bounds that were hit.
   readonly subscribeFailed: Counter;
@@ -98,6 +99,7 @@ export class BrokerMetrics implements SessionCounters {
     this.sessionOfOther = c('starmesh_sessions_of_other_users', 'sessions not continued because another user had made them');
     this.sessionDiscarded = c('emqx_session_discarded', 'sessions ended by a new one of the client');
     this.sessionTerminated = c('emqx_session_terminated', 'sessions ended');
+    this.sessionsRecovered = c('starmesh_sessions_recovered_total', 'persistent sessions that came back with this node and are still their clients’');
     this.willsPublished = c('starmesh_wills_published', 'wills published');
     this.subscribeFailed = c('emqx_packets_subscribe_error', 'topic filters refused because their route could not be written');
     this.acceptedWithoutQuorum = c('starmesh_connect_without_quorum', 'clients accepted while no quorum answered');

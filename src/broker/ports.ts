@@ -74,8 +74,11 @@ export interface SharedAddress {
 
 // ---- forwarding ----
 
-/** accepted: taken by every destination · lost: at least one destination was lost (counted), the rest accepted. */
-export type ForwardOutcome = 'accepted' | 'lost';
+/**
+ * accepted: taken by every destination · lost: at least one destination was lost (counted), the rest accepted · refused: at
+ * least one could not keep it on its disk as it must.
+ */
+export type ForwardOutcome = 'accepted' | 'lost' | 'refused';
 
 export interface Forwarder {
   /**
@@ -94,6 +97,14 @@ export interface Forwarder {
   /** Frames of other nodes: the receiver delivers locally and never routes again. Its result: had it any receiver. */
   onMessage(receive: (message: Message, to?: SharedAddress) => boolean): void;
   readonly outcomes: Outcomes;
+}
+
+/** Where messages for persistent sessions are written down (`DurableSessions`). */
+export interface Keeping {
+  /** Grows with everything that is. */
+  readonly position: number;
+  /** Runs once when what came after `position` was `from` is on disk (true), or some of it never will be. */
+  kept(from: number, done: (ok: boolean) => void): void;
 }
 
 /** How a QoS 2 message ended: the reason code that its PUBREC carries. */
@@ -166,6 +177,10 @@ export interface HeldSession {
   readonly clientId: string;
   readonly epoch: number;
   readonly connected: boolean;
+  /** It is written down on this node. */
+  readonly durable: boolean;
+  /** Seconds. */
+  readonly sessionExpiryInterval: number;
 }
 
 export interface TakeoverSource {
@@ -190,6 +205,8 @@ export interface TakeoverSource {
    * node whose answer was lost.
    */
   heldEpoch?(clientId: string): number | undefined;
+  /** The registry knows the session under this epoch. */
+  confirmed?(clientId: string, epoch: number): void;
 }
 
 export interface RegisterRequest {
@@ -197,6 +214,8 @@ export interface RegisterRequest {
   readonly cleanStart: boolean;
   /** Seconds; 0xFFFFFFFF never expires. */
   readonly sessionExpiryInterval: number;
+  /** It is written down on this node, and comes back with it: the registration is the node's, not its incarnation's. */
+  readonly durable?: boolean;
   /** A session that was begun without a quorum is made known. It stands back behind any other node: then 'overtaken'. */
   readonly offer?: boolean;
 }
@@ -221,10 +240,16 @@ export interface Registry {
   /** One command to the leader, and phase 1 when another node holds the session. Ends within the registration deadline. */
   register(request: RegisterRequest, done: (result: RegisterResult) => void): void;
   /**
-   * After 'remote': fetches the rest of the queue (phase 2), commits `takeoverDone` and tells the old holder. 'done' without
-   * a queue: the holder was lost, start fresh with Session Present 0. 'undecided' always has one.
+   * After 'remote': fetches the rest of the queue (phase 2), hands it to `prepare`, goes on when that says so, commits
+   * `takeoverDone` and tells the old holder. 'done' without a call of `prepare`: the holder was lost, start fresh with
+   * Session Present 0. 'undecided' always had one. `next(false)`: the session cannot be kept here, its holder keeps it.
    */
-  finishTakeover(clientId: string, epoch: number, done: (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void): void;
+  finishTakeover(
+    clientId: string,
+    epoch: number,
+    prepare: (queue: Uint8Array, next: (ok: boolean) => void) => void,
+    done: (outcome: TakeoverOutcome) => void,
+  ): void;
   /** The connection closed; the session stays on this node for its expiry (state.md). No wait. */
   disconnected(clientId: string, epoch: number): void;
   /** The session ended on this node (expiry, clean disconnect): its row is deleted if it still has this epoch. No wait. */
@@ -233,6 +258,8 @@ export interface Registry {
   serve(source: TakeoverSource): void;
   /** Has every session of `clientId` on other nodes, and what is being registered here, closed. `found`: there was one. */
   kick(clientId: string, done: (found: boolean) => void): void;
+  /** Asks now whether the sessions here are still their clients': some have come back with this node. */
+  recheck?(): void;
   /** Called when this node has a new incarnation: every live session is asserted again, paced; losers are discarded. */
   reassert(sessions: Iterable<HeldSession>): void;
 }

@@ -7,11 +7,12 @@
 import type { ProtocolVersion, PublishPacket } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from '#session/channel.js';
-import { settle } from '#session/channel.js';
+import { settle, settleRefused } from '#session/channel.js';
 import { deliver } from '#session/deliver.js';
 import type { Message } from '#session/message.js';
 import { keep } from '#session/message.js';
 import type { DeferredAck, Subscription } from '#session/session.js';
+import { Acceptance, type Routed, taken } from './acceptance.js';
 import { deniedCode, openAccess } from './access.js';
 import { AskedPublishes, type HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
@@ -19,8 +20,7 @@ import { DelayedPublishes, mountHeld } from './delayed-publishes.js';
 import { HookedPublishes } from './hooked-publishes.js';
 import type { RemoteTarget } from './ports.js';
 import type { PublishOutcome } from './publish-outcome.js';
-import { refuse } from './settling.js';
-import { type Elsewhere, Gather, type Group } from './shared-dispatch.js';
+import type { Elsewhere, Group } from './shared-dispatch.js';
 
 /** Per topic name. */
 type Held = Map<string, HeldPublish[]>;
@@ -33,12 +33,14 @@ export class Publisher {
   /** Publishers that are not read while the forwarder is congested. */
   readonly #throttled = new Set<Channel>();
   readonly #ports: Core['ports'];
+  readonly #acceptance: Acceptance;
   readonly #asked: AskedPublishes;
   readonly #hooked: HookedPublishes;
   readonly #delayed: DelayedPublishes;
 
   constructor(core: Core) {
     this.#core = core;
+    this.#acceptance = new Acceptance(core);
     this.#asked = new AskedPublishes(core, (channel, held, allowed) => this.#judged(channel, held, allowed));
     this.#hooked = new HookedPublishes(core, (channel, held) => this.#enter(channel, held));
     this.#ports = core.ports;
@@ -86,11 +88,12 @@ export class Publisher {
       this.#publishToGroups(channel, message, packet, now, groups);
       return;
     }
+    const written = core.durable?.position;
     const received = this.#fanOut(message, now, packet, channel.version); // to those whose filters match: [MQTT-3.3.2-3]
     const targets = this.#ports.routes.match(message.topicName);
     if (targets.length === 0) {
       if (received === 0) this.#countUnwanted(message);
-      if (qos !== 0) channel.acknowledge(packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
+      if (qos !== 0) this.#acceptance.acknowledge(channel, packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers, written);
       return;
     }
     core.metrics.forwarded.value++;
@@ -100,9 +103,8 @@ export class Publisher {
       return;
     }
     const ack = channel.defer(packet.packetId, qos);
-    this.#ports.forwarder.forward(message, targets, (_outcome, matched) => {
-      settle(ack, matched || received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
-    });
+    const gather = this.#acceptance.gather(written, (matched, kept) => this.#acceptance.settle(ack, matched || received > 0, kept));
+    this.#ports.forwarder.forward(message, targets, (outcome, matched) => taken(gather, outcome, matched));
     if (this.#ports.forwarder.congested) this.#throttle(channel);
   }
 
@@ -145,8 +147,12 @@ export class Publisher {
       return;
     }
     this.#stamp(message);
+    const routed = (matched: boolean, kept: boolean): void => {
+      if (kept) done({ kind: 'accepted', matched });
+      else done({ kind: 'failed', message: 'a persistent session could not be written to disk', reasonCode: ReasonCode.quotaExceeded });
+    };
     if (!message.retain) {
-      this.#route(message, now, (matched) => done({ kind: 'accepted', matched }));
+      this.#route(message, now, routed);
       return;
     }
     keep(message);
@@ -158,7 +164,7 @@ export class Publisher {
         return;
       }
       if (outcome === 'refused') this.#core.metrics.retainedRefused.value++;
-      this.#route(message, this.#core.now(), (matched) => done({ kind: 'accepted', matched }));
+      this.#route(message, this.#core.now(), routed);
     });
   }
 
@@ -199,7 +205,7 @@ export class Publisher {
       this.#delayed.keep(message, delayMs, (outcome) => {
         if (ack === undefined) return;
         if (outcome.kind === 'accepted') settle(ack, 0);
-        else refuse(ack, outcome.reasonCode ?? ReasonCode.implementationSpecificError, this.#core.now());
+        else settleRefused(ack, outcome.reasonCode ?? ReasonCode.implementationSpecificError, this.#core.now());
       });
       return;
     }
@@ -251,9 +257,9 @@ export class Publisher {
   }
 
   /** Everywhere, without a publisher that waits in this call. `done` may run at once. */
-  #route(message: Message, now: number, done: (matched: boolean) => void): void {
+  #route(message: Message, now: number, done: Routed): void {
     if (message.retain && message.payload.length === 0 && this.#core.options.retainedClearsSilently) {
-      done(true);
+      done(true, true);
       return;
     }
     const groups = this.#core.shared.match(message.topicName);
@@ -261,21 +267,25 @@ export class Publisher {
       this.#routeToGroups(message, now, groups, done);
       return;
     }
+    const written = this.#core.durable?.position;
     const received = this.#fanOut(message, now, undefined, undefined);
     const targets = this.#ports.routes.match(message.topicName);
+    const gather = this.#acceptance.gather(message.qos === 0 ? this.#core.durable?.position : written, (matched, kept) =>
+      done(matched || received > 0, kept),
+    );
     if (targets.length === 0) {
       if (received === 0) this.#countUnwanted(message);
-      done(received > 0);
+      gather.one(false);
       return;
     }
     this.#core.metrics.forwarded.value++;
     if (received > 0) this.#core.recent.add(message, now);
     if (message.qos === 0) {
       this.#ports.forwarder.forward(message, targets);
-      done(true);
+      gather.one(true);
       return;
     }
-    this.#ports.forwarder.forward(message, targets, (_outcome, matched) => done(matched || received > 0));
+    this.#ports.forwarder.forward(message, targets, (outcome, matched) => taken(gather, outcome, matched));
   }
 
   // ---- shared subscriptions ----
@@ -284,27 +294,29 @@ export class Publisher {
     const { qos } = message;
     const elsewhere: Elsewhere[] = [];
     const targets = this.#ports.routes.match(message.topicName);
+    const written = this.#core.durable?.position;
     const received = this.#toOneOfEach(message, now, packet, channel.version, groups, targets, elsewhere);
     if (targets.length + elsewhere.length === 0) {
       if (received === 0) this.#countUnwanted(message);
-      if (qos !== 0) channel.acknowledge(packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers);
+      if (qos !== 0) this.#acceptance.acknowledge(channel, packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers, written);
       return;
     }
     if (qos === 0) {
-      this.#toOthers(message, targets, elsewhere, ignore);
+      this.#toOthers(message, targets, elsewhere, undefined, ignore);
       return;
     }
     const ack = channel.defer(packet.packetId, qos);
-    this.#toOthers(message, targets, elsewhere, (matched) => settle(ack, matched || received > 0 ? 0 : ReasonCode.noMatchingSubscribers));
+    this.#toOthers(message, targets, elsewhere, written, (matched, kept) => this.#acceptance.settle(ack, matched || received > 0, kept));
     if (this.#ports.forwarder.congested) this.#throttle(channel);
   }
 
-  #routeToGroups(message: Message, now: number, groups: readonly Group[], done: (matched: boolean) => void): void {
+  #routeToGroups(message: Message, now: number, groups: readonly Group[], done: Routed): void {
     const elsewhere: Elsewhere[] = [];
+    const written = this.#core.durable?.position;
     const targets = this.#ports.routes.match(message.topicName);
     const received = this.#toOneOfEach(message, now, undefined, undefined, groups, targets, elsewhere);
     if (targets.length + elsewhere.length === 0 && received === 0) this.#countUnwanted(message);
-    this.#toOthers(message, targets, elsewhere, (matched) => done(matched || received > 0));
+    this.#toOthers(message, targets, elsewhere, written, (matched, kept) => done(matched || received > 0, kept));
   }
 
   /** To this node's subscribers and to those members of groups that are picked here; how many there were. `elsewhere`: filled with the other picks. */
@@ -324,11 +336,11 @@ export class Publisher {
   }
 
   /** `done` runs once all have accepted it; for QoS 0 at once. */
-  #toOthers(message: Message, targets: readonly RemoteTarget[], elsewhere: readonly Elsewhere[], done: (matched: boolean) => void): void {
+  #toOthers(message: Message, targets: readonly RemoteTarget[], elsewhere: readonly Elsewhere[], written: number | undefined, done: Routed): void {
     const { forwarder } = this.#ports;
     const { metrics, shared } = this.#core;
-    const gather = new Gather(done);
-    const took = (matched: boolean): void => gather.one(matched);
+    const gather = this.#acceptance.gather(message.qos === 0 ? this.#core.durable?.position : written, done);
+    const took = (matched: boolean, kept: boolean = true): void => (kept ? gather.one(matched) : gather.kept(false));
     if (targets.length + elsewhere.length > 0) metrics.forwarded.value++;
     for (const pick of elsewhere) {
       if (message.qos > 0) gather.wait();
@@ -336,7 +348,7 @@ export class Publisher {
     }
     if (targets.length > 0 && message.qos > 0) {
       gather.wait();
-      forwarder.forward(message, targets, (_outcome, matched) => took(matched));
+      forwarder.forward(message, targets, (outcome, matched) => taken(gather, outcome, matched));
     } else if (targets.length > 0) forwarder.forward(message, targets);
     took(message.qos === 0 && targets.length + elsewhere.length > 0);
   }
@@ -367,7 +379,7 @@ export class Publisher {
       else {
         // The message is published even if the store's limits keep it from being retained.
         if (outcome === 'refused') this.#core.metrics.retainedRefused.value++;
-        this.#route(message, this.#core.now(), (matched) => settle(ack, matched ? 0 : ReasonCode.noMatchingSubscribers));
+        this.#route(message, this.#core.now(), (matched, kept) => this.#acceptance.settle(ack, matched, kept));
       }
       this.#release(channel, message.topicName);
     });
@@ -377,7 +389,7 @@ export class Publisher {
   /** Not stored and not routed: the publisher must try again. */
   #refuseRetained(ack: DeferredAck): void {
     this.#core.metrics.retainedRefused.value++;
-    refuse(ack, ReasonCode.implementationSpecificError, this.#core.now());
+    settleRefused(ack, ReasonCode.implementationSpecificError, this.#core.now());
   }
 
   /** From now on publishes of the client on this topic name wait. */
@@ -413,8 +425,8 @@ export class Publisher {
       this.#ports.retained.store(message, ignore);
       this.#core.metrics.retainedStored.value++;
     }
-    this.#route(message, this.#core.now(), (matched) => {
-      if (ack !== undefined) settle(ack, matched ? 0 : ReasonCode.noMatchingSubscribers);
+    this.#route(message, this.#core.now(), (matched, kept) => {
+      if (ack !== undefined) this.#acceptance.settle(ack, matched, kept);
     });
     return false;
   }

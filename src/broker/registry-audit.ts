@@ -23,6 +23,8 @@ export interface AuditOptions {
 export const auditDefaults: AuditOptions = { everyMs: 30_000, batch: 200, pauseMs: 250 };
 
 const deadlineMs = 5_000;
+/** From a question of an urgent round that failed to the next round. */
+const urgentMs = 500;
 
 export interface AuditHooks {
   sessions(): Iterable<HeldSession>;
@@ -30,6 +32,7 @@ export interface AuditHooks {
   busy(clientId: string): boolean;
   /** The session here has lost its client id. */
   onStale(clientId: string, epoch: number): void;
+  onCurrent(clientId: string, epoch: number): void;
 }
 
 interface Question {
@@ -44,6 +47,10 @@ export class SessionAudit {
   readonly #options: AuditOptions;
   readonly #hooks: AuditHooks;
   readonly #found: Counter;
+  #asking = false;
+  /** Sessions wait for this round: what fails is asked again soon. */
+  #urgent = false;
+  #failed = false;
   #round: Iterator<HeldSession> | undefined;
   #roundAt = 0;
   #timer: Timer | undefined;
@@ -62,6 +69,15 @@ export class SessionAudit {
     this.#arm(this.#options.everyMs);
   }
 
+  /** A round begins now; one that is under way begins anew. */
+  recheck(): void {
+    this.#round = undefined;
+    this.#urgent = true;
+    if (this.#asking) return;
+    this.#timer?.cancel();
+    this.#arm(0);
+  }
+
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
@@ -73,7 +89,10 @@ export class SessionAudit {
 
   #ask(): void {
     const { batch, everyMs, pauseMs } = this.#options;
-    if (this.#round === undefined) this.#roundAt = this.#clock.now();
+    if (this.#round === undefined) {
+      this.#roundAt = this.#clock.now();
+      this.#failed = false;
+    }
     this.#round ??= this.#hooks.sessions()[Symbol.iterator]();
     const questions: Question[] = [];
     while (questions.length < batch) {
@@ -85,8 +104,16 @@ export class SessionAudit {
       const { clientId, epoch } = next.value;
       if (!this.#hooks.busy(clientId)) questions.push({ clientId, epoch, key: registryKey(clientId) });
     }
-    const pause = this.#round === undefined ? Math.max(pauseMs, this.#roundAt + everyMs - this.#clock.now()) : pauseMs;
-    this.#verify(questions, () => this.#arm(pause));
+    this.#asking = true;
+    this.#verify(questions, () => {
+      this.#asking = false;
+      if (this.#round !== undefined) this.#arm(this.#urgent ? 0 : pauseMs);
+      else if (this.#urgent && this.#failed) this.#arm(urgentMs);
+      else {
+        this.#urgent = false;
+        this.#arm(Math.max(pauseMs, this.#roundAt + everyMs - this.#clock.now()));
+      }
+    });
   }
 
   #verify(questions: readonly Question[], done: () => void): void {
@@ -103,6 +130,7 @@ export class SessionAudit {
     for (const [shard, list] of byShard) {
       this.#db.command(shard, 'verify', encodeVerify(list), { deadlineMs }, (failure, result) => {
         if (failure === undefined && this.#db.incarnation === incarnation) this.#judge(list, result.reply);
+        else this.#failed = true;
         if (--open === 0) done();
       });
     }
@@ -111,6 +139,7 @@ export class SessionAudit {
   #judge(list: readonly Question[], reply: Uint8Array): void {
     const verdicts = readVerdicts(reply);
     list.forEach(({ clientId, epoch }, i) => {
+      if (verdicts[i] === 'current') this.#hooks.onCurrent(clientId, epoch);
       if (verdicts[i] !== 'stale' && verdicts[i] !== 'absent') return;
       this.#found.value++;
       this.#hooks.onStale(clientId, epoch);

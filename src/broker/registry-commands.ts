@@ -57,18 +57,28 @@ function decoded<T>(decode: () => T): T {
   }
 }
 
-/** The row as it counts: an owner whose incarnation is not live is absent. (A holder that is not live hides the whole row.) */
+/**
+ * The row as it counts: an owner whose incarnation is not live is absent. A holder that is not live hides the whole row;
+ * but one with the session on its disk is the same node again when it comes back.
+ */
 function read(context: CommandContext, table: Table, key: Uint8Array): RegistryRow | undefined {
   const stored = context.get(table, key);
   if (stored === undefined) return undefined;
-  const row = decodeRow(stored.value);
+  const found = decodeRow(stored.value, stored.owner === 0);
+  const row = found.durable ? returned(context, found) : found;
   if (!context.isLive(row.holder.incarnation)) return undefined;
   const owner = row.owner !== undefined && context.isLive(row.owner.incarnation) ? row.owner : undefined;
   return { ...row, owner, displaced: row.displaced.filter((claim) => context.isLive(claim.incarnation)) };
 }
 
+function returned(context: CommandContext, row: RegistryRow): RegistryRow {
+  const { holder } = row;
+  const incarnation = context.liveIncarnation(holder.nodeId);
+  return incarnation === 0 || incarnation === holder.incarnation ? row : { ...row, holder: { ...holder, incarnation } };
+}
+
 function write(context: CommandContext, table: Table, key: Uint8Array, row: RegistryRow): void {
-  context.put(table, key, encodeRow(row), row.holder.incarnation);
+  context.put(table, key, encodeRow(row), row.durable ? undefined : row.holder.incarnation);
 }
 
 /** The sender's claim. Only a node that is a member writes here. */
@@ -105,6 +115,8 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array): Uin
     disconnectedAtMs: 0,
     displaced: elsewhere && !keepsHolder ? [...displaced, before.holder].slice(-displacedMax) : displaced,
     will: body.will,
+    // While the old holder has the session, what counts is whether it is on that one's disk.
+    durable: keepsHolder ? before.durable : body.durable,
   });
   return encodeRegisterReply({ epoch: mine.epoch, holder: before?.holder, owner: before?.owner, displaced });
 }
@@ -122,6 +134,7 @@ function takeoverDone(context: CommandContext, table: Table, body: EpochBody, ro
     disconnectedAtMs: 0,
     displaced,
     will: row?.will ?? emptyBytes,
+    durable: body.durable,
   });
   return { verdict: 'current', displaced };
 }
@@ -154,7 +167,8 @@ function ended(context: CommandContext, table: Table, body: EpochBody, row: Regi
   if (isOf(row.holder, context, body.epoch)) {
     // A newer owner that was about to fetch the session starts with none: it is the holder from now on.
     if (row.owner !== undefined && !owned) {
-      write(context, table, body.key, { ...row, holder: row.owner });
+      // Whether that one is on a disk is not known here: `takeoverDone` says it.
+      write(context, table, body.key, { ...row, holder: row.owner, durable: false });
       return current;
     }
     context.delete(table, body.key);
@@ -183,6 +197,7 @@ function reassert(context: CommandContext, table: Table, body: EpochBody, row: R
     disconnectedAtMs: 0,
     displaced,
     will: row?.will ?? emptyBytes,
+    durable: body.durable,
   });
   return { verdict: 'current', displaced };
 }
@@ -194,5 +209,7 @@ function verify(context: CommandContext, table: Table, bytes: Uint8Array): Uint8
     if (row === undefined) return 'absent';
     return isOf(row.owner, context, epoch) || isOf(row.holder, context, epoch) || wasOf(row.holder, context, epoch) ? 'current' : 'stale';
   };
+  // One that is not admitted yet would find rows that are its own in the hands of the incarnation before.
+  if (!context.isLive(context.incarnation)) throw new CommandRefused('the node is not a member');
   return encodeVerdicts(decoded(() => decodeVerify(bytes)).map(({ key, epoch }) => verdict(key, epoch)));
 }

@@ -26,6 +26,8 @@ interface Pending {
   readonly command: EpochCommand;
   readonly clientId: string;
   readonly epoch: number;
+  /** settle: see {@link EpochBody}. */
+  readonly durable?: boolean;
 }
 
 /** A session of an earlier incarnation, not asserted under the present one yet. */
@@ -33,6 +35,8 @@ interface Unasserted {
   readonly epoch: number;
   /** When the incarnation changed. */
   readonly connected: boolean;
+  readonly durable: boolean;
+  readonly sessionExpiryInterval: number;
   /** Its client has gone since. */
   left: boolean;
 }
@@ -78,7 +82,7 @@ export class EpochCommands {
     return this.#unasserted.has(clientId);
   }
 
-  send(command: 'disconnected' | 'ended' | 'settle', clientId: string, epoch: number): void {
+  send(command: 'disconnected' | 'ended' | 'settle', clientId: string, epoch: number, durable: boolean = false): void {
     const old = this.#unasserted.get(clientId);
     if (old?.epoch === epoch) {
       if (command === 'disconnected') {
@@ -93,16 +97,18 @@ export class EpochCommands {
       if (command === 'disconnected') return;
       this.#unsettled.delete(clientId);
     }
-    this.#send({ command, clientId, epoch }, false);
+    this.#send({ command, clientId, epoch, durable }, undefined);
   }
 
-  #send(p: Pending, connected: boolean, answered?: () => void): void {
+  /** `old`: the session that is asserted. */
+  #send(p: Pending, old: Unasserted | undefined, answered?: () => void): void {
     const { command, clientId, epoch } = p;
+    const { connected = false, durable = p.durable === true, sessionExpiryInterval = neverExpires } = old ?? {};
     // What was not said yet about this epoch is overtaken.
     this.#retries.delete(retryKey(p));
     const key = registryKey(clientId);
     const settled = this.#hooks.settled(clientId);
-    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval: neverExpires, settled, connected });
+    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval, settled, connected, durable });
     this.#flying++;
     this.#db.command(registryTableOf(key).shard, command, body, { deadlineMs }, (failure, result) => {
       this.#flying--;
@@ -129,9 +135,9 @@ export class EpochCommands {
     // Rows of the old incarnation are purged: there is nothing left to end or to disconnect.
     for (const [key, p] of this.#retries) if (p.command !== 'settle') this.#retries.delete(key);
     this.#unasserted.clear();
-    for (const { clientId, epoch, connected } of sessions) {
+    for (const { clientId, epoch, connected, durable, sessionExpiryInterval } of sessions) {
       // Its takeover had a claim of the old incarnation at the most: whoever has it then has it still.
-      if (this.#unsettled.get(clientId) !== epoch) this.#unasserted.set(clientId, { epoch, connected, left: false });
+      if (this.#unsettled.get(clientId) !== epoch) this.#unasserted.set(clientId, { epoch, connected, durable, sessionExpiryInterval, left: false });
     }
     this.#next = this.#unasserted[Symbol.iterator]();
     this.#assertMore();
@@ -149,9 +155,9 @@ export class EpochCommands {
         this.#next = undefined;
         return;
       }
-      const [clientId, { epoch, connected }] = next.value;
+      const [clientId, old] = next.value;
       this.#asserting++;
-      this.#send({ command: 'reassert', clientId, epoch }, connected, () => {
+      this.#send({ command: 'reassert', clientId, epoch: old.epoch }, old, () => {
         this.#asserting--;
         this.#assertMore();
       });
@@ -185,7 +191,7 @@ export class EpochCommands {
     const old = this.#unasserted.get(p.clientId);
     // Of another round, or ended since.
     if (p.command === 'reassert' && old?.epoch !== p.epoch) this.#retries.delete(retryKey(p));
-    else this.#send(p, old?.connected === true);
+    else this.#send(p, p.command === 'reassert' ? old : undefined);
   }
 }
 

@@ -3,6 +3,8 @@
 //  - holder: the node that has the session. Owner and holder differ while a takeover is on its way.
 // The database's owner of a row is the holder's incarnation, so that the row goes when the holder is
 // purged; an owner that is not live counts as absent. Epochs are positions in the shard's log.
+// The row of a session that is on its holder's disk belongs to nobody: it stays while the holder is down,
+// does not count meanwhile, and is the next incarnation's when the node comes back (registry-commands.ts).
 //  - displaced: holders that lost the client id to a registration whose sender has not shown yet that
 //    it knows of it; the next registration tells them too, so that a lost answer leaves no session behind.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
@@ -33,6 +35,8 @@ export interface RegistryRow {
   readonly displaced: readonly Claim[];
   /** Reserved for the will that stands with the registration. */
   readonly will: Uint8Array;
+  /** The session is on its holder's disk. Not in the row's bytes: such a row has no owner in the database. */
+  readonly durable: boolean;
 }
 
 const rowVersion = 1;
@@ -54,7 +58,7 @@ export function encodeRow(row: RegistryRow): Uint8Array {
 }
 
 /** Throws MalformedError. */
-export function decodeRow(bytes: Uint8Array): RegistryRow {
+export function decodeRow(bytes: Uint8Array, durable: boolean = false): RegistryRow {
   const r = new ByteReader(bytes);
   if (r.u8() !== rowVersion) throw new MalformedError('registry row of another version');
   const holder = readClaim(r);
@@ -66,6 +70,7 @@ export function decodeRow(bytes: Uint8Array): RegistryRow {
     disconnectedAtMs: r.varint(),
     displaced: readClaims(r),
     will: copyBytes(r.blob()),
+    durable,
   };
 }
 
@@ -138,6 +143,8 @@ export interface RegisterBody {
   readonly mode: RegisterMode;
   readonly sessionExpiryInterval: number;
   readonly will: Uint8Array;
+  /** The session is on the sender's disk. */
+  readonly durable: boolean;
 }
 
 export function encodeRegister(body: RegisterBody): Uint8Array {
@@ -147,12 +154,19 @@ export function encodeRegister(body: RegisterBody): Uint8Array {
   w.u8(modes.indexOf(body.mode));
   w.u32(body.sessionExpiryInterval);
   w.blob(body.will);
+  w.u8(body.durable ? 1 : 0);
   return w.finish();
 }
 
 export function decodeRegister(bytes: Uint8Array): RegisterBody {
   const r = new ByteReader(bytes);
-  return { key: r.blob(), nodeId: toHex(r.raw(16)), mode: oneOf(modes, r), sessionExpiryInterval: r.u32(), will: copyBytes(r.blob()) };
+  const key = r.blob();
+  const nodeId = toHex(r.raw(16));
+  const mode = oneOf(modes, r);
+  const sessionExpiryInterval = r.u32();
+  const will = copyBytes(r.blob());
+  // An older node does not say, and has none.
+  return { key, nodeId, mode, sessionExpiryInterval, will, durable: r.remaining > 0 && r.u8() === 1 };
 }
 
 function oneOf<T>(all: readonly T[], r: ByteReader): T {
@@ -193,6 +207,8 @@ export interface EpochBody {
   readonly settled: boolean;
   /** reassert: its client is connected. */
   readonly connected: boolean;
+  /** takeoverDone, settle, reassert: the session is on the sender's disk. */
+  readonly durable: boolean;
 }
 
 export function encodeEpoch(body: EpochBody): Uint8Array {
@@ -201,7 +217,7 @@ export function encodeEpoch(body: EpochBody): Uint8Array {
   writeNodeId(w, body.nodeId);
   w.varint(body.epoch);
   w.u32(body.sessionExpiryInterval);
-  w.u8((body.settled ? 1 : 0) | (body.connected ? 2 : 0));
+  w.u8((body.settled ? 1 : 0) | (body.connected ? 2 : 0) | (body.durable ? 4 : 0));
   return w.finish();
 }
 
@@ -209,7 +225,7 @@ export function decodeEpoch(bytes: Uint8Array): EpochBody {
   const r = new ByteReader(bytes);
   const body = { key: r.blob(), nodeId: toHex(r.raw(16)), epoch: r.varint(), sessionExpiryInterval: r.u32() };
   const flags = r.u8();
-  return { ...body, settled: (flags & 1) !== 0, connected: (flags & 2) !== 0 };
+  return { ...body, settled: (flags & 1) !== 0, connected: (flags & 2) !== 0, durable: (flags & 4) !== 0 };
 }
 
 /** current: done, the epoch is the current one · stale: a newer one holds the client id · absent: there is no row. */

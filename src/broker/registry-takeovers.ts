@@ -30,6 +30,8 @@ interface Takeover {
   readonly holder: Claim;
   readonly key: Uint8Array;
   readonly deadline: number;
+  /** The session is on this node's disk. */
+  readonly durable: boolean;
   finishing: boolean;
 }
 
@@ -78,45 +80,65 @@ export class Takeovers {
   }
 
   /** Phase 1 is over. */
-  open(clientId: string, holder: Claim, key: Uint8Array, epoch: number, deadline: number): void {
-    this.#open.set(clientId, { epoch, holder, key, deadline, finishing: false });
+  open(clientId: string, holder: Claim, key: Uint8Array, epoch: number, deadline: number, durable: boolean): void {
+    this.#open.set(clientId, { epoch, holder, key, deadline, durable, finishing: false });
   }
 
-  finish(clientId: string, epoch: number, done: (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void): void {
+  finish(
+    clientId: string,
+    epoch: number,
+    prepare: (queue: Uint8Array, next: (ok: boolean) => void) => void,
+    done: (outcome: TakeoverOutcome) => void,
+  ): void {
     const takeover = this.#open.get(clientId);
     if (takeover === undefined || takeover.epoch !== epoch || takeover.finishing) {
-      done('overtaken', undefined);
+      done('overtaken');
       return;
     }
     takeover.finishing = true;
     const { reserveAfterFinishMs } = this.#options;
     const fetchBy = Math.max(takeover.deadline - reserveAfterFinishMs, this.#clock.now() + reserveAfterFinishMs);
-    const end = (outcome: TakeoverOutcome, queue: Uint8Array | undefined): void => {
-      done(outcome, queue);
+    const end = (outcome: TakeoverOutcome): void => {
+      done(outcome);
       this.#close(clientId, takeover);
     };
     this.#client.fetch('takeover.finish', takeover.holder, clientId, epoch, fetchBy, (result) => {
       if (result.kind === 'overtaken') {
-        end('overtaken', undefined);
+        end('overtaken');
         return;
       }
       if (result.kind === 'slow') {
         this.leave(clientId, epoch);
-        end('overtaken', undefined);
+        end('overtaken');
         return;
       }
-      const queue = result.kind === 'fetched' ? result.bytes : undefined;
       this.countLost(result.kind);
-      this.claim(clientId, takeover.key, epoch, fetchBy + reserveAfterFinishMs, (outcome) => {
-        if (outcome === 'done') this.#takenOver.value++;
-        if (outcome !== 'undecided') end(outcome, outcome === 'done' ? queue : undefined);
-        else if (queue === undefined) end(this.#abandon(clientId, epoch), undefined);
+      const deadline = fetchBy + reserveAfterFinishMs;
+      if (result.kind !== 'fetched') {
+        this.#claimFetched(clientId, takeover, deadline, false, end);
+        return;
+      }
+      prepare(result.bytes, (ok) => {
+        if (ok) this.#claimFetched(clientId, takeover, deadline, true, end);
         else {
-          this.#undecided.value++;
-          this.#epochs.send('settle', clientId, epoch);
-          end('undecided', queue);
+          this.leave(clientId, epoch);
+          end('no-quorum');
         }
       });
+    });
+  }
+
+  #claimFetched(clientId: string, takeover: Takeover, deadline: number, fetched: boolean, end: (outcome: TakeoverOutcome) => void): void {
+    const { epoch, key, durable } = takeover;
+    this.claim(clientId, key, epoch, deadline, durable, (outcome) => {
+      if (outcome === 'done') this.#takenOver.value++;
+      if (outcome !== 'undecided') end(outcome);
+      else if (!fetched) end(this.#abandon(clientId, epoch));
+      else {
+        this.#undecided.value++;
+        this.#epochs.send('settle', clientId, epoch, durable);
+        end('undecided');
+      }
     });
   }
 
@@ -131,8 +153,15 @@ export class Takeovers {
   }
 
   /** The holder was lost: this node is the holder of a session that begins anew. */
-  claimFresh(clientId: string, key: Uint8Array, epoch: number, deadline: number, done: (outcome: 'done' | 'overtaken' | 'no-quorum') => void): void {
-    this.claim(clientId, key, epoch, deadline, (outcome) => done(outcome === 'undecided' ? this.#abandon(clientId, epoch) : outcome));
+  claimFresh(
+    clientId: string,
+    key: Uint8Array,
+    epoch: number,
+    deadline: number,
+    durable: boolean,
+    done: (outcome: 'done' | 'overtaken' | 'no-quorum') => void,
+  ): void {
+    this.claim(clientId, key, epoch, deadline, durable, (outcome) => done(outcome === 'undecided' ? this.#abandon(clientId, epoch) : outcome));
   }
 
   /** There is no session that could stand for the claim: it is taken back, whether it was committed or not. */
@@ -142,7 +171,7 @@ export class Takeovers {
   }
 
   /** Makes this node the holder under the epoch. */
-  claim(clientId: string, key: Uint8Array, epoch: number, deadline: number, done: (outcome: TakeoverOutcome) => void): void {
+  claim(clientId: string, key: Uint8Array, epoch: number, deadline: number, durable: boolean, done: (outcome: TakeoverOutcome) => void): void {
     const left = deadline - this.#clock.now();
     if (left <= 0) {
       // Nobody is connected under this epoch.
@@ -150,9 +179,9 @@ export class Takeovers {
       done('no-quorum');
       return;
     }
-    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval: 0xffff_ffff, settled: false, connected: true });
+    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval: 0xffff_ffff, settled: false, connected: true, durable });
     this.#db.command(registryTableOf(key).shard, 'takeoverDone', body, { deadlineMs: left }, (failure, result) => {
-      if (failure?.kind === 'fenced') this.#clock.setTimer(fencedRetryMs, () => this.claim(clientId, key, epoch, deadline, done));
+      if (failure?.kind === 'fenced') this.#clock.setTimer(fencedRetryMs, () => this.claim(clientId, key, epoch, deadline, durable, done));
       else if (failure === undefined) {
         const { verdict, displaced } = epochReply(result.reply);
         done(verdict === 'current' ? 'done' : 'overtaken');

@@ -110,6 +110,7 @@ export class ClusterRegistry implements Registry {
       sessions: () => this.#source.held?.() ?? [],
       busy: (clientId) => this.#lines.busy(clientId) || this.#epochs.unasserted(clientId),
       onStale,
+      onCurrent: (clientId, epoch) => this.#source.confirmed?.(clientId, epoch),
     });
     this.#audit.start();
   }
@@ -146,10 +147,15 @@ export class ClusterRegistry implements Registry {
     this.#takeovers.giveWay(clientId);
   }
 
-  finishTakeover(clientId: string, epoch: number, done: (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void): void {
-    this.#takeovers.finish(clientId, epoch, (outcome, queue) => {
+  finishTakeover(
+    clientId: string,
+    epoch: number,
+    prepare: (queue: Uint8Array, next: (ok: boolean) => void) => void,
+    done: (outcome: TakeoverOutcome) => void,
+  ): void {
+    this.#takeovers.finish(clientId, epoch, prepare, (outcome) => {
       if (outcome === 'overtaken') this.#overtaken.value++;
-      done(outcome, queue);
+      done(outcome);
     });
   }
 
@@ -171,6 +177,10 @@ export class ClusterRegistry implements Registry {
     this.#epochs.reassert(sessions);
   }
 
+  recheck(): void {
+    this.#audit.recheck();
+  }
+
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
@@ -183,14 +193,14 @@ export class ClusterRegistry implements Registry {
 
   #start(r: Registration): void {
     const left = r.deadline - this.#clock.now();
-    const { cleanStart, sessionExpiryInterval, offer, clientId } = r.request;
+    const { cleanStart, sessionExpiryInterval, offer, clientId, durable = false } = r.request;
     // The session that the client had here before goes first.
     if (left <= 0 || (offer === true && this.#epochs.unasserted(clientId))) {
       this.#end(r, { kind: 'failed', reason: 'no-quorum' });
       return;
     }
     const mode = cleanStart ? 'clean' : offer === true ? 'offer' : 'continue';
-    const body = encodeRegister({ key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will: emptyBytes });
+    const body = encodeRegister({ key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will: emptyBytes, durable });
     this.#db.command(registryTableOf(r.key).shard, 'register', body, { deadlineMs: left }, (failure, result) => {
       const reply = failure === undefined ? orUndefined(() => decodeRegisterReply(result.reply)) : undefined;
       if (reply !== undefined) this.#registered(r, reply);
@@ -225,7 +235,7 @@ export class ClusterRegistry implements Registry {
     this.#client.fetch('takeover.begin', holder, clientId, epoch, deadline, (result) => {
       if (result.kind === 'fetched') {
         // The line stays held until the takeover is finished, given up, or forgotten.
-        this.#takeovers.open(clientId, holder, r.key, epoch, r.deadline);
+        this.#takeovers.open(clientId, holder, r.key, epoch, r.deadline, r.request.durable === true);
         this.#keepHouse();
         r.done({ kind: 'remote', epoch, state: result.bytes });
       } else if (result.kind === 'overtaken') {
@@ -235,7 +245,7 @@ export class ClusterRegistry implements Registry {
         this.#fail(r, 'overtaken');
       } else {
         this.#takeovers.countLost(result.kind);
-        this.#takeovers.claimFresh(clientId, r.key, epoch, r.deadline, (outcome) => {
+        this.#takeovers.claimFresh(clientId, r.key, epoch, r.deadline, r.request.durable === true, (outcome) => {
           if (outcome === 'done') this.#end(r, { kind: 'fresh', epoch });
           else this.#fail(r, outcome);
         });

@@ -213,6 +213,7 @@ export class ReplicatedRetained implements RetainedStore {
         originIncarnation: body.originIncarnation,
         originNumber: body.originNumber,
         kept: true,
+        journalNumber: 0,
       };
       return [message, row.position];
     } catch (error) {

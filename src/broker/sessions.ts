@@ -43,6 +43,8 @@ export class Sessions implements SessionHome {
   readonly #wills: Wills;
   /** Sessions with a connection. */
   connected = 0;
+  /** Of an earlier run of this node; whether they are still their clients' is being found out. */
+  readonly #restored = new Set<Session>();
 
   constructor(core: Core, wills: Wills) {
     this.#core = core;
@@ -59,6 +61,50 @@ export class Sessions implements SessionHome {
 
   get(clientId: string): Session | undefined {
     return this.#core.sessions.get(clientId);
+  }
+
+  /** From now on the session is written down, if it is one that lasts and is registered. False: it should be, and cannot. */
+  keep(session: Session, channel?: Channel): boolean {
+    const { durable } = this.#core;
+    if (durable === undefined || session.epoch === 0 || session.ended) return true;
+    if (!session.lasting) {
+      durable.forget(session);
+      return true;
+    }
+    const will = channel?.will === undefined ? undefined : { will: channel.will, dueAtMs: 0 };
+    const leftAtMs = channel === undefined ? this.#core.env.clock.wallNow() : 0;
+    if (!durable.has(session)) return durable.begin(session, leftAtMs, will);
+    durable.presence(session, leftAtMs, will);
+    return true;
+  }
+
+  /** Its client is not here: when it went, and what of its will waits. */
+  #keepAway(session: Session): void {
+    const { durable, env } = this.#core;
+    if (durable === undefined || !durable.has(session)) return;
+    const wallNow = env.clock.wallNow();
+    const pending = this.#wills.pending(session);
+    const will = pending === undefined ? undefined : { will: pending.will, dueAtMs: wallNow + pending.due - this.#core.now() };
+    durable.presence(session, durable.leftAtMs(session) || wallNow, will);
+  }
+
+  /** One that this node had before it ended, whole; `confirmed` follows. */
+  restored(session: Session): void {
+    this.#core.sessions.set(session.clientId, session);
+    for (const subscription of session.subscriptions.values()) {
+      subscription.settled = true;
+      this.#core.subscribers.add(subscription);
+    }
+    this.#restored.add(session);
+  }
+
+  /** The registry knows the session: its time goes on. */
+  confirmed(clientId: string, epoch: number): void {
+    if (this.#restored.size === 0) return;
+    const session = this.registered(clientId);
+    if (session?.epoch !== epoch || !this.#restored.delete(session) || session.channel !== undefined || session.ended) return;
+    this.#core.metrics.sessionsRecovered.value++;
+    this.#arm(session);
   }
 
   /** A new session, known under its client id from now on. */
@@ -121,6 +167,7 @@ export class Sessions implements SessionHome {
     session.expiresAt = Number.POSITIVE_INFINITY;
     this.#core.subscribers.presence(session, 'here');
     this.connected++;
+    this.#restored.delete(session);
   }
 
   /** Its channel has closed. */
@@ -135,6 +182,7 @@ export class Sessions implements SessionHome {
     }
     session.expiresAt = session.expiryFrom(now);
     this.#arm(session);
+    this.#keepAway(session);
     this.#core.subscribers.presence(session, 'away'); // what it was picked for stays with it [MQTT-4.8.2-4]
     if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
   }
@@ -147,18 +195,22 @@ export class Sessions implements SessionHome {
     }
     session.expiresAt = session.expiryFrom(now);
     this.#arm(session);
+    this.keep(session);
     if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
   }
 
   /** The client continues the session on another node: a will whose delay has not passed is off. [MQTT-3.1.3-9] */
   continuedElsewhere(session: Session): void {
     this.#wills.cancel(session);
+    this.#keepAway(session);
   }
 
   /** The session is over: its subscriptions, its messages, its will's delay. Its channel is closed already. */
   end(session: Session, now: number, tell: Tell): void {
     if (session.ended) return;
     session.ended = true;
+    this.#core.durable?.forget(session);
+    this.#restored.delete(session);
     this.#core.timers.cancel(session);
     const left = leftToGroups(session);
     for (const subscription of [...session.subscriptions.values()]) this.unsubscribe(subscription);
@@ -221,7 +273,10 @@ export class Sessions implements SessionHome {
   /** A delayed will is due, or the session expires [MQTT-4.1.0-2], or neither yet: the wheel's reach is shorter than the longest interval. */
   onSessionTimer(session: Session, now: number): void {
     if (session.ended || session.channel !== undefined) return; // [MQTT-4.1.0-1]
-    if ((this.#wills.due(session) ?? Number.POSITIVE_INFINITY) <= now) this.#wills.fire(session, now);
+    if ((this.#wills.due(session) ?? Number.POSITIVE_INFINITY) <= now) {
+      this.#wills.fire(session, now);
+      this.#keepAway(session);
+    }
     if (session.expiresAt <= now) this.end(session, now, 'tell');
     else this.#arm(session);
   }

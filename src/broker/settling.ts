@@ -4,8 +4,7 @@
 // who must has accepted the message, wherever it is sent from.
 // If nobody knows any more how they ended, they count as lost with the node that took them in, and are
 // acknowledged: the same as for a destination that is lost.
-import { ReasonCode } from '#mqtt/reason-code.js';
-import { Channel, settle } from '#session/channel.js';
+import { settle, settleRefused } from '#session/channel.js';
 import type { AckChannel, DeferredAck, Session } from '#session/session.js';
 import type { SessionRest } from '#session/session-codec.js';
 import type { Core } from './core.js';
@@ -46,18 +45,11 @@ function settleAll(core: Core, owed: Map<number, DeferredAck>, outcomes: readonl
     const ack = owed.get(packetId);
     owed.delete(packetId);
     if (ack === undefined) continue;
-    if (reasonCode >= 0x80) refuse(ack, reasonCode, core.now());
+    if (reasonCode >= 0x80) settleRefused(ack, reasonCode, core.now());
     else settle(ack, reasonCode);
   }
   for (const ack of owed.values()) {
     core.metrics.outcomesLost.value++;
     settle(ack, 0);
   }
-}
-
-/** The message was not taken. Before 5.0 only a closed connection tells the publisher that it must try again. */
-export function refuse(ack: DeferredAck, reasonCode: number, now: number): void {
-  const { channel } = ack;
-  if (channel instanceof Channel && channel.version !== 5) channel.disconnect(ReasonCode.serverUnavailable, now);
-  settle(ack, reasonCode);
 }

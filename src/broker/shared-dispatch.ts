@@ -20,7 +20,7 @@ import type { Subscription } from '#session/session.js';
 import type { LocalSubscribers } from './local-subscribers.js';
 import type { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
-import type { BrokerPorts, SharedAddress, SharedRoutes, SharedRow } from './ports.js';
+import type { BrokerPorts, Keeping, SharedAddress, SharedRoutes, SharedRow } from './ports.js';
 import type { LocalGroup, SharedMembers } from './shared-members.js';
 
 /** What it needs of the core, which owns it. */
@@ -31,6 +31,7 @@ export interface SharedHost {
   readonly metrics: BrokerMetrics;
   readonly frames: Frames;
   readonly subscribers: LocalSubscribers;
+  readonly durable: Keeping | undefined;
   now(): number;
 }
 
@@ -62,7 +63,7 @@ interface Errand {
   /** Nodes that have refused, by what was asked of them, or are lost. */
   readonly tried: Set<string>;
   /** `matched`: a member has got it, or will. */
-  readonly done: (matched: boolean) => void;
+  readonly done: (matched: boolean, kept: boolean) => void;
 }
 
 type Presence = SharedAddress['presence'];
@@ -159,7 +160,7 @@ export class SharedDispatch {
   }
 
   /** A message whose pick is on another node. `done`, for QoS 1 and 2, when some member has got it or none is left. */
-  send(message: Message, { name, row, to }: Elsewhere, done: (matched: boolean) => void): void {
+  send(message: Message, { name, row, to }: Elsewhere, done: (matched: boolean, kept: boolean) => void): void {
     if (message.qos === 0) {
       this.#core.ports.forwarder.forwardTo?.(message, row.target, to);
       return;
@@ -275,20 +276,20 @@ export class SharedDispatch {
     const { forwarder } = this.#core.ports;
     errand.tried.add(to.presence + nodeId);
     if (forwarder.forwardTo === undefined) {
-      errand.done(false);
+      errand.done(false, true);
       return;
     }
     if (errand.message.qos === 0) {
       forwarder.forwardTo(errand.message, row.target, to);
-      errand.done(true);
+      errand.done(true, true);
       return;
     }
     forwarder.forwardTo(errand.message, row.target, to, (outcome, matched) => {
       if (matched) {
-        errand.done(true);
+        errand.done(true, true);
         return;
       }
-      if (outcome === 'lost') for (const presence of ['here', 'away']) errand.tried.add(presence + nodeId);
+      if (outcome !== 'accepted') for (const presence of ['here', 'away']) errand.tried.add(presence + nodeId);
       this.#repicked.value++;
       this.#again(errand);
     });
@@ -301,7 +302,7 @@ export class SharedDispatch {
     const to = group === undefined ? undefined : this.#pick(group, message, errand.tried);
     if (group === undefined || to === undefined) {
       this.#unwanted.value++;
-      errand.done(false);
+      errand.done(false, true);
       return;
     }
     if (typeof to !== 'string') {
@@ -309,8 +310,11 @@ export class SharedDispatch {
       return;
     }
     const member = group.local?.pick(to, group.picker.hint, this.#sticky ? message.publisherId : undefined);
+    const { durable } = this.#core;
+    const written = durable?.position;
     if (member !== undefined) this.#deliverOne(member, message, now);
-    errand.done(member !== undefined);
+    if (durable === undefined || durable.position === written) errand.done(member !== undefined, true);
+    else durable.kept(written ?? 0, (ok) => errand.done(ok, ok));
   }
 
   #deliverOne(member: Subscription, message: Message, now: number): void {
@@ -325,9 +329,11 @@ export class SharedDispatch {
 export class Gather {
   #open = 1;
   #matched = false;
-  readonly #done: (matched: boolean) => void;
+  #kept = true;
+  readonly #done: (matched: boolean, kept: boolean) => void;
 
-  constructor(done: (matched: boolean) => void) {
+  /** `kept`: those who must keep it on a disk have. */
+  constructor(done: (matched: boolean, kept: boolean) => void) {
     this.#done = done;
   }
 
@@ -337,7 +343,12 @@ export class Gather {
 
   one(matched: boolean): void {
     if (matched) this.#matched = true;
-    if (--this.#open === 0) this.#done(this.#matched);
+    if (--this.#open === 0) this.#done(this.#matched, this.#kept);
+  }
+
+  kept(ok: boolean): void {
+    if (!ok) this.#kept = false;
+    this.one(false);
   }
 }
 

@@ -27,7 +27,11 @@ interface Job {
   /** Filters not answered yet; one more while the job is being begun. */
   open: number;
   /** What to look for in the retained messages once SUBACK is out. */
-  readonly retained: { readonly subscription: Subscription; readonly wanted: boolean; readonly catchUp: CatchUp }[];
+  readonly retained: { readonly subscription: Subscription; wanted: boolean; readonly catchUp: CatchUp }[];
+  /** Filters that the session did not have. */
+  readonly added: Set<string>;
+  /** Of what is written of persistent sessions. */
+  readonly writtenBefore: number;
 }
 
 export class Subscriber {
@@ -40,7 +44,16 @@ export class Subscriber {
   }
 
   subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[]): void {
-    const job: Job = { channel, session, packetId, requests, open: 1, retained: [] };
+    const job: Job = {
+      channel,
+      session,
+      packetId,
+      requests,
+      open: 1,
+      retained: [],
+      added: new Set(),
+      writtenBefore: this.#core.durable?.position ?? 0,
+    };
     this.#core.metrics.clientSubscribe.value += requests.length;
     for (const request of requests) {
       if (channel.session !== session) break; // closed for what it wanted
@@ -120,6 +133,7 @@ export class Subscriber {
     this.#core.metrics.clientUnsubscribe.value += topicFilters.length;
     hooks.unsubscribe?.(channel, topicFilters);
     const codes: number[] = [];
+    const writtenBefore = this.#core.durable?.position ?? 0;
     for (const topicFilter of topicFilters) {
       const subscription = session.subscriptions.get(topicFilter); // compared character by character [MQTT-3.10.4-1]
       if (subscription !== undefined) {
@@ -129,7 +143,14 @@ export class Subscriber {
       }
       codes.push(subscription === undefined ? ReasonCode.noSubscriptionExisted : ReasonCode.success);
     }
-    channel.unsuback(packetId, codes); // [MQTT-3.10.4-5] [MQTT-3.11.3-1]
+    const { durable } = this.#core;
+    if (durable === undefined || session.log === undefined)
+      channel.unsuback(packetId, codes); // [MQTT-3.10.4-5] [MQTT-3.11.3-1]
+    else {
+      durable.kept(writtenBefore, (ok) => {
+        if (channel.session === session) channel.unsuback(packetId, ok ? codes : codes.map(() => ReasonCode.implementationSpecificError));
+      });
+    }
   }
 
   #mayUse(channel: Channel, request: SubscribeRequest): boolean | undefined {
@@ -143,6 +164,7 @@ export class Subscriber {
     const isNew = existing === undefined;
     const subscription = existing ?? new Subscription(session, request.key, options);
     if (isNew) {
+      job.added.add(request.topicFilter);
       session.addSubscription(subscription);
       this.#core.subscribers.add(subscription);
     } else {
@@ -178,6 +200,29 @@ export class Subscriber {
 
   #answered(job: Job): void {
     if (--job.open > 0) return;
+    const { durable } = this.#core;
+    if (durable === undefined || job.session.log === undefined) {
+      this.#answer(job);
+      return;
+    }
+    durable.kept(job.writtenBefore, (ok) => {
+      if (!ok) this.#refuse(job);
+      this.#answer(job);
+    });
+  }
+
+  /** What is granted to a persistent session has to be on disk. One that was in force before keeps its place. */
+  #refuse(job: Job): void {
+    for (const request of job.requests) {
+      if (request.reasonCode >= 0x80) continue;
+      request.reasonCode = ReasonCode.quotaExceeded;
+      const subscription = job.session.subscriptions.get(request.topicFilter);
+      if (job.added.has(request.topicFilter) && subscription !== undefined) this.#sessions.unsubscribe(subscription);
+    }
+    for (const retained of job.retained) retained.wanted = false;
+  }
+
+  #answer(job: Job): void {
     if (job.channel.session === job.session) {
       job.channel.suback(
         job.packetId,

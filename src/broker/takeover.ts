@@ -98,6 +98,10 @@ export class Takeover implements TakeoverSource {
     else this.#sessions.discard(session, reasonCode, now, 'silent');
   }
 
+  confirmed(clientId: string, epoch: number): void {
+    this.#sessions.confirmed(clientId, epoch);
+  }
+
   kick(clientId: string, reasonCode: number): boolean {
     return this.#sessions.discardAll(clientId, reasonCode, this.#core.now(), 'tell');
   }
@@ -108,7 +112,9 @@ export class Takeover implements TakeoverSource {
 
   *held(): IterableIterator<HeldSession> {
     for (const session of this.#sessions.all()) {
-      if (session.epoch > 0) yield { clientId: session.clientId, epoch: session.epoch, connected: session.channel !== undefined };
+      if (session.epoch === 0) continue;
+      const { clientId, epoch, channel, log, expiryIntervalS } = session;
+      yield { clientId, epoch, connected: channel !== undefined, durable: log !== undefined, sessionExpiryInterval: expiryIntervalS };
     }
   }
 

@@ -4,6 +4,7 @@
 // may go on with another session where there is a quorum, and end that one, and nobody here would hear of it.
 import { WheelTimer } from '#base/timer-wheel.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
+import { Channel } from '#session/channel.js';
 import type { Session } from '#session/session.js';
 import type { Core } from './core.js';
 import type { RegisterResult } from './ports.js';
@@ -45,7 +46,8 @@ export class Unregistered extends WheelTimer {
     this.#open = batch.length;
     if (batch.length === 0) this.#arm();
     for (const session of batch) {
-      const request = { clientId: session.clientId, cleanStart: false, sessionExpiryInterval: session.expiryIntervalS, offer: true };
+      const durable = this.#core.durable !== undefined && session.lasting;
+      const request = { clientId: session.clientId, cleanStart: false, sessionExpiryInterval: session.expiryIntervalS, durable, offer: true };
       this.#core.ports.registry.register(request, (result) => {
         this.#open--;
         this.#registered(session, result);
@@ -64,6 +66,7 @@ export class Unregistered extends WheelTimer {
       if (result.kind === 'local' && aside?.epoch === result.heldEpoch) {
         // The session that the client had here before is the registry's: it comes back to that one.
         aside.epoch = result.epoch;
+        this.#core.durable?.changed(aside);
         this.#sessions.discard(session, ReasonCode.sessionTakenOver, now, 'silent');
         if (aside.channel === undefined) this.#core.ports.registry.disconnected(clientId, result.epoch);
         return;
@@ -74,6 +77,7 @@ export class Unregistered extends WheelTimer {
       }
       if (aside !== undefined) this.#sessions.discard(aside, ReasonCode.sessionTakenOver, now, 'silent');
       session.epoch = result.epoch;
+      this.#sessions.keep(session, session.channel instanceof Channel ? session.channel : undefined);
       return;
     }
     // Another node holds the client's session, or has taken it: the client comes back and gets that one.

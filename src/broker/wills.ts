@@ -17,6 +17,23 @@ interface PendingWill {
   readonly due: number;
 }
 
+/** A client that was connected to an earlier run of this node: of its rights those count that need no connection. */
+class Absent implements AccessClient {
+  readonly clientId: string;
+  username: string | undefined;
+  readonly mountpoint: string;
+  readonly peer = '';
+  grant: unknown = undefined;
+
+  constructor(clientId: string, username: string | undefined, mountpoint: string) {
+    this.clientId = clientId;
+    this.username = username;
+    this.mountpoint = mountpoint;
+  }
+
+  disconnect(): void {}
+}
+
 export class Wills {
   readonly #core: Core;
   readonly #publisher: Publisher;
@@ -36,6 +53,15 @@ export class Wills {
     const delayS = will.properties?.willDelayInterval ?? 0;
     if (delayS === 0 || sessionEnds) this.#publish(will, client, now);
     else this.#pending.set(session, { will, client, due: now + delayS * 1000 });
+  }
+
+  /** One that was waiting, or whose client was connected, when this node ended. */
+  restore(session: Session, will: Will, due: number): void {
+    this.#pending.set(session, { will, client: new Absent(session.clientId, session.username, session.mountpoint), due });
+  }
+
+  pending(session: Session): { readonly will: Will; readonly due: number } | undefined {
+    return this.#pending.get(session);
   }
 
   /** When the session's will is due; undefined when none waits. */

@@ -11,6 +11,7 @@ import { authSchema } from '#auth/schema.js';
 import { utf8Encode } from '#base/utf8.js';
 import { type Broker, createBroker } from '#broker/broker.js';
 import { type DelayedOptions, ReplicatedDelayed } from '#broker/delayed.js';
+import type { DurableOptions } from '#broker/durable-options.js';
 import { ReplicatedExclusive } from '#broker/exclusive.js';
 import { type ForwardOptions, NodeForwarder } from '#broker/forward.js';
 import type { BrokerOptions } from '#broker/options.js';
@@ -26,6 +27,10 @@ import type { NetAddress, NetError } from '#env/net.js';
 import type { Listener } from '#listener/listener.js';
 import { Listeners } from '#listener/listeners.js';
 import { defaultListenerOptions, type ListenerOptions } from '#listener/options.js';
+import { RecoveringSessions } from '#session/session-record.js';
+import { type JournalOptions, openJournal } from '#store/journal.js';
+import { JournalVersionError } from '#store/journal-recovery.js';
+import { DataDirectoryError } from './data-directory-error.js';
 import { createNodeCore, type NodeCore, type NodeCoreOptions } from './node-core.js';
 
 export interface NodeOptions {
@@ -40,11 +45,19 @@ export interface NodeOptions {
   readonly registry?: Partial<RegistryOptions>;
   /** undefined: `$delayed/…` are names like any other. */
   readonly delayed?: Partial<DelayedOptions> | undefined;
+  /** Persistent sessions on this node's disk (docs/sessions.md). */
+  readonly sessions?: SessionOptions;
   /** Absent: everybody may come in and do everything, unless banned. */
   readonly auth?: AuthSettings;
   /** The listeners accept clients: once. */
   readonly onServing?: (node: StarmeshNode) => void;
   readonly onListenerError?: (listener: Listener, error: NetError) => void;
+}
+
+export interface SessionOptions extends Partial<DurableOptions> {
+  /** `durable_sessions.enable`; default true. */
+  readonly enable?: boolean;
+  readonly segmentBytes?: number;
 }
 
 /** How often a node that does not serve yet looks whether it can. */
@@ -108,10 +121,28 @@ export class StarmeshNode {
     const broker = createBroker(env, options.broker ?? {}, ports, this.access);
     this.broker = broker;
     this.exclusive.onLost = (topicFilter, clientId) => void broker.endSubscription(clientId, topicFilter);
+    if (options.sessions?.enable !== false) this.#openSessions(options.sessions ?? {});
     database.onIncarnation(() => this.registry.reassert(broker.epochs()));
     const listeners = options.listeners.map((l) => ({ ...defaultListenerOptions, ...l }));
     this.listeners = new Listeners(env, broker, listeners);
     this.#waitUntilServing();
+  }
+
+  /** The sessions that were here when the node ended come back before anybody connects. */
+  #openSessions(options: SessionOptions): void {
+    const env = this.#env;
+    const found = new RecoveringSessions(env.clock.wallNow() - env.clock.now());
+    const { nodeId } = this.core;
+    const { segmentBytes } = options;
+    const { journal, recovery } = openSessionJournal(env, { nodeId, ...(segmentBytes === undefined ? {} : { segmentBytes }) }, found);
+    for (const d of recovery.damage)
+      env.log.error('the journal of persistent sessions is damaged', { file: d.file, offset: d.offset, reason: d.reason });
+    if (recovery.damage.length > 0)
+      env.log.error('persistent sessions were lost with the damage: they begin anew, with Session Present 0', { sessions: found.damagedCount });
+    env.metrics.counter('starmesh_session_journal_damaged_total', 'Persistent sessions lost to damage of their journal').value += found.damagedCount;
+    const back = this.broker.keepSessions(journal, found, options);
+    if (back > 0) env.log.info('persistent sessions are back', { sessions: back });
+    if (this.broker.durable !== undefined) this.forwarder.keeping = this.broker.durable;
   }
 
   /** `running`: clients are accepted, or would be if there were a listener. */
@@ -132,6 +163,8 @@ export class StarmeshNode {
 
   #serve(): void {
     const { all } = this.listeners;
+    this.broker.resumeSessions();
+    this.registry.recheck();
     let open = all.length;
     const serving = (): void => {
       if (this.#state !== 'starting') return;
@@ -197,13 +230,24 @@ export class StarmeshNode {
     this.forwarder.close();
     this.access.close();
     this.#hasher.close();
-    this.core.stop(done);
+    const { durable } = this.broker;
+    if (durable === undefined) this.core.stop(done);
+    else durable.close(() => this.core.stop(done));
   }
 
   /** The disk failed: nothing may be acknowledged any more. Clients are cut off at once; `stop` follows. */
   cutOff(): void {
     this.listeners.stop();
     this.listeners.closeAll();
+  }
+}
+
+function openSessionJournal(env: Env, options: JournalOptions, found: RecoveringSessions): ReturnType<typeof openJournal> {
+  try {
+    return openJournal(env, options, found);
+  } catch (error) {
+    if (error instanceof JournalVersionError) throw new DataDirectoryError(error.message);
+    throw error;
   }
 }
 

@@ -99,6 +99,11 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
     },
     registry: registryOptions(mqtt.registrationTimeoutMs),
     delayed: config.delayed.enable ? { messagesMax: config.delayed.maxDelayedMessages, deadlineMs: database.proposalTimeoutMs } : undefined,
+    sessions: {
+      enable: config.durableSessions.enable,
+      diskBytesMax: config.durableSessions.maxBytes,
+      segmentBytes: config.durableSessions.segmentSize,
+    },
     auth: accessSettings(config).settings,
   };
 }

@@ -272,8 +272,32 @@ function connackCode(reasonCode: number): number {
   }
 }
 
-/** The acknowledgement is complete: its turn comes when those before it have left. */
+/**
+ * The acknowledgement is complete: its turn comes when those before it have left, and for QoS 2 in a persistent session once
+ * the identifier is on disk.
+ */
 export function settle(ack: DeferredAck, reasonCode: number): void {
+  const { session, packetId } = ack;
+  const { log } = session;
+  if (log === undefined || ack.qos !== 2 || reasonCode >= 0x80 || session.awaitingRel?.get(packetId) !== ack) {
+    settleNow(ack, reasonCode);
+    return;
+  }
+  log.received(session, packetId);
+  log.whenDurable((ok) => {
+    if (ok) settleNow(ack, reasonCode);
+    else settleRefused(ack, ReasonCode.quotaExceeded, session.home.now());
+  });
+}
+
+/** The message was not taken. Before 5.0 only a closed connection tells the publisher that it must try again. */
+export function settleRefused(ack: DeferredAck, reasonCode: number, now: number): void {
+  const { channel } = ack;
+  if (channel instanceof Channel && channel.version !== 5) channel.disconnect(ReasonCode.serverUnavailable, now);
+  settleNow(ack, reasonCode);
+}
+
+function settleNow(ack: DeferredAck, reasonCode: number): void {
   ack.reasonCode = reasonCode;
   if (ack.qos === 2) {
     const ids = ack.session.awaitingRel;

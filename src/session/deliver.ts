@@ -9,7 +9,7 @@ import type { InflightEntry } from './inflight.js';
 import type { Message, Qos } from './message.js';
 import { keep, lowerQos } from './message.js';
 import type { OutAliases } from './out-aliases.js';
-import type { Session, SessionChannel, Subscription } from './session.js';
+import type { Session, SessionChannel, SessionLog, Subscription } from './session.js';
 import { withoutNoLocal } from './subscription.js';
 
 /**
@@ -44,6 +44,10 @@ export function deliverAs(
   group?: string | undefined,
 ): void {
   const channel = session.channel;
+  if (qos > 0 && session.log?.admits() === false) {
+    drop(session, qos);
+    return;
+  }
   if (channel === undefined) {
     if (session.ended || (qos === 0 && !session.home.limits.queueQos0)) {
       drop(session, qos);
@@ -71,7 +75,7 @@ export function deliverAs(
     session.enqueue(message, qos, retain, identifiers, group);
     return;
   }
-  sendNew(session, channel, message, qos, retain, identifiers, frames, group);
+  sendNew(session, channel, message, qos, retain, identifiers, frames, group, false);
 }
 
 function drop(session: Session, qos: Qos): void {
@@ -142,16 +146,22 @@ function sendNew(
   retain: boolean,
   identifiers: readonly number[] | undefined,
   frames: Frames,
-  group?: string | undefined,
+  group: string | undefined,
+  fromQueue: boolean,
 ): void {
+  const { log } = session;
+  // The client of a persistent session may forget a QoS 2 message only when this node will not: it is sent once its packet
+  // identifier is on disk, and what follows stays behind it.
+  const holds = log !== undefined && (qos === 2 || session.heldCount > 0);
   let { topicName } = message;
   if (session.mountpoint !== '') {
     frames = frames.unmounted(message, session.mountpoint, session.home.now());
     topicName = frames.topicName;
   }
   const frame = frames.frame(channel.version, qos, retain, identifiers, false); // DUP 0 [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
-  const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, topicName, frame, qos);
-  if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
+  const alias = channel.outAliases === undefined || holds ? 0 : takeAlias(channel, channel.outAliases, topicName, frame, qos);
+  if (alias === 0 && !holds && frame.end - frame.start > channel.maximumPacketSize) {
+    if (fromQueue) log?.unqueued(session);
     tooLarge(channel);
     return;
   }
@@ -163,11 +173,29 @@ function sendNew(
     keep(message);
     kept = message;
   }
-  session.needInflight().add({ packetId, qos, message: kept, retain, subscriptionIdentifiers: identifiers, group, released: false, sent: true });
+  const entry: InflightEntry = { packetId, qos, message: kept, retain, subscriptionIdentifiers: identifiers, group, released: false, sent: true };
+  session.needInflight().add(entry);
+  if (log !== undefined) log.sent(session, entry, fromQueue);
+  if (log !== undefined && holds) {
+    hold(session, channel, entry, log);
+    return;
+  }
   if (alias === 0) channel.out.frame(frame, packetId);
   else channel.out.aliased(frame, packetId, Math.abs(alias), alias < 0);
   countSent(channel, qos);
   session.home.hooks?.delivered?.(session, message, qos);
+}
+
+/** Sends the entry when it is written down, unless its connection has gone by then. */
+function hold(session: Session, channel: SessionChannel, entry: InflightEntry, log: SessionLog): void {
+  session.heldCount++;
+  log.whenKept(() => {
+    session.heldCount--;
+    const { message } = entry;
+    if (session.channel !== channel || message === undefined || session.inflight?.get(entry.packetId) !== entry) return;
+    transmit(session, channel, entry, message, false);
+    session.home.hooks?.delivered?.(session, message, entry.qos);
+  });
 }
 
 function countSent(channel: SessionChannel, qos: 1 | 2): void {
@@ -200,13 +228,14 @@ export function pump(session: Session): void {
     queue.shift();
     if (item.message.expiresAt <= now) {
       // [MQTT-3.3.2-5]
+      if (item.qos > 0) session.log?.unqueued(session);
       channel.counters.dropped.value++;
       channel.counters.droppedExpired.value++;
       continue;
     }
     frames.begin(item.message, now);
     if (item.qos === 0) sendQos0(session, channel, item.message, item.retain, item.subscriptionIdentifiers, frames);
-    else sendNew(session, channel, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames, item.group);
+    else sendNew(session, channel, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames, item.group, true);
   }
   frames.end();
   session.queue = undefined;
@@ -223,10 +252,11 @@ function resend(session: Session, channel: SessionChannel, entry: InflightEntry)
   }
   const message = entry.message;
   // Without a message there is nothing to repeat; with one that nobody may get any more neither, unless it was sent before.
-  if (message === undefined) {
-    inflight.remove(entry);
-    return;
-  }
+  if (message === undefined) session.complete(entry);
+  else transmit(session, channel, entry, message, true); // [MQTT-3.3.1-1]
+}
+
+function transmit(session: Session, channel: SessionChannel, entry: InflightEntry, message: Message, dup: boolean): void {
   let { frames } = session.home;
   frames.begin(message, session.home.now());
   let { topicName } = message;
@@ -234,13 +264,13 @@ function resend(session: Session, channel: SessionChannel, entry: InflightEntry)
     frames = frames.unmounted(message, session.mountpoint, session.home.now());
     topicName = frames.topicName;
   }
-  const frame = frames.frame(channel.version, entry.qos, entry.retain, entry.subscriptionIdentifiers, true); // [MQTT-3.3.1-1]
+  const frame = frames.frame(channel.version, entry.qos, entry.retain, entry.subscriptionIdentifiers, dup);
   const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, topicName, frame, entry.qos);
   if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
-    inflight.remove(entry);
+    session.complete(entry);
     tooLarge(channel);
   } else {
-    inflight.markSent(entry);
+    session.inflight?.markSent(entry);
     if (alias === 0) channel.out.frame(frame, entry.packetId);
     else channel.out.aliased(frame, entry.packetId, Math.abs(alias), alias < 0);
     countSent(channel, entry.qos);

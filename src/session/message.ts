@@ -40,6 +40,8 @@ export interface Message {
   originNumber: number;
   /** Whether `payload` already has memory of its own. */
   kept: boolean;
+  /** Its number in this node's journal of sessions, 0 while it is not there. */
+  journalNumber: number;
 }
 
 /** Makes every message, so that all have one hidden class on the hot paths. */
@@ -52,7 +54,19 @@ export function makeMessage(
   expiresAt: number,
   publisherId: string,
 ): Message {
-  return { topicName, payload, qos, retain, properties, expiresAt, publisherId, originIncarnation: 0, originNumber: 0, kept: false };
+  return {
+    topicName,
+    payload,
+    qos,
+    retain,
+    properties,
+    expiresAt,
+    publisherId,
+    originIncarnation: 0,
+    originNumber: 0,
+    kept: false,
+    journalNumber: 0,
+  };
 }
 
 /** Gives the payload memory of its own, once, for whoever holds the message past the turn. */

@@ -6,9 +6,8 @@ import { pump } from './deliver.js';
 import type { Session } from './session.js';
 
 export function onPuback(channel: Channel, session: Session, packet: PubackPacket, now: number): void {
-  const inflight = session.inflight;
-  const entry = inflight?.get(packet.packetId);
-  if (inflight === undefined || entry === undefined) {
+  const entry = session.inflight?.get(packet.packetId);
+  if (entry === undefined) {
     channel.counters.pubackMissed.value++;
     return;
   }
@@ -16,7 +15,7 @@ export function onPuback(channel: Channel, session: Session, packet: PubackPacke
     channel.fail(ReasonCode.protocolError, now); // not the answer to QoS 2 [MQTT-3.3.4-1]
     return;
   }
-  inflight.remove(entry); // whatever its reason code says [MQTT-4.4.0-2] [MQTT-4.3.2-3] [MQTT-4.8.2-6]
+  session.complete(entry); // whatever its reason code says [MQTT-4.4.0-2] [MQTT-4.3.2-3] [MQTT-4.8.2-6]
   channel.counters.acked.value++;
   if (entry.message !== undefined) session.home.hooks?.acked?.(session, entry.message, 1);
   pump(session);

@@ -6,9 +6,8 @@ import { pump } from './deliver.js';
 import type { Session } from './session.js';
 
 export function onPubcomp(channel: Channel, session: Session, packet: PubcompPacket, now: number): void {
-  const inflight = session.inflight;
-  const entry = inflight?.get(packet.packetId);
-  if (inflight === undefined || entry === undefined) {
+  const entry = session.inflight?.get(packet.packetId);
+  if (entry === undefined) {
     channel.counters.pubcompMissed.value++;
     return;
   }
@@ -16,7 +15,7 @@ export function onPubcomp(channel: Channel, session: Session, packet: PubcompPac
     channel.fail(ReasonCode.protocolError, now); // before PUBREC, or to QoS 1 [MQTT-3.3.4-1]
     return;
   }
-  inflight.remove(entry); // [MQTT-4.3.3-5]
+  session.complete(entry); // [MQTT-4.3.3-5]
   channel.counters.acked.value++;
   pump(session);
 }

@@ -19,7 +19,7 @@ export function onPubrec(channel: Channel, session: Session, packet: PubrecPacke
     return;
   }
   if (packet.reasonCode >= 0x80) {
-    inflight.remove(entry); // refused by the client: complete, and not repeated [MQTT-4.4.0-2] [MQTT-4.8.2-6]
+    session.complete(entry); // refused by the client: complete, and not repeated [MQTT-4.4.0-2] [MQTT-4.8.2-6]
     pump(session);
     return;
   }
@@ -27,5 +27,14 @@ export function onPubrec(channel: Channel, session: Session, packet: PubrecPacke
   if (entry.message !== undefined) session.home.hooks?.acked?.(session, entry.message, 2);
   entry.message = undefined;
   inflight.markSent(entry);
-  channel.sendPubrel(packet.packetId, 0); // [MQTT-4.3.3-4]
+  const { log } = session;
+  if (log === undefined) {
+    channel.sendPubrel(packet.packetId, 0); // [MQTT-4.3.3-4]
+    return;
+  }
+  // The client forgets the message with PUBREL: a node that came back without knowing would send it again.
+  log.released(session, packet.packetId);
+  log.whenKept(() => {
+    if (session.channel === channel) channel.sendPubrel(packet.packetId, 0);
+  });
 }

@@ -14,5 +14,18 @@ export function onPubrel(channel: Channel, session: Session, packet: PubrelPacke
     // What comes with the identifier now is new. [MQTT-4.3.3-12]
     session.awaitingRel = undefined;
   }
-  channel.out.ack(0x70, packet.packetId, channel.version === 5 ? reasonCode : 0); // [MQTT-4.3.3-11]
+  const { log } = session;
+  if (log === undefined || reasonCode !== ReasonCode.success) {
+    sendPubcomp(channel, packet.packetId, reasonCode);
+    return;
+  }
+  // After PUBCOMP the client uses the identifier for something new: a node that came back must not take that for a repetition.
+  log.freed(session, packet.packetId);
+  log.whenKept(() => {
+    if (channel.session === session) sendPubcomp(channel, packet.packetId, reasonCode);
+  });
+}
+
+function sendPubcomp(channel: Channel, packetId: number, reasonCode: number): void {
+  channel.out.ack(0x70, packetId, channel.version === 5 ? reasonCode : 0); // [MQTT-4.3.3-11]
 }

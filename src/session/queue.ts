@@ -52,6 +52,11 @@ export class MessageQueue {
     return dropped;
   }
 
+  /** QoS 1 and 2 messages among them. */
+  get reliableCount(): number {
+    return this.#items.length - this.qos0Count;
+  }
+
   peek(): QueuedMessage | undefined {
     return this.#items.peek();
   }

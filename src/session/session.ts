@@ -7,7 +7,7 @@ import type { ProtocolVersion } from '#mqtt/packet.js';
 import { formatTopicFilter, isSharedFilter, parseTopicFilter } from '#mqtt/topic.js';
 import type { SessionCounters } from './counters.js';
 import type { Frames } from './frames.js';
-import { Inflight } from './inflight.js';
+import { Inflight, type InflightEntry } from './inflight.js';
 import type { SessionLimits } from './limits.js';
 import { neverExpires } from './limits.js';
 import type { Message, Qos } from './message.js';
@@ -71,6 +71,7 @@ export class Subscription {
     this.identifiers = options.subscriptionIdentifier === undefined ? undefined : [options.subscriptionIdentifier];
     // Once it is the only one it stays so until it ends.
     this.exclusive ||= options.exclusive === true;
+    this.session.log?.subscribed(this.session, this);
   }
 
   get options(): SubscriptionOptions {
@@ -142,6 +143,36 @@ export interface SessionHome {
   onSessionTimer(session: Session, now: number): void;
 }
 
+/**
+ * Where a session that outlives its node's process is written down: what changes in it, as it changes. QoS 0 messages are
+ * not. `broker/durable-sessions.ts` implements it over a journal on disk.
+ */
+export interface SessionLog {
+  /** False: nothing can be written now; a QoS 1 or 2 message must not be taken, and whoever waits for it hears of that. */
+  admits(): boolean;
+  /** Also when its options have changed. */
+  subscribed(session: Session, subscription: Subscription): void;
+  unsubscribed(session: Session, topicFilter: string): void;
+  /** A QoS 1 or 2 message stands at the end of the queue. */
+  queued(session: Session, item: QueuedMessage): void;
+  /** The first QoS 1 or 2 message of the queue has left it without being sent. */
+  unqueued(session: Session): void;
+  /** A delivery has its packet identifier. `fromQueue`: it was the first QoS 1 or 2 message of the queue. */
+  sent(session: Session, entry: InflightEntry, fromQueue: boolean): void;
+  /** PUBREC came. */
+  released(session: Session, packetId: number): void;
+  /** The delivery is complete. */
+  completed(session: Session, packetId: number): void;
+  /** The client's QoS 2 message of this identifier was accepted by all who must. */
+  received(session: Session, packetId: number): void;
+  /** PUBREL came. */
+  freed(session: Session, packetId: number): void;
+  /** Runs once when what was written so far is on disk (true), or is known not to get there. */
+  whenDurable(done: (ok: boolean) => void): void;
+  /** Runs once when it is on disk, however long the disk refuses. */
+  whenKept(done: () => void): void;
+}
+
 /** Looks at deliveries before they happen: while a session moves between nodes, or gets retained messages. */
 export interface DeliveryGate {
   /** False: the gate took the message, or it must not be delivered. */
@@ -174,6 +205,10 @@ export class Session extends WheelTimer {
   /** The connection, from CONNACK until it closes. */
   channel: SessionChannel | undefined = undefined;
   gate: DeliveryGate | undefined = undefined;
+  /** Of a persistent session: what is promised about it waits until it is written down. */
+  log: SessionLog | undefined = undefined;
+  /** Deliveries with a packet identifier that wait for that. */
+  heldCount = 0;
   inflight: Inflight | undefined = undefined;
   queue: MessageQueue | undefined = undefined;
   /** QoS 2 packet identifiers received and not released; with the acknowledgement while that is still owed. */
@@ -205,10 +240,12 @@ export class Session extends WheelTimer {
   addSubscription(subscription: Subscription): void {
     this.#subscriptions ??= new Map();
     this.#subscriptions.set(subscription.topicFilter, subscription);
+    this.log?.subscribed(this, subscription);
   }
 
   removeSubscription(topicFilter: string): void {
     this.#subscriptions?.delete(topicFilter);
+    this.log?.unsubscribed(this, topicFilter);
     if (this.#subscriptions?.size === 0) this.#subscriptions = undefined;
   }
 
@@ -250,11 +287,26 @@ export class Session extends WheelTimer {
   enqueue(message: Message, qos: Qos, retain: boolean, subscriptionIdentifiers: readonly number[] | undefined, group?: string | undefined): void {
     const { limits, counters } = this.home;
     this.queue ??= new MessageQueue();
-    const dropped = this.queue.push({ message, qos, retain, subscriptionIdentifiers, group }, limits.maxQueuedMessages, limits.maxQueuedBytes);
+    const item: QueuedMessage = { message, qos, retain, subscriptionIdentifiers, group };
+    const before = this.queue.reliableCount;
+    const dropped = this.queue.push(item, limits.maxQueuedMessages, limits.maxQueuedBytes);
+    if (this.log !== undefined && qos > 0) this.#logQueued(this.log, this.queue, item, before);
     if (dropped === 0) return;
     this.queueDropped += dropped;
     counters.dropped.value += dropped;
     counters.droppedQueueFull.value += dropped;
+  }
+
+  #logQueued(log: SessionLog, queue: MessageQueue, item: QueuedMessage, before: number): void {
+    if (queue.at(queue.length - 1) !== item) return; // larger than the whole queue may be
+    for (let n = before + 1 - queue.reliableCount; n > 0; n--) log.unqueued(this);
+    log.queued(this, item);
+  }
+
+  /** The delivery is complete: its packet identifier is free again. */
+  complete(entry: InflightEntry): void {
+    this.inflight?.remove(entry);
+    this.log?.completed(this, entry.packetId);
   }
 
   onTimer(now: number): void {

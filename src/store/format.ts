@@ -4,7 +4,7 @@
 //
 //   header   magic 8 · version u32 · segment u32 · previousEnd u32 · chain u32 · nodeId (u8 length, bytes)
 //            · zeros · crc u32 at 124
-//   record   length u32 · type u8 · 0 u8 · shard u16 · headerCrc u32 · payload · crc u32 · end 0xa5
+//   record   length u32 · type u8 · shard u24 (its high byte first) · headerCrc u32 · payload · crc u32 · end 0xa5
 //
 // Checksums are chained: `headerCrc` continues from the `crc` of the record before (the header's
 // `chain` at the start of a segment), `crc` continues from `headerCrc`. A record that was lost,
@@ -31,7 +31,7 @@ export const recordHeaderBytes = 12;
 export const recordTrailerBytes = 5;
 const endMark = 0xa5;
 
-const magic = utf8Encode('smeshwal');
+const walMagic = utf8Encode('smeshwal');
 const crcAt = headerBytes - 4;
 const nodeIdBytesMax = 64;
 
@@ -66,7 +66,8 @@ export function segmentNumber(name: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
-export function encodeHeader(h: Omit<SegmentHeader, 'version'>): Uint8Array {
+/** `magic`: of which kind of log. */
+export function encodeHeader(h: Omit<SegmentHeader, 'version'>, magic: Uint8Array = walMagic): Uint8Array {
   const bytes = new Uint8Array(headerBytes);
   const view = new DataView(bytes.buffer);
   const nodeId = utf8Encode(h.nodeId);
@@ -83,7 +84,7 @@ export function encodeHeader(h: Omit<SegmentHeader, 'version'>): Uint8Array {
 }
 
 /** Undefined when it is not one. Every version keeps magic, version and checksum where they are. */
-export function decodeHeader(bytes: Uint8Array): SegmentHeader | undefined {
+export function decodeHeader(bytes: Uint8Array, magic: Uint8Array = walMagic): SegmentHeader | undefined {
   if (bytes.length < headerBytes) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
   for (let i = 0; i < magic.length; i++) if (bytes[i] !== magic[i]) return undefined;
@@ -103,8 +104,8 @@ export function beginRecord(w: ByteWriter, type: number, shard: number): number 
   const at = w.length;
   w.u32(0);
   w.u8(type);
-  w.u8(0);
-  w.u16(shard);
+  w.u8(shard >>> 16);
+  w.u16(shard & 0xffff);
   w.u32(0);
   return at;
 }

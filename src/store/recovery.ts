@@ -7,24 +7,21 @@
 // reported with file and offset, and the shards that it touches are flagged (types.ts), unless
 // later records prove that nothing which is still needed was lost (recovering-shard.ts).
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
-import { crc32c } from '#base/crc32c.js';
 import type { Files } from '#env/files.js';
 import {
   decodeHeader,
   EntriesReader,
   formatVersion,
   headerBytes,
-  isEndMark,
   readBase,
   readHardState,
   readShardState,
-  recordHeaderBytes,
-  recordTrailerBytes,
   recordType,
   type SegmentHeader,
   segmentName,
   segmentNumber,
 } from './format.js';
+import { contentEnd, type Found, Walk } from './record-walk.js';
 import { RecoveringShard } from './recovering-shard.js';
 import { laterHardState, type ShardLog } from './shard-log.js';
 import { type HardState, type WalDamage, WalError } from './types.js';
@@ -307,77 +304,4 @@ class Recovery {
       leftovers,
     };
   }
-}
-
-interface Found {
-  readonly bytes: Uint8Array;
-  readonly offset: number;
-  readonly type: number;
-  readonly shard: number;
-  /** Of the payload. */
-  readonly start: number;
-  readonly end: number;
-  readonly crc: number;
-  /** The payload is not what was written. */
-  readonly broken: boolean;
-}
-
-/** Goes through the records of one segment. */
-class Walk {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  readonly #end: number;
-  /** Nothing comes after: an incomplete record is torn, not damaged. */
-  readonly #last: boolean;
-  readonly #contentEnd: number;
-  offset: number;
-  chain: number;
-  stop: 'end' | 'torn' | 'damaged' = 'end';
-
-  constructor(bytes: Uint8Array, offset: number, end: number, chain: number, last: boolean) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#end = end;
-    this.#last = last;
-    this.#contentEnd = last ? contentEnd(bytes) : end;
-    this.offset = offset;
-    this.chain = chain;
-  }
-
-  next(): Found | undefined {
-    const { offset } = this;
-    if (offset === this.#end) return undefined;
-    const start = offset + recordHeaderBytes;
-    if (start > this.#end) return this.#incomplete();
-    const length = this.#view.getUint32(offset, true);
-    const headerCrc = this.#view.getUint32(offset + 8, true);
-    if (crc32c(this.#bytes, this.chain, offset, offset + 8) !== headerCrc) {
-      // The header itself was not written to its end: only zeros follow where it should have been.
-      if (this.#contentEnd < start) return this.#incomplete();
-      this.stop = 'damaged';
-      return undefined;
-    }
-    const end = start + length;
-    const next = end + recordTrailerBytes;
-    if (next > this.#end) return this.#incomplete();
-    const crc = this.#view.getUint32(end, true);
-    const broken = crc32c(this.#bytes, headerCrc, start, end) !== crc || !isEndMark(this.#bytes[next - 1]);
-    if (broken && this.#contentEnd < next) return this.#incomplete();
-    this.offset = next;
-    this.chain = crc;
-    const type = this.#bytes[offset + 4] as number;
-    return { bytes: this.#bytes, offset, type, shard: this.#view.getUint16(offset + 6, true), start, end, crc, broken };
-  }
-
-  #incomplete(): undefined {
-    this.stop = this.#last ? 'torn' : 'damaged';
-    return undefined;
-  }
-}
-
-/** Where the zeros begin that the file ends with. */
-function contentEnd(bytes: Uint8Array): number {
-  let end = bytes.length;
-  while (end > 0 && bytes[end - 1] === 0) end--;
-  return end;
 }

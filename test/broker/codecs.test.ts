@@ -56,6 +56,7 @@ test('registry rows, takeover requests, messages come back as they were', () => 
     disconnectedAtMs: 1_700_000_000_000,
     displaced: [claim(5), claim(6, [9])],
     will: Uint8Array.of(1, 2),
+    durable: false,
   };
   assert.deepEqual(decodeRow(encodeRow(row)), row);
   assert.deepEqual(decodeRow(encodeRow({ ...row, owner: undefined, displaced: [] })).owner, undefined);
@@ -72,6 +73,7 @@ test('registry rows, takeover requests, messages come back as they were', () => 
     originIncarnation: 2 ** 50,
     originNumber: 0,
     kept: false,
+    journalNumber: 0,
   };
   const w = new ByteWriter();
   writeMessage(w, message, 1_000);

@@ -55,6 +55,7 @@ function message(topicName: string, payload: string, qos: Qos, more: Partial<Mes
     originIncarnation: 7,
     originNumber: 9,
     kept: false,
+    journalNumber: 0,
     ...more,
   };
 }

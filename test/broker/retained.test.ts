@@ -41,6 +41,7 @@ function message(topicName: string, payload: string, more: Partial<Message> = {}
     originIncarnation: 1,
     originNumber: 2,
     kept: false,
+    journalNumber: 0,
     ...more,
   };
 }
@@ -81,6 +82,7 @@ test('a message is stored everywhere with all it carries, replaced, and deleted 
       originIncarnation: 1,
       originNumber: 2,
       kept: true,
+      journalNumber: 0,
     },
   );
   b.retained.store(message('a/b', 'two'), (o) => outcomes.push(o));

@@ -31,7 +31,8 @@ interface Ticket {
   readonly waiting: Answer[];
 }
 
-type Finish = (outcome: TakeoverOutcome, queue: Uint8Array | undefined) => void;
+type Finish = (outcome: TakeoverOutcome) => void;
+type Prepare = (queue: Uint8Array, next: (ok: boolean) => void) => void;
 
 class FakeNode {
   readonly nodeId: string;
@@ -140,7 +141,7 @@ export class FakeCluster {
       },
       registry: {
         register: (request, done) => this.#register(node, request, done),
-        finishTakeover: (clientId, epoch, done) => this.#finish(node, clientId, epoch, done),
+        finishTakeover: (clientId, epoch, prepare, done) => this.#finish(node, clientId, epoch, prepare, done),
         disconnected: (clientId, epoch) => void node.log.push(`disconnected ${clientId} ${epoch}`),
         ended: (clientId, epoch) => {
           node.log.push(`ended ${clientId} ${epoch}`);
@@ -231,7 +232,7 @@ export class FakeCluster {
     for (const target of targets) {
       const node = target as FakeNode;
       // As over a wire: nothing is shared.
-      const copy: Message = { ...message, payload: copyBytes(message.payload), kept: true };
+      const copy: Message = { ...message, payload: copyBytes(message.payload), kept: true, journalNumber: 0 };
       const arrive = (): void => {
         matched = node.receive(copy, to) || matched;
         if (--open === 0 && message.qos > 0) done?.('accepted', matched);
@@ -279,17 +280,21 @@ export class FakeCluster {
     done({ kind: 'remote', epoch, state });
   }
 
-  #finish(node: FakeNode, clientId: string, epoch: number, done: Finish): void {
+  #finish(node: FakeNode, clientId: string, epoch: number, prepare: Prepare, done: Finish): void {
     const finish = (): void => {
       if (!this.quorum) {
-        done('no-quorum', undefined);
+        done('no-quorum');
         return;
       }
       const row = this.rows.get(clientId);
       const queue = row?.holder.source?.finish(clientId, row.epoch);
-      this.rows.set(clientId, { epoch, holder: node });
-      done(this.finishAs, this.finishAs === 'no-quorum' ? undefined : queue);
-      if (this.finishAs === 'done') row?.holder.source?.discard(clientId, row.epoch, 0x8e);
+      const claim = (ok: boolean): void => {
+        this.rows.set(clientId, { epoch, holder: node });
+        done(ok ? this.finishAs : 'no-quorum');
+        if (ok && this.finishAs === 'done') row?.holder.source?.discard(clientId, row.epoch, 0x8e);
+      };
+      if (queue === undefined) claim(true);
+      else prepare(queue, claim);
     };
     if (this.autoFinish) finish();
     else this.finishes.push(finish);

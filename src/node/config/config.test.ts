@@ -128,7 +128,7 @@ test('keys that EMQX knows and Starmesh does not are a warning', () => {
   const { warnings } = load(`
     node.max_ports = 1048576
     listeners.tcp.default { acceptors = 16, zone = default, tcp_options.active_n = 100 }
-    durable_sessions { enable = false }
+    durable_sessions { enable = false, batch_size = 100 }
     rpc { mode = async, connect_timeout = 5s }
     cluster.autoheal = true
     log.file.rotation_size = 50MB

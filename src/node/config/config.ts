@@ -12,6 +12,7 @@ export interface StarmeshConfig {
   readonly retainer: RetainerConfig;
   readonly delayed: DelayedConfig;
   readonly sysTopics: SysTopicsConfig;
+  readonly durableSessions: DurableSessionsConfig;
   /** As written, for the room `auth`; disabled entries (`enable = false`) are left out. */
   readonly authentication: readonly PlainObject[];
   readonly authorization: AuthorizationConfig;
@@ -23,6 +24,14 @@ export interface StarmeshConfig {
   readonly forward: ForwardConfig;
   readonly database: DatabaseConfig;
   readonly log: LogConfig;
+}
+
+/** Persistent sessions across a restart of their node: docs/sessions.md. */
+export interface DurableSessionsConfig {
+  readonly enable: boolean;
+  /** Bytes of the journal; beyond, nothing more is taken for persistent sessions. */
+  readonly maxBytes: number;
+  readonly segmentSize: number;
 }
 
 /** What a part of the file looks like whose shape belongs to another room. */

@@ -7,6 +7,7 @@ import type {
   DelayedConfig,
   DiscoveryStrategy,
   DnsConfig,
+  DurableSessionsConfig,
   ForwardConfig,
   HostPort,
   K8sConfig,
@@ -236,6 +237,12 @@ const sysTopics: ObjectShape<SysTopicsConfig> = object<SysTopicsConfig>({
   ),
 });
 
+const durableSessions: ObjectShape<DurableSessionsConfig> = object<DurableSessionsConfig>({
+  enable: field('enable', flag, true),
+  maxBytes: field('max_bytes', size(64 * MiB), 16 * 1024 * MiB),
+  segmentSize: field('segment_size', size(MiB), 16 * MiB),
+});
+
 interface DashboardFields extends Omit<RawDashboard, 'http'> {
   readonly listeners: { readonly http: RawDashboard['http'] };
 }
@@ -335,6 +342,7 @@ export const schema: ObjectShape<RawConfig> = object<RawConfig>({
   retainer: section('retainer', retainer),
   delayed: section('delayed', delayed),
   sysTopics: section('sys_topics', sysTopics),
+  durableSessions: section('durable_sessions', durableSessions),
   authentication: field('authentication', authentication, []),
   authorization: section('authorization', authorization),
   flappingDetect: section('flapping_detect', flappingDetect),
