@@ -71,14 +71,12 @@ export async function bootstrap(o: ClusterOptions, rows: number, say: Say): Prom
     say(`filled ${rows} rows of 20 bytes in ${filled.seconds.toFixed(1)} s`);
     const before = await c.usage(true);
     const r = c.addReplicant();
-    await r.ready;
     let grown = 0;
     const progress: number[] = [];
     for (;;) {
       const s = await r.ask({ type: 'seen' });
-      const now = await c.usage();
-      for (const [i, n] of c.nodes.entries())
-        if (n.role === 'core') grown = Math.max(grown, (now[i]?.privateBytes ?? 0) - (before[i]?.privateBytes ?? 0));
+      const now = await Promise.all(c.cores.map((n) => n.ask({ type: 'usage', collect: false })));
+      for (const [i, u] of now.entries()) grown = Math.max(grown, u.privateBytes - (before[i]?.privateBytes ?? 0));
       if (s.state === 'normal' && s.rows >= rows) {
         say(
           `bootstrap of ${s.rows} rows: ${(s.bootstrapMs / 1000).toFixed(2)} s, ${Math.round((s.rows * 1000) / s.bootstrapMs)} rows/s; a core's private memory grew by at most ${(grown / 2 ** 20).toFixed(0)} MiB; progress seen at ${progress.map((p) => `${Math.round((100 * p) / rows)} %`).join(', ')}`,
@@ -86,7 +84,7 @@ export async function bootstrap(o: ClusterOptions, rows: number, say: Say): Prom
         return;
       }
       if (s.state === 'bootstrap') progress.push(s.rows);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await new Promise((resolve) => setTimeout(resolve, 30));
     }
   });
 }
@@ -133,15 +131,22 @@ export async function memory(o: ClusterOptions, rows: number, say: Say): Promise
   await within(c, async () => {
     const replicant = c.replicants[0] as BenchNode;
     const at = c.nodes.indexOf(replicant);
-    const before = (await c.usage(true))[at];
-    await (await c.leader()).ask({ type: 'fill', rows, valueBytes: 8, prefix: 'devices/0123456789abcdef/status/' });
-    await replicant.ask({ type: 'normal' });
-    await new Promise((resolve) => setTimeout(resolve, 2_000));
-    const after = (await c.usage(true))[at];
+    const leader = await c.leader();
+    // The first half brings buffers and heaps to their size; what the second half adds is the rows.
+    const fill = async (prefix: string): Promise<Usage | undefined> => {
+      await leader.ask({ type: 'fill', rows, valueBytes: 8, prefix: `devices/0123456789abcdef/${prefix}/` });
+      await replicant.ask({ type: 'normal' });
+      const { appliedIndex } = await leader.ask({ type: 'seen' });
+      while ((await replicant.ask({ type: 'seen' })).appliedIndex < appliedIndex) await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      return (await c.usage(true))[at];
+    };
+    const before = await fill('first');
+    const after = await fill('other');
     if (before === undefined || after === undefined) return;
     const each = (pick: (u: Usage) => number): string => ((pick(after) - pick(before)) / rows).toFixed(0);
     say(
-      `memory of ${rows} rows on ${replicant.name}, bytes a row: ${each((u) => u.tableBytes)} in the tables' file (mapped, in memory ${each((u) => u.mappedBytes)}), ${each((u) => u.privateBytes)} of private memory, of it ${each((u) => u.heapBytes)} in the JavaScript heap`,
+      `memory of ${rows} more rows on ${replicant.name}, bytes a row: ${each((u) => u.tableBytes)} in the tables' file (mapped, in memory ${each((u) => u.mappedBytes)}), ${each((u) => u.privateBytes)} of private memory, of it ${each((u) => u.heapBytes)} in the JavaScript heap`,
     );
   });
 }

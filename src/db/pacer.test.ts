@@ -53,7 +53,34 @@ test('a little work is not followed by a pause, much by one of at most the bound
   assert.equal(runs, 2);
 });
 
-test('the pause counts from the beginning of the round', () => {
+test('a round that took long is followed by a pause too, of no more than the bound', () => {
+  const world = new ManualClock();
+  const pacer = new Pacer(world.clock, 5);
+  pacer.ran(world.at, 1, 0.5);
+  assert.equal(
+    pacer.holds(() => {}),
+    false,
+  );
+  pacer.ran(world.at, 1, 3);
+  let ran = 0;
+  assert.equal(
+    pacer.holds(() => ran++),
+    true,
+  );
+  world.advance(2.9);
+  assert.equal(ran, 0);
+  world.advance(0.1);
+  assert.equal(ran, 1);
+  pacer.ran(world.at, 1, 100);
+  assert.equal(
+    pacer.holds(() => ran++),
+    true,
+  );
+  world.advance(5);
+  assert.equal(ran, 2);
+});
+
+test('the pause counts from the time that is given for the round', () => {
   const world = new ManualClock();
   const pacer = new Pacer(world.clock, 5);
   const startedAt = world.at;

@@ -1,6 +1,6 @@
 // Spreads work that costs the same however much it carries (a table commit and its sync, a frame to
-// each replicant): a round that carried much is followed by a pause in which more can gather. A quiet
-// shard is never held up, a busy one by `applyCoalesceMs` at most.
+// each replicant): a round that carried much, or took long, is followed by a pause in which more can
+// gather. A quiet shard is never held up, a busy one by `applyCoalesceMs` at most.
 import type { Clock, Timer } from '#env/clock.js';
 
 /** Pause per transaction carried: a steady load under 4,000 a second is not gathered, a heavier one is. */
@@ -19,9 +19,9 @@ export class Pacer {
     this.#pauseMsMax = pauseMsMax;
   }
 
-  /** A round that carried so many transactions is over at `now`. */
-  ran(now: number, transactions: number): void {
-    this.#notBefore = now + Math.min(this.#pauseMsMax, transactions * pausePerTransactionMs);
+  /** A round that carried so many transactions is over at `now`. `costMs`: what it took of somebody's time, for which the pause shall make up. */
+  ran(now: number, transactions: number, costMs: number = 0): void {
+    this.#notBefore = now + Math.min(this.#pauseMsMax, Math.max(costMs, transactions * pausePerTransactionMs));
   }
 
   /** True: not yet; `run` is called when the pause is over (once, however often it is asked meanwhile). */

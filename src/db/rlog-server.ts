@@ -20,6 +20,9 @@ export interface ServedSource extends RlogSource {
 /** A copy that was announced but never fetched holds the log back no longer than this. */
 const expectedCopyMs = 60_000;
 
+/** A round to many receivers is many frames, here and there: those after the first are paid for with a pause. */
+const pausePerReceiverMs = 0.5;
+
 export class RlogServer {
   readonly #env: Env;
   readonly #links: Links;
@@ -191,7 +194,7 @@ export class RlogServer {
       this.#scheduled = false;
       if (this.#closed) return;
       const { committedTransactions } = this.#source;
-      this.#pacer.ran(this.#env.clock.now(), committedTransactions - this.#carried);
+      this.#pacer.ran(this.#env.clock.now(), committedTransactions - this.#carried, (this.#agents.size - 1) * pausePerReceiverMs);
       this.#carried = committedTransactions;
       for (const agent of [...this.#agents.values()]) {
         agent.pump();

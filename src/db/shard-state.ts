@@ -133,6 +133,7 @@ export class ShardState {
       return;
     }
     if (this.#queue.length === 0 || this.#pacer.holds(() => this.#pump())) return;
+    const startedAt = this.#options.env.clock.now();
     const batch = this.#cursor.begin(this.#feeds.size > 0);
     let bytes = 0;
     for (;;) {
@@ -154,7 +155,8 @@ export class ShardState {
         return;
       }
       this.#queuedBytes -= bytes;
-      this.#pacer.ran(this.#options.env.clock.now(), batch.transactions);
+      const now = this.#options.env.clock.now();
+      this.#pacer.ran(now, batch.transactions, (now - startedAt) * pausePerCommit);
       this.#committed(batch);
       this.#pump();
     });
@@ -240,6 +242,9 @@ export class ShardState {
     this.store.close(done);
   }
 }
+
+/** A commit is followed by a pause as long as itself: on a machine that is busy, commits are slow and few instead of slow and many. */
+const pausePerCommit = 1;
 
 function entryBytes(e: AppliedEntry): number {
   return e.data.length + 16;
