@@ -21,7 +21,7 @@ export interface ServedSource extends RlogSource {
 const expectedCopyMs = 60_000;
 
 /** A round to many receivers is many frames, here and there: those after the first are paid for with a pause. */
-const pausePerReceiverMs = 0.5;
+const pausePerReceiverMs = 0.75;
 
 export class RlogServer {
   readonly #env: Env;
