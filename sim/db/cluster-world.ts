@@ -81,9 +81,20 @@ export class ClusterWorld {
   }
 
   start(n: RunningNode): void {
-    const env = n.sim.up ? n.sim.env : n.sim.restart();
+    if (!n.sim.up) n.sim.restart();
     n.fatal = undefined;
-    n.core = createNodeCore(env, {
+    try {
+      this.#start(n);
+    } catch (error) {
+      if (!(error instanceof Error) || this.options.onFatal === undefined) throw error;
+      this.options.onFatal(n, error);
+      return;
+    }
+    this.options.onStart?.(n);
+  }
+
+  #start(n: RunningNode): void {
+    n.core = createNodeCore(n.sim.env, {
       name: n.name,
       role: n.role,
       cookie: 'simulated secret',
@@ -101,7 +112,6 @@ export class ClusterWorld {
         this.options.onFatal?.(n, error);
       },
     });
-    this.options.onStart?.(n);
   }
 
   startAll(): void {

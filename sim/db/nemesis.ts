@@ -3,25 +3,31 @@
 import type { Prng } from '#base/prng.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import type { FaultPlan } from './plan.js';
+import { StorageFaults, type StoragePlan } from './storage-faults.js';
 
 const slowFactors = [20, 200] as const;
 /** After the last rows of a copy were written. */
 const copyCutMs: readonly [number, number] = [0, 25];
+const swizzleStepMs: readonly [number, number] = [10, 1_000];
 const slowWindowMs: readonly [number, number] = [100, 3_000];
 
 export class Nemesis {
   readonly #c: ClusterWorld;
   readonly #plan: FaultPlan;
   readonly #prng: Prng;
+  readonly #disks: StoragePlan;
+  readonly storage: StorageFaults;
   #active = false;
   /** How often each kind of fault struck. */
   readonly counts: Map<string, number> = new Map();
   onFault: ((kind: string, detail: string) => void) | undefined;
 
-  constructor(c: ClusterWorld, plan: FaultPlan) {
+  constructor(c: ClusterWorld, plan: FaultPlan, disks: StoragePlan) {
     this.#c = c;
     this.#plan = plan;
     this.#prng = c.world.prng.fork('nemesis');
+    this.#disks = disks;
+    this.storage = new StorageFaults(c, c.world.prng.fork('storage'), (kind, detail) => this.#note(kind, detail));
   }
 
   start(): void {
@@ -39,6 +45,13 @@ export class Nemesis {
     this.#every(p.slowDiskMs, () => this.#slowDisk());
     this.#every(p.slowTablesMs, () => this.#slowTables());
     this.#every(p.clockMs, () => this.#clock());
+    this.#every(p.swizzleMs, () => this.#swizzle());
+    const d = this.#disks;
+    this.#every(d.flipMs, () => this.storage.flip());
+    this.#every(d.tornMs, () => this.storage.torn());
+    this.#every(d.syncErrorMs, () => this.storage.syncError());
+    this.#every(d.fullMs, () => this.storage.full());
+    this.#every(d.tablesErrorMs, () => this.storage.tablesError());
   }
 
   /** No fault from now on; everything runs and everybody reaches everybody. */
@@ -46,6 +59,7 @@ export class Nemesis {
     this.#active = false;
     const { net, nodes } = this.#c;
     net.healAll();
+    this.storage.heal();
     for (const n of nodes) {
       n.sim.disk.faults.slowFactor = 1;
       n.sim.tables.faults.slowFactor = 1;
@@ -173,6 +187,30 @@ export class Nemesis {
         else net.cut(a, b);
       }
     this.#later(this.#between(this.#plan.partitionLengthMs), () => net.healAll());
+  }
+
+  /** Some nodes are cut off from everybody one after the other, and come back in another order. */
+  #swizzle(): void {
+    const { net, nodes } = this.#c;
+    const chosen = nodes.filter(() => this.#prng.chance(0.5));
+    this.#note('swizzle', chosen.map((n) => n.name).join());
+    let at = 0;
+    const each = (order: readonly RunningNode[], change: (a: string, b: string) => void): void => {
+      for (const n of order) {
+        at += this.#between(swizzleStepMs);
+        this.#later(at, () => {
+          for (const m of nodes) if (m !== n) change(n.name, m.name);
+        });
+      }
+    };
+    each(chosen, (a, b) => net.cut(a, b));
+    each(
+      chosen
+        .map((n) => ({ n, by: this.#prng.next() }))
+        .sort((a, b) => a.by - b.by)
+        .map((x) => x.n),
+      (a, b) => net.heal(a, b),
+    );
   }
 
   #reset(): void {

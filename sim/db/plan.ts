@@ -4,6 +4,7 @@ import type { Prng } from '#base/prng.js';
 import type { Until } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
+import { makeStorageFaults, noStorageFaults, type StoragePlan } from './storage-faults.js';
 
 /** Mean time between faults of a kind in ms; undefined: none. */
 export interface FaultPlan {
@@ -30,6 +31,7 @@ export interface FaultPlan {
   readonly slowDiskMs: number | undefined;
   readonly slowTablesMs: number | undefined;
   readonly clockMs: number | undefined;
+  readonly swizzleMs: number | undefined;
   /** Faults begin before the cluster has formed. */
   readonly early: boolean;
 }
@@ -47,7 +49,11 @@ export interface Plan {
   readonly walSegmentBytes: number | undefined;
   readonly delayMs: number;
   readonly faults: FaultPlan;
+  readonly storage: StoragePlan;
 }
+
+/** Of the runs, in how many disks fail. */
+const storageShare = 0.4;
 
 export const noFaults: FaultPlan = {
   killMs: undefined,
@@ -69,6 +75,7 @@ export const noFaults: FaultPlan = {
   slowDiskMs: undefined,
   slowTablesMs: undefined,
   clockMs: undefined,
+  swizzleMs: undefined,
   early: false,
 };
 
@@ -87,6 +94,7 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     walSegmentBytes: prng.pick([undefined, 4_096, 30_000]),
     delayMs: prng.pick([0.2, 0.2, 2, 20]),
     faults: faults ? makeFaults(prng) : noFaults,
+    storage: faults && prng.fork('storage').chance(storageShare) ? makeStorageFaults(prng.fork('storage plan')) : noStorageFaults,
   };
   return faults && prng.fork('storm').chance(0.15) ? copyStorm(plan) : plan;
 }
@@ -178,6 +186,7 @@ function makeFaults(prng: Prng): FaultPlan {
     slowDiskMs: sometimes(2_000),
     slowTablesMs: sometimes(2_000),
     clockMs: prng.chance(0.25) ? 3_000 : undefined,
+    swizzleMs: prng.fork('swizzle').chance(0.25) ? 5_000 : undefined,
     early: prng.chance(0.2),
   };
 }

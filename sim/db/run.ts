@@ -86,9 +86,14 @@ export class Run {
       timings: plan.timings,
       nodeDownAfterMs: plan.nodeDownAfterMs,
       ...(plan.walSegmentBytes === undefined ? {} : { walSegmentBytes: plan.walSegmentBytes }),
-      onStart: (n) => this.watch.started(n, tables),
+      onStart: (n) => {
+        this.nemesis.storage.started(n);
+        this.watch.started(n, tables);
+      },
       onEnd: (n) => this.workload.nodeDied(n),
-      onFatal: (n, error) => this.#violation(`${n.name} cannot go on: ${error.message}`),
+      onFatal: (n, error) => {
+        if (!this.nemesis.storage.ended(n, error)) this.#violation(`${n.name} cannot go on: ${error.message}`);
+      },
     });
     // What costs much and does not depend on the faults: bytes that change after they were given away, views used too long.
     const strict = seed % strictSeeds === 0;
@@ -110,7 +115,7 @@ export class Run {
       this.models.set(shard, model);
     }
     this.watch = new Watch(this.c, this.models, violation);
-    this.nemesis = new Nemesis(this.c, plan.faults);
+    this.nemesis = new Nemesis(this.c, plan.faults, plan.storage);
     this.watch.onCopying = (to, from) => this.nemesis.copying(to, from);
     this.watch.onCopied = (n) => this.nemesis.copied(n);
     this.workload = new Workload(this.c, this.history, this.watch, plan, violation);
