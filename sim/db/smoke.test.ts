@@ -36,7 +36,7 @@ test('db scope: the first seeds hold every promise, and hurt in every way', () =
 
 test('db scope: without faults nothing fails but by its own bounds', () => {
   for (let seed = 1; seed <= 4; seed++) {
-    const result = runSeed(seed, { faults: false, lengthMs: 4_000 });
+    const result = runSeed(seed, { faults: false, lengthMs: 10_000 });
     assert.deepEqual(result.violations, [], `seed ${seed}`);
     assert.ok(result.acknowledged > 0);
   }

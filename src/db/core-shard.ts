@@ -97,6 +97,7 @@ export class CoreShard implements LeaseParty {
       applied: () => this.state.appliedIndex,
       visibleHere: () => this.visibleHere,
       copying: () => this.#copy.active,
+      ...(options.wal.lastIndex > 0 ? { silentUntil: options.env.clock.now() + options.bounds.leaseMs } : {}),
       askNow: options.askForLeases,
     });
     const { transport, env, bounds } = options;
@@ -127,6 +128,7 @@ export class CoreShard implements LeaseParty {
     );
     this.source = new CoreSource(options.historyId, this.#raft, wal, options.state, this);
     this.server = new RlogServer(options.env, options.links, options.bounds, this.source, () => this.#visibleMoved());
+    if (wal.lastIndex > 0) this.server.mindForgotten();
     this.#copy = new CoreCopy({
       ...options,
       installed: (base) => {

@@ -3,11 +3,12 @@
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { DbBounds } from './bounds.js';
-import type { Grantee } from './lease.js';
+import { Grantee } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import { Pacer } from './pacer.js';
 import { RlogAgent, type RlogSource } from './rlog-agent.js';
 import { encodeRlog, type RlogMessage } from './rlog-codec.js';
+import { leaseTerms } from './visibility.js';
 
 export interface ServedSource extends RlogSource {
   /** Caught up and in touch with a leader: fit to be followed. */
@@ -45,6 +46,14 @@ export class RlogServer {
     this.#source = source;
     this.#onVisible = onVisible;
     this.#pacer = new Pacer(env.clock, bounds.applyCoalesceMs);
+  }
+
+  /** An earlier process of this core may have granted leases that nobody here knows of; the longest of them lasts as long. */
+  mindForgotten(): void {
+    const forgotten = new Grantee(leaseTerms(this.#bounds));
+    const now = this.#env.clock.now();
+    forgotten.hold(now, now + this.#bounds.leaseMs);
+    this.#leaving.set('', forgotten);
   }
 
   get streams(): number {

@@ -28,6 +28,11 @@ export interface VisibilityOptions {
   readonly visibleHere: () => number;
   /** This core copies tables: it neither serves nor asks to. */
   readonly copying: () => boolean;
+  /**
+   * Until then, by this core's clock, it neither asks for a lease nor reports: an earlier process of it, of which the
+   * leader heard last, may have granted leases whose holders only the earlier reports speak for.
+   */
+  readonly silentUntil?: number;
   /** Leases should be asked for without waiting for the next round. */
   readonly askNow: () => void;
 }
@@ -112,7 +117,7 @@ export class Visibility {
     const { role, leader, term, config } = this.#o.raft();
     if (role === 'leader') {
       for (const id of config.voters) if (id !== nodeId) ask(id, { shard, kind: 'lead', n: term, visible: 0 });
-    } else if (leader !== '' && !this.#o.copying()) ask(leader, { shard, kind: 'follow', n: term, visible: this.#here() });
+    } else if (leader !== '' && !this.#o.copying() && !this.#silent) ask(leader, { shard, kind: 'follow', n: term, visible: this.#here() });
   }
 
   judge(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
@@ -176,6 +181,10 @@ export class Visibility {
 
   // ---- reports ----
 
+  get #silent(): boolean {
+    return this.#o.silentUntil !== undefined && this.#o.clock.now() < this.#o.silentUntil;
+  }
+
   #here(): number {
     return Math.max(this.#reported, this.#o.visibleHere());
   }
@@ -184,7 +193,7 @@ export class Visibility {
   moved(): void {
     const { role, leader } = this.#o.raft();
     if (role === 'leader') return this.#declare();
-    if (this.#o.copying()) return;
+    if (this.#o.copying() || this.#silent) return;
     const here = this.#here();
     if (leader === '' || (here === this.#reported && leader === this.#reportedTo)) return;
     this.#reported = here;
