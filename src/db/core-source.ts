@@ -58,6 +58,9 @@ export class CoreSource implements ServedSource {
   get readyToServe(): boolean {
     return this.#standing.caughtUp && !this.#raft.recovering && this.#raft.leader !== '' && this.#state.appliedIndex > 0;
   }
+  get leads(): boolean {
+    return this.#raft.role === 'leader' && this.#state.appliedIndex > 0;
+  }
   get leaseUntil(): number {
     return this.#standing.leaseUntil;
   }

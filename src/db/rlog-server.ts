@@ -13,6 +13,11 @@ import { leaseTerms } from './visibility.js';
 export interface ServedSource extends RlogSource {
   /** Caught up and in touch with a leader: fit to be followed. */
   readonly readyToServe: boolean;
+  /**
+   * Leads the shard: cores of the group may copy its tables, in service or not. It may need one of them for its
+   * first commit, and until that it is not in service itself.
+   */
+  readonly leads: boolean;
   /** Until when this core is in service itself, and what those must have seen to whom it grants leases. */
   readonly leaseUntil: number;
   readonly leaseFloor: number;
@@ -89,7 +94,7 @@ export class RlogServer {
     this.#leaving.delete(from.nodeId);
     this.#expected.delete(from.nodeId);
     const send = (frame: Uint8Array): boolean => this.#links.send(from.nodeId, 'rlog', frame) === 'sent';
-    if (!this.#source.readyToServe) {
+    if (!this.#source.readyToServe && !(from.role === 'core' && this.#source.leads)) {
       const { shard, historyId, commitIndex } = this.#source;
       send(encodeRlog({ type: 'opened', shard, stream: m.stream, mode: 'later', historyId, commitIndex, rows: 0, why: 'this core is not in sync' }));
       return;
