@@ -6,7 +6,7 @@ import type { ShardGenerations } from '#db/database.js';
 import type { OpenGeneration } from '#db/shard-state.js';
 import type { Env } from '#env/env.js';
 import type { FilesError } from '#env/files.js';
-import type { TableStore } from '#env/tables.js';
+import { type TableStore, type Tables, TablesError } from '#env/tables.js';
 import { DataDirectoryError } from './data-directory-error.js';
 
 const tablesDir = 'tables';
@@ -45,7 +45,7 @@ export class DirectoryGenerations implements ShardGenerations {
     }
     this.#last = Math.max(this.#last, number);
     this.#serving = this.#named = number;
-    const store = tables.open(`${this.#dir}/${number}`);
+    const store = openStore(tables, `${this.#dir}/${number}`);
     this.#syncEntries(number, (error) => {
       if (error !== undefined) log.error('the directory of the tables cannot be synced', { dir: this.#dir, code: error.code });
     });
@@ -117,5 +117,14 @@ export class DirectoryGenerations implements ShardGenerations {
         if (error === undefined) remove();
       });
     });
+  }
+}
+
+function openStore(tables: Tables, dir: string): TableStore {
+  try {
+    return tables.open(dir);
+  } catch (error) {
+    if (!(error instanceof TablesError)) throw error;
+    throw new DataDirectoryError(`the tables cannot be read: ${error.message}; empty the data directory and let the node join anew`);
   }
 }

@@ -99,11 +99,13 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     env.files.writeAtomic(identityFile, utf8Encode(`${JSON.stringify(identity, undefined, 2)}\n`), done);
   };
   let stopped = false;
+  let cluster: Cluster | undefined;
   save((error) => {
     if (error !== undefined) return o.onFatal(error);
     // Nobody may count on a node id that a power cut would take back, nor on a log that is in the page cache only.
+    // Without a cluster something below has failed, and its reason is what counts.
     const start = (): void => {
-      if (!stopped) cluster.start();
+      if (!stopped) cluster?.start();
     };
     if (log.wal === undefined) return start();
     log.wal.sync((failure) => (failure === undefined ? start() : o.onFatal(failure)));
@@ -128,12 +130,13 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     ...(o.timings === undefined ? {} : { timings: o.timings }),
     onFatal: o.onFatal,
   });
-  const cluster = openCluster(env, o, { identity, save, links, database, log });
+  const opened = openCluster(env, o, { identity, save, links, database, log });
+  cluster = opened;
   return {
     nodeId,
     links,
     database,
-    cluster,
+    cluster: opened,
     get wal() {
       return log.wal;
     },
@@ -141,7 +144,7 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
     stop: (done) => {
       if (stopped) return done();
       stopped = true;
-      cluster.stop();
+      opened.stop();
       closeAll(database, links, log.wal, done);
     },
   };

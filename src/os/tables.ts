@@ -17,6 +17,7 @@ import { open, type RootDatabase } from 'lmdb';
 import { assert } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import { type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
+import { lookAtTablesFile } from './tables-file.js';
 
 export interface TablesOptions {
   /** Address space reserved per store; files grow as needed, up to this. */
@@ -41,6 +42,7 @@ export class OsTables implements Tables {
       // LMDB makes files that everybody may read, and there are hashes of passwords in some: nobody else gets to them.
       mkdirSync(path, { recursive: true, mode: 0o700 });
       chmodSync(path, 0o700);
+      lookAtTablesFile(join(path, 'data.mdb'));
       const db = open<Uint8Array, Uint8Array>({
         path,
         noSubdir: false,
@@ -50,6 +52,8 @@ export class OsTables implements Tables {
         noMemInit: true,
         mapSize: this.#mapBytes,
       });
+      // Down to the first and the last row: a tree that cannot be walked is found now, with a name.
+      for (const reverse of [false, true]) for (const _ of db.getRange({ limit: 1, reverse })) break;
       return new LmdbStore(db as unknown as Lmdb);
     } catch (error) {
       throw new TablesError(`${dir}: ${(error as Error).message}`);
@@ -111,7 +115,11 @@ class LmdbStore implements TableStore {
 
   get(key: Uint8Array): Uint8Array | undefined {
     if (key.length === 0 || key.length > tableKeyBytesMax) return undefined;
-    return this.#db.get(key);
+    try {
+      return this.#db.get(key);
+    } catch (error) {
+      throw unreadable(error);
+    }
   }
 
   range(start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, value: Uint8Array) => boolean, options?: RangeOptions): void {
@@ -126,17 +134,20 @@ class LmdbStore implements TableStore {
     const rows = reverse
       ? this.#db.getRange({ start: to, end: from, reverse, exclusiveStart: !through, inclusiveEnd: !after })
       : this.#db.getRange({ start: from, end: to, exclusiveStart: after, inclusiveEnd: through });
-    for (const { key, value } of rows) if (!visit(key, value)) return;
+    const each = rows[Symbol.iterator]();
+    for (;;) {
+      const row = nextRow(each);
+      if (row === undefined) return;
+      if (visit(row.key, row.value)) continue;
+      each.return?.();
+      return;
+    }
   }
 
   seek(key: Uint8Array): { readonly key: Uint8Array; readonly value: Uint8Array } | undefined {
-    for (const row of this.#db.getRange({
-      start: key.length === 0 ? firstKey : key.subarray(0, tableKeyBytesMax),
-      exclusiveStart: key.length > tableKeyBytesMax,
-      limit: 1,
-    }))
-      return row;
-    return undefined;
+    const start = key.length === 0 ? firstKey : key.subarray(0, tableKeyBytesMax);
+    const rows = this.#db.getRange({ start, exclusiveStart: key.length > tableKeyBytesMax, limit: 1 });
+    return nextRow(rows[Symbol.iterator]());
   }
 
   write(batch: readonly TableWrite[], committed: Committed): void {
@@ -164,6 +175,9 @@ class LmdbStore implements TableStore {
       let last: Promise<boolean> | undefined;
       // lmdb puts all writes of a turn into one transaction; the promise is that transaction's.
       for (const { key, value } of job.batch) last = value === undefined ? this.#db.remove(key) : this.#db.put(key, value);
+      // lmdb makes another promise for the end of the turn's batch, right before this runs, and gives it to
+      // nobody: refused and not caught it would end the process, before anybody could say why.
+      setImmediate(() => void this.#db.committed.then(ignore, ignore));
       last?.then(
         () => this.#progress(job, statusFlushed),
         (error: CommitError) => {
@@ -248,6 +262,28 @@ class LmdbStore implements TableStore {
     this.#db.close().then(closing, closing);
   }
 }
+
+interface RawRow {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** What LMDB says of a damaged file, or of any read after a failed commit. */
+function unreadable(error: unknown): TablesError {
+  return new TablesError(`the tables cannot be read: ${(error as Error).message}`);
+}
+
+/** Only LMDB's own errors are turned: not what a visitor throws. */
+function nextRow(rows: Iterator<RawRow>): RawRow | undefined {
+  try {
+    const next = rows.next();
+    return next.done === true ? undefined : next.value;
+  } catch (error) {
+    throw unreadable(error);
+  }
+}
+
+const ignore = (): void => undefined;
 
 interface CommitError extends Error {
   readonly commitError?: Promise<unknown>;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -33,3 +33,28 @@ test('tables: other users of the machine cannot get to the files, in folders of 
   assert.equal(statSync(join(dir, 'new')).mode & 0o777, 0o700);
   rmSync(dir, { recursive: true, force: true });
 });
+
+const damages: Readonly<Record<string, (file: Buffer) => Buffer>> = {
+  'half of it missing': (b) => b.subarray(0, Math.floor(b.length / 8192) * 4096),
+  'all but its first page missing': (b) => b.subarray(0, 4096),
+  'everything after the first pages zero': (b) => Buffer.concat([b.subarray(0, 8192), Buffer.alloc(b.length - 8192)]),
+  'its first pages overwritten': (b) => Buffer.concat([Buffer.alloc(8192, 0xaa), b.subarray(8192)]),
+  'one of its first pages overwritten': (b) => Buffer.concat([b.subarray(0, 4096), Buffer.alloc(4096, 0x55), b.subarray(8192)]),
+};
+
+for (const [what, damage] of Object.entries(damages))
+  test(`tables: a file with ${what} is an error with a name, not the death of the process`, async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'starmesh-tables-'));
+    try {
+      const tables = new OsTables(dir);
+      const store = tables.open('rows');
+      const batch = Array.from({ length: 5_000 }, (_, i) => ({ key: Buffer.from(`key ${i}`), value: Buffer.alloc(100, i) }));
+      await new Promise<void>((done, reject) => store.write(batch, (error) => (error === undefined ? done() : reject(error))));
+      await new Promise<void>((done) => store.close(() => done()));
+      const path = join(dir, 'rows', 'data.mdb');
+      writeFileSync(path, damage(readFileSync(path)));
+      assert.throws(() => tables.open('rows'), /^TablesError: rows: /);
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });

@@ -2,7 +2,8 @@
 // lines of JSON on its standard input, answering on its standard output. Ends with its standard input.
 // Its wall clock can be shifted while it runs: what the node knows of the time of day is `Date.now`.
 import { createInterface } from 'node:readline';
-import { DatabaseError, type DatabaseOptions, defineShard, openDatabase, UnstorableError, WriteFailure } from '#node/open-database.js';
+import { TablesError } from '#env/tables.js';
+import { DatabaseError, type DatabaseOptions, defineShard, openDatabase, WriteFailure } from '#node/open-database.js';
 
 export type RegisterRequest =
   | { readonly id: number; readonly op: 'read'; readonly key: string }
@@ -20,7 +21,7 @@ export type RegisterRequest =
   | { readonly id: number; readonly op: 'burst'; readonly writers: number; readonly ms: number }
   /** Answers a {@link NodeReport}, without waiting for anything. */
   | { readonly id: number; readonly op: 'status' }
-  /** Answers a {@link Dump} of this node's copy of the registers as it is, of those keys. */
+  /** Answers a {@link Dump} of this node's registers whose keys begin so, with everything that was committed anywhere before. */
   | { readonly id: number; readonly op: 'dump'; readonly prefix: string }
   /** Moves this process's time of day by `ms`. */
   | { readonly id: number; readonly op: 'shift'; readonly ms: number };
@@ -63,6 +64,7 @@ export interface Burst {
 }
 
 const rowsPerBatch = 200;
+const dumpMsMax = 20_000;
 
 const realNow = Date.now;
 let shiftedMs = 0;
@@ -110,6 +112,11 @@ async function fill(rows: number, bytes: number): Promise<void> {
       { deadlineMs: 30_000 },
     );
   }
+}
+
+function dump(prefix: string): Dump {
+  const rows = db.range(cells, prefix === '' ? {} : { start: prefix, end: `${prefix}\u{10ffff}` });
+  return { index: db.appliedIndex(registers), rows: [...rows] };
 }
 
 let bursts = 0;
@@ -184,10 +191,8 @@ async function upkeep(r: Extract<RegisterRequest, { op: 'fill' | 'burst' | 'stat
     case 'status':
       return JSON.stringify(report());
     case 'dump':
-      return JSON.stringify({
-        index: db.appliedIndex(registers),
-        rows: [...db.range(cells, r.prefix === '' ? {} : { start: r.prefix, end: `${r.prefix}\u{10ffff}` })],
-      } satisfies Dump);
+      await db.barrier(registers, { deadlineMs: dumpMsMax });
+      return JSON.stringify(dump(r.prefix));
     case 'shift':
       shiftedMs += r.ms;
       return shiftedMs;
@@ -205,7 +210,7 @@ lines.on('line', (line) => {
     (value) => answer({ id: r.id, value }),
     (error: unknown) => {
       if (error instanceof WriteFailure) answer(error.mayHappen ? { id: r.id, unknown: error.kind } : { id: r.id, failed: error.kind });
-      else if (error instanceof DatabaseError || error instanceof UnstorableError) answer({ id: r.id, failed: error.message });
+      else if (error instanceof DatabaseError || error instanceof TablesError) answer({ id: r.id, failed: error.message });
       else throw error;
     },
   );

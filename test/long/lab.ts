@@ -66,6 +66,7 @@ export class Lab {
         advertise: dialled(at),
         nodeDownAfterMs: 3_000,
         openDeadlineMs: generousMs,
+        log: { level: 'info', to: join(dir, `${name}.log`) },
         ...shape.options,
       });
     });
@@ -98,6 +99,11 @@ export class Lab {
 
   dataDir(node: RegisterProcess): string {
     return join(this.dir, node.name);
+  }
+
+  /** Takes away all data of a node that is not running. */
+  wipe(node: RegisterProcess): void {
+    rmSync(this.dataDir(node), { recursive: true, force: true, maxRetries: 5 });
   }
 
   /** The core that leads the registers in the newest term, whether the others know it or not. */

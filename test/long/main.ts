@@ -2,12 +2,16 @@
 // Each prints what it saw as it goes, and a table at the end; the exit status says whether all held.
 import { parseArgs } from 'node:util';
 import { crashPoints } from './crash-points-long.js';
+import { diskFaultsLong } from './disk-faults-long.js';
 import { partitions } from './partitions-long.js';
+import { roundTrips } from './round-trips-long.js';
 import type { LongOptions } from './suite.js';
 
 const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
   'crash-points': crashPoints,
+  'disk-faults': diskFaultsLong,
   partitions,
+  'round-trips': roundTrips,
 };
 
 const { positionals, values } = parseArgs({
