@@ -2,7 +2,7 @@
 // and compared. Where its hosts are (loopback, or network namespaces) and what runs each process is told
 // by the suite.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually, freePorts } from '../cluster/nodes.js';
@@ -99,6 +99,15 @@ export class Lab {
 
   dataDir(node: RegisterProcess): string {
     return join(this.dir, node.name);
+  }
+
+  /** What the node logged since its last start. */
+  said(node: RegisterProcess): string {
+    const text = readFileSync(join(this.dir, `${node.name}.log`), 'utf8');
+    return text
+      .split('\n')
+      .filter((line) => line.includes(`"pid":${node.pid},`))
+      .join('\n');
   }
 
   /** Takes away all data of a node that is not running. */

@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 import { crashPoints } from './crash-points-long.js';
 import { diskFaultsLong } from './disk-faults-long.js';
+import { lostLog } from './lost-log-long.js';
 import { partitions } from './partitions-long.js';
 import { roundTrips } from './round-trips-long.js';
 import type { LongOptions } from './suite.js';
@@ -10,6 +11,7 @@ import type { LongOptions } from './suite.js';
 const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
   'crash-points': crashPoints,
   'disk-faults': diskFaultsLong,
+  'lost-log': lostLog,
   partitions,
   'round-trips': roundTrips,
 };
