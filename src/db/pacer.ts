@@ -11,7 +11,8 @@ const shortestPauseMs = 1;
 export class Pacer {
   readonly #clock: Clock;
   readonly #pauseMsMax: number;
-  #notBefore = 0;
+  #pauseMs = 0;
+  #ranAt = 0;
   #timer: Timer | undefined;
 
   constructor(clock: Clock, pauseMsMax: number) {
@@ -21,17 +22,21 @@ export class Pacer {
 
   /** A round that carried so many transactions is over at `now`. `costMs`: what it took of somebody's time, for which the pause shall make up. */
   ran(now: number, transactions: number, costMs: number = 0): void {
-    this.#notBefore = now + Math.min(this.#pauseMsMax, Math.max(costMs, transactions * pausePerTransactionMs));
+    this.#pauseMs = Math.min(this.#pauseMsMax, Math.max(costMs, transactions * pausePerTransactionMs));
+    this.#ranAt = now;
   }
 
-  /** True: not yet; `run` is called when the pause is over (once, however often it is asked meanwhile). */
+  /**
+   * Asked when there is something for a round. True: not yet; `run` is called after the pause (once, however often
+   * it is asked meanwhile). The pause counts from the first asking, so that what comes in rounds itself is gathered
+   * too; after a gap there is none.
+   */
   holds(run: () => void): boolean {
     if (this.#timer !== undefined) return true;
-    const left = this.#notBefore - this.#clock.now();
-    if (left < shortestPauseMs) return false;
-    this.#timer = this.#clock.setTimer(left, () => {
+    if (this.#pauseMs < shortestPauseMs || this.#clock.now() - this.#ranAt >= 2 * this.#pauseMs) return false;
+    this.#timer = this.#clock.setTimer(this.#pauseMs, () => {
       this.#timer = undefined;
-      this.#notBefore = 0;
+      this.#pauseMs = 0;
       run();
     });
     return true;
@@ -41,6 +46,6 @@ export class Pacer {
   reset(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    this.#notBefore = 0;
+    this.#pauseMs = 0;
   }
 }

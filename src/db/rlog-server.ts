@@ -26,6 +26,9 @@ export interface ServedSource extends RlogSource {
 /** A copy that was announced but never fetched holds the log back no longer than this. */
 const expectedCopyMs = 60_000;
 
+/** The rounds of a stream are a little closer than the pauses of apply, so that a busy receiver's pause meets two of them. */
+const ofApplyPause = 0.8;
+
 /** A round to many receivers is many frames, here and there: those after the first are paid for with a pause. */
 const pausePerReceiverMs = 0.75;
 
@@ -50,7 +53,7 @@ export class RlogServer {
     this.#bounds = bounds;
     this.#source = source;
     this.#onVisible = onVisible;
-    this.#pacer = new Pacer(env.clock, bounds.applyCoalesceMs);
+    this.#pacer = new Pacer(env.clock, bounds.applyCoalesceMs * ofApplyPause);
   }
 
   /** An earlier process of this core may have granted leases that nobody here knows of; the longest of them lasts as long. */
