@@ -4,6 +4,7 @@
 // Every option, and what is measured how, is in docs/benchmarks.md.
 import { mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import type { Load } from './db-loads.js';
 import { type BenchCluster, type BenchNode, Perf, used } from './db-nodes.js';
 import { bootstrap, failover, lag, memory, reads, resume, startCluster } from './db-rows.js';
 import { median } from './load.js';
@@ -19,6 +20,7 @@ const { values } = parseArgs({
     warmup: { type: 'string', default: '8' },
     rate: { type: 'string', default: '0' },
     'value-bytes': { type: 'string', default: '100' },
+    keys: { type: 'string', default: '1000' },
     from: { type: 'string', default: 'leader' },
     profile: { type: 'string', default: '' },
     perf: { type: 'boolean', default: false },
@@ -93,8 +95,8 @@ async function one(cluster: BenchCluster, writers: number, seconds: number): Pro
   if (seconds > 0) await (await source(cluster)).from.ask({ type: 'write', ...load(writers, seconds) });
 }
 
-function load(writers: number, seconds: number): { writers: number; seconds: number; valueBytes: number; rate: number; times: boolean } {
-  return { writers, seconds, valueBytes: Number(values['value-bytes']), rate: Number(values.rate), times: false };
+function load(writers: number, seconds: number): Load {
+  return { writers, seconds, valueBytes: Number(values['value-bytes']), rate: Number(values.rate), keys: Number(values.keys), times: false };
 }
 
 async function measured(cluster: BenchCluster, writers: number, count: number): Promise<Round> {

@@ -9,6 +9,8 @@ export interface Load {
   readonly valueBytes: number;
   /** Writes a second, begun at even distances whether earlier ones have been answered or not; 0: as many as can be. */
   readonly rate: number;
+  /** Each writer writes so many keys in turn. */
+  readonly keys: number;
   /** Each value says which write it is, and when each was answered is told. */
   readonly times: boolean;
 }
@@ -35,8 +37,6 @@ export function machineMs(): number {
 export function percentile(sorted: Float64Array, p: number): number {
   return sorted.length === 0 ? 0 : (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] as number);
 }
-
-const keysPerWriter = 1000;
 
 export function write(db: Database, table: Table, c: Load, done: (w: Wrote) => void): void {
   const plain = new Uint8Array(c.valueBytes).fill(7);
@@ -65,7 +65,7 @@ export function write(db: Database, table: Table, c: Load, done: (w: Wrote) => v
   const one = (writer: number, k: number, start: number, then: (now: number) => void): void => {
     const n = begun++;
     under++;
-    const key = Buffer.from(`w${writer}/${k % keysPerWriter}`);
+    const key = Buffer.from(`w${writer}/${k % c.keys}`);
     db.write('items', [{ kind: 'put', table, key, value: value(n) }], { deadlineMs: 10_000 }, (failure) => {
       under--;
       const now = performance.now();

@@ -25,7 +25,7 @@ export async function lag(o: ClusterOptions, rates: readonly number[], seconds: 
   await within(c, async () => {
     const leader = await c.leader();
     for (const rate of rates) {
-      const load = { writers: Math.max(16, rate >> 3), valueBytes: 100, rate } as const;
+      const load = { writers: Math.max(16, rate >> 3), valueBytes: 100, keys: 1000, rate } as const;
       await leader.ask({ type: 'write', ...load, seconds: 8, times: false });
       for (let round = 0; round < rounds; round++) {
         for (const r of c.replicants) await r.ask({ type: 'watch' });
@@ -97,7 +97,7 @@ export async function failover(o: ClusterOptions, rounds: number, say: Say): Pro
     for (let round = 0; round < Math.max(1, rounds); round++) {
       const leader = await c.leader();
       const other = c.cores.find((n) => n !== leader) as BenchNode;
-      const load = other.ask({ type: 'write', writers: 4, seconds: 5, valueBytes: 100, rate: 0, times: false });
+      const load = other.ask({ type: 'write', writers: 4, seconds: 5, valueBytes: 100, keys: 1000, rate: 0, times: false });
       await new Promise((resolve) => setTimeout(resolve, 1_500));
       await leader.kill();
       const w = await load;
