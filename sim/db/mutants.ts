@@ -199,6 +199,13 @@ export const dbMutants: readonly Mutant[] = [
     'appliedIndex: Math.max(0, this.#state.queuedIndex - 1),',
     'a replicant asks for an entry that it has',
   ),
+  db(
+    'copy-goes-on-without-its-log',
+    'rlog-agent',
+    'this.next = copy.index + 1;',
+    'this.next = copy.key === undefined ? copy.index + 1 : s.appliedIndex + 1;',
+    'a copy that goes on begins its log at the second core’s rows',
+  ),
   db('long-keys-forgotten', 'shard-state', 'for (const id of batch.longTables)', 'for (const id of [])', 'ranges leave out rows with long keys'),
   db(
     'displaced-not-purged',

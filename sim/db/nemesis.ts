@@ -9,6 +9,9 @@ const slowFactors = [20, 200] as const;
 /** After the last rows of a copy were written. */
 const copyCutMs: readonly [number, number] = [0, 25];
 const swizzleStepMs: readonly [number, number] = [10, 1_000];
+/** After a copy began: some round trips, of a link that is slower meanwhile. */
+const copyLossMs: readonly [number, number] = [20, 200];
+const copyDelayMs = 10;
 const slowWindowMs: readonly [number, number] = [100, 3_000];
 
 export class Nemesis {
@@ -141,9 +144,20 @@ export class Nemesis {
 
   /** `n` begins to copy the tables of `from`: what it says when it is done comes late. */
   copying(n: string, from: string): void {
+    if (this.#active && this.#prng.chance(this.#plan.copyLossShare)) this.#loseCopy(n, from);
     if (!this.#active || !this.#prng.chance(this.#plan.copySlowShare)) return;
     this.#note('slow copy', `${n} ${from}`);
     this.#slow(n, from, this.#prng.pick([100, 400]), 0);
+  }
+
+  /** The link goes in the middle of a copy, so that another core goes on with it. */
+  #loseCopy(n: string, from: string): void {
+    const { net } = this.#c;
+    this.#slow(n, from, copyDelayMs, 0);
+    this.#later(this.#between(copyLossMs), () => {
+      this.#note('lost copy', `${n} ${from}`);
+      net.resetConnections(n, from);
+    });
   }
 
   #allDown(): void {

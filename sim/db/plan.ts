@@ -14,6 +14,8 @@ export interface FaultPlan {
   readonly copyCutShare: number;
   /** Of the copies of tables, how many begin with a slow link between the two nodes. */
   readonly copySlowShare: number;
+  /** Of the copies of tables, how many lose their link soon after they began. */
+  readonly copyLossShare: number;
   /** Of the kills, how many hit a leader. */
   readonly leaderShare: number;
   /** Down for so long: from, to. */
@@ -60,6 +62,7 @@ export const noFaults: FaultPlan = {
   powerMs: undefined,
   copyCutShare: 0,
   copySlowShare: 0,
+  copyLossShare: 0,
   leaderShare: 0,
   downMs: [1, 1],
   allDownMs: undefined,
@@ -108,7 +111,16 @@ function copyStorm(plan: Plan): Plan {
     replicants: 3,
     nodeDownAfterMs: 1_500,
     bounds: { ...plan.bounds, ...bounds },
-    faults: { ...plan.faults, killMs: 2_000, powerMs: 3_000, downMs: [1, 6_000], wipeMs: 2_000, resetMs: 2_000, slowTablesMs: 2_000 },
+    faults: {
+      ...plan.faults,
+      copyLossShare: 0.5,
+      killMs: 2_000,
+      powerMs: 3_000,
+      downMs: [1, 6_000],
+      wipeMs: 2_000,
+      resetMs: 2_000,
+      slowTablesMs: 2_000,
+    },
   };
 }
 
@@ -161,6 +173,7 @@ function makeFaults(prng: Prng): FaultPlan {
     powerMs: sometimes(3_000, 8_000),
     copyCutShare: prng.pick([0, 0, 0, 0.3]),
     copySlowShare: prng.pick([0, 0, 0.5]),
+    copyLossShare: prng.fork('copy loss').pick([0, 0, 0.7]),
     leaderShare: prng.pick([0, 0.5, 1]),
     downMs: prng.pick<readonly [number, number]>([
       [1, 60],

@@ -5,6 +5,7 @@
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 
 export const copyMessage = 'a node copies the tables';
+export const continueMessage = 'a node goes on with its copy of the tables';
 
 export class ResumeCheck {
   readonly #c: ClusterWorld;
@@ -15,6 +16,11 @@ export class ResumeCheck {
   constructor(c: ClusterWorld, violation: (text: string) => void) {
     this.#c = c;
     this.#violation = violation;
+  }
+
+  /** A copy that was begun with another core, or before the link went down. */
+  goesOn(): void {
+    this.causes.set('goes on', (this.causes.get('goes on') ?? 0) + 1);
   }
 
   /** `core` begins to send its tables of the shard to the node `to`. */

@@ -7,7 +7,7 @@ import type { Feed, Row, Table } from '#db/api.js';
 import type { NodeCore } from '#node/node-core.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { cellName, rowHash, type ShardModel } from './model.js';
-import { copyMessage, ResumeCheck } from './resume-check.js';
+import { continueMessage, copyMessage, ResumeCheck } from './resume-check.js';
 
 interface MirrorRow {
   readonly hash: number;
@@ -158,6 +158,7 @@ export class Watch {
     for (const n of c.nodes) {
       n.sim.logs.onLine = (line) => {
         if (line.message === copyMessage) this.#copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
+        if (line.message === continueMessage) this.resumes.goesOn();
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
       };
     }

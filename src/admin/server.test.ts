@@ -33,6 +33,7 @@ const replica: ShardStatus = {
     messageQueueLen: 8,
     bootstrapTimeMs: 120,
     bootstrapNumKeys: 30,
+    bootstrap: undefined,
     bootstraps: 2,
     resumes: 1,
     moves: 0,

@@ -147,6 +147,15 @@ export interface CoreShardStatus {
   readonly serverMql: number;
 }
 
+export interface BootstrapProgress {
+  readonly rows: number;
+  /** As the core had when the copy began. */
+  readonly rowsTotal: number;
+  readonly bytes: number;
+  /** At the pace so far; undefined before there is one. */
+  readonly leftMs: number | undefined;
+}
+
 export interface ReplicaShardStatus {
   readonly state: ReplicaStateName;
   readonly upstream: string | undefined;
@@ -158,6 +167,8 @@ export interface ReplicaShardStatus {
   readonly messageQueueLen: number;
   readonly bootstrapTimeMs: number | undefined;
   readonly bootstrapNumKeys: number | undefined;
+  /** Of the copy under way. */
+  readonly bootstrap: BootstrapProgress | undefined;
   readonly bootstraps: number;
   readonly resumes: number;
   /** Of the resumes, how many because another node had less to do. */

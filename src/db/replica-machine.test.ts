@@ -145,12 +145,47 @@ test('replica: a core that is behind is left alone for a while', () => {
     .step({ type: 'chosen', core: 'b' }, 'open b 2');
 });
 
-test('replica: a copy whose core goes is given up; the next one begins anew', () => {
+test('replica: a copy whose core goes is kept; another core goes on with it', () => {
+  const s = new Script()
+    .begin()
+    .step(from('a', opened(1, 'bootstrap', 10)), 'bootstrap', 'begin-bootstrap')
+    .step(from('a', chunk(1, 11, false)), 'write-chunk')
+    .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2')
+    .step(from('b', opened(2, 'continue', 12)), 'bootstrap')
+    .step(from('b', chunk(2, 13, true)), 'write-chunk')
+    .step({ type: 'chunks-written' }, 'local_replay')
+    .step({ type: 'applied', index: 12 });
+  s.step({ type: 'core-down', core: 'b' }, 'disconnected', 'choose not b')
+    .step({ type: 'chosen', core: 'c' }, 'open c 3')
+    .step(from('c', opened(3, 'continue', 12)), 'local_replay')
+    .step({ type: 'applied', index: 13 }, 'swap')
+    .step({ type: 'swapped' }, 'ask-lease');
+});
+
+test('replica: the rows are all written when no core is there any more: the next one is asked for the log', () => {
   new Script()
     .bootstrapped()
-    .step({ type: 'core-down', core: 'a' }, 'drop-bootstrap', 'disconnected', 'choose not a')
+    .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
+    .step({ type: 'chunks-written' })
     .step({ type: 'chosen', core: 'b' }, 'open b 2')
-    .step(from('b', opened(2, 'bootstrap', 12)), 'bootstrap', 'begin-bootstrap');
+    .step(from('b', opened(2, 'continue', 12)), 'local_replay')
+    .step({ type: 'applied', index: 12 }, 'swap')
+    .step({ type: 'swapped' }, 'ask-lease');
+});
+
+test('replica: a copy that was begun is dropped when another core resumes what is in service, or begins anew', () => {
+  const begun = (): Script =>
+    new Script()
+      .begin()
+      .step(from('a', opened(1, 'bootstrap', 10)), 'bootstrap', 'begin-bootstrap')
+      .step(from('a', chunk(1, 11, false)), 'write-chunk')
+      .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
+      .step({ type: 'chosen', core: 'b' }, 'open b 2');
+  begun()
+    .step(from('b', opened(2, 'resume', 5)), 'drop-bootstrap', 'local_replay')
+    .step({ type: 'applied', index: 5 }, 'ask-lease');
+  begun().step(from('b', opened(2, 'bootstrap', 12)), 'bootstrap', 'begin-bootstrap');
 });
 
 test('replica: after a failure the next stream is a copy, until one has been put in service', () => {

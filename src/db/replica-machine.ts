@@ -4,6 +4,7 @@
 //   disconnected → local_replay → normal            (resumed from its own index)
 //   normal → local_replay                           (its lease ran out)
 //   any → disconnected                              (the core is gone, or closed the stream)
+//   disconnected → bootstrap or local_replay        (another core goes on with the copy that was begun)
 //
 // It decides; `replica.ts` does: dials nobody itself, touches no table.
 import { assert } from '#base/assert.js';
@@ -57,12 +58,19 @@ export class ReplicaMachine {
   #target = 0;
   #bootstrapping = false;
   #lastStamp = 0;
+  /** Written, and not put in service yet. */
   #chunksWritten = false;
+  #allRows = false;
   /** In step since the stream was opened: to be in service it needs a lease, now and again. */
   asking = false;
   #force = false;
   applied = 0;
   commitIndex = 0;
+
+  /** Highest stamp of the rows received. */
+  get lastStamp(): number {
+    return this.#lastStamp;
+  }
 
   get bootstrapping(): boolean {
     return this.#bootstrapping;
@@ -95,8 +103,9 @@ export class ReplicaMachine {
         this.#progress(effects);
         return;
       case 'chunks-written':
-        this.#chunksWritten = true;
-        this.#enter('local_replay', effects);
+        this.#chunksWritten = this.#allRows = true;
+        // The core may be gone by now: then the next one is asked for the log alone.
+        if (this.state === 'bootstrap') this.#enter('local_replay', effects);
         return;
       case 'swapped':
         this.#bootstrapping = false;
@@ -115,8 +124,8 @@ export class ReplicaMachine {
         this.#force = true;
         if (this.upstream !== undefined) {
           effects.push({ type: 'close', core: this.upstream, stream: this.stream, why: input.why });
-          this.#lose(this.upstream, reopenDelayMs, effects);
-        }
+          this.#lose(this.upstream, reopenDelayMs, effects, false);
+        } else this.#dropCopy(effects);
         return;
     }
   }
@@ -146,15 +155,20 @@ export class ReplicaMachine {
     this.#open(to, effects);
   }
 
-  #lose(core: string, delayMs: number, effects: ReplicaEffect[]): void {
+  #dropCopy(effects: ReplicaEffect[]): void {
+    if (!this.#bootstrapping) return;
+    this.#bootstrapping = false;
+    this.#chunksWritten = false;
+    this.applied = 0;
+    effects.push({ type: 'drop-bootstrap' });
+  }
+
+  #lose(core: string, delayMs: number, effects: ReplicaEffect[], keepCopy: boolean = true): void {
     this.upstream = undefined;
     this.#opening = false;
     this.asking = false;
-    if (this.#bootstrapping) {
-      this.#bootstrapping = false;
-      this.#chunksWritten = false;
-      effects.push({ type: 'drop-bootstrap' });
-    }
+    // What was copied so far is kept: another core may go on with it.
+    if (!keepCopy) this.#dropCopy(effects);
     this.#enter('disconnected', effects);
     effects.push({ type: 'choose-core', delayMs, not: core });
   }
@@ -166,7 +180,7 @@ export class ReplicaMachine {
     }
     switch (m.type) {
       case 'chunk':
-        if (m.stream !== this.stream || !this.#bootstrapping || this.#chunksWritten) return;
+        if (m.stream !== this.stream || !this.#bootstrapping || this.#allRows) return;
         if (m.stamp > this.#lastStamp) this.#lastStamp = m.stamp;
         effects.push({ type: 'write-chunk', message: m });
         return;
@@ -188,19 +202,21 @@ export class ReplicaMachine {
       return this.#lose(this.upstream, reopenDelayMs, effects);
     }
     this.#target = m.commitIndex;
-    this.commitIndex = Math.max(this.commitIndex, m.commitIndex);
     if (m.mode === 'bootstrap') {
       this.#bootstrapping = true;
-      this.#chunksWritten = false;
+      this.#chunksWritten = this.#allRows = false;
       this.#lastStamp = 0;
       this.applied = 0;
       this.commitIndex = m.commitIndex;
       this.#enter('bootstrap', effects);
       effects.push({ type: 'begin-bootstrap', historyId: m.historyId, rows: m.rows });
-    } else {
-      this.#enter('local_replay', effects);
-      this.#progress(effects);
+      return;
     }
+    this.commitIndex = Math.max(this.commitIndex, m.commitIndex);
+    // Its tables as they are will do after all: the log reaches back to them here.
+    if (m.mode === 'resume') this.#dropCopy(effects);
+    this.#enter(this.#bootstrapping && !this.#allRows ? 'bootstrap' : 'local_replay', effects);
+    this.#progress(effects);
   }
 
   #progress(effects: ReplicaEffect[]): void {

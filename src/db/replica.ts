@@ -3,19 +3,21 @@
 // construction, swaps, acknowledges. On a replicant for all its life; on a core only while it
 // falls back to a copy of the leader's tables (snapshot).
 
+import { emptyBytes } from '#base/bytes.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { TableStore } from '#env/tables.js';
 import type { Links } from '#link/api.js';
-import type { ReplicaShardStatus, ShardSchema } from './api.js';
+import type { BootstrapProgress, ReplicaShardStatus, ShardSchema } from './api.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
 import { HeldLease } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { LeaseParty } from './leases.js';
 import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
-import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
+import { type CopyPlace, encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
+import { decodePosition, metaKey } from './system-rows.js';
 
 /** Where new generations come from (store/generations on a real node). */
 export interface GenerationMaker {
@@ -25,6 +27,17 @@ export interface GenerationMaker {
   makeCurrent(generation: number, done: (error: Error | undefined) => void): void;
   /** Deletes a generation that is not current, its store closed. */
   discard(generation: number, store: TableStore): void;
+}
+
+/** A copy under construction. */
+interface Aside {
+  readonly opened: OpenGeneration;
+  /** Once all rows are there: to apply the log. */
+  state: ShardState | undefined;
+  /** Entries that came before the last rows were written. */
+  early: AppliedEntry[];
+  /** Last key that is written; empty: the system rows are, undefined: nothing. */
+  key: Uint8Array | undefined;
 }
 
 export interface ReplicaOptions {
@@ -50,7 +63,7 @@ export class Replica implements LeaseParty {
   readonly #o: ReplicaOptions;
   readonly #machine: ReplicaMachine = new ReplicaMachine();
   readonly #state: ShardState;
-  #aside: { readonly opened: OpenGeneration; state: ShardState | undefined; readonly early: AppliedEntry[] } | undefined;
+  #aside: Aside | undefined;
   readonly #lease: HeldLease = new HeldLease();
   /** When to look for a better core. */
   #lookAt = 0;
@@ -70,6 +83,7 @@ export class Replica implements LeaseParty {
     moves: 0,
   };
   #currentRows = 0;
+  #currentBytes = 0;
   #earlyBytes = 0;
 
   constructor(options: ReplicaOptions, state: ShardState) {
@@ -177,6 +191,7 @@ export class Replica implements LeaseParty {
           historyId: p.historyId,
           appliedIndex: this.#state.queuedIndex,
           force: e.force,
+          copy: this.#copyPlace(),
         } as const;
         // What is queued but not applied yet counts as had: it will be applied before anything that follows.
         const sent = links.send(e.core, 'rlog', encodeRlog({ ...open, appliedTerm: this.#state.queuedTerm }));
@@ -190,7 +205,8 @@ export class Replica implements LeaseParty {
       case 'begin-bootstrap':
         return this.#beginBootstrap(e.rows);
       case 'drop-bootstrap':
-        return this.#dropAside();
+        this.#dropAside();
+        return this.#step({ type: 'applied', index: this.#state.appliedIndex });
       case 'write-chunk':
         return this.#writeChunk(e.message);
       case 'enqueue':
@@ -229,9 +245,25 @@ export class Replica implements LeaseParty {
     this.#bootstrapStartedAt = this.#o.env.clock.now();
     this.#stats.bootstraps++;
     this.#currentRows = 0;
+    this.#currentBytes = 0;
     this.#earlyBytes = 0;
     this.#rowsTotal = rows;
-    this.#aside = { opened: this.#o.generations.create(), state: undefined, early: [] };
+    this.#aside = { opened: this.#o.generations.create(), state: undefined, early: [], key: undefined };
+  }
+
+  /** Where the copy stands that was begun with another core. */
+  #copyPlace(): CopyPlace | undefined {
+    const aside = this.#aside;
+    if (aside === undefined) return undefined;
+    const { lastStamp: stamp } = this.#machine;
+    if (aside.state !== undefined)
+      return { historyId: aside.state.position.historyId, index: aside.state.queuedIndex, term: aside.state.queuedTerm, stamp, key: undefined };
+    aside.early = [];
+    this.#earlyBytes = 0;
+    const meta = aside.key === undefined ? undefined : aside.opened.store.get(metaKey);
+    if (meta === undefined || aside.key === undefined) return undefined;
+    const { historyId, appliedIndex: index, appliedTerm: term } = decodePosition(meta);
+    return { historyId, index, term, stamp, key: aside.key };
   }
 
   #dropAside(): void {
@@ -248,10 +280,16 @@ export class Replica implements LeaseParty {
     if (aside === undefined) return;
     this.#currentRows += m.rows.length;
     const bytes = rowsBytes(m.rows);
+    this.#currentBytes += bytes;
+    const { stream } = this.#machine;
     aside.opened.store.write(m.rows, (error) => {
       if (aside !== this.#aside || this.#closed) return;
       if (error !== undefined) return this.#step({ type: 'failed', why: error.message });
+      // The next core was told of a copy without these rows: they come again.
+      if (stream !== this.#machine.stream) return;
       this.#took(bytes);
+      const lastKey = m.rows[m.rows.length - 1]?.key;
+      if (lastKey !== undefined) aside.key = lastKey[0] === 0 ? emptyBytes : lastKey;
       if (!m.last) return;
       // Built from the rows just written: position, live incarnations and streams of the first stamp.
       aside.state = new ShardState(
@@ -373,26 +411,31 @@ export class Replica implements LeaseParty {
       messageQueueLen: into.queueLength,
       bootstrapTimeMs: m.state === 'bootstrap' ? this.#o.env.clock.now() - this.#bootstrapStartedAt : this.#stats.bootstrapTimeMs,
       bootstrapNumKeys: m.state === 'bootstrap' ? this.#currentRows : this.#stats.rows,
+      bootstrap: this.#progress(),
       bootstraps: this.#stats.bootstraps,
       resumes: this.#stats.resumes,
       moves: this.#stats.moves,
     };
   }
 
-  /** Rows expected by the bootstrap under way, for progress. */
-  get bootstrapRowsTotal(): number {
-    return this.#rowsTotal;
+  #progress(): BootstrapProgress | undefined {
+    if (this.#aside === undefined) return undefined;
+    const [rows, rowsTotal] = [this.#currentRows, Math.max(this.#rowsTotal, this.#currentRows)];
+    const elapsedMs = this.#o.env.clock.now() - this.#bootstrapStartedAt;
+    return { rows, rowsTotal, bytes: this.#currentBytes, leftMs: rows === 0 ? undefined : Math.round((elapsedMs * (rowsTotal - rows)) / rows) };
   }
 
   /** Ends the stream for good: the core must not wait for this copy any more. */
   leave(why: string): void {
     const core = this.#machine.upstream;
+    this.#lease.drop();
     if (core !== undefined) this.#perform({ type: 'close', core, stream: this.#machine.stream, why });
     this.close();
   }
 
   close(): void {
     this.#closed = true;
+    this.#lease.drop();
     this.#timer?.cancel();
     this.#dropAside();
   }

@@ -2,12 +2,12 @@
 // when needed, then the committed log, at the receiver's pace. Everything it sends it reads at the
 // moment of sending, from short reads of tables and log: a slow receiver costs one position and
 // its credit, nothing more.
-import { copyBytes } from '#base/bytes.js';
+import { concatBytes, copyBytes } from '#base/bytes.js';
 import type { TableStore } from '#env/tables.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
 import { Grantee } from './lease.js';
-import { encodeRlog, entriesBytes, type RlogMessage, rowsBytes, type StoredRow } from './rlog-codec.js';
+import { type CopyPlace, encodeRlog, entriesBytes, type OpenedMode, type RlogMessage, rowsBytes, type StoredRow } from './rlog-codec.js';
 import { ownerIndexByte } from './stored-row.js';
 import { decodePosition, firstUserKey, metaKey } from './system-rows.js';
 import { leaseTerms } from './visibility.js';
@@ -39,6 +39,12 @@ const copyParts: readonly [CopyPart, ...CopyPart[]] = [
   { start: Uint8Array.of(ownerIndexByte + 1), end: undefined },
 ];
 
+/** Where the key is copied; the system rows come before the first. */
+function partOf(key: Uint8Array): number {
+  const first = key[0] ?? 0;
+  return first === 0 || first === ownerIndexByte ? 0 : first < ownerIndexByte ? 1 : 2;
+}
+
 interface CopyPart {
   readonly start: Uint8Array;
   readonly end: Uint8Array | undefined;
@@ -62,6 +68,8 @@ export class RlogAgent {
   readonly lease: Grantee;
   /** Why the receiver has to copy the tables; '' when it goes on from where it was. */
   copyWhy = '';
+  /** It goes on with a copy that another core began. */
+  continues = false;
   #sentBytes = 0;
   #ackedBytes = 0;
   #cursor: Uint8Array | undefined;
@@ -90,7 +98,7 @@ export class RlogAgent {
   /** Decides how the receiver is served, and tells it. False: not now (it was told `later`). */
   open(m: Extract<RlogMessage, { type: 'open' }>): boolean {
     const s = this.#source;
-    const opened = (mode: 'resume' | 'bootstrap' | 'later', rows: number, why: string): void => {
+    const opened = (mode: OpenedMode, rows: number, why: string): void => {
       this.#message({ type: 'opened', shard: s.shard, stream: this.stream, mode, historyId: s.historyId, commitIndex: s.commitIndex, rows, why });
     };
     const sameHistory = m.historyId === s.historyId;
@@ -104,6 +112,8 @@ export class RlogAgent {
       opened('resume', 0, '');
       return true;
     }
+    const copy = m.copy?.historyId === s.historyId ? m.copy : undefined;
+    if (copy !== undefined && copy.index + 1 >= s.firstIndex && s.term(copy.index) === copy.term) return this.#continue(copy, opened);
     const why = !sameHistory
       ? 'other history'
       : m.force
@@ -116,6 +126,27 @@ export class RlogAgent {
     this.#cursor = undefined;
     this.#part = 0;
     opened('bootstrap', s.store.stat().rows, why);
+    return true;
+  }
+
+  /**
+   * The receiver has rows of another core's tables, up to `copy.stamp`. This core's must not be older: a sweep
+   * would not find in the older core's rows what the copied owner index does not name any more.
+   */
+  #continue(copy: CopyPlace, opened: (mode: 'continue' | 'later', rows: number, why: string) => void): boolean {
+    const s = this.#source;
+    if (s.appliedIndex < Math.max(copy.stamp, copy.index)) {
+      opened('later', 0, 'this core is behind');
+      return false;
+    }
+    this.next = copy.index + 1;
+    this.continues = true;
+    if (copy.key !== undefined) {
+      this.#mode = 'bootstrap';
+      this.#cursor = copy.key.length === 0 ? copyParts[0].start : concatBytes([copy.key, Uint8Array.of(0)]);
+      this.#part = partOf(copy.key);
+    }
+    opened('continue', s.store.stat().rows, '');
     return true;
   }
 

@@ -9,8 +9,23 @@ import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes } from '#base/bytes.js';
 import type { AppliedEntry } from './apply.js';
 
-/** resume: entries follow · bootstrap: chunks follow, then entries · later: try again, or elsewhere. */
-export type OpenedMode = 'resume' | 'bootstrap' | 'later';
+/**
+ * resume: entries follow · bootstrap: chunks follow, then entries · continue: as bootstrap, from where the
+ * copy stands that the receiver has begun · later: try again, or elsewhere.
+ */
+export type OpenedMode = 'resume' | 'bootstrap' | 'later' | 'continue';
+
+/** A copy of the tables that was begun with another core. */
+export interface CopyPlace {
+  readonly historyId: string;
+  /** Entries are wanted from the next index on; term of the entry at this one. */
+  readonly index: number;
+  readonly term: number;
+  /** Highest stamp of the rows that are there. */
+  readonly stamp: number;
+  /** Last key that is there; empty: only what apply consults. Undefined: all rows are there. */
+  readonly key: Uint8Array | undefined;
+}
 
 export type RlogMessage =
   /** receiver → core. `force`: bootstrap whatever the position. */
@@ -22,6 +37,7 @@ export type RlogMessage =
       readonly appliedIndex: number;
       readonly appliedTerm: number;
       readonly force: boolean;
+      readonly copy: CopyPlace | undefined;
     }
   /** core → receiver */
   | {
@@ -61,7 +77,7 @@ export interface StoredRow {
 }
 
 const codes = { open: 1, opened: 2, chunk: 3, entries: 4, ack: 5, close: 7 } as const;
-const modes: readonly OpenedMode[] = ['resume', 'bootstrap', 'later'];
+const modes: readonly OpenedMode[] = ['resume', 'bootstrap', 'later', 'continue'];
 
 const scratch = new ByteWriter(4096);
 
@@ -77,6 +93,7 @@ export function encodeRlog(m: RlogMessage): Uint8Array {
       w.varint(m.appliedIndex);
       w.varint(m.appliedTerm);
       w.u8(m.force ? 1 : 0);
+      writeCopy(w, m.copy);
       break;
     case 'opened':
       w.varint(m.stream);
@@ -120,6 +137,22 @@ export function encodeRlog(m: RlogMessage): Uint8Array {
   return w.finish();
 }
 
+function writeCopy(w: ByteWriter, copy: CopyPlace | undefined): void {
+  w.u8(copy === undefined ? 0 : copy.key === undefined ? 1 : 2);
+  if (copy === undefined) return;
+  w.string(copy.historyId);
+  w.varint(copy.index);
+  w.varint(copy.term);
+  w.varint(copy.stamp);
+  if (copy.key !== undefined) w.blob(copy.key);
+}
+
+function readCopy(r: ByteReader): CopyPlace | undefined {
+  const kind = r.u8();
+  if (kind === 0) return undefined;
+  return { historyId: r.string(), index: r.varint(), term: r.varint(), stamp: r.varint(), key: kind === 1 ? undefined : r.blob() };
+}
+
 /** Contents are copies of the frame, so that they may be kept. Throws MalformedError. */
 export function decodeRlog(frame: Uint8Array): RlogMessage {
   const r = new ByteReader(copyBytes(frame));
@@ -135,6 +168,7 @@ export function decodeRlog(frame: Uint8Array): RlogMessage {
         appliedIndex: r.varint(),
         appliedTerm: r.varint(),
         force: r.u8() === 1,
+        copy: readCopy(r),
       };
     case codes.opened: {
       const stream = r.varint();

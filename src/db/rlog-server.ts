@@ -106,6 +106,7 @@ export class RlogServer {
     if (!agent.open(m)) return;
     if (agent.copyWhy !== '')
       this.#env.log.info('a node copies the tables', { shard: this.#source.shard, node: from.name, index: m.appliedIndex, why: agent.copyWhy });
+    if (agent.continues) this.#env.log.info('a node goes on with its copy of the tables', { shard: this.#source.shard, node: from.name });
     this.#agents.set(from.nodeId, agent);
     this.pumpLater();
   }

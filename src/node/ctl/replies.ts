@@ -78,6 +78,10 @@ function replicaData(s: ReplicaShardStatus): Readonly<Record<string, unknown>> {
     message_queue_len: s.messageQueueLen,
     bootstrap_time: rounded(s.bootstrapTimeMs),
     bootstrap_num_keys: s.bootstrapNumKeys ?? null,
+    bootstrap:
+      s.bootstrap === undefined
+        ? null
+        : { rows: s.bootstrap.rows, rows_total: s.bootstrap.rowsTotal, bytes: s.bootstrap.bytes, time_left: rounded(s.bootstrap.leftMs) },
     bootstraps: s.bootstraps,
     resumes: s.resumes,
     moves: s.moves,
@@ -140,6 +144,12 @@ export function rlogReply(status: RlogStatus): CtlReply {
       'bootstrap_num_keys',
     ];
     lines.push(columns(head, replica));
+  }
+  for (const { shard, replica: r } of status.shards.flatMap((s) => ('replica' in s ? [s] : []))) {
+    const b = r.bootstrap;
+    if (b === undefined) continue;
+    const left = b.leftMs === undefined ? '' : `, about ${Math.ceil(b.leftMs / 1_000)} s left`;
+    lines.push(`${shard}: copying tables, ${b.rows} of about ${b.rowsTotal} rows, ${(b.bytes / 1_048_576).toFixed(1)} MiB${left}`);
   }
   lines.push(`shards_in_sync: ${status.inSync.join(', ') || '-'}`, `shards_down: ${down.join(', ') || '-'}`);
   return { ok: true, text: lines.join('\n'), data: rlogData(status) };
