@@ -7,10 +7,11 @@ import type { Env } from '#env/env.js';
 import type { Links, NodeRole, PeerTarget } from '#link/api.js';
 import type { DiscoveryOptions } from './discovery.js';
 import { Finder } from './finder.js';
-import { encodeFormation, type Formed } from './formation.js';
+import { encodeFormation, type Formed, formationOf } from './formation.js';
 import { Forming } from './forming.js';
 import { Leaving } from './leaving.js';
 import { Promotion } from './promotion.js';
+import { Histories } from './recovery.js';
 import {
   autocleanVotersMin,
   type CoreRow,
@@ -58,6 +59,11 @@ export interface ClusterOptions {
   /** Of a replicant: keeps durably that it is a core from now on, of the cluster formed so, and makes its database one. */
   readonly becomeCore: (formed: Formed, done: (error: Error | undefined) => void) => void;
   /** Keeps durably that this core has left: its data directory serves no node any more. */
+  /** This core survived the loss of the majority, and is to go on alone from this start on. */
+  readonly recover?: boolean;
+  readonly saveRecovered: (done: (error: Error | undefined) => void) => void;
+  /** Keeps durably that the cluster went on without this core, in another history. */
+  readonly saveSuperseded: (done: (error: Error | undefined) => void) => void;
   readonly saveLeft: (done: (error: Error | undefined) => void) => void;
   /** This core is out of all groups, and that is kept: nothing is left for it to do. */
   readonly onLeft: () => void;
@@ -96,6 +102,7 @@ export class Cluster {
   readonly #forming: Forming;
   readonly #leaving: Leaving;
   readonly #promotion: Promotion;
+  readonly #histories: Histories;
   #joinAt = 0;
   #unjoinedSince = 0;
   #stranger = false;
@@ -147,6 +154,14 @@ export class Cluster {
         },
       },
     );
+    this.#histories = new Histories(
+      options,
+      () => this.#formed,
+      (formed) => {
+        this.#formed = formed;
+        this.#fenced(options.database.incarnation);
+      },
+    );
     options.database.setMembers(() => this.#members.values());
     options.database.setCores(() => this.#cores.values());
     options.database.onFenced = (incarnation) => this.#fenced(incarnation);
@@ -192,7 +207,14 @@ export class Cluster {
     this.#unjoinedSince = this.#o.env.clock.now();
     this.#setTargets();
     this.#finder?.start();
-    links.listen({ onUp: () => this.#step(), onDown: () => this.#step() });
+    links.listen({
+      onUp: (peer) => {
+        this.#histories.meet(peer);
+        this.#step();
+      },
+      onChange: (peer) => this.#histories.meet(peer),
+      onDown: () => this.#step(),
+    });
     database.subscribe(memberShard, {
       reset: () => this.#readMembers(),
       change: () => {},
@@ -273,11 +295,17 @@ export class Cluster {
 
   #startCores(formed: Formed): void {
     this.#started = true;
-    this.#o.database.startCores(formed, (error) => {
+    const recovery = this.#o.recover === true ? formed.recovery : undefined;
+    const joining = (): void => {
       if (this.#phase === 'stopped') return;
-      if (error !== undefined) return this.#o.onFatal(error);
       this.#phase = 'joining';
       this.#step();
+    };
+    this.#o.database.startCores(formationOf(formed, recovery !== undefined), (error) => {
+      if (this.#phase === 'stopped') return;
+      if (error !== undefined) return this.#o.onFatal(error);
+      if (recovery === undefined) joining();
+      else this.#histories.begin(recovery, joining);
     });
   }
 
@@ -285,7 +313,7 @@ export class Cluster {
 
   #join(): void {
     const { database, nodeId, name, host, port, links, env } = this.#o;
-    const { role } = database;
+    const { role, incarnation } = database;
     if (this.#joining || env.clock.now() < this.#joinAt) return;
     this.#joining = true;
     if (this.#why === '' || this.#phase === 'forming') this.#say('joining');
@@ -293,34 +321,40 @@ export class Cluster {
     this.#formed?.names?.forEach((of, i) => {
       founders.push({ nodeId: this.#formed?.voters[i] ?? '', name: of });
     });
-    database.commandUnjoined(memberShard, 'join', encodeJoin({ nodeId, name, role, host, port, founders }), joinDeadlineMs, (failure, result) => {
-      this.#joining = false;
-      if (this.#phase !== 'joining') return;
-      if (failure?.kind === 'refused') {
-        this.#phase = 'refused';
-        this.#say(failure.message);
-        env.log.error('the cluster refused this node', { why: failure.message });
-        return;
-      }
-      if (failure !== undefined) return this.#say(failure.message);
-      const { outcome, incarnation } = decodeJoinReply(result.reply);
-      if (outcome === 'nameInUse') {
-        this.#joinAt = env.clock.now() + joinAgainMs;
-        return this.#say(`a core ${name} with another node id counts as up: this one is admitted once that is known to be gone`);
-      }
-      if (outcome === 'removed') {
-        env.log.warn('this core was taken out of the cluster');
-        return this.#leaving.begin();
-      }
-      this.#phase = 'joined';
-      this.#say('');
-      this.#adoptClusterId();
-      env.log.info('joined the cluster', { incarnation });
-      links.updateSelf({ incarnation });
-      database.setIncarnation(incarnation);
-      // A fence that overtook the reply shows in the members table.
-      this.#checkSelf();
-    });
+    database.commandUnjoined(
+      memberShard,
+      'join',
+      encodeJoin({ nodeId, name, role, host, port, founders, incarnation }),
+      joinDeadlineMs,
+      (failure, result) => {
+        this.#joining = false;
+        if (this.#phase !== 'joining') return;
+        if (failure?.kind === 'refused') {
+          this.#phase = 'refused';
+          this.#say(failure.message);
+          env.log.error('the cluster refused this node', { why: failure.message });
+          return;
+        }
+        if (failure !== undefined) return this.#say(failure.message);
+        const { outcome, incarnation } = decodeJoinReply(result.reply);
+        if (outcome === 'nameInUse') {
+          this.#joinAt = env.clock.now() + joinAgainMs;
+          return this.#say(`a core ${name} with another node id counts as up: this one is admitted once that is known to be gone`);
+        }
+        if (outcome === 'removed') {
+          env.log.warn('this core was taken out of the cluster');
+          return this.#leaving.begin();
+        }
+        this.#phase = 'joined';
+        this.#say('');
+        this.#adoptClusterId();
+        env.log.info('joined the cluster', { incarnation });
+        links.updateSelf({ incarnation });
+        database.setIncarnation(incarnation);
+        // A fence that overtook the reply shows in the members table.
+        this.#checkSelf();
+      },
+    );
   }
 
   #adoptClusterId(): void {

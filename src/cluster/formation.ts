@@ -7,6 +7,15 @@
 // Two of three wiped and the third away is not an empty set of cores: the empty ones wait.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
+import type { Formation } from '#db/database.js';
+
+/** The cluster goes on with one survivor of a lost majority (recovery.ts). */
+export interface Recovery {
+  /** How many there have been. */
+  readonly count: number;
+  /** Names the history that began with the last of them. */
+  readonly tag: string;
+}
 
 export interface Formed {
   readonly clusterId: string;
@@ -14,6 +23,12 @@ export interface Formed {
   readonly voters: readonly string[];
   /** Their names, in the same order; left out where they are not known. */
   readonly names?: readonly string[];
+  readonly recovery?: Recovery;
+}
+
+/** For the database. `recover`: the new history begins here and now. */
+export function formationOf(formed: Formed, recover: boolean): Formation {
+  return { clusterId: formed.clusterId, voters: formed.voters, history: formed.recovery?.tag ?? '', recover };
 }
 
 /** Of a core that knows how many cores there shall be, not which (gathering.ts). */
@@ -47,6 +62,10 @@ export function encodeFormation(info: FormationInfo): Uint8Array {
     const names = info.formed.names ?? [];
     w.varint(names.length);
     for (const n of names) w.string(n);
+    if (info.formed.recovery !== undefined) {
+      w.varint(info.formed.recovery.count);
+      w.string(info.formed.recovery.tag);
+    }
   } else if (info.gathering !== undefined) {
     const { count, seen, bound } = info.gathering;
     w.varint(count);
@@ -73,7 +92,8 @@ export function decodeFormation(bytes: Uint8Array): FormationInfo | undefined {
     const clusterId = r.string();
     const voters = Array.from({ length: r.varint() }, () => r.string());
     const names = Array.from({ length: r.varint() }, () => r.string());
-    return { cores, formed: { clusterId, voters, ...(names.length === 0 ? {} : { names }) } };
+    const recovery = r.remaining === 0 ? {} : { recovery: { count: r.varint(), tag: r.string() } };
+    return { cores, formed: { clusterId, voters, ...(names.length === 0 ? {} : { names }), ...recovery } };
   } catch (error) {
     if (error instanceof MalformedError) return undefined;
     throw error;
@@ -99,9 +119,12 @@ export function decideAdoption(peers: readonly CorePeer[]): FormationStep | unde
   for (const p of peers) {
     const formed = p.info?.formed;
     if (formed === undefined) continue;
-    if (found !== undefined && found.formed.clusterId !== formed.clusterId)
+    const other = found !== undefined && found.formed.clusterId !== formed.clusterId;
+    const [ours, theirs] = [found?.formed.recovery, formed.recovery];
+    if (found !== undefined && (other || (ours?.count === theirs?.count && ours?.tag !== theirs?.tag)))
       return { type: 'wait', why: `${found.name} and ${p.name} belong to two clusters: configure this core with the cores of one` };
-    found ??= { name: p.name, formed };
+    // Before and after a recovery by force: after.
+    if (found === undefined || (theirs?.count ?? 0) > (ours?.count ?? 0)) found = { name: p.name, formed };
   }
   return found === undefined ? undefined : { type: 'adopt', formed: found.formed };
 }

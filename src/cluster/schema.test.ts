@@ -12,6 +12,7 @@ import {
   decodeMember,
   encodeFence,
   encodeJoin,
+  encodeRecovered,
   encodeText,
   type KnownCore,
   type Member,
@@ -225,4 +226,32 @@ test('forget: only who is down, and is still the same', () => {
   w.join('b');
   w.join('b');
   assert.throws(() => w.run('forget', encodeFence('b', 2)), CommandRefused);
+});
+
+test('recovered by force: one core, every incarnation over, numbers above any that were lost; once per recovery', () => {
+  const world = new World();
+  const founders = ['a', 'b', 'c'].map((n) => ({ nodeId: `id-${n}`, name: n }));
+  for (const { nodeId, name } of founders) assert.equal(world.joinWith(nodeId, name, founders), 'joined');
+  const replicant = world.join('r');
+  world.log.length = 0;
+  const order = encodeRecovered({ nodeId: 'id-a', name: 'a' }, 'tag');
+  world.run('recovered', order);
+  assert.deepEqual(world.cores(), ['id-a a voter', 'id-b b removed', 'id-c c removed']);
+  assert.deepEqual(world.log.sort(), ['purge id-a 1', 'purge id-b 2', 'purge id-c 3', `purge r ${replicant}`]);
+  const renewed = world.join('r');
+  assert.ok(renewed > replicant + 100_000);
+  // It comes again: nobody who has joined meanwhile is thrown out.
+  world.log.length = 0;
+  world.run('recovered', order);
+  assert.deepEqual(world.log, []);
+  assert.equal(world.joinWith('id-b', 'b', founders), 'removed');
+  assert.equal(world.joinWith('id-b2', 'b', founders), 'joined');
+});
+
+test('a node that had a higher incarnation than this copy of the table knows gets one above it', () => {
+  const world = new World();
+  world.join('a');
+  const body = encodeJoin({ nodeId: 'r', name: 'r', role: 'replicant', host: 'h', port: 1, incarnation: 700 });
+  assert.equal(decodeJoinReply(world.run('join', body)).incarnation, 701);
+  assert.equal(world.join('b'), 702);
 });

@@ -5,6 +5,7 @@
 // for ever, so an old copy of the table never brings a node back: who left comes again under a new id.
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
+import { equalBytes } from '#base/bytes.js';
 import { utf8Encode } from '#base/utf8.js';
 import { type CommandContext, CommandRefused, type ShardSchema, type Table } from '#db/api.js';
 import type { NodeRole } from '#link/api.js';
@@ -117,11 +118,13 @@ export interface JoinRequest {
   readonly port: number;
   /** Of a core: those that formed the cluster, as far as their names are known. */
   readonly founders?: readonly KnownCore[];
+  /** The one it has had until now: the new one is above it, whatever this copy of the table has seen. */
+  readonly incarnation?: number;
 }
 
 export function encodeJoin(j: JoinRequest): Uint8Array {
   const w = new ByteWriter(256);
-  w.blob(encodeMember({ ...j, incarnation: 0, up: true, changedMs: 0 }));
+  w.blob(encodeMember({ ...j, incarnation: j.incarnation ?? 0, up: true, changedMs: 0 }));
   const founders = j.founders ?? [];
   w.varint(founders.length);
   for (const f of founders) {
@@ -236,7 +239,7 @@ function join(context: CommandContext, body: Uint8Array): Uint8Array {
   const refused = takeName(context, wanted, founders);
   if (refused !== undefined) return encodeJoinReply({ outcome: refused, incarnation: 0 });
   const last = context.get(countersTable, incarnationKey);
-  const incarnation = (last === undefined ? 0 : decodeNumber(last.value)) + 1;
+  const incarnation = Math.max(last === undefined ? 0 : decodeNumber(last.value), wanted.incarnation) + 1;
   const displaced = allMembers(context).filter((other) => other.name === wanted.name && other.nodeId !== wanted.nodeId);
   // A node whose data directory was deleted is a new node of the old name.
   for (const other of displaced) context.delete(membersTable, memberKey(other.nodeId));
@@ -263,6 +266,41 @@ function takeName(context: CommandContext, wanted: Member, founders: readonly Kn
   for (const c of namesakes) putCore(context, c, 'removed');
   if (wanted.role === 'core' && (own === undefined || own.name !== wanted.name)) putCore(context, wanted, 'voter');
   return undefined;
+}
+
+/** Far beyond any that the lost majority can have given. */
+const incarnationGap = 1_000_000;
+const recoveryKey = utf8Encode('recovery');
+
+export function encodeRecovered(survivor: KnownCore, tag: string): Uint8Array {
+  const w = new ByteWriter(96);
+  w.string(survivor.nodeId);
+  w.string(survivor.name);
+  w.string(tag);
+  return w.finish();
+}
+
+/**
+ * A survivor of a lost majority goes on alone: it is the only core, and every incarnation is over, as nobody
+ * knows what was given and promised without it. Whoever lives joins anew. Once per recovery.
+ */
+function recovered(context: CommandContext, body: Uint8Array): Uint8Array {
+  const r = new ByteReader(body);
+  const survivor = { nodeId: r.string(), name: r.string() };
+  const tag = utf8Encode(r.string());
+  const before = context.get(countersTable, recoveryKey);
+  if (before !== undefined && equalBytes(before.value, tag)) return new Uint8Array(0);
+  context.put(countersTable, recoveryKey, tag);
+  const last = context.get(countersTable, incarnationKey);
+  context.put(countersTable, incarnationKey, number((last === undefined ? 0 : decodeNumber(last.value)) + incarnationGap));
+  for (const c of allCores(context)) if (c.nodeId !== survivor.nodeId) putCore(context, c, 'removed');
+  putCore(context, survivor, 'voter');
+  for (const m of allMembers(context)) {
+    if (!m.up) continue;
+    putMember(context, { ...m, up: false });
+    context.purge(m.nodeId, m.incarnation);
+  }
+  return new Uint8Array(0);
 }
 
 /** Declares one incarnation dead. Nothing happens when the node has a newer one. */
@@ -352,5 +390,5 @@ export const clusterSchema: ShardSchema = {
   name: memberShard,
   replicate: 'all',
   tables: [membersTable, countersTable, coresTable],
-  commands: { join, fence, forget, leave, left, forceLeave, becomeCore },
+  commands: { join, fence, forget, leave, left, forceLeave, becomeCore, recovered },
 };

@@ -75,6 +75,10 @@ export interface Formation {
   readonly clusterId: string;
   /** Node ids of the voters. */
   readonly voters: readonly string[];
+  /** Names the histories of a cluster that was recovered by force; '' where it never was. */
+  readonly history: string;
+  /** The order to begin that history on this core, now. */
+  readonly recover: boolean;
 }
 
 export class NodeDatabase implements Database {
@@ -192,7 +196,9 @@ export class NodeDatabase implements Database {
     const log = this.#wal;
     if (log === undefined) return done(new Error('a core needs a write-ahead log'));
     // Of a copy that came from elsewhere its own: the same, or that of a recovery by force.
-    const historyId = (h: HeldShard): string => h.state.position.historyId || `${formation.clusterId}/${h.schema.name}`;
+    const { clusterId, history } = formation;
+    const begun = (shard: string): string => (history === '' ? `${clusterId}/${shard}` : `${clusterId}/${shard}/${history}`);
+    const historyId = (h: HeldShard): string => h.state.position.historyId || begun(h.schema.name);
     // Nobody votes before every log is begun on disk, and that it is begun.
     const begin = (error: Error | undefined): void => {
       if (this.#closed) return;
@@ -200,7 +206,7 @@ export class NodeDatabase implements Database {
       done(error);
     };
     const all = [...this.#held.values()].map((h) => ({ state: h.state, wal: log.shard(h.schema.name), historyId: historyId(h) }));
-    prepareLogs(all, formation.voters, (error) => {
+    prepareLogs(all, formation.voters, formation.recover ? { nodeId: this.nodeId, historyId: begun } : undefined, (error) => {
       if (this.#closed) return;
       if (error === undefined) this.#o.logBegun(begin);
       else done(error);

@@ -3,8 +3,15 @@
 // crash interrupted between the two.
 import { encodeConfig } from '#raft/codec.js';
 import type { WalShard } from '#store/types.js';
+import { recoverLog } from './recover-log.js';
 import type { ShardState } from './shard-state.js';
 import { encodePosition, metaKey, startPosition } from './system-rows.js';
+
+/** `cluster recover --force`: this node is the only voter of every shard, in a history of this name. */
+export interface RecoverOrder {
+  readonly nodeId: string;
+  readonly historyId: (shard: string) => string;
+}
 
 export interface Unprepared {
   readonly state: ShardState;
@@ -12,16 +19,31 @@ export interface Unprepared {
   readonly historyId: string;
 }
 
-/** All shards of a core; `done` once, with the first error. */
-export function prepareLogs(all: readonly Unprepared[], voters: readonly string[], done: (error: Error | undefined) => void): void {
+/** All shards of a core; `done` once, with the first error. `recover`: a new history begins, with this node alone. */
+export function prepareLogs(
+  all: readonly Unprepared[],
+  voters: readonly string[],
+  recover: RecoverOrder | undefined,
+  done: (error: Error | undefined) => void,
+): void {
   let missing = all.length;
   let failed = false;
-  for (const { state, wal, historyId } of all)
-    prepareLog(state, wal, voters, historyId, (error) => {
+  for (const { state, wal, historyId } of all) {
+    const one = (error: Error | undefined): void => {
       if (failed) return;
       failed = error !== undefined;
       if (failed || --missing === 0) done(error);
-    });
+    };
+    const begins = recover?.historyId(state.schema.name) ?? '';
+    // A crash came between its tables and its log.
+    const between = recover !== undefined && state.position.historyId === begins && wal.base.historyId !== begins;
+    const then = (error: Error | undefined): void => {
+      if (error !== undefined || recover === undefined) one(error);
+      else recoverLog(state, wal, recover.nodeId, begins, one);
+    };
+    if (between) then(undefined);
+    else prepareLog(state, wal, voters, historyId, then);
+  }
 }
 
 export function prepareLog(

@@ -14,7 +14,7 @@ import type { DbBounds } from './bounds.js';
 import { LiveSet } from './live-set.js';
 import { Pacer } from './pacer.js';
 import { ShardReader } from './shard-reader.js';
-import { loadSystem, type Position } from './system-rows.js';
+import { encodePosition, loadSystem, metaKey, type Position } from './system-rows.js';
 
 export interface ShardStateOptions {
   readonly env: Env;
@@ -233,6 +233,19 @@ export class ShardState {
     for (const feed of this.#feeds) feed.reset(this.generation, this.appliedIndex);
     this.#options.onApplied(this.appliedIndex);
     return old;
+  }
+
+  /** Moves the tables as they are to another place of the log, durably. Nothing is queued. */
+  rebase(position: Position, done: (error: Error | undefined) => void): void {
+    assert(!this.#writing && this.#queue.length === 0, `${this.schema.name}: nothing is being applied`);
+    const { store } = this;
+    store.write([{ key: metaKey, value: encodePosition(position) }], (error) => {
+      if (error !== undefined) return done(error);
+      this.#cursor.system.position = position;
+      this.appliedIndex = this.#queuedIndex = position.appliedIndex;
+      this.#queuedTerm = position.appliedTerm;
+      store.flushed(done);
+    });
   }
 
   /** No further batch; runs `done` once the one under way is committed and flushed. */

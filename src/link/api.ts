@@ -76,6 +76,8 @@ export interface Links {
   setTargets(targets: readonly PeerTarget[]): void;
   /** Who answered when the target of this name was dialled last, this node itself included; undefined: nobody yet. */
   answeredAt(target: string): NodeId | undefined;
+  /** Closes the link with a node that is none of ours after all. It may be made again. */
+  drop(nodeId: NodeId, why: string): void;
   listen(listener: LinkListener): void;
   /** Peers whose link is up. A changed hello of a peer (see `updateSelf`) is visible here. */
   peers(): readonly PeerHello[];

@@ -100,6 +100,11 @@ class NodeLinks implements Links, LinkOwner {
     }
   }
 
+  drop(nodeId: NodeId, why: string): void {
+    const link = this.#links.get(nodeId);
+    if (link?.up === true) this.#down(link, 'local', why);
+  }
+
   answeredAt(target: string): NodeId | undefined {
     return this.#dialler.answeredAt(target);
   }

@@ -4,7 +4,7 @@ import { toHex } from '#base/bytes.js';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import { Cluster } from '#cluster/cluster.js';
 import type { DiscoveryOptions } from '#cluster/discovery.js';
-import type { Formed } from '#cluster/formation.js';
+import { type Formed, formationOf } from '#cluster/formation.js';
 import { clusterSchema, memberShard } from '#cluster/schema.js';
 import type { ShardSchema } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
@@ -63,6 +63,10 @@ interface Identity {
   bound?: readonly string[] | undefined;
   /** The shards' logs were begun: from now on a missing log is a lost one. */
   logBegun: boolean;
+  /** `cluster recover --force` was given for this data directory and is not carried out yet (cli/recover.ts). */
+  recover?: true;
+  /** The cluster was recovered by force without this core. */
+  superseded?: true;
   /** The core has left its cluster: it would be a stranger with an old log. */
   left?: true;
 }
@@ -185,12 +189,21 @@ function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, data
         if (error !== undefined) return done(error);
         const wal = openLog(env, o, identity);
         log.wal = wal;
-        wal.sync((failure) => (failure === undefined ? database.becomeCore(wal, formed, done) : done(failure)));
+        wal.sync((failure) => (failure === undefined ? database.becomeCore(wal, formationOf(formed, false), done) : done(failure)));
       });
     },
     bound: identity.bound,
     saveBound: (bound, done) => {
       identity.bound = bound;
+      save(done);
+    },
+    recover: identity.recover === true,
+    saveRecovered: (done) => {
+      delete identity.recover;
+      save(done);
+    },
+    saveSuperseded: (done) => {
+      identity.superseded = true;
       save(done);
     },
     saveLeft: (done) => {
@@ -213,6 +226,11 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
   }
   if (found.format !== 1) throw new DataDirectoryError(`${identityFile} has format ${String(found.format)}; this build reads format 1`);
   if (typeof found.nodeId !== 'string' || !/^[0-9a-f]{32}$/.test(found.nodeId)) throw new DataDirectoryError(`${identityFile} has no valid node id`);
+  if (found.superseded === true) {
+    throw new DataDirectoryError(
+      'the cluster was recovered by force without this core, and its data are of a history that is over; keep a copy if you need one, empty the data directory, and it joins as a new core',
+    );
+  }
   if (found.left === true) {
     throw new DataDirectoryError(
       'this core has left its cluster, and its data directory belongs to no node any more; empty it, and the node joins as a new one',
@@ -231,6 +249,7 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
     ...(promoted ? { promoted } : {}),
     formed: found.formed,
     bound: found.bound,
+    ...(found.recover === true ? { recover: true } : {}),
     logBegun: found.logBegun === true,
   };
 }

@@ -208,6 +208,10 @@ export class MemoryLinks implements Links {
     return undefined;
   }
 
+  drop(nodeId: string): void {
+    this.#network.cut(this.self.nodeId, nodeId, 'local');
+  }
+
   answeredAt(): undefined {
     return undefined;
   }

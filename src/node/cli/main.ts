@@ -5,6 +5,7 @@ import { ask, NotRunning } from '../ctl/client.js';
 import { version } from '../version.js';
 import { findSocket, type NodeChoice } from './find-node.js';
 import { readConfig } from './read-config.js';
+import type { RecoverFlags } from './recover.js';
 import { sentence } from './sentence.js';
 import { type StartFlags, start } from './start.js';
 
@@ -50,7 +51,8 @@ function commands(finish: (status: number) => void): Command {
       'ask or tell a running node: status, cluster status, rlog status, clients list|show|kick, topics list, users …, scram …, acl …, banned …',
     )
     .option('--json', 'answer for programs')
-    .action(async (words: string[], flags: AskFlags) => finish(await tell(words, flags)));
+    .addOption(new Option('--force', 'with cluster recover').hideHelp())
+    .action(async (words: string[], flags: AskFlags & RecoverFlags) => finish(await ctl(words, flags)));
   withNodeChoice(program.command('eval <expression>'))
     .description("read one value of a running node: eval 'rlog.status()'")
     .option('--json', 'answer for programs')
@@ -68,6 +70,13 @@ function withNodeChoice(command: Command): Command {
   return command
     .option('--node <name>', 'which node of this machine: core1 or core1@127.0.0.1')
     .option('--data-dir <dir>', 'the node with this data directory');
+}
+
+async function ctl(words: readonly string[], flags: AskFlags & RecoverFlags): Promise<number> {
+  if (words.join(' ') !== 'cluster recover') return tell(words, flags);
+  const { recover } = await import('./recover.js');
+  console.log(await recover(flags));
+  return 0;
 }
 
 async function tell(words: readonly string[], flags: AskFlags): Promise<number> {
