@@ -98,9 +98,14 @@ test('two of three cores are lost: the third goes on alone, two empty ones join,
     second.start();
     third.start();
     await Promise.all([second.serving(), third.serving()]);
-    await eventually('all shards have three voters', async () => {
-      const reply = await first.ctl('rlog', 'status');
-      return reply.ok && !JSON.stringify(reply.data).includes('learner');
+    const { shards } = (await first.ctl('rlog', 'status')).data as { readonly shards: Readonly<Record<string, unknown>> };
+    const promoted = new Set<string>();
+    await eventually('both vote in every group', async () => {
+      for (const line of cluster.cores.flatMap((n) => n.lines)) {
+        const [, node, shard] = /the Raft group changes, node: (\S+), shard: ([\w-]+), change: promote,/.exec(line) ?? [];
+        if (shard !== undefined) promoted.add(`${shard} ${node}`);
+      }
+      return promoted.size === 2 * Object.keys(shards).length;
     });
     await keep(third, ['kept/three']);
     assert.equal((await retained(second, 'kept/#', 52)).length, 52);
