@@ -6,6 +6,7 @@ const benchmarks: Readonly<Record<string, string>> = {
   db: 'db-cluster.js',
   peers: 'mqtt-peers.js',
   idle: 'mqtt-idle.js',
+  routes: 'routes.js',
 };
 
 const [name = '', ...rest] = process.argv.slice(2);
@@ -14,6 +15,6 @@ if (file === undefined) {
   process.stderr.write(`usage: npm run bench -- ${Object.keys(benchmarks).join('|')} [options]; see docs/benchmarks.md\n`);
   process.exitCode = 1;
 } else {
-  const run = spawnSync(process.execPath, [fileURLToPath(new URL(file, import.meta.url)), ...rest], { stdio: 'inherit' });
+  const run = spawnSync(process.execPath, ['--expose-gc', fileURLToPath(new URL(file, import.meta.url)), ...rest], { stdio: 'inherit' });
   process.exitCode = run.status ?? 1;
 }

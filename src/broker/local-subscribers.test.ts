@@ -78,3 +78,27 @@ test('options that change in place reach a merged subscription', () => {
   assert.equal(index.match('a/b')[0]?.qos, 2);
   assert.deepEqual([...(index.match('a/b')[0]?.identifiers ?? [])].sort(), [3, 4]);
 });
+
+test('10,000 overlapping filters of one session, of far more shapes than are looked up, give it one delivery', () => {
+  const index = new LocalSubscribers();
+  const levels = 14;
+  const s = session('many');
+  for (let bits = 0; bits < 10_000; bits++) {
+    const filter = Array.from({ length: levels }, (_, i) => ((bits >> i) & 1 ? '+' : 'a')).join('/');
+    index.add(new Subscription(s, filter, options));
+  }
+  const found = index.match(Array.from({ length: levels }, () => 'a').join('/'));
+  assert.equal(found.length, 1);
+  assert.equal(found[0]?.merged?.length, 10_000);
+  assert.deepEqual(index.match(Array.from({ length: levels }, () => 'b').join('/')), []);
+});
+
+test('200 levels', () => {
+  const index = new LocalSubscribers();
+  const deep = Array.from({ length: 200 }, (_, i) => `${i}`);
+  for (const filter of [deep.join('/'), `${deep.slice(0, 150).join('/')}/#`, deep.map(() => '+').join('/')]) {
+    index.add(new Subscription(session(filter.slice(0, 5)), filter, options));
+  }
+  assert.equal(index.match(deep.join('/')).length, 3);
+  assert.equal(index.match(deep.slice(1).join('/')).length, 0);
+});

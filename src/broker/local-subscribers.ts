@@ -41,14 +41,16 @@ export class LocalSubscribers {
   add(subscription: Subscription): boolean {
     if (subscription.group !== undefined) return this.groups.add(subscription, subscription.group);
     const { topicFilter } = subscription;
-    let entry = this.#index.get(topicFilter);
+    const entry = this.#index.get(topicFilter);
     const first = entry === undefined;
     if (entry === undefined) {
-      entry = { topicFilter, subscribers: [] };
-      this.#index.add(topicFilter, entry);
+      // Most filters have one subscriber: a list of one has room for one.
+      this.#index.add(topicFilter, { topicFilter, subscribers: [subscription] });
+      subscription.index = 0;
+    } else {
+      subscription.index = entry.subscribers.length;
+      entry.subscribers.push(subscription);
     }
-    subscription.index = entry.subscribers.length;
-    entry.subscribers.push(subscription);
     this.#count++;
     this.#cache.changed(topicFilter);
     return first;

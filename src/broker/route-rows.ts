@@ -4,8 +4,10 @@ import type { Database, Table } from '#db/api.js';
 import { endOfLevels } from '#router/route-key.js';
 import type { RouteRows } from '#router/route-match.js';
 
-export function tableRows(db: Database, table: Table): RouteRows {
+/** `plain`: a key is a filter and a node. */
+export function tableRows(db: Database, table: Table, plain: boolean): RouteRows {
   return {
+    ...(plain ? { has: (key: Uint8Array): boolean => db.get(table, key) !== undefined } : {}),
     prefix(prefix, visit) {
       // Prefixes end with the end mark: the first key beyond has the next byte there.
       const end = copyBytes(prefix);

@@ -47,7 +47,8 @@ export const routeSyncSettings: RouteSyncSettings = {
   batchMax: 1_000,
   cacheEntriesMax: 16_384,
   shapesMax: 64,
-  seeksMax: 10_000,
+  // About 5 ms of one turn; beyond, every node with routes gets the message and finds out itself.
+  seeksMax: 1_000,
   sliceRows: 2_000,
   slicePauseMs: 1,
   recountMs: 60_000,
@@ -118,7 +119,8 @@ export class RouteTable {
     const { subackTimeoutMs, proposalDeadlineMs, batchMax, suback } = settings;
     this.#state = new RouteSyncState({ batchMax, waitMs: subackTimeoutMs + proposalDeadlineMs, until: suback });
     this.#shapes = new RouteShapes(settings.shapesMax, kind.endOf);
-    this.#matcher = new RouteMatcher(tableRows(db, kind.table), this.#shapes, settings.seeksMax);
+    const rows = tableRows(db, kind.table, kind.endOf === undefined);
+    this.#matcher = new RouteMatcher(rows, this.#shapes, settings.seeksMax, byteString(this.#self));
     const { metrics } = env;
     this.#notEffective = metrics.counter('starmesh_suback_not_effective_total', 'Route writes that were committed but not seen everywhere in time');
     this.#failures = metrics.counter('starmesh_route_write_failures_total', 'Route writes that failed and are tried again');

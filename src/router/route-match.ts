@@ -12,9 +12,14 @@ import type { RouteShapes } from './route-shapes.js';
 export interface RouteRows {
   /** Visits the keys that begin with `prefix`, in order, until `visit` returns false. */
   prefix(prefix: Uint8Array, visit: (key: Uint8Array) => boolean): void;
+  /** Whether there is a row of exactly this key; much less work than `prefix`. Absent: keys hold more than filter and node. */
+  has?(key: Uint8Array): boolean;
   /** First key at or after `key`. */
   seek(key: Uint8Array): Uint8Array | undefined;
 }
+
+/** With more nodes than this behind a shape one range is less work than a lookup for each. */
+const lookupsMax = 4;
 
 const plus = 0x2b;
 const hash = 0x23;
@@ -31,9 +36,12 @@ export class RouteMatcher {
   #prefix: Uint8Array = new Uint8Array(256);
   #seeks = 0;
   #stopped = false;
+  readonly #self: string;
   #visit: (key: Uint8Array) => boolean = () => true;
 
-  constructor(rows: RouteRows, shapes: RouteShapes, seeksMax: number = 10_000) {
+  /** `self`: the node (its 16 bytes as a string) whose rows nobody asks for; empty: all are. */
+  constructor(rows: RouteRows, shapes: RouteShapes, seeksMax: number = 10_000, self: string = '') {
+    this.#self = self;
     this.#rows = rows;
     this.#shapes = shapes;
     this.#seeksMax = seeksMax;
@@ -66,7 +74,7 @@ export class RouteMatcher {
     const n = levelsLength(topicName);
     if (this.#topic.length < n + 1) this.#topic = new Uint8Array(2 * n);
     // Every literal level of a prefix comes from the topic name; `+` and `#` add at most two bytes a level.
-    if (this.#prefix.length < 3 * n + 8) this.#prefix = new Uint8Array(6 * n + 8);
+    if (this.#prefix.length < 3 * n + 8 + nodeIdLength) this.#prefix = new Uint8Array(6 * n + 8 + nodeIdLength);
     writeLevels(topicName, this.#topic, 0, n);
     const topic = this.#topic;
     topic[n] = endOfLevels;
@@ -93,8 +101,22 @@ export class RouteMatcher {
         if (letter === 0x4c) at = this.#writeLevel(i, at);
         else this.#prefix[at++] = letter;
       }
-      this.#visitRows(at);
+      if (this.#rows.has === undefined || shape.nodes.size > lookupsMax) this.#visitRows(at);
+      else this.#lookUp(this.#rows, shape.nodes, at);
       if (this.#stopped) return;
+    }
+  }
+
+  /** The rows of these nodes for the filter in prefix[0, at), each by its own key. */
+  #lookUp(rows: RouteRows, nodes: ReadonlyMap<string, number>, at: number): void {
+    this.#seeks++;
+    this.#prefix[at] = endOfLevels;
+    const end = at + 1 + nodeIdLength;
+    for (const node of nodes.keys()) {
+      if (node === this.#self) continue;
+      for (let i = 0; i < nodeIdLength; i++) this.#prefix[at + 1 + i] = node.charCodeAt(i);
+      const key = this.#prefix.subarray(0, end);
+      if (rows.has?.(key) === true && !this.#visit(key)) return;
     }
   }
 

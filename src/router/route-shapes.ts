@@ -15,6 +15,8 @@ export interface Shape {
   /** Levels before a `#`, or all of them. */
   readonly levels: number;
   readonly multiLevel: boolean;
+  /** Every node that has rows of it (its 16 bytes as a string), and maybe some that had; how many, about. */
+  readonly nodes: ReadonlyMap<string, number>;
 }
 
 const plus = 0x2b;
@@ -49,7 +51,7 @@ class ShapeCount {
 
   constructor(pattern: string) {
     const multiLevel = pattern.endsWith('#');
-    this.shape = { pattern, multiLevel, levels: multiLevel ? pattern.length - 1 : pattern.length };
+    this.shape = { pattern, multiLevel, levels: multiLevel ? pattern.length - 1 : pattern.length, nodes: this.perNode };
   }
 
   add(node: string, n: number): void {

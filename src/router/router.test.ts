@@ -67,9 +67,18 @@ class SortedKeys implements RouteRows {
   prefix(prefix: Uint8Array, visit: (key: Uint8Array) => boolean): void {
     this.range(prefix, (key) => compareBytes(key.subarray(0, prefix.length), prefix) === 0 && visit(key));
   }
+  has?(key: Uint8Array): boolean;
   seek(key: Uint8Array): Uint8Array | undefined {
     this.seeks++;
     return this.keys[this.#at(key)];
+  }
+}
+
+/** Whose keys are a filter and a node, so that one can be asked for. */
+class PlainKeys extends SortedKeys {
+  override has(key: Uint8Array): boolean {
+    const found = this.seek(key);
+    return found !== undefined && compareBytes(found, key) === 0;
   }
 }
 
@@ -104,8 +113,7 @@ test('shapes: what each level is', () => {
   assert.equal(shape('\u0001/\u0002'), 'LL');
 });
 
-function setUp(filters: readonly string[], shapesMax: number, counted: boolean, seeksMax?: number) {
-  const rows = new SortedKeys();
+function setUp(filters: readonly string[], shapesMax: number, counted: boolean, seeksMax?: number, rows: SortedKeys = new SortedKeys()) {
   const shapes = new RouteShapes(shapesMax);
   shapes.reset();
   if (counted) shapes.finishCount();
@@ -117,15 +125,16 @@ function setUp(filters: readonly string[], shapesMax: number, counted: boolean, 
   return { rows, shapes, matcher: new RouteMatcher(rows, shapes, seeksMax) };
 }
 
-for (const [way, shapesMax, counted] of [
+for (const [way, shapesMax, counted, Rows = SortedKeys] of [
   ['by shape', 64, true],
+  ['by shape and node', 64, true, PlainKeys],
   ['by skip-scan, shapes overflowing', 1, true],
   ['by skip-scan, shapes unknown', 64, false],
 ] as const) {
   test(`match ${way} finds exactly the filters that a naive matcher finds`, () => {
     fc.assert(
       fc.property(fc.array(filter, { maxLength: 40 }), fc.array(name, { maxLength: 5 }), (filters, names) => {
-        const { rows, matcher } = setUp(filters, shapesMax, counted);
+        const { rows, matcher } = setUp(filters, shapesMax, counted, undefined, new Rows());
         for (const topicName of names) {
           const found: string[] = [];
           assert.ok(
@@ -163,6 +172,46 @@ test('match stops when the visitor has enough, and gives up at its bound', () =>
     false,
   );
   assert.ok(seen > 0 && seen <= 100);
+});
+
+test('the rows of the node that asks are not looked up', () => {
+  const rows = new PlainKeys();
+  const { shapes } = setUp(['a/+', 'a/b', '#', 'a/#'], 64, true, undefined, rows);
+  const found: string[] = [];
+  const self = byteString(nodes[0] as Uint8Array);
+  new RouteMatcher(rows, shapes, undefined, self).match('a/b', (key) => found.push(decodeRouteFilter(key) ?? '') > 0);
+  assert.deepEqual(found.sort(), ['#', 'a/#', 'a/b']);
+});
+
+test('names and filters of 200 levels', () => {
+  const deep = Array.from({ length: 200 }, (_, i) => `${i % 7}`);
+  const topicName = deep.join('/');
+  const filters = [
+    topicName,
+    `${deep.slice(0, 199).join('/')}/+`,
+    `${deep.slice(0, 100).join('/')}/#`,
+    deep.map((l, i) => (i % 2 ? '+' : l)).join('/'),
+  ];
+  for (const counted of [true, false]) {
+    const { matcher, rows } = setUp([...filters, `${topicName}/x`, `${deep.slice(1).join('/')}/#`], 64, counted, undefined, new PlainKeys());
+    const found: string[] = [];
+    assert.ok(matcher.match(topicName, (key) => found.push(decodeRouteFilter(key) ?? '') > 0));
+    assert.deepEqual(found.sort(), [...filters].sort());
+    assert.ok(rows.seeks < 1_000, `${rows.seeks} seeks`);
+  }
+});
+
+test('10,000 overlapping filters: the work is bounded, and giving up is said', () => {
+  const levels = 14;
+  const filters = Array.from({ length: 10_000 }, (_, bits) => Array.from({ length: levels }, (_, i) => ((bits >> i) & 1 ? '+' : 'a')).join('/'));
+  const rows = new PlainKeys();
+  const { matcher } = setUp(filters, 64, true, 500, rows);
+  const topicName = Array.from({ length: levels }, () => 'a').join('/');
+  assert.equal(
+    matcher.match(topicName, () => true),
+    false,
+  );
+  assert.ok(rows.seeks <= 1_002, `${rows.seeks} seeks`);
 });
 
 test('shapes: repeated puts and feeds that lie never lose a shape that has a row', () => {
