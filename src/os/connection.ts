@@ -5,30 +5,71 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type CertificateField, type Connection, type ConnectionHandler, type NetAddress, NetError } from '#env/net.js';
 
+/** The connection of a socket: one set of listeners serves all sockets, so that none has closures of its own. */
+const owner: unique symbol = Symbol('connection');
+type Owned = Duplex & { [owner]?: OsConnection };
+
+function onData(this: Owned, chunk: Buffer): void {
+  this[owner]?.received(chunk);
+}
+
+function onDrain(this: Owned): void {
+  this[owner]?.drained();
+}
+
+function onError(this: Owned, error: Error): void {
+  this[owner]?.failed(error);
+}
+
+function onClose(this: Owned): void {
+  this[owner]?.closed();
+}
+
 export class OsConnection implements Connection {
-  readonly remote: NetAddress;
-  handler: ConnectionHandler | undefined;
+  handler: ConnectionHandler | undefined = undefined;
   readonly #socket: Duplex;
-  #error: NetError | undefined;
+  /** Undefined: what the socket says. */
+  readonly #remote: NetAddress | undefined;
+  #error: NetError | undefined = undefined;
   #closed = false;
 
-  constructor(socket: Duplex, remote: NetAddress) {
-    this.remote = remote;
+  /** `remote`: where the peer really is, if the socket does not know. */
+  constructor(socket: Duplex, remote: NetAddress | undefined) {
+    this.#remote = remote;
     this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => {
-      if (!this.#closed) this.handler?.onData(chunk);
-    });
-    socket.on('drain', () => {
-      if (!this.#closed) this.handler?.onDrain();
-    });
-    socket.on('error', (error) => {
-      this.#error ??= asNetError(error);
-    });
-    socket.on('close', () => {
-      if (this.#closed) return;
-      this.#closed = true;
-      this.handler?.onClose(this.#error);
-    });
+    (socket as Owned)[owner] = this;
+    // Asked for now, the address is known after the end, too.
+    if (remote === undefined) void (socket as Partial<Socket>).remoteAddress;
+    socket.on('data', onData);
+    socket.on('drain', onDrain);
+    socket.on('error', onError);
+    socket.on('close', onClose);
+  }
+
+  get remote(): NetAddress {
+    if (this.#remote !== undefined) return this.#remote;
+    const { remoteAddress, remotePort } = this.#socket as Partial<Socket>;
+    return { host: remoteAddress ?? '', port: remotePort ?? 0 };
+  }
+
+  // ---- for the listeners above ----
+
+  received(chunk: Buffer): void {
+    if (!this.#closed) this.handler?.onData(chunk);
+  }
+
+  drained(): void {
+    if (!this.#closed) this.handler?.onDrain();
+  }
+
+  failed(error: Error): void {
+    this.#error ??= asNetError(error);
+  }
+
+  closed(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.handler?.onClose(this.#error);
   }
 
   get bufferedBytes(): number {

@@ -118,7 +118,7 @@ export class OsNet implements Net {
 }
 
 function plain(socket: Socket): OsConnection {
-  return new OsConnection(socket, { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 });
+  return new OsConnection(socket, undefined);
 }
 
 function listeningOf(server: Server, at: NetAddress): Listening {

@@ -92,8 +92,8 @@ export class Channel implements SessionChannel, AckChannel {
   mountpoint = '';
   /** What access control keeps with the connection. */
   grant: unknown = undefined;
-  /** Wall clock ms of CONNACK. */
-  connectedAt = 0;
+  /** Wall clock seconds of CONNACK: a number that needs no memory of its own. */
+  #connectedS = 0;
   #owed: Deque<DeferredAck> | undefined = undefined;
   /** Reasons not to read from the peer. */
   #paused = 0;
@@ -106,6 +106,15 @@ export class Channel implements SessionChannel, AckChannel {
     this.limits = limits;
     this.counters = counters;
     this.window = limits.maxInflight;
+  }
+
+  /** Wall clock ms of CONNACK, of a whole second. */
+  get connectedAt(): number {
+    return this.#connectedS * 1000;
+  }
+
+  set connectedAt(at: number) {
+    this.#connectedS = Math.trunc(at / 1000);
   }
 
   /** `1.2.3.4:56789`. */

@@ -218,10 +218,10 @@ export class Session extends WheelTimer {
   queueDropped = 0;
   /** The session is over: nothing is delivered to it any more. */
   ended = false;
-  /** Wall clock ms. */
-  readonly createdAt: number;
-  /** Monotonic ms at which the session expires; meaningful while no channel is bound. */
-  expiresAt: number = Number.POSITIVE_INFINITY;
+  /** Wall clock seconds: a number that needs no memory of its own. */
+  readonly #createdS: number;
+  /** Undefined: never. */
+  #expiresAt: number | undefined = undefined;
   #subscriptions: Map<string, Subscription> | undefined = undefined;
 
   constructor(home: SessionHome, clientId: string, epoch: number, expiryIntervalS: number, createdAt: number) {
@@ -230,7 +230,21 @@ export class Session extends WheelTimer {
     this.clientId = clientId;
     this.epoch = epoch;
     this.expiryIntervalS = expiryIntervalS;
-    this.createdAt = createdAt;
+    this.#createdS = Math.trunc(createdAt / 1000);
+  }
+
+  /** Wall clock ms, of a whole second. */
+  get createdAt(): number {
+    return this.#createdS * 1000;
+  }
+
+  /** Monotonic ms at which the session expires; meaningful while no channel is bound. */
+  get expiresAt(): number {
+    return this.#expiresAt ?? Number.POSITIVE_INFINITY;
+  }
+
+  set expiresAt(at: number) {
+    this.#expiresAt = at === Number.POSITIVE_INFINITY ? undefined : at;
   }
 
   get subscriptions(): ReadonlyMap<string, Subscription> {
