@@ -12,10 +12,11 @@ import { buildLoadgen } from './load.js';
 interface Memory {
   readonly anonymousKiB: number;
   readonly rssKiB: number;
+  readonly connections: number;
 }
 
 const { values } = parseArgs({
-  options: { connections: { type: 'string', default: '15000' }, port: { type: 'string', default: '21880' }, hold: { type: 'string', default: '12' } },
+  options: { connections: { type: 'string', default: '15000' }, port: { type: 'string', default: '21880' }, hold: { type: 'string', default: '20' } },
 });
 const count = Number(values.connections);
 const loadgen = buildLoadgen();
@@ -44,9 +45,17 @@ try {
     said += d.toString();
   });
   const ended = new Promise((resolve) => load.on('exit', resolve));
-  // All are connected after count / rate seconds; the rest of the holding time is quiet.
-  await new Promise((resolve) => setTimeout(resolve, (count / 3000) * 1000 + Number(values.hold) * 500));
-  const during = await memory();
+  // Until all are connected, and then what is left after the third collection.
+  let during = await memory();
+  for (let rounds = 0; during.connections < count && rounds < 60; rounds++) {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    during = await memory();
+  }
+  if (during.connections < count) throw new Error(`only ${during.connections} clients are connected`);
+  for (let i = 0; i < 3; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    during = await memory();
+  }
   await ended;
   const bytes = ((during.anonymousKiB - before.anonymousKiB) * 1024) / count;
   process.stdout.write(

@@ -9,7 +9,7 @@ const host = '127.0.0.1';
 const port = Number(process.argv[2]);
 const name = `core1@${host}`;
 const env = createOsEnv({ dataDir: process.argv[3] ?? 'data/bench', logger: { targets: [{ level: 'warn' }] } });
-createNode(env, {
+const node = createNode(env, {
   core: {
     name,
     role: 'core',
@@ -38,6 +38,6 @@ process.on('message', () => {
   const gc = (globalThis as { gc?: () => void }).gc;
   gc?.();
   gc?.();
-  process.send?.({ anonymousKiB: anonymousKiB(), rssKiB: process.memoryUsage().rss / 1024 });
+  process.send?.({ anonymousKiB: anonymousKiB(), rssKiB: process.memoryUsage().rss / 1024, connections: node.broker.stats().connections });
 });
 process.on('disconnect', () => process.exit(0));

@@ -51,6 +51,14 @@ function cost(count: number, call: (i: number) => void): number {
   return (user + system) / count;
 }
 
+/** Of topic names that were asked for before. */
+function hotCost(match: (name: (i: number) => string) => (i: number) => void, far: (i: number) => number): number {
+  const names = Array.from({ length: hotNames }, (_, i) => `bench/${far(i)}/x`);
+  const call = match((i) => names[i % hotNames] as string);
+  cost(hotNames, call);
+  return cost(lookups * 10, call);
+}
+
 function fill(node: StarmeshNode): Promise<void> {
   const other = new Uint8Array(16).fill(7);
   let next = 0;
@@ -130,15 +138,7 @@ async function replicated(): Promise<void> {
       lookups,
       match((i) => `other/${i}/x`),
     );
-    const names = Array.from({ length: hotNames }, (_, i) => `bench/${far(i)}/x`);
-    cost(
-      hotNames,
-      match((i) => names[i] as string),
-    );
-    const hot = cost(
-      lookups * 10,
-      match((i) => names[i % hotNames] as string),
-    );
+    const hot = hotCost(match, far);
     say(
       `match in the route table: wildcard ${cold.toFixed(2)} µs cold, exact ${exact.toFixed(2)} µs cold, no match ${none.toFixed(2)} µs cold, ${hot.toFixed(3)} µs hot (${found} found)`,
     );
@@ -177,15 +177,7 @@ function own(): void {
     lookups,
     match((i) => `exact/${far(i)}/t`),
   );
-  const names = Array.from({ length: hotNames }, (_, i) => `bench/${far(i)}/x`);
-  cost(
-    hotNames,
-    match((i) => names[i] as string),
-  );
-  const hot = cost(
-    lookups * 10,
-    match((i) => names[i % hotNames] as string),
-  );
+  const hot = hotCost(match, far);
   say(`${local * 2} subscriptions of this node: ${Math.round(each)} bytes of heap each, subscription included`);
   say(
     `match in this node's index: wildcard ${cold.toFixed(2)} µs cold, exact ${exact.toFixed(2)} µs cold, ${hot.toFixed(3)} µs hot (${found} found)`,
