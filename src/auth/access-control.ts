@@ -66,6 +66,7 @@ export class AccessControl {
   readonly #open: boolean;
   #version = 0;
   #rulesDirty = false;
+  #onRules: () => void = () => {};
 
   constructor(env: AccessEnv, db: Database, options: AccessOptions) {
     this.#clock = env.clock;
@@ -304,6 +305,11 @@ export class AccessControl {
   #rulesChanged(): void {
     this.#version++;
     for (const source of this.#options.sources) source.changed();
+    if (!this.#open) this.#onRules();
+  }
+
+  whenRulesChange(listener: () => void): void {
+    this.#onRules = listener;
   }
 
   /** Forgets all cached verdicts. */

@@ -49,6 +49,8 @@ export interface Access {
   maySubscribe(client: AccessClient, topicFilter: string, qos: QoS, now: number): boolean | undefined;
   /** Answers once, now or later. */
   whenKnown?(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: (allowed: boolean) => void): void;
+  /** `listener` is run when rules may have changed. */
+  whenRulesChange?(listener: () => void): void;
   /** The connection has ended, however far it got. */
   closed?(client: AccessClient): void;
 }

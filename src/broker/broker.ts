@@ -71,6 +71,8 @@ export class Broker implements ChannelEffects {
     this.#connector = new Connector(core, this.#sessions, this.#unregistered);
     this.#takeover = new Takeover(core, this.#sessions);
     ports.registry.serve(this.#takeover);
+    core.recheck.end = (subscription) => this.#sessions.unsubscribe(subscription);
+    access.whenRulesChange?.(() => core.recheck.rulesChanged());
     this.#gauges();
   }
 

@@ -412,6 +412,7 @@ export class Connector {
     this.#sessions.connecting(session);
     this.#core.metrics.clientConnected.value++;
     accept(channel, session, sessionPresent, packet, this.#core.env.clock.wallNow(), reasonString);
+    if (sessionPresent) this.#core.recheck.resumed(channel, session);
     const { hooks } = this.#core;
     if (sessionPresent) hooks.session?.('resumed', session);
     if (channel.session === session) {

@@ -14,6 +14,7 @@ import { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
 import type { BrokerPorts } from './ports.js';
 import { RecentOrigins } from './recent-origins.js';
+import { Recheck } from './recheck.js';
 import { SharedDispatch } from './shared-dispatch.js';
 import { Timers } from './timers.js';
 
@@ -42,6 +43,7 @@ export class Core {
   readonly parked: Map<string, Session> = new Map();
   readonly shared: SharedDispatch;
   access: Access;
+  readonly recheck: Recheck;
   /** Told of clients that come and go; undefined: nobody is. */
   sys: SysEvents | undefined = undefined;
   /** Absent: sessions live in memory only. */
@@ -58,6 +60,7 @@ export class Core {
     this.frames = new Frames();
     this.subscribers = new LocalSubscribers(options.matchCacheEntries, options.filterShapes);
     this.shared = new SharedDispatch(this);
+    this.recheck = new Recheck(this);
   }
 
   /** What rights are asked for when somebody wants to publish to `topicName`. */

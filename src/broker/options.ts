@@ -19,6 +19,8 @@ export interface BrokerOptions {
   readonly filterShapes: number;
   /** `mqtt.shared_subscription_strategy`. */
   readonly sharedStrategy: SharedStrategy;
+  /** `broker.shared_subscription_group.GROUP.strategy`, by group. */
+  readonly sharedStrategies: ReadonlyMap<string, SharedStrategy>;
   /** Retained messages delivered per turn after a SUBSCRIBE. */
   readonly retainedBatch: number;
   /** Rows of the store looked at per turn for it, matching or not. */
@@ -49,6 +51,7 @@ export const defaultBrokerOptions: BrokerOptions = {
   matchCacheEntries: 16_384,
   filterShapes: 64,
   sharedStrategy: 'round_robin',
+  sharedStrategies: new Map(),
   retainedBatch: 200,
   retainedRows: 2000,
   retainedRate: Number.POSITIVE_INFINITY,

@@ -60,6 +60,9 @@ export const routeSyncSettings: RouteSyncSettings = {
 /** While somebody waits or a retry is due, the clock is looked at this often. */
 const busyTickMs = 50;
 
+/** Keys remembered of rows that are put again. */
+const knownMax = 100_000;
+
 export interface RouteSyncEnv {
   readonly clock: Clock;
   readonly metrics: Metrics;
@@ -95,6 +98,8 @@ export class RouteTable {
   readonly #shapes: RouteShapes;
   readonly #matcher: RouteMatcher;
   readonly #suspects: Set<string> = new Set();
+  /** Rewritten kinds: keys of the rows that were counted, so that a row which is put again is not counted again. */
+  readonly #known: Set<string> = new Set();
   #cursor: Uint8Array | undefined;
   #counter = 0;
   #countedAt = Number.NEGATIVE_INFINITY;
@@ -251,7 +256,11 @@ export class RouteTable {
       },
       purged: (nodeId, incarnation) => {
         const bytes = fromHex(nodeId);
-        if (bytes !== undefined) this.#shapes.purge(byteString(bytes));
+        if (bytes !== undefined) {
+          const node = byteString(bytes);
+          this.#shapes.purge(node);
+          for (const name of this.#known) if (name.endsWith(node)) this.#known.delete(name);
+        }
         this.#kind.changed(undefined);
         this.#kind.purged?.(nodeId, incarnation);
       },
@@ -260,14 +269,24 @@ export class RouteTable {
   }
 
   #onChange(key: Uint8Array, row: Row | undefined): void {
-    if (row !== undefined) {
-      this.#shapes.put(key);
-      if (this.#kind.rewritten === true) this.#shapes.doubt();
-    } else this.#shapes.remove(key);
+    if (row === undefined) {
+      this.#shapes.remove(key);
+      this.#known.delete(byteString(key));
+    } else if (this.#isNew(key)) this.#shapes.put(key);
     const name = this.#kind.name(key);
     if (name === undefined) return;
     if (!this.#isOwn(key)) this.#kind.changed(name);
     else if (this.#state.wants(name) !== (row !== undefined)) this.#suspect(name);
+  }
+
+  /** Of a rewritten kind only rows that were not there are; beyond the bound nobody knows, and the next count tells. */
+  #isNew(key: Uint8Array): boolean {
+    if (this.#kind.rewritten !== true) return true;
+    const name = byteString(key);
+    if (this.#known.has(name)) return false;
+    if (this.#known.size < knownMax) this.#known.add(name);
+    else this.#shapes.doubt();
+    return true;
   }
 
   #isOwn(key: Uint8Array): boolean {
@@ -280,6 +299,7 @@ export class RouteTable {
 
   #startCount(): void {
     this.#shapes.beginCount();
+    this.#known.clear();
     this.#cursor = emptyBytes;
     this.#countedAt = this.#clock.now();
     const counter = ++this.#counter;
@@ -296,7 +316,7 @@ export class RouteTable {
         return false;
       }
       rows++;
-      this.#shapes.counted(key);
+      if (this.#isNew(key)) this.#shapes.counted(key);
       if (this.#isOwn(key)) this.#suspectGhost(key);
       return true;
     });

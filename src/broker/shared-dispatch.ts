@@ -92,7 +92,6 @@ export class SharedDispatch {
   readonly #routes: SharedRoutes | undefined;
   readonly #cache: MatchCache<readonly Group[]>;
   readonly #pickers: RecentMap<SharedPicker> = new RecentMap(pickersMax);
-  readonly #sticky: boolean;
   /** The candidates of one pick, reused. */
   readonly #slots: Slot[] = [];
   readonly #repicked: { value: number };
@@ -104,7 +103,6 @@ export class SharedDispatch {
     this.#members = core.subscribers.groups;
     this.#routes = core.ports.shared;
     this.#cache = new MatchCache(core.options.matchCacheEntries);
-    this.#sticky = core.options.sharedStrategy === 'sticky';
     const { metrics } = core.env;
     this.#repicked = metrics.counter(
       'starmesh_shared_repicked_total',
@@ -151,7 +149,7 @@ export class SharedDispatch {
         elsewhere.push(to);
         continue;
       }
-      const member = group.local?.pick(to, group.picker.hint, this.#sticky ? message.publisherId : undefined);
+      const member = group.local?.pick(to, group.picker.hint, group.picker.sticky ? message.publisherId : undefined);
       if (member !== undefined && deliver(member, message, frames)) received++; // with the QoS of its own [MQTT-4.8.2-3]
     }
     frames.end();
@@ -225,7 +223,8 @@ export class SharedDispatch {
     let picker = this.#pickers.get(name);
     if (picker === undefined) {
       const { env, options } = this.#core;
-      picker = new SharedPicker(options.sharedStrategy, (limit) => env.random.int(limit));
+      const strategy = options.sharedStrategies.get(groupOf(name)) ?? options.sharedStrategy;
+      picker = new SharedPicker(strategy, (limit) => env.random.int(limit));
       this.#pickers.set(name, picker);
     }
     return picker;
@@ -243,7 +242,7 @@ export class SharedDispatch {
       if (at < 0) continue;
       if (at === before) return presence;
       const row = rows[at < before ? at : at - 1] as SharedRow;
-      return { name: group.name, row, to: { name: group.name, presence, place: picker.hint, sticky: this.#sticky } };
+      return { name: group.name, row, to: { name: group.name, presence, place: picker.hint, sticky: picker.sticky } };
     }
     return undefined;
   }
@@ -309,7 +308,7 @@ export class SharedDispatch {
       this.#sendTo(errand, to.row, to.to);
       return;
     }
-    const member = group.local?.pick(to, group.picker.hint, this.#sticky ? message.publisherId : undefined);
+    const member = group.local?.pick(to, group.picker.hint, group.picker.sticky ? message.publisherId : undefined);
     const { durable } = this.#core;
     const written = durable?.position;
     if (member !== undefined) this.#deliverOne(member, message, now);
@@ -350,6 +349,11 @@ export class Gather {
     if (!ok) this.#kept = false;
     this.one(false);
   }
+}
+
+/** Of `$share/GROUP/FILTER`. */
+function groupOf(name: string): string {
+  return name.split('/', 2)[1] ?? '';
 }
 
 function ignore(): void {}

@@ -7,7 +7,7 @@
 import { parseTopicFilter } from '#mqtt/topic.js';
 import { RecentMap } from '#router/recent-map.js';
 import { publishersMax } from '#router/shared-picker.js';
-import type { Subscription } from '#session/session.js';
+import type { Session, Subscription } from '#session/session.js';
 import { FilterIndex } from './filter-index.js';
 
 export type Presence = 'here' | 'away' | 'leaving';
@@ -38,11 +38,12 @@ export class LocalGroup {
   pick(presence: 'here' | 'away', place: number, stickTo: string | undefined): Subscription | undefined {
     const members = this[presence];
     if (members.length === 0) return undefined;
-    if (stickTo === undefined) return members[place % members.length];
+    if (stickTo === undefined) return withRoom(members, place);
     this.#sticky ??= new RecentMap(publishersMax);
     const known = this.#sticky.get(stickTo);
-    if (known !== undefined && members[known.index] === known) return known;
-    const picked = members[place % members.length] as Subscription;
+    // While it has no room another one helps out.
+    if (known !== undefined && members[known.index] === known) return isFull(known.session) ? withRoom(members, place) : known;
+    const picked = withRoom(members, place);
     this.#sticky.set(stickTo, picked);
     return picked;
   }
@@ -52,6 +53,26 @@ export class LocalGroup {
     for (const list of [this.here, this.away, this.leaving]) if (list[index] === subscription) return list;
     return undefined;
   }
+}
+
+/** How many members behind the one that was picked are asked whether they have room. */
+const helpersMax = 64;
+
+/** The member at that place, or the next one with room in its queue; when all are full the first, whose queue drops. */
+function withRoom(members: readonly Subscription[], place: number): Subscription {
+  const n = members.length;
+  const picked = members[place % n] as Subscription;
+  if (!isFull(picked.session)) return picked;
+  for (let i = 1; i < Math.min(n, helpersMax); i++) {
+    const other = members[(place + i) % n] as Subscription;
+    if (!isFull(other.session)) return other;
+  }
+  return picked;
+}
+
+function isFull({ queue, home, channel }: Session): boolean {
+  if (queue === undefined) return channel !== undefined && !channel.out.writable;
+  return queue.length >= home.limits.maxQueuedMessages || queue.bytes >= home.limits.maxQueuedBytes;
 }
 
 export class SharedMembers {

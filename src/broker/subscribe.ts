@@ -191,9 +191,11 @@ export class Subscriber {
       this.#core.sys?.subscribed(subscription.session, subscription.topicFilter, subscription.options);
       return;
     }
+    const { session } = subscription;
+    // Its UNSUBSCRIBE has overtaken it, and has been answered: it was granted, and is over.
+    if (!session.ended && session.subscriptions.get(subscription.topicFilter) !== subscription) return;
     request.reasonCode = ReasonCode.implementationSpecificError;
     this.#core.metrics.subscribeFailed.value++;
-    const { session } = subscription;
     // One that was in force before keeps its place.
     if (!subscription.settled && session.subscriptions.get(subscription.topicFilter) === subscription) this.#sessions.unsubscribe(subscription);
   }

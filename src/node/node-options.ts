@@ -177,6 +177,7 @@ function brokerOptions(config: StarmeshConfig): Partial<BrokerOptions> {
     limits: sessionLimits(config),
     withoutQuorum,
     sharedStrategy: sharedSubscriptionStrategy,
+    sharedStrategies: new Map(config.broker.sharedSubscriptionGroups.map(({ group, strategy }) => [group, strategy])),
     retainedBatch: batchDeliverNumber,
     retainedRate: deliveryRate,
     retainedClearsSilently: stopPublishClearMsg,

@@ -22,6 +22,7 @@ export const publishersMax = 4096;
 
 export class SharedPicker {
   readonly #strategy: SharedStrategy;
+
   /** Uniform integer in [0, limit). */
   readonly #random: (limit: number) => number;
   /** `round_robin`: each publisher's next place. `sticky`: its node. */
@@ -34,6 +35,11 @@ export class SharedPicker {
   constructor(strategy: SharedStrategy, random: (limit: number) => number) {
     this.#strategy = strategy;
     this.#random = random;
+  }
+
+  /** A publisher's messages go to one member. */
+  get sticky(): boolean {
+    return this.#strategy === 'sticky';
   }
 
   /** Index of the candidate, -1 when nobody has a member. The candidates' order should be the same everywhere. */

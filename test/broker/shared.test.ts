@@ -73,6 +73,7 @@ test('a group is effective once the other node knows it, and its numbers follow 
   clock.advance(50);
   assert.deepEqual(seen(b, 't/1'), ['$share/g/t/+ 1 3+200']);
   assert.deepEqual(changes, ['t/+']);
+  assert.deepEqual([a.routes.count, b.routes.count], [1, 1], 'a row that is written again is one row');
   a.routes.add('$queue/t/1', () => {});
   b.routes.add('$share/h/t/#', () => {});
   clock.advance(50);

@@ -10,6 +10,7 @@ export interface StarmeshConfig {
   readonly listeners: readonly ListenerConfig[];
   readonly mqtt: MqttConfig;
   readonly retainer: RetainerConfig;
+  readonly broker: BrokerConfig;
   readonly delayed: DelayedConfig;
   readonly sysTopics: SysTopicsConfig;
   readonly durableSessions: DurableSessionsConfig;
@@ -246,6 +247,10 @@ export interface RetainerConfig {
   readonly deliveryRate: number;
   /** Per turn and session. */
   readonly batchDeliverNumber: number;
+}
+
+export interface BrokerConfig {
+  readonly sharedSubscriptionGroups: readonly { readonly group: string; readonly strategy: SharedStrategy }[];
 }
 
 /** Messages to `$delayed/SECONDS/NAME`. */

@@ -149,7 +149,14 @@ durable_sessions.**
 durable_storage.**
 session_persistence.**
 persistent_session_store.**
-broker.**
+broker.enable_session_registry
+broker.session_history_retain
+broker.session_locking_strategy
+broker.shared_dispatch_ack_enabled
+broker.shared_subscription_group.*.initial_sticky_pick
+broker.route_batch_clean
+broker.routing.**
+broker.perf.**
 psk_authentication.**
 crl_cache.**
 opentelemetry.**

@@ -3,6 +3,7 @@
 import { authentication, authorization, flappingDetect } from './access.js';
 import type {
   ApiKeyConfig,
+  BrokerConfig,
   DatabaseConfig,
   DelayedConfig,
   DiscoveryStrategy,
@@ -19,12 +20,13 @@ import type {
   NodeConfig,
   PrometheusConfig,
   RetainerConfig,
+  SharedStrategy,
   StarmeshConfig,
   SysTopicsConfig,
 } from './config.js';
 import { dns, k8s, strategy } from './discovery.js';
 import { defaultListeners, listeners } from './listeners.js';
-import { type Field, field, list, mapped, type ObjectShape, object, type Shape, section } from './shape.js';
+import { type Field, field, list, mapped, named, type ObjectShape, object, type Shape, section } from './shape.js';
 import {
   bind,
   choice,
@@ -129,6 +131,19 @@ const isolation: Shape<number> = {
   read: (value, path, report) => (value.kind === 'scalar' && value.text === 'keep' ? infinity : durationOrInfinity.read(value, path, report)),
 };
 
+const strategies: Shape<SharedStrategy> = choice('random', 'round_robin', 'round_robin_per_group', 'sticky', 'local', 'hash_clientid', 'hash_topic');
+
+// `broker.shared_subscription_group.GROUP.strategy`.
+const group = (name: string): Shape<BrokerConfig['sharedSubscriptionGroups'][number]> =>
+  mapped(object<{ readonly strategy: SharedStrategy }>({ strategy: field('strategy', strategies, 'random') }), ({ strategy }) => ({
+    group: name,
+    strategy,
+  }));
+
+const broker: ObjectShape<BrokerConfig> = object<BrokerConfig>({
+  sharedSubscriptionGroups: field('shared_subscription_group', named(group), []),
+});
+
 const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
   idleTimeoutMs: field('idle_timeout', duration(1), 15_000),
   maxPacketSize: field('max_packet_size', size(128), MiB),
@@ -142,11 +157,7 @@ const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
   retainAvailable: field('retain_available', flag, true),
   wildcardSubscription: field('wildcard_subscription', flag, true),
   sharedSubscription: field('shared_subscription', flag, true),
-  sharedSubscriptionStrategy: field(
-    'shared_subscription_strategy',
-    choice('random', 'round_robin', 'round_robin_per_group', 'sticky', 'local', 'hash_clientid', 'hash_topic'),
-    'round_robin',
-  ),
+  sharedSubscriptionStrategy: field('shared_subscription_strategy', strategies, 'round_robin'),
   exclusiveSubscription: field('exclusive_subscription', flag, false),
   ignoreLoopDeliver: field('ignore_loop_deliver', flag, false),
   strictMode: field('strict_mode', flag, false),
@@ -340,6 +351,7 @@ export const schema: ObjectShape<RawConfig> = object<RawConfig>({
   listeners: field<readonly ListenerConfig[]>('listeners', listeners, defaultListeners()),
   mqtt: section('mqtt', mqtt),
   retainer: section('retainer', retainer),
+  broker: section('broker', broker),
   delayed: section('delayed', delayed),
   sysTopics: section('sys_topics', sysTopics),
   durableSessions: section('durable_sessions', durableSessions),
