@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { crashPoints } from './crash-points-long.js';
 import { diskFaultsLong } from './disk-faults-long.js';
 import { lostLog } from './lost-log-long.js';
+import { hostile } from './hostile-long.js';
 import { partitions } from './partitions-long.js';
 import { roundTrips } from './round-trips-long.js';
 import type { LongOptions } from './suite.js';
@@ -12,6 +13,7 @@ const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
   'crash-points': crashPoints,
   'disk-faults': diskFaultsLong,
   'lost-log': lostLog,
+  hostile,
   partitions,
   'round-trips': roundTrips,
 };
