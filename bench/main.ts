@@ -7,6 +7,8 @@ const benchmarks: Readonly<Record<string, string>> = {
   peers: 'mqtt-peers.js',
   idle: 'mqtt-idle.js',
   routes: 'routes.js',
+  micro: 'micro.js',
+  compare: 'compare.js',
 };
 
 const [name = '', ...rest] = process.argv.slice(2);
