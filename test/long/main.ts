@@ -3,8 +3,8 @@
 import { parseArgs } from 'node:util';
 import { crashPoints } from './crash-points-long.js';
 import { diskFaultsLong } from './disk-faults-long.js';
-import { lostLog } from './lost-log-long.js';
 import { hostile } from './hostile-long.js';
+import { lostLog } from './lost-log-long.js';
 import { partitions } from './partitions-long.js';
 import { roundTrips } from './round-trips-long.js';
 import type { LongOptions } from './suite.js';
