@@ -43,10 +43,7 @@ class Stage {
   }
 
   get tables(): string {
-    // A replicant that was bootstrapped has its copy in a later generation.
-    const dir = join(this.lab.dataDir(this.node), 'tables/registers');
-    const generation = Math.max(...readdirSync(dir).map((name) => Number.parseInt(name, 10) || 0));
-    return join(dir, String(generation), 'data.mdb');
+    return this.lab.tablesFile(this.node, 'registers');
   }
 
   async harm(h: Harm): Promise<Tracer> {

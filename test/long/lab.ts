@@ -2,7 +2,7 @@
 // and compared. Where its hosts are (loopback, or network namespaces) and what runs each process is told
 // by the suite.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually, freePorts } from '../cluster/nodes.js';
@@ -29,7 +29,6 @@ export interface LabShape {
 
 /** A loaded machine with two processors: a hang is a failure, slowness is not. */
 export const generousMs = 90_000;
-const shard = 'registers';
 
 export class Lab {
   readonly dir: string;
@@ -103,11 +102,19 @@ export class Lab {
 
   /** What the node logged since its last start. */
   said(node: RegisterProcess): string {
-    const text = readFileSync(join(this.dir, `${node.name}.log`), 'utf8');
+    const path = join(this.dir, `${node.name}.log`);
+    const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
     return text
       .split('\n')
       .filter((line) => line.includes(`"pid":${node.pid},`))
       .join('\n');
+  }
+
+  /** LMDB's data file of the node's copy of the shard; one that was bootstrapped is in a later generation. */
+  tablesFile(node: RegisterProcess, shard: string): string {
+    const dir = join(this.dataDir(node), 'tables', shard);
+    const generation = Math.max(...readdirSync(dir).map((name) => Number.parseInt(name, 10) || 0));
+    return join(dir, String(generation), 'data.mdb');
   }
 
   /** Takes away all data of a node that is not running. */
@@ -115,8 +122,8 @@ export class Lab {
     rmSync(this.dataDir(node), { recursive: true, force: true, maxRetries: 5 });
   }
 
-  /** The core that leads the registers in the newest term, whether the others know it or not. */
-  async leading(agreed: boolean = false): Promise<RegisterProcess> {
+  /** The core that leads the shard in the newest term, whether the others know it or not. */
+  async leading(agreed: boolean = false, shard: string = 'registers'): Promise<RegisterProcess> {
     let found: RegisterProcess | undefined;
     await eventually(
       'a leader is known',
@@ -133,8 +140,8 @@ export class Lab {
   }
 
   /** The same, once the others follow it. */
-  leader(): Promise<RegisterProcess> {
-    return this.leading(true);
+  leader(shard: string = 'registers'): Promise<RegisterProcess> {
+    return this.leading(true, shard);
   }
 
   async follower(): Promise<RegisterProcess> {

@@ -1,6 +1,7 @@
 // `npm run long -- NAME [--only TEXT] [--points N] [--seed N]`: the long suites with real processes.
 // Each prints what it saw as it goes, and a table at the end; the exit status says whether all held.
 import { parseArgs } from 'node:util';
+import { churnLong } from './churn-long.js';
 import { crashPoints } from './crash-points-long.js';
 import { diskFaultsLong } from './disk-faults-long.js';
 import { hostile } from './hostile-long.js';
@@ -10,6 +11,7 @@ import { roundTrips } from './round-trips-long.js';
 import type { LongOptions } from './suite.js';
 
 const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
+  churn: churnLong,
   'crash-points': crashPoints,
   'disk-faults': diskFaultsLong,
   'lost-log': lostLog,
