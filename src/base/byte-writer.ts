@@ -36,7 +36,7 @@ export class ByteWriter {
 
   /** The written bytes as a view, valid until the next write. */
   view(): Uint8Array {
-    return new Uint8Array(this.bytes.buffer, 0, this.length);
+    return this.bytes.subarray(0, this.length);
   }
 
   #room(n: number): void {

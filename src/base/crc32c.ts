@@ -82,3 +82,58 @@ function sixteens(bytes: Uint8Array, from: number, start: number, end: number): 
   }
   return c;
 }
+
+// ---- of bytes that are sent and written several times ----
+
+let remembered: Uint8Array | undefined;
+let rememberedCrc = 0;
+
+/**
+ * Checksum of what is written already, continued with `bytes`. These are never changed: the checksum of the last
+ * ones is remembered, so that an entry on its way to the log and to every peer is read once.
+ */
+export function crc32cShared(bytes: Uint8Array, seed: number): number {
+  if (bytes.length < longBytes) return crc32c(bytes, seed);
+  if (bytes !== remembered) {
+    rememberedCrc = crc32c(bytes);
+    remembered = bytes;
+  }
+  return (multiply(powerOf(bytes.length), seed) ^ rememberedCrc) >>> 0;
+}
+
+/** The highest bit is the lowest power, as everywhere here. */
+function multiply(a: number, b: number): number {
+  let product = 0;
+  let factor = b;
+  for (let bit = 0x80000000; bit !== 0; bit >>>= 1) {
+    if ((a & bit) !== 0) product ^= factor;
+    factor = factor & 1 ? (factor >>> 1) ^ 0x82f63b78 : factor >>> 1;
+  }
+  return product;
+}
+
+/** x to the powers 8, 16, 32, … modulo the polynomial. */
+const powers: readonly number[] = makePowers();
+
+function makePowers(): number[] {
+  let p = 0x40000000;
+  for (let i = 0; i < 3; i++) p = multiply(p, p);
+  return Array.from({ length: 32 }, () => {
+    const power = p;
+    p = multiply(p, p);
+    return power;
+  });
+}
+
+let lastLength = 0;
+let lastPower = 0x80000000;
+
+/** What so many bytes more multiply a checksum by. */
+function powerOf(length: number): number {
+  if (length === lastLength) return lastPower;
+  let p = 0x80000000;
+  for (let n = length, i = 0; n !== 0; n >>>= 1, i++) if (n & 1) p = multiply(powers[i] as number, p);
+  lastLength = length;
+  lastPower = p;
+  return p;
+}

@@ -4,7 +4,7 @@
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import type { Links, PeerHello } from '#link/api.js';
-import { decodeMessage, encodeMessage } from '#raft/codec.js';
+import { decodeMessage, encodeMessage, endingData } from '#raft/codec.js';
 import type { RaftMessage } from '#raft/types.js';
 import { leaseCodes } from './lease-codec.js';
 
@@ -79,9 +79,10 @@ export class RaftTransport {
     w.reset();
     w.u8(codes.raft);
     w.string(shard);
-    encodeMessage(w, message);
+    const data = endingData(message);
+    encodeMessage(w, message, data);
     // A full or closed lane loses the message, which Raft expects.
-    this.#links.send(to, 'raft', w.view());
+    this.#links.send(to, 'raft', w.view(), data);
   }
 
   sendVisible(to: string, shard: string, index: number): void {

@@ -2,7 +2,7 @@
 // when needed, then the committed log, at the receiver's pace. Everything it sends it reads at the
 // moment of sending, from short reads of tables and log: a slow receiver costs one position and
 // its credit, nothing more.
-import { concatBytes, copyBytes } from '#base/bytes.js';
+import { concatBytes, copyBytes, emptyBytes } from '#base/bytes.js';
 import type { TableStore } from '#env/tables.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
@@ -51,7 +51,7 @@ interface CopyPart {
 }
 
 /** False: the lane is full or gone; the agent is pumped again on drain. */
-export type SendFrame = (frame: Uint8Array) => boolean;
+export type SendFrame = (frame: Uint8Array, shared?: Uint8Array) => boolean;
 
 export class RlogAgent {
   readonly receiver: string;
@@ -226,7 +226,7 @@ export class RlogAgent {
       return false;
     }
     const encoded = s.encodedEntries(this.next, this.#bounds.bootstrapChunkBytes);
-    if (encoded === undefined || !this.#send(encoded.frame)) return false;
+    if (encoded === undefined || !this.#send(emptyBytes, encoded.frame)) return false;
     this.#sentBytes += encoded.bytes;
     this.next = encoded.next;
     this.#announcedCommit = s.commitIndex;

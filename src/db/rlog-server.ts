@@ -6,7 +6,7 @@ import type { DbBounds } from './bounds.js';
 import { Grantee } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import { Pacer } from './pacer.js';
-import { RlogAgent, type RlogSource } from './rlog-agent.js';
+import { RlogAgent, type RlogSource, type SendFrame } from './rlog-agent.js';
 import { encodeRlog, type RlogMessage } from './rlog-codec.js';
 import { leaseTerms } from './visibility.js';
 
@@ -96,7 +96,7 @@ export class RlogServer {
     // Who opens a stream is out of service.
     this.#leaving.delete(from.nodeId);
     this.#expected.delete(from.nodeId);
-    const send = (frame: Uint8Array): boolean => this.#links.send(from.nodeId, 'rlog', frame) === 'sent';
+    const send: SendFrame = (frame, shared) => this.#links.send(from.nodeId, 'rlog', frame, shared) === 'sent';
     if (!this.#source.readyToServe && !(from.role === 'core' && this.#source.leads)) {
       const { shard, historyId, commitIndex } = this.#source;
       send(encodeRlog({ type: 'opened', shard, stream: m.stream, mode: 'later', historyId, commitIndex, rows: 0, why: 'this core is not in sync' }));

@@ -82,8 +82,11 @@ export interface Links {
   /** Peers whose link is up. A changed hello of a peer (see `updateSelf`) is visible here. */
   peers(): readonly PeerHello[];
   peer(nodeId: NodeId): PeerHello | undefined;
-  /** The frame's bytes are copied or sent before the turn ends; the caller may reuse them afterwards. */
-  send(to: NodeId, lane: Lane, frame: Uint8Array): SendResult;
+  /**
+   * The frame's bytes are copied or sent before the turn ends; the caller may reuse them afterwards. `shared` is the
+   * frame's end: bytes that are never changed and go to several peers, so that their checksum is made once.
+   */
+  send(to: NodeId, lane: Lane, frame: Uint8Array, shared?: Uint8Array): SendResult;
   /** Bytes queued or unsent on the lane. */
   backlogBytes(to: NodeId, lane: Lane): number;
   /** One handler per lane (not 'rpc'). The frame is a view valid during the call. */

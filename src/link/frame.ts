@@ -5,7 +5,8 @@
 // accidents, not against somebody who can write into the stream.
 //
 // Used by lane.ts. The decoder takes bytes from outside: it never throws and never trusts a length.
-import { crc32c } from '#base/crc32c.js';
+import { emptyBytes } from '#base/bytes.js';
+import { crc32c, crc32cShared } from '#base/crc32c.js';
 
 export const frameTypes = { data: 1, ping: 2, pong: 3, bye: 4, hello: 5, request: 6, reply: 7 } as const;
 
@@ -31,9 +32,9 @@ export class FrameWriter {
     this.#crc = seed;
   }
 
-  /** The payload is `head` and then `body`; both are copied. */
-  frame(type: number, head: Uint8Array, body: Uint8Array): void {
-    const size = head.length + body.length;
+  /** The payload is `head`, `body`, and then `shared`, which is never changed (its checksum is remembered); all are copied. */
+  frame(type: number, head: Uint8Array, body: Uint8Array, shared: Uint8Array = emptyBytes): void {
+    const size = head.length + body.length + shared.length;
     const total = size + frameOverheadBytes;
     let out = this.#slab;
     let at = this.#slabAt;
@@ -55,7 +56,11 @@ export class FrameWriter {
     out.set(head, at + headerBytes);
     out.set(body, at + headerBytes + head.length);
     const end = at + headerBytes + size;
-    this.#crc = crc32c(out, this.#crc, at, end);
+    this.#crc = crc32c(out, this.#crc, at, end - shared.length);
+    if (shared.length > 0) {
+      out.set(shared, end - shared.length);
+      this.#crc = crc32cShared(shared, this.#crc);
+    }
     putU32(out, end, this.#crc);
     this.length += total;
   }

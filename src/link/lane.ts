@@ -77,28 +77,29 @@ export class LaneConnection implements ConnectionHandler {
     return this.#open ? this.#writer.length + this.#connection.bufferedBytes : 0;
   }
 
-  /** A frame of type data; the bytes are copied. */
-  send(frame: Uint8Array): SendResult {
-    return this.sendAs(frameTypes.data, emptyBytes, frame);
+  /** A frame of type data; the bytes are copied. `shared`: see `Links.send`. */
+  send(frame: Uint8Array, shared: Uint8Array = emptyBytes): SendResult {
+    return this.sendAs(frameTypes.data, emptyBytes, frame, shared);
   }
 
-  sendAs(type: number, head: Uint8Array, body: Uint8Array): SendResult {
+  sendAs(type: number, head: Uint8Array, body: Uint8Array, shared: Uint8Array = emptyBytes): SendResult {
     if (!this.#open) return 'down';
-    assert(head.length + body.length <= this.#limits.frameBytesMax, 'a frame is within the bound of its lane');
+    const bytes = head.length + body.length + shared.length;
+    assert(bytes <= this.#limits.frameBytesMax, 'a frame is within the bound of its lane');
     const backlog = this.backlogBytes;
-    if (backlog > 0 && backlog + head.length + body.length + frameOverheadBytes > this.#bufferMax) {
+    if (backlog > 0 && backlog + bytes + frameOverheadBytes > this.#bufferMax) {
       this.#wantsDrain = true;
       this.#counters.framesRefused.value++;
       return 'full';
     }
-    this.control(type, head, body);
+    this.control(type, head, body, shared);
     return 'sent';
   }
 
   /** A frame that the buffer's bound does not concern: small, or bounded by the caller. */
-  control(type: number, head: Uint8Array, body: Uint8Array): void {
+  control(type: number, head: Uint8Array, body: Uint8Array, shared: Uint8Array = emptyBytes): void {
     if (!this.#open) return;
-    this.#writer.frame(type, head, body);
+    this.#writer.frame(type, head, body, shared);
     this.#counters.framesSent.value++;
     this.#scheduleFlush();
   }

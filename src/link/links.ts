@@ -121,10 +121,10 @@ class NodeLinks implements Links, LinkOwner {
     return this.#links.get(nodeId)?.peer;
   }
 
-  send(to: NodeId, lane: Lane, frame: Uint8Array): SendResult {
+  send(to: NodeId, lane: Lane, frame: Uint8Array, shared?: Uint8Array): SendResult {
     const link = this.#links.get(to);
     assert(lane !== 'rpc', 'the rpc lane carries calls only');
-    return link === undefined ? 'down' : link.lane(lane).send(frame);
+    return link === undefined ? 'down' : link.lane(lane).send(frame, shared);
   }
 
   backlogBytes(to: NodeId, lane: Lane): number {

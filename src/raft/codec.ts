@@ -69,8 +69,21 @@ function flag(r: ByteReader): boolean {
   return v === 1;
 }
 
-/** Appends the message to `w`. */
-export function encodeMessage(w: ByteWriter, m: RaftMessage): void {
+/**
+ * The data of the one entry that an AppendEntries carries, when it is worth to be sent beside the rest: it ends the
+ * message, and `encodeMessage` leaves it out when it is told so.
+ */
+export function endingData(m: RaftMessage): Uint8Array | undefined {
+  if (m.type !== 'append' || m.entries.length !== 1) return undefined;
+  const data = m.entries[0]?.data;
+  return data === undefined || data.length < sharedBytesMin ? undefined : data;
+}
+
+/** Shorter ones are encoded with the rest. */
+const sharedBytesMin = 512;
+
+/** Appends the message to `w`, but for the last bytes of it that `without` holds. */
+export function encodeMessage(w: ByteWriter, m: RaftMessage, without: Uint8Array | undefined = undefined): void {
   w.u8(tags[m.type]);
   w.varint(m.term);
   switch (m.type) {
@@ -93,7 +106,8 @@ export function encodeMessage(w: ByteWriter, m: RaftMessage): void {
       for (const e of m.entries) {
         w.varint(e.term);
         w.u8(kinds.indexOf(e.kind));
-        w.blob(e.data);
+        if (e.data === without) w.varint(e.data.length);
+        else w.blob(e.data);
       }
       return;
     case 'appendResponse':

@@ -19,8 +19,8 @@
 import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
 import type { ByteWriter } from '#base/byte-writer.js';
-import { copyBytes } from '#base/bytes.js';
-import { crc32c } from '#base/crc32c.js';
+import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { crc32c, crc32cShared } from '#base/crc32c.js';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import type { HardState, LogBase, LogEntry, LogEntryKind, WalDamage } from './types.js';
 
@@ -114,12 +114,13 @@ export function isEndMark(byte: number | undefined): boolean {
   return byte === endMark;
 }
 
-/** Returns the chain for the next record. */
-export function endRecord(w: ByteWriter, at: number, chain: number): number {
+/** Returns the chain for the next record. `shared`: the payload's end, bytes that are never changed and whose checksum others need too. */
+export function endRecord(w: ByteWriter, at: number, chain: number, shared: Uint8Array = emptyBytes): number {
   w.patchU32(at, w.length - at - recordHeaderBytes);
   const headerCrc = crc32c(w.bytes, chain, at, at + 8);
   w.patchU32(at + 8, headerCrc);
-  const crc = crc32c(w.bytes, headerCrc, at + recordHeaderBytes, w.length);
+  const head = crc32c(w.bytes, headerCrc, at + recordHeaderBytes, w.length - shared.length);
+  const crc = shared.length === 0 ? head : crc32cShared(shared, head);
   w.u32(crc);
   w.u8(endMark);
   return crc;

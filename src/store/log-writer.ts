@@ -138,18 +138,18 @@ export class LogWriter {
     return this.#mirrorBuffer;
   }
 
-  /** Adds a record to the batch, which has begun, and returns where it lies. */
-  record(type: number, shard: number, fill: (w: ByteWriter) => void): Omit<RecordPlace, 'firstIndex'> {
+  /** Adds a record to the batch, which has begun, and returns where it lies. `shared`: see `endRecord`. */
+  record(type: number, shard: number, fill: (w: ByteWriter) => void, shared?: Uint8Array): Omit<RecordPlace, 'firstIndex'> {
     // A batch that grew while its predecessor was synced is written right after the callbacks of that sync.
     assert(this.#scheduled || this.#syncing !== undefined || this.#buffer.length > 0, 'wal: record outside a batch');
-    return this.#put(type, shard, fill);
+    return this.#put(type, shard, fill, shared);
   }
 
-  #put(type: number, shard: number, fill: (w: ByteWriter) => void): Omit<RecordPlace, 'firstIndex'> {
+  #put(type: number, shard: number, fill: (w: ByteWriter) => void, shared?: Uint8Array): Omit<RecordPlace, 'firstIndex'> {
     const w = this.#buffer;
     const at = beginRecord(w, type, shard);
     fill(w);
-    this.#chain = endRecord(w, at, this.#chain);
+    this.#chain = endRecord(w, at, this.#chain, shared);
     const length = w.length - at - recordHeaderBytes - recordTrailerBytes;
     return { segment: this.#segment, offset: this.#bufferAt + at, length, crc: this.#chain };
   }

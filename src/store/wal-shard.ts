@@ -136,7 +136,9 @@ export class LogShard implements WalShard {
       const previousTerm = log.lastTerm;
       const until = to;
       const start = from;
-      const place = writer.record(recordType.entries, log.number, (w) => writeEntries(w, entries, start, until, previousTerm));
+      // A leader sends the data to its followers too; an entry's data ends its record.
+      const { data } = entries[until - 1] as LogEntry;
+      const place = writer.record(recordType.entries, log.number, (w) => writeEntries(w, entries, start, until, previousTerm), data);
       log.index.push({ ...place, firstIndex: first.index });
       for (; from < to; from++) {
         const e = entries[from] as LogEntry;

@@ -1,7 +1,7 @@
 // Links between nodes in memory: one latency per pair, frames in order, cuts that lose what is in
 // flight, processes that die, lanes that are full.
 import { assert } from '#base/assert.js';
-import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { concatBytes, copyBytes, emptyBytes } from '#base/bytes.js';
 import type { DownReason, Lane, LinkListener, Links, PeerHello, RpcFailure, RpcReply, SendResult } from '#link/api.js';
 import type { ManualClock } from './manual-clock.js';
 
@@ -126,12 +126,12 @@ export class MemoryLinks implements Links {
     return this.#era(nodeId) === undefined ? undefined : this.#network.nodes.get(nodeId)?.self;
   }
 
-  send(to: string, lane: Lane, frame: Uint8Array): SendResult {
+  send(to: string, lane: Lane, frame: Uint8Array, shared: Uint8Array = emptyBytes): SendResult {
     const era = this.#era(to);
     if (era === undefined) return 'down';
     if (this.#full.has(`${to} ${lane}`)) return 'full';
     this.sent.set(lane, (this.sent.get(lane) ?? 0) + 1);
-    const bytes = copyBytes(frame);
+    const bytes = concatBytes([frame, shared]);
     this.#deliver(to, era, (peer) => peer.#frames.get(lane)?.(this.self, bytes));
     return 'sent';
   }
