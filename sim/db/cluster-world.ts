@@ -24,6 +24,8 @@ export interface ClusterWorldOptions {
   readonly seed: number;
   readonly cores: number;
   readonly replicants: number;
+  /** Further cores, absent at the start. */
+  readonly spares?: number;
   readonly schemas?: readonly ShardSchema[];
   readonly bounds?: Partial<DbBounds>;
   readonly nodeDownAfterMs?: number;
@@ -38,14 +40,39 @@ export interface ClusterWorldOptions {
 export class RunningNode {
   readonly sim: SimNode;
   readonly name: string;
-  readonly role: NodeRole;
+  /** As configured; a replicant may have become a core. */
+  readonly configured: NodeRole;
   core: NodeCore | undefined;
+  /** It is no part of the cluster: not yet, or not any more. */
+  absent = false;
+  /** It was not there when the cluster formed, or was out of it since. */
+  newcomer = false;
+  /** It is on its way out, or will find out that it was taken out. */
+  leaving = false;
+  #promoted = false;
   fatal: Error | undefined;
 
   constructor(sim: SimNode, name: string, role: NodeRole) {
     this.sim = sim;
     this.name = name;
-    this.role = role;
+    this.configured = role;
+  }
+
+  get role(): NodeRole {
+    if (this.core?.database.role === 'core') this.#promoted = true;
+    return this.#promoted ? 'core' : this.configured;
+  }
+
+  /** Its disk is empty again. */
+  renew(): void {
+    this.sim.wipe();
+    this.#promoted = false;
+  }
+
+  /** It is on its way out. */
+  get goes(): boolean {
+    const phase = this.core?.cluster.phase;
+    return this.leaving || phase === 'leaving' || phase === 'left';
   }
 
   get up(): boolean {
@@ -58,7 +85,9 @@ export class ClusterWorld {
   readonly net: SimNet;
   readonly nodes: RunningNode[] = [];
   readonly options: ClusterWorldOptions;
-  readonly #targets: PeerTarget[] = [];
+  /** The cores that form the cluster. */
+  readonly #founders: PeerTarget[] = [];
+  #formed = false;
 
   constructor(options: ClusterWorldOptions) {
     this.options = options;
@@ -66,7 +95,14 @@ export class ClusterWorld {
     this.net = new SimNet(this.world);
     for (let i = 1; i <= options.cores; i++) this.#add(`core${i}`, 'core');
     for (let i = 1; i <= options.replicants; i++) this.#add(`replicant${i}`, 'replicant');
-    for (const n of this.nodes) if (n.role === 'core') this.#targets.push({ name: n.name, role: 'core', host: n.sim.host, port: clusterPort });
+    for (let i = 1; i <= (options.spares ?? 0); i++) {
+      this.#add(`core${options.cores + i}`, 'core');
+      const spare = this.nodes.at(-1) as RunningNode;
+      spare.absent = true;
+      spare.newcomer = true;
+      spare.sim.crash({ kind: 'kill' });
+    }
+    for (const n of this.nodes.slice(0, options.cores)) this.#founders.push(targetOf(n));
   }
 
   #add(short: string, role: NodeRole): void {
@@ -80,12 +116,27 @@ export class ClusterWorld {
     return found;
   }
 
+  /** Nodes that are part of the cluster, running or not. */
+  get members(): RunningNode[] {
+    return this.nodes.filter((n) => !n.absent);
+  }
+
+  /** As an operator would configure it now. */
+  #coresFor(n: RunningNode): PeerTarget[] {
+    this.#formed ||= this.nodes.some((m) => m.core?.cluster.phase === 'joined');
+    const known = new Map(this.#founders.map((t) => [t.name, t]));
+    if (this.#formed) for (const m of this.members) if (m.role === 'core') known.set(m.name, targetOf(m));
+    if (n.newcomer) known.delete(n.name);
+    return [...known.values()];
+  }
+
   start(n: RunningNode): void {
     if (!n.sim.up) n.sim.restart();
     n.fatal = undefined;
     try {
       this.#start(n);
     } catch (error) {
+      if (error instanceof Error && error.message.includes('has left its cluster')) return this.#gone(n);
       if (!(error instanceof Error) || this.options.onFatal === undefined) throw error;
       this.options.onFatal(n, error);
       return;
@@ -93,14 +144,29 @@ export class ClusterWorld {
     this.options.onStart?.(n);
   }
 
+  /** It has left: the process ends, and the disk is for another. */
+  #gone(n: RunningNode): void {
+    if (n.sim.up) this.crash(n);
+    n.renew();
+    n.absent = true;
+    n.newcomer = true;
+    n.leaving = false;
+  }
+
   #start(n: RunningNode): void {
+    const { scope } = n.sim;
     n.core = createNodeCore(n.sim.env, {
       name: n.name,
-      role: n.role,
+      role: n.configured,
       cookie: 'simulated secret',
       listen: { host: n.sim.host, port: clusterPort },
       advertise: { host: n.sim.host, port: clusterPort },
-      cores: this.#targets,
+      cores: this.#coresFor(n),
+      onLeft: () => {
+        this.world.after(0, () => {
+          if (!scope.dead) this.#gone(n);
+        });
+      },
       schemas: this.options.schemas ?? testSchemas,
       nodeDownAfterMs: this.options.nodeDownAfterMs ?? 15_000,
       autocleanMs: Number.POSITIVE_INFINITY,
@@ -115,7 +181,7 @@ export class ClusterWorld {
   }
 
   startAll(): void {
-    for (const n of this.nodes) this.start(n);
+    for (const n of this.members) this.start(n);
   }
 
   crash(n: RunningNode, kind: 'power' | 'kill' = 'kill', silent: boolean = false): void {
@@ -142,10 +208,14 @@ export class ClusterWorld {
   }
 
   get allServing(): boolean {
-    return this.nodes.every((n) => n.core?.cluster.serving === true);
+    return this.members.every((n) => n.core?.cluster.serving === true || n.goes);
   }
 
   leaderOf(shard: string): RunningNode | undefined {
     return this.nodes.find((n) => n.core?.database.coreShard(shard)?.leader !== undefined);
   }
+}
+
+function targetOf(n: RunningNode): PeerTarget {
+  return { name: n.name, role: 'core', host: n.sim.host, port: clusterPort };
 }

@@ -20,7 +20,7 @@ function readAll(store: TableStore): Rows {
 export function checkStores(c: ClusterWorld, models: ReadonlyMap<string, ShardModel>, violation: (text: string) => void): void {
   for (const [shard, model] of models) {
     let first: { readonly name: string; readonly rows: Rows } | undefined;
-    for (const n of c.nodes) {
+    for (const n of c.members) {
       const state = n.core?.database.shardState(shard);
       if (state === undefined) continue;
       const rows = readAll(state.store);
@@ -76,7 +76,7 @@ function checkRows(shard: string, who: string, rows: Rows, model: ShardModel, vi
 
 /** Live are the incarnations of the nodes that run, and no others. */
 function checkMembers(c: ClusterWorld, shard: string, model: ShardModel, violation: (text: string) => void): void {
-  const running = new Map(c.nodes.map((n) => [n.core?.database.incarnation ?? 0, n.name]));
+  const running = new Map(c.members.map((n) => [n.core?.database.incarnation ?? 0, n.name]));
   for (const [incarnation, name] of running) if (!model.isLive(incarnation)) violation(`${shard}: incarnation ${incarnation} of ${name} is not live`);
   for (const incarnation of model.live()) if (!running.has(incarnation)) violation(`${shard}: incarnation ${incarnation} is live and nobody's`);
 }

@@ -2,6 +2,7 @@
 // Faults are events of the world; nodes are only started and ended through the ClusterWorld.
 import type { Prng } from '#base/prng.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
+import { Membership, type MembershipPlan } from './membership.js';
 import type { FaultPlan } from './plan.js';
 import { StorageFaults, type StoragePlan } from './storage-faults.js';
 
@@ -17,20 +18,28 @@ const slowWindowMs: readonly [number, number] = [100, 3_000];
 export class Nemesis {
   readonly #c: ClusterWorld;
   readonly #plan: FaultPlan;
+  readonly #changes: MembershipPlan;
   readonly #prng: Prng;
   readonly #disks: StoragePlan;
   readonly storage: StorageFaults;
   #active = false;
   /** How often each kind of fault struck. */
   readonly counts: Map<string, number> = new Map();
+  readonly membership: Membership;
   onFault: ((kind: string, detail: string) => void) | undefined;
 
-  constructor(c: ClusterWorld, plan: FaultPlan, disks: StoragePlan) {
+  constructor(c: ClusterWorld, plan: FaultPlan, disks: StoragePlan, changes: MembershipPlan) {
     this.#c = c;
     this.#plan = plan;
     this.#prng = c.world.prng.fork('nemesis');
     this.#disks = disks;
+    this.#changes = changes;
     this.storage = new StorageFaults(c, c.world.prng.fork('storage'), (kind, detail) => this.#note(kind, detail));
+    this.membership = new Membership(
+      c,
+      (kind, detail) => this.#note(kind, detail),
+      (n) => this.#restartLater(n),
+    );
   }
 
   start(): void {
@@ -55,6 +64,12 @@ export class Nemesis {
     this.#every(d.syncErrorMs, () => this.storage.syncError());
     this.#every(d.fullMs, () => this.storage.full());
     this.#every(d.tablesErrorMs, () => this.storage.tablesError());
+    const m = this.#changes;
+    this.#every(m.joinMs, () => this.membership.join());
+    this.#every(m.leaveMs, () => this.membership.leave());
+    this.#every(m.wipeMs, () => this.membership.wipe());
+    this.#every(m.forceMs, () => this.membership.force());
+    this.#every(m.promoteMs, () => this.membership.promote());
   }
 
   /** No fault from now on; everything runs and everybody reaches everybody. */
@@ -69,7 +84,7 @@ export class Nemesis {
       n.sim.setDrift(1);
       if (n.sim.scope.paused) n.sim.resume();
       for (const m of nodes) if (m !== n) net.setWay(n.name, m.name, { delayMs: net.way.delayMs, jitterMs: net.way.jitterMs, bytesPerMs: 0 });
-      if (!n.sim.up) this.#c.start(n);
+      if (!n.sim.up && !n.absent) this.#c.start(n);
     }
   }
 
@@ -117,7 +132,7 @@ export class Nemesis {
 
   #restartLater(n: RunningNode): void {
     this.#later(this.#between(this.#plan.downMs), () => {
-      if (!n.sim.up) this.#c.start(n);
+      if (!n.sim.up && !n.absent) this.#c.start(n);
     });
   }
 
@@ -183,7 +198,7 @@ export class Nemesis {
     if (n.role !== 'replicant' || !n.up) return;
     this.#note('wipe', n.name);
     this.#c.crash(n, 'power');
-    n.sim.wipe();
+    n.renew();
     this.#restartLater(n);
   }
 

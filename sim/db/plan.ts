@@ -4,6 +4,7 @@ import type { Prng } from '#base/prng.js';
 import type { Until } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
+import { type MembershipPlan, makeMembership, noMembership } from './membership.js';
 import { makeStorageFaults, noStorageFaults, type StoragePlan } from './storage-faults.js';
 
 /** Mean time between faults of a kind in ms; undefined: none. */
@@ -52,10 +53,14 @@ export interface Plan {
   readonly delayMs: number;
   readonly faults: FaultPlan;
   readonly storage: StoragePlan;
+  /** Never together with failing disks: of a lost and a damaged log at once, too much may be gone. */
+  readonly membership: MembershipPlan;
 }
 
 /** Of the runs, in how many disks fail. */
 const storageShare = 0.4;
+/** Of the others, in how many the set of cores changes. */
+const membershipShare = 0.6;
 
 export const noFaults: FaultPlan = {
   killMs: undefined,
@@ -97,9 +102,17 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     walSegmentBytes: prng.pick([undefined, 4_096, 30_000]),
     delayMs: prng.pick([0.2, 0.2, 2, 20]),
     faults: faults ? makeFaults(prng) : noFaults,
-    storage: faults && prng.fork('storage').chance(storageShare) ? makeStorageFaults(prng.fork('storage plan')) : noStorageFaults,
+    ...makeHardship(prng, faults),
   };
   return faults && prng.fork('storm').chance(0.15) ? copyStorm(plan) : plan;
+}
+
+function makeHardship(prng: Prng, faults: boolean): Pick<Plan, 'storage' | 'membership'> {
+  const easy = { storage: noStorageFaults, membership: noMembership };
+  if (!faults) return easy;
+  if (prng.fork('storage').chance(storageShare)) return { ...easy, storage: makeStorageFaults(prng.fork('storage plan')) };
+  if (prng.fork('membership').chance(membershipShare)) return { ...easy, membership: makeMembership(prng.fork('membership plan')) };
+  return easy;
 }
 
 /** Copies of tables all the time, in small pieces, while nodes come, go and are declared down. */

@@ -8,6 +8,7 @@ import { ClusterWorld, type RunningNode } from './cluster-world.js';
 import { checkStores } from './final-checks.js';
 import { History } from './history.js';
 import { checkLinearizable } from './linearizable.js';
+import { groupsDifference } from './membership.js';
 import { ShardModel } from './model.js';
 import { Nemesis } from './nemesis.js';
 import { makePlan, type Plan } from './plan.js';
@@ -81,6 +82,7 @@ export class Run {
       seed,
       cores: plan.cores,
       replicants: plan.replicants,
+      spares: plan.membership.spares,
       schemas: runSchemas,
       bounds: plan.bounds,
       timings: plan.timings,
@@ -115,7 +117,7 @@ export class Run {
       this.models.set(shard, model);
     }
     this.watch = new Watch(this.c, this.models, violation);
-    this.nemesis = new Nemesis(this.c, plan.faults, plan.storage);
+    this.nemesis = new Nemesis(this.c, plan.faults, plan.storage, plan.membership);
     this.watch.onCopying = (to, from) => this.nemesis.copying(to, from);
     this.watch.onCopied = (n) => this.nemesis.copied(n);
     this.workload = new Workload(this.c, this.history, this.watch, plan, violation);
@@ -157,6 +159,8 @@ export class Run {
   #recover(): void {
     const { world } = this.c;
     if (!this.#until(() => this.c.allServing, servingBoundMs)) return this.#stuck('not every node serves', this.#notServing());
+    if (!this.#until(() => this.#membersSettled() === '', servingBoundMs))
+      return this.#stuck('the set of cores is not settled', this.#membersSettled());
     this.#until(() => false, 1_000);
     this.workload.stop();
     const pending = (): number => this.c.nodes.reduce((sum, n) => sum + (n.core?.database.pendingWrites ?? 0), 0);
@@ -182,8 +186,19 @@ export class Run {
     if (!this.#broken) this.#violation(detail === '' ? text : `${text}: ${detail}`);
   }
 
+  /** What is missing until the cores are those that are there, '' for nothing. */
+  #membersSettled(): string {
+    if (!this.nemesis.membership.done) return 'a dead core is still to be taken out';
+    const going = this.c.members.find((n) => n.goes);
+    if (going !== undefined) return `${going.name} is still leaving (${going.core?.cluster.phase ?? 'down'} ${going.core?.cluster.why ?? ''})`;
+    return groupsDifference(
+      this.c,
+      this.c.members.filter((n) => n.role === 'core'),
+    );
+  }
+
   #notServing(): string {
-    return this.c.nodes
+    return this.c.members
       .filter((n) => n.core?.cluster.serving !== true)
       .map((n) => `${n.name} (${n.core?.cluster.phase ?? 'down'} ${n.core?.cluster.why ?? ''} ${JSON.stringify(n.core?.database.status())})`)
       .join('; ');
@@ -192,7 +207,7 @@ export class Run {
   /** A write from each node to each shard, effective everywhere. */
   #lastWrites(): void {
     const missing = new Set<string>();
-    for (const n of this.c.nodes) {
+    for (const n of this.c.members) {
       for (const shard of runShards) {
         missing.add(`${n.name} to ${shard}`);
         this.#lastWrite(n, shard, lastWriteAttempts, () => missing.delete(`${n.name} to ${shard}`));
@@ -224,7 +239,11 @@ export class Run {
 
   /** What is not at rest yet, '' for nothing. */
   #notQuiet(): string {
-    const all = this.c.nodes as RunningNode[];
+    const all = this.c.members;
+    const running = new Set(all.map((n) => n.core?.database.incarnation ?? 0));
+    for (const [shard, model] of this.models)
+      for (const incarnation of model.live())
+        if (!running.has(incarnation)) return `${shard}: incarnation ${incarnation} of a node that has gone is live`;
     for (const shard of watchedShards(runShards)) {
       let index: number | undefined;
       for (const n of all) {

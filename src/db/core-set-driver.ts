@@ -6,6 +6,9 @@ import type { Links } from '#link/api.js';
 import { type CoreSetStep, nextCoreSetStep, type WantedCore } from './core-set.js';
 import type { CoreShard } from './core-shard.js';
 
+/** Then another core may see more. */
+const barriersInVainMax = 5;
+
 export interface CoreSetDriverOptions {
   readonly env: Env;
   readonly links: Links;
@@ -22,6 +25,8 @@ export class CoreSetDriver {
   readonly #o: CoreSetDriverOptions;
   /** Shards that wait for the barrier. */
   readonly #checking: Set<CoreShard> = new Set();
+  /** Barriers in a row that failed. */
+  readonly #inVain: Map<CoreShard, number> = new Map();
 
   constructor(options: CoreSetDriverOptions) {
     this.#o = options;
@@ -32,8 +37,10 @@ export class CoreSetDriver {
     this.#checking.add(core);
     this.#o.barrier(this.#o.barrierMs, (ok) => {
       this.#checking.delete(core);
-      const step = ok ? this.#next(core) : undefined;
-      if (step !== undefined) this.#take(core, step);
+      this.#inVain.set(core, ok ? 0 : (this.#inVain.get(core) ?? 0) + 1);
+      const step = this.#next(core);
+      // Handing leadership on needs no knowledge, and is what is left when there is none to be had.
+      if (step !== undefined && (ok || step.type === 'transfer')) this.#take(core, step);
     });
   }
 
@@ -42,7 +49,7 @@ export class CoreSetDriver {
     // A change before the leader's tables hold its term's start would be refused by the machine.
     if (core.leader === undefined || raft.transferee !== '') return undefined;
     const { env, links, nodeId, silentMs, learnerLagMax } = this.#o;
-    return nextCoreSetStep(this.#o.wanted(), {
+    return nextCoreSetStep([...this.#o.wanted()], {
       self: nodeId,
       config: raft.config,
       followers: raft.followers(),
@@ -50,6 +57,7 @@ export class CoreSetDriver {
       now: env.clock.now(),
       silentMs,
       learnerLagMax,
+      blind: (this.#inVain.get(core) ?? 0) >= barriersInVainMax,
       linked: (id) => links.peer(id) !== undefined,
     });
   }

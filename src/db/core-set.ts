@@ -5,7 +5,8 @@
 //
 // Order: what cannot hurt first. A dead core that is wanted no more goes before its replacement is
 // promoted (the group needs no more voters then than it does with it); a running one goes after. No
-// removal leaves the rest without a running majority.
+// removal leaves the rest without a running majority. A leader that is to go hands leadership on before
+// anything else: it may be out of the shard `cluster` already, and see nothing new of what is wanted.
 import type { ConfigChange, FollowerStatus, NodeId, RaftConfig } from '#raft/types.js';
 
 /** A node id that the shard `cluster` has a wish about. */
@@ -29,12 +30,14 @@ export interface CoreSetView {
   readonly silentMs: number;
   /** A learner is promoted when no more entries are missing on its disk. */
   readonly learnerLagMax: number;
+  /** This leader has tried in vain to learn what is wanted now: another one should see to it. */
+  readonly blind?: boolean;
   /** A link is up. */
   readonly linked: (nodeId: NodeId) => boolean;
 }
 
 /** The next step, undefined when the group is as wanted or nothing can be done now. */
-export function nextCoreSetStep(wanted: Iterable<WantedCore>, v: CoreSetView): CoreSetStep | undefined {
+export function nextCoreSetStep(wanted: readonly WantedCore[], v: CoreSetView): CoreSetStep | undefined {
   const { voters, learners } = v.config;
   const status = new Map(v.followers.map((f) => [f.id, f]));
   const runs = (id: NodeId): boolean => {
@@ -52,6 +55,11 @@ export function nextCoreSetStep(wanted: Iterable<WantedCore>, v: CoreSetView): C
     const rest = voters.filter((one) => one !== id);
     return rest.filter(runs).length * 2 > rest.length;
   };
+  const gone = new Set<NodeId>();
+  for (const w of wanted) if (w.wanted === 'removed') gone.add(w.nodeId);
+  const heirs = voters.filter((id) => id !== v.self && !gone.has(id) && caughtUp(id));
+  const heir = heirs.sort((a, b) => (status.get(b)?.matchIndex ?? 0) - (status.get(a)?.matchIndex ?? 0))[0];
+  if (heir !== undefined && (gone.has(v.self) || v.blind)) return { type: 'transfer', to: heir };
   let add: NodeId | undefined;
   let promote: NodeId | undefined;
   let removeRunning: NodeId | undefined;
@@ -62,21 +70,14 @@ export function nextCoreSetStep(wanted: Iterable<WantedCore>, v: CoreSetView): C
       if (learner) return change('remove', nodeId);
       if (!voter || !safelyWithout(nodeId)) continue;
       if (!runs(nodeId)) return change('remove', nodeId);
-      // The leader last: nobody has to lead in between who is to go, too.
-      if (removeRunning === undefined || removeRunning === v.self) removeRunning = nodeId;
+      if (nodeId !== v.self) removeRunning ??= nodeId;
     } else if (learner) {
       if (promote === undefined && caughtUp(nodeId)) promote = nodeId;
     } else if (!voter && add === undefined && v.linked(nodeId)) add = nodeId;
   }
   if (promote !== undefined) return change('promote', promote);
   if (add !== undefined) return change('addLearner', add);
-  if (removeRunning === undefined) return undefined;
-  if (removeRunning !== v.self) return change('remove', removeRunning);
-  const gone = new Set<NodeId>();
-  for (const w of wanted) if (w.wanted === 'removed') gone.add(w.nodeId);
-  const heirs = voters.filter((id) => id !== v.self && !gone.has(id) && caughtUp(id));
-  const best = heirs.sort((a, b) => (status.get(b)?.matchIndex ?? 0) - (status.get(a)?.matchIndex ?? 0))[0];
-  return best === undefined ? undefined : { type: 'transfer', to: best };
+  return removeRunning === undefined ? undefined : change('remove', removeRunning);
 }
 
 function change(kind: ConfigChange['kind'], node: NodeId): CoreSetStep {
