@@ -210,7 +210,7 @@ export const dbMutants: readonly Mutant[] = [
   db(
     'displaced-not-purged',
     'leader-duties',
-    'here < newest && !known.has(nodeId)',
+    'here <= minted && !known.has(nodeId)',
     'false',
     'rows of a replicant that came back with a new data directory stay',
   ),

@@ -141,6 +141,7 @@ export class Watch {
   /** The highest index of each shard that was reported effective. */
   readonly #effective: Map<string, { readonly index: number; readonly what: string }> = new Map();
   readonly #nodes: readonly RunningNode[];
+  #tables: ReadonlyMap<string, readonly Table[]> = new Map();
   comparisons = 0;
   bootstraps = 0;
   readonly resumes: ResumeCheck;
@@ -159,6 +160,7 @@ export class Watch {
       n.sim.logs.onLine = (line) => {
         if (line.message === copyMessage) this.#copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
         if (line.message === continueMessage) this.resumes.goesOn();
+        if (line.message === 'this replicant is a core now') this.#watchHeld(n, this.#tables);
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
       };
     }
@@ -175,12 +177,21 @@ export class Watch {
 
   /** A life of a node begins. */
   started(n: RunningNode, tables: ReadonlyMap<string, readonly Table[]>): void {
-    const core = n.core;
-    if (core === undefined) return;
+    if (n.core === undefined) return;
+    this.#tables = tables;
     for (const shard of this.#models.keys()) {
       this.#states.delete(`${n.name} ${shard}`);
       this.mirrors.delete(`${n.name} ${shard}`);
-      if (!core.database.holds(shard)) continue;
+    }
+    this.#watchHeld(n, tables);
+  }
+
+  /** A replicant that has become a core holds more. */
+  #watchHeld(n: RunningNode, tables: ReadonlyMap<string, readonly Table[]>): void {
+    const core = n.core;
+    if (core === undefined) return;
+    for (const shard of this.#models.keys()) {
+      if (!core.database.holds(shard) || this.mirrors.has(`${n.name} ${shard}`)) continue;
       const mirror = new Mirror(this, n, core, shard, tables.get(shard) ?? []);
       this.mirrors.set(`${n.name} ${shard}`, mirror);
       core.database.subscribe(shard, mirror);

@@ -25,6 +25,7 @@ import {
   type Member,
   memberShard,
   membersTable,
+  mintedIncarnation,
 } from './schema.js';
 import { Silence } from './silence.js';
 
@@ -103,6 +104,7 @@ export class Cluster {
   readonly #leaving: Leaving;
   readonly #promotion: Promotion;
   readonly #histories: Histories;
+  #minted = 0;
   #joinAt = 0;
   #unjoinedSince = 0;
   #stranger = false;
@@ -162,7 +164,10 @@ export class Cluster {
         this.#fenced(options.database.incarnation);
       },
     );
-    options.database.setMembers(() => this.#members.values());
+    options.database.setMembers(
+      () => this.#members.values(),
+      () => this.#minted,
+    );
     options.database.setCores(() => this.#cores.values());
     options.database.onFenced = (incarnation) => this.#fenced(incarnation);
     options.database.onLeadership = () => options.database.reconcile();
@@ -397,6 +402,7 @@ export class Cluster {
       this.#members.set(m.nodeId, m);
       return true;
     });
+    this.#minted = mintedIncarnation(database);
     this.#cores.clear();
     database.range(coresTable, new Uint8Array(0), undefined, (_key, row) => {
       const c = decodeCore(row.value);

@@ -7,7 +7,7 @@ import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { equalBytes } from '#base/bytes.js';
 import { utf8Encode } from '#base/utf8.js';
-import { type CommandContext, CommandRefused, type ShardSchema, type Table } from '#db/api.js';
+import { type CommandContext, CommandRefused, type Reader, type ShardSchema, type Table } from '#db/api.js';
 import type { NodeRole } from '#link/api.js';
 
 export const memberShard = 'cluster';
@@ -184,6 +184,12 @@ function decodeNumber(bytes: Uint8Array): number {
   return new ByteReader(bytes).varint();
 }
 
+/** The last one, on this node's copy. */
+export function mintedIncarnation(reader: Reader): number {
+  const row = reader.get(countersTable, incarnationKey);
+  return row === undefined ? 0 : decodeNumber(row.value);
+}
+
 function number(n: number): Uint8Array {
   const w = new ByteWriter(8);
   w.varint(n);
@@ -238,8 +244,7 @@ function join(context: CommandContext, body: Uint8Array): Uint8Array {
   }
   const refused = takeName(context, wanted, founders);
   if (refused !== undefined) return encodeJoinReply({ outcome: refused, incarnation: 0 });
-  const last = context.get(countersTable, incarnationKey);
-  const incarnation = Math.max(last === undefined ? 0 : decodeNumber(last.value), wanted.incarnation) + 1;
+  const incarnation = Math.max(mintedIncarnation(context), wanted.incarnation) + 1;
   const displaced = allMembers(context).filter((other) => other.name === wanted.name && other.nodeId !== wanted.nodeId);
   // A node whose data directory was deleted is a new node of the old name.
   for (const other of displaced) context.delete(membersTable, memberKey(other.nodeId));

@@ -100,6 +100,7 @@ export class NodeDatabase implements Database {
   #timer: Timer | undefined;
   #closed = false;
   #members: () => Iterable<KnownMember> = () => [];
+  #minted: () => number = () => 0;
   #cores: () => Iterable<WantedCore> = () => [];
   readonly #coreSet: CoreSetDriver;
   /** Called with the incarnation that turned out to be dead. */
@@ -281,14 +282,16 @@ export class NodeDatabase implements Database {
 
   // ---- members and incarnation (told by `cluster`) ----
 
-  setMembers(members: () => Iterable<KnownMember>): void {
+  /** `minted`: the last incarnation among them and those that have gone. */
+  setMembers(members: () => Iterable<KnownMember>, minted: () => number): void {
     this.#members = members;
+    this.#minted = minted;
   }
 
   /** After a change of the members, and on new leadership. */
   reconcile(): void {
     for (const h of this.#held.values())
-      if (h.core?.leader !== undefined && h.schema.name !== this.#o.memberShard) reconcile(h.core, this.#members());
+      if (h.core?.leader !== undefined && h.schema.name !== this.#o.memberShard) reconcile(h.core, this.#members(), this.#minted());
   }
 
   setCores(cores: () => Iterable<WantedCore>): void {

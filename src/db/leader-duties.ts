@@ -13,26 +13,27 @@ export interface KnownMember {
   readonly up: boolean;
 }
 
-/** Every other shard follows the members table; safe to repeat, and with an old table: numbers only grow. */
-export function reconcile(shard: CoreShard, members: Iterable<KnownMember>): void {
+/**
+ * Every other shard follows the members table; safe to repeat, and with an old table: numbers only grow.
+ * `minted`: the last incarnation that this copy of the table has heard of.
+ */
+export function reconcile(shard: CoreShard, members: Iterable<KnownMember>, minted: number): void {
   const leader = shard.leader;
   if (leader === undefined) return;
   const { live } = leader.head;
   const known = new Set<string>();
-  let newest = 0;
   for (const m of members) {
     known.add(m.nodeId);
-    if (m.incarnation > newest) newest = m.incarnation;
     if (m.incarnation === 0) continue;
     if (m.up && live.highest(m.nodeId) < m.incarnation) leader.submitOwn([{ kind: 'admit', nodeId: m.nodeId, incarnation: m.incarnation }]);
     // An older one may be live still, when this shard never saw the one that was declared down.
     const here = live.ofNode(m.nodeId);
     if (!m.up && here !== 0 && here <= m.incarnation) leader.submitOwn([{ kind: 'purge', nodeId: m.nodeId, incarnation: here }]);
   }
-  // No member any more: forgotten, or its name was taken over by a node with a new data directory. A number
-  // above all of the members' may be of a node that this copy of the table has yet to hear of.
+  // No member any more: it left, was forgotten, or its name was taken over by a node with a new data directory.
+  // A number above the last one minted may be of a node that this copy of the table has yet to hear of.
   for (const [nodeId, { live: here }] of live.nodes())
-    if (here !== 0 && here < newest && !known.has(nodeId)) leader.submitOwn([{ kind: 'purge', nodeId, incarnation: here }]);
+    if (here !== 0 && here <= minted && !known.has(nodeId)) leader.submitOwn([{ kind: 'purge', nodeId, incarnation: here }]);
 }
 
 export class Sweeper {
