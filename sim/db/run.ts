@@ -266,7 +266,7 @@ export class Run {
     const { rebalanceMs } = this.plan.bounds;
     if (rebalanceMs === undefined || this.plan.delayMs > nearMs) return '';
     for (const shard of watchedShards(runShards)) {
-      const streams = this.c.nodes.filter((n) => n.role === 'core').map((n) => n.core?.database.coreShard(shard)?.server.replicants().length ?? 0);
+      const streams = this.c.members.filter((n) => n.role === 'core').map((n) => n.core?.database.coreShard(shard)?.server.replicants().length ?? 0);
       if (Math.max(...streams) - Math.min(...streams) > 1) return `${shard}: the cores feed ${streams.join(', ')} replicants`;
     }
     return '';

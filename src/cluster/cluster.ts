@@ -168,7 +168,10 @@ export class Cluster {
       () => this.#members.values(),
       () => this.#minted,
     );
-    options.database.setCores(() => this.#cores.values());
+    options.database.setCores(
+      () => this.#cores.values(),
+      (nodeId, done) => this.#leaving.outElsewhere(nodeId, done),
+    );
     options.database.onFenced = (incarnation) => this.#fenced(incarnation);
     options.database.onLeadership = () => options.database.reconcile();
   }

@@ -37,9 +37,8 @@ export class Leaving {
   readonly #owner: LeavingOwner;
   #asking = false;
   #saving = false;
-  /** This round's answers that are missing, and the shards that the node is out of. */
-  #missing = 0;
-  readonly #out: Set<string> = new Set();
+  /** The cores are being asked about this node. */
+  #polling = false;
   #waiting: ((refused: string | undefined) => void)[] = [];
 
   constructor(options: LeavingOptions, owner: LeavingOwner) {
@@ -83,36 +82,56 @@ export class Leaving {
   /** Regularly, until it is done. */
   step(): void {
     const { database, nodeId } = this.#o;
-    if (this.#saving || this.#missing > 0) return;
+    if (this.#saving || this.#polling) return;
     let others = 0;
     for (const c of this.#owner.cores().values()) if (c.wanted === 'voter' && c.nodeId !== nodeId) others++;
     // The last core, alone: there is nobody to take it out.
     if (others === 0 && this.#owner.cores().get(nodeId)?.wanted === 'removed') return this.#save();
-    this.#askCores((out) => {
+    this.#poll((out) => {
       if (database.shards.every((s) => out.has(s))) this.#save();
     });
   }
 
   /** On a member that nobody leads any more: was it taken out while it was away? */
   suspect(): void {
-    if (this.#saving || this.#missing > 0) return;
-    this.#askCores((out) => {
+    if (this.#saving || this.#polling) return;
+    this.#poll((out) => {
       if (out.has(memberShard)) this.begin();
     });
   }
 
-  #askCores(then: (out: ReadonlySet<string>) => void): void {
-    const { links, nodeId } = this.#o;
-    this.#out.clear();
+  #poll(then: (out: ReadonlySet<string>) => void): void {
+    this.#polling = true;
+    this.#askCores(this.#o.nodeId, new Set(), (out) => {
+      this.#polling = false;
+      then(out);
+    });
+  }
+
+  /**
+   * Asked by the leader of shard `cluster` before it takes a core out of that group: the last of all, because who
+   * leads another one must see what is wanted.
+   */
+  outElsewhere(nodeId: string, done: (out: boolean) => void): void {
+    const { database } = this.#o;
+    this.#outOf(nodeId, (here) => {
+      const out = new Set<string>();
+      readShards(here, out);
+      this.#askCores(nodeId, out, (all) => done(database.shards.every((s) => s === memberShard || all.has(s))));
+    });
+  }
+
+  #askCores(nodeId: string, out: Set<string>, then: (out: ReadonlySet<string>) => void): void {
+    const { links } = this.#o;
     const w = new ByteWriter(64);
     w.string(nodeId);
     const cores = links.peers().filter((p) => p.role === 'core');
-    this.#missing = cores.length;
+    let missing = cores.length;
+    if (missing === 0) return then(out);
     for (const p of cores)
       links.call(p.nodeId, groupsMethod, w.view(), groupsDeadlineMs, (failure, body) => {
-        this.#missing--;
-        if (failure === undefined) readShards(body, this.#out);
-        if (this.#missing === 0) then(this.#out);
+        if (failure === undefined) readShards(body, out);
+        if (--missing === 0) then(out);
       });
   }
 

@@ -17,6 +17,9 @@ export interface CoreSetDriverOptions {
   readonly silentMs: number;
   readonly barrierMs: number;
   readonly wanted: () => Iterable<WantedCore>;
+  /** Whether a node is out of the groups of all shards but the members'. */
+  readonly outElsewhere: (nodeId: string, done: (out: boolean) => void) => void;
+  readonly memberShard: string;
   /** Waits until this node's copy of the members' shard has everything committed by now. */
   readonly barrier: (deadlineMs: number, done: (ok: boolean) => void) => void;
 }
@@ -35,12 +38,30 @@ export class CoreSetDriver {
   look(core: CoreShard): void {
     if (this.#checking.has(core) || this.#next(core) === undefined) return;
     this.#checking.add(core);
+    this.#check(core);
+  }
+
+  #check(core: CoreShard): void {
     this.#o.barrier(this.#o.barrierMs, (ok) => {
-      this.#checking.delete(core);
       this.#inVain.set(core, ok ? 0 : (this.#inVain.get(core) ?? 0) + 1);
       const step = this.#next(core);
       // Handing leadership on needs no knowledge, and is what is left when there is none to be had.
-      if (step !== undefined && (ok || step.type === 'transfer')) this.#take(core, step);
+      if (step === undefined || !(ok || step.type === 'transfer')) this.#checking.delete(core);
+      else this.#takeOrWait(core, step);
+    });
+  }
+
+  /** The members' shard is the last that a node is taken out of: as long as it leads another one it must see what is wanted. */
+  #takeOrWait(core: CoreShard, step: CoreSetStep): void {
+    if (core.shard !== this.#o.memberShard || step.type === 'transfer' || step.change.kind !== 'remove') {
+      this.#checking.delete(core);
+      return this.#take(core, step);
+    }
+    const { node } = step.change;
+    this.#o.outElsewhere(node, (out) => {
+      this.#checking.delete(core);
+      const still = this.#next(core);
+      if (out && still?.type === 'change' && still.change.kind === 'remove' && still.change.node === node) this.#take(core, still);
     });
   }
 

@@ -102,6 +102,7 @@ export class NodeDatabase implements Database {
   #members: () => Iterable<KnownMember> = () => [];
   #minted: () => number = () => 0;
   #cores: () => Iterable<WantedCore> = () => [];
+  #outElsewhere: (nodeId: string, done: (out: boolean) => void) => void = (_nodeId, done) => done(true);
   readonly #coreSet: CoreSetDriver;
   /** Called with the incarnation that turned out to be dead. */
   onFenced: (incarnation: number) => void = () => {};
@@ -138,6 +139,8 @@ export class NodeDatabase implements Database {
       silentMs: this.bounds.coreSilentMs,
       barrierMs: this.bounds.coreSetBarrierMs,
       wanted: () => this.#cores(),
+      memberShard: options.memberShard,
+      outElsewhere: (nodeId, done) => this.#outElsewhere(nodeId, done),
       barrier: (deadlineMs, done) => this.barrier(options.memberShard, deadlineMs, (failure) => done(failure === undefined)),
     });
     serveLanes(options.links, options.env.log, this.#held, () => {
@@ -294,8 +297,10 @@ export class NodeDatabase implements Database {
       if (h.core?.leader !== undefined && h.schema.name !== this.#o.memberShard) reconcile(h.core, this.#members(), this.#minted());
   }
 
-  setCores(cores: () => Iterable<WantedCore>): void {
+  /** `outElsewhere`: whether a node is out of the groups of all shards but the members'. */
+  setCores(cores: () => Iterable<WantedCore>, outElsewhere: (nodeId: string, done: (out: boolean) => void) => void): void {
     this.#cores = cores;
+    this.#outElsewhere = outElsewhere;
   }
 
   /** Every group that this node leads takes its next step towards the set of cores, if there is one to take. */
