@@ -13,7 +13,6 @@ import { Leaving } from './leaving.js';
 import { Promotion } from './promotion.js';
 import { Histories } from './recovery.js';
 import {
-  autocleanVotersMin,
   type CoreRow,
   coresTable,
   decodeCore,
@@ -27,7 +26,7 @@ import {
   membersTable,
   mintedIncarnation,
 } from './schema.js';
-import { Silence } from './silence.js';
+import { isForgettable, isReplaced, Silence } from './silence.js';
 
 export interface ClusterOptions {
   readonly env: Env;
@@ -437,27 +436,12 @@ export class Cluster {
       if (m.nodeId === nodeId) continue;
       if (m.up) {
         const silent = this.#silence.ofNode(m.nodeId, links.lastHeardAt(m.nodeId), now) > this.#o.nodeDownAfterMs;
-        if (silent || this.#replaced(m)) this.#declare('fence', m);
+        if (silent || isReplaced(m, links)) this.#declare('fence', m);
         continue;
       }
       this.#silence.forget(m.nodeId);
-      if (this.#forgettable(m, env.clock.wallNow() - m.changedMs > this.#o.autocleanMs)) this.#declare('forget', m);
+      if (isForgettable(m, env.clock.wallNow() - m.changedMs > this.#o.autocleanMs, this.#cores)) this.#declare('forget', m);
     }
-  }
-
-  /** A core that is not connected, while one with a new data directory asks to come in under its name. */
-  #replaced(m: Member): boolean {
-    const { links } = this.#o;
-    return m.role === 'core' && links.peer(m.nodeId) === undefined && links.peers().some((p) => p.name === m.name && p.role === 'core');
-  }
-
-  /** Of a member that is down. A core that was taken out is no member any more; another goes only while enough are left. */
-  #forgettable(m: Member, late: boolean): boolean {
-    if (m.role === 'replicant') return late;
-    if (this.#cores.get(m.nodeId)?.wanted === 'removed') return true;
-    let wanted = 0;
-    for (const c of this.#cores.values()) if (c.wanted === 'voter') wanted++;
-    return late && wanted > autocleanVotersMin;
   }
 
   // ---- changing the set of cores ----

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Silence } from './silence.js';
+import type { CoreRow, Member } from './schema.js';
+import { isForgettable, Silence } from './silence.js';
 
 test('silence counts from the last sign of life, and from the beginning of the watch', () => {
   const silence = new Silence();
@@ -50,4 +51,26 @@ test('a watcher that stands still again and again still finds the dead', () => {
     silence.ofNode('dead', 0, now);
   }
   assert.equal(silence.ofNode('dead', 0, now), 80 * 100);
+});
+
+test('autoclean: a replicant when it is late, a core only while three are left, one that was taken out at once', () => {
+  const member = (nodeId: string, role: 'core' | 'replicant'): Member => ({
+    nodeId,
+    name: nodeId,
+    role,
+    host: 'h',
+    port: 1,
+    incarnation: 1,
+    up: false,
+    changedMs: 0,
+  });
+  const cores = (...ids: string[]): Map<string, CoreRow> =>
+    new Map(ids.map((id) => [id, { nodeId: id, name: id, wanted: id.startsWith('x') ? 'removed' : 'voter', changedMs: 0 }]));
+  assert.equal(isForgettable(member('r', 'replicant'), false, cores('a')), false);
+  assert.equal(isForgettable(member('r', 'replicant'), true, cores('a')), true);
+  assert.equal(isForgettable(member('a', 'core'), true, cores('a', 'b', 'c')), false);
+  assert.equal(isForgettable(member('a', 'core'), true, cores('a', 'b', 'c', 'x')), false);
+  assert.equal(isForgettable(member('a', 'core'), true, cores('a', 'b', 'c', 'd')), true);
+  assert.equal(isForgettable(member('a', 'core'), false, cores('a', 'b', 'c', 'd')), false);
+  assert.equal(isForgettable(member('x', 'core'), false, cores('a', 'x')), true);
 });
