@@ -7,8 +7,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { brokerMutants } from './broker/mutants.js';
+import { dbMuseum } from './db/museum.js';
 import { dbMutants } from './db/mutants.js';
 import type { Mutant } from './mutant.js';
+import { raftMuseum } from './raft/museum.js';
 import { raftMutants } from './raft/mutants.js';
 
 export type { Mutant };
@@ -20,7 +22,7 @@ export interface MutantOutcome {
   readonly detail: string;
 }
 
-export const mutants: readonly Mutant[] = [...raftMutants, ...dbMutants, ...brokerMutants];
+export const mutants: readonly Mutant[] = [...raftMutants, ...raftMuseum, ...dbMutants, ...dbMuseum, ...brokerMutants];
 
 const dist = fileURLToPath(new URL('..', import.meta.url));
 

@@ -40,6 +40,8 @@ export function makeStorageFaults(prng: Prng): StoragePlan {
 
 const programmersErrors: readonly string[] = ['AssertionError', 'TypeError', 'RangeError', 'ReferenceError'];
 const windowMs: readonly [number, number] = [20, 1_500];
+/** A process that had nothing to sync, or goes on as if nothing had happened, loses power. */
+const outlivedMs: readonly [number, number] = [1, 2_000];
 const downMs: readonly [number, number] = [1, 2_000];
 /** Bytes that still fit on a disk that is about to be full. */
 const roomBytesMax = 4_000;
@@ -93,8 +95,14 @@ export class StorageFaults {
     if (n === undefined) return;
     this.#note('sync error', n.name);
     this.#wounded.add(n);
+    const { scope } = n.sim;
     this.#fails(n, () => {
       n.sim.disk.faults.failWith = 'EIO';
+    });
+    this.#c.world.after(this.#between(outlivedMs), () => {
+      if (scope.dead || n.core === undefined) return;
+      this.#c.crash(n, 'power');
+      this.#startLater(n);
     });
   }
 

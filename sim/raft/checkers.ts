@@ -74,6 +74,7 @@ export class Checkers {
     this.#leaders.set(term, n.id);
     this.#newestTerm = Math.max(this.#newestTerm, term);
     if (n.raft.recovering || n.raft.installing) fail('election safety', n, 'leads with a log that is not whole');
+    if (!n.raft.config.voters.includes(n.id)) fail('election safety', n, 'leads without being a voter');
     // Everything committed by leaders of earlier terms; log matching makes the last one speak for all.
     let i = this.committedIndex;
     while (i > 0 && (this.#committed[i]?.byTerm ?? 0) >= term) i--;

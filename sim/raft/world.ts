@@ -12,12 +12,17 @@ import { type Event, hints, kinds, Timeline } from './timeline.js';
 
 /** Length of one phase of faults before the next healing. */
 const roundMs = 8_000;
+/** Of the healings, how many leave one member with a fault until the others have shown that they go on. */
+const deafShare = 0.3;
+/** How late messages come, while faults happen (network.ts). */
+const lateMsMax = 2_000;
 
 export class RaftWorld implements Host {
   readonly checkers: Checkers;
   readonly faults: Faults;
   readonly #prng: Prng;
   readonly #net: Prng;
+  readonly #partial: Prng;
   readonly #nodes: SimNode[] = [];
   readonly #byId: Map<NodeId, SimNode> = new Map();
   readonly #timeline: Timeline = new Timeline();
@@ -37,6 +42,7 @@ export class RaftWorld implements Host {
     this.#prng = new Prng(seed);
     this.faults = drawFaults(this.#prng.fork('faults'));
     this.#net = this.#prng.fork('net');
+    this.#partial = this.#prng.fork('partial healing');
     this.checkers = new Checkers(this.#byId);
     const { voters, learners, spares } = this.faults;
     const ids = Array.from({ length: voters + learners + spares }, (_, i) => `n${i}`);
@@ -91,13 +97,18 @@ export class RaftWorld implements Host {
     const indexes = this.#nodes.map((n) => n.raft.lastIndex);
     const gap = Math.max(...indexes) - Math.min(...indexes);
     const limit = 10 * 2 * electionMs + (messageEntriesMax * inflightMessagesMax <= 16 ? gap * 5 : gap * 0.5);
+    const deaf = this.#partial.chance(deafShare) ? this.#deafen() : undefined;
     const before = this.checkers.committedIndex;
     const proposed = this.#value;
     this.#load++;
     this.#proposeIn(0);
-    if (!this.#runUntil(this.#now + limit, () => this.checkers.committedIndex > before && this.#value > proposed)) {
-      throw new Violation(`liveness: nothing new committed within ${limit} ms after healing; ${this.#describe()}`);
+    // What was late before may come until then, to the deaf one too: it hears its followers for so long.
+    const wait = deaf === undefined ? limit : limit + lateMsMax;
+    if (!this.#runUntil(this.#now + wait, () => this.checkers.committedIndex > before && this.#value > proposed)) {
+      const but = deaf === undefined ? '' : ` but for ${deaf.id}, which hears nobody`;
+      throw new Violation(`liveness: nothing new committed within ${wait} ms after healing${but}; ${this.#describe()}`);
     }
+    if (deaf !== undefined) this.#nemesis.heal();
     this.#load++;
     const agreed = (): boolean => {
       const best = this.#nodes.reduce((a, b) => (b.tables.index > a.tables.index ? b : a));
@@ -109,6 +120,20 @@ export class RaftWorld implements Host {
     };
     if (!this.#runUntil(this.#now + 2 * limit, agreed))
       throw new Violation(`convergence: copies differ ${2 * limit} ms after healing; ${this.#describe()}`);
+  }
+
+  /** One member keeps a fault: all hear it, it hears nobody. A majority of the others is well. */
+  #deafen(): SimNode | undefined {
+    const leader = this.#nodes.find((n) => n.raft.role === 'leader');
+    const { voters } = this.#nodes.reduce((a, b) => (b.tables.index > a.tables.index ? b : a)).tables.config;
+    if (voters.length < 3 || this.#nodes.some((n) => n.damaged)) return undefined;
+    // In a change of the group under way the others may be no majority.
+    if (voters.some((id) => this.#byId.get(id)?.raft.config.voters.join() !== voters.join())) return undefined;
+    const deaf = leader !== undefined && this.#partial.chance(0.7) ? leader : this.#byId.get(this.#partial.pick(voters));
+    if (deaf === undefined) return undefined;
+    for (const n of this.#nodes) if (n !== deaf) this.#network.cut(n, deaf);
+    this.#count('deaf members');
+    return deaf;
   }
 
   get #now(): number {
