@@ -72,3 +72,12 @@ test('deque and heap keep their order', () => {
   all.sort((a, b) => a - b);
   for (const n of all) assert.equal(h.pop(), n);
 });
+
+test('a count of items is never more than there are bytes', () => {
+  const w = new ByteWriter(16);
+  w.varint(2);
+  w.u8(1);
+  w.u8(2);
+  assert.equal(new ByteReader(w.view()).count(), 2);
+  assert.throws(() => new ByteReader(w.view().subarray(0, 2)).count(), MalformedError);
+});

@@ -69,6 +69,13 @@ export class ByteReader {
     throw new MalformedError('varint too long');
   }
 
+  /** How many items follow, of one byte each at least: so that nobody makes room for more than there can be. */
+  count(): number {
+    const n = this.varint();
+    if (n > this.remaining) throw new MalformedError('more items than bytes');
+    return n;
+  }
+
   /** A view of the next `n` bytes, not a copy. */
   raw(n: number): Uint8Array {
     const at = this.#take(n);

@@ -82,16 +82,16 @@ export function decodeFormation(bytes: Uint8Array): FormationInfo | undefined {
   try {
     const r = new ByteReader(bytes);
     if (r.u8() !== 1) return undefined;
-    const cores = Array.from({ length: r.varint() }, () => r.string());
+    const cores = Array.from({ length: r.count() }, () => r.string());
     if (r.u8() === 0) {
       if (r.remaining === 0) return { cores, formed: undefined };
       const count = r.varint();
       const bound = r.u8() === 1;
-      return { cores, formed: undefined, gathering: { count, bound, seen: Array.from({ length: r.varint() }, () => r.string()) } };
+      return { cores, formed: undefined, gathering: { count, bound, seen: Array.from({ length: r.count() }, () => r.string()) } };
     }
     const clusterId = r.string();
-    const voters = Array.from({ length: r.varint() }, () => r.string());
-    const names = Array.from({ length: r.varint() }, () => r.string());
+    const voters = Array.from({ length: r.count() }, () => r.string());
+    const names = Array.from({ length: r.count() }, () => r.string());
     const recovery = r.remaining === 0 ? {} : { recovery: { count: r.varint(), tag: r.string() } };
     return { cores, formed: { clusterId, voters, ...(names.length === 0 ? {} : { names }), ...recovery } };
   } catch (error) {

@@ -137,7 +137,7 @@ export function encodeJoin(j: JoinRequest): Uint8Array {
 function decodeJoin(body: Uint8Array): { readonly wanted: Member; readonly founders: readonly KnownCore[] } {
   const r = new ByteReader(body);
   const wanted = decodeMember(r.blob());
-  return { wanted, founders: Array.from({ length: r.varint() }, () => ({ nodeId: r.string(), name: r.string() })) };
+  return { wanted, founders: Array.from({ length: r.count() }, () => ({ nodeId: r.string(), name: r.string() })) };
 }
 
 /** joined · nameInUse: a core of this name counts as up under another id, ask again · removed: this core was taken out for ever. */

@@ -67,7 +67,7 @@ export class ShardRpc {
     const renewed = r.varint();
     if (streams?.get(renewed) === undefined) return encodeAnswers([{ code: answer.notAdmitted, index: 0, reply: emptyBytes }]);
     const stream = streams.get(old);
-    const answers = Array.from({ length: r.varint() }, () => {
+    const answers = Array.from({ length: r.count() }, () => {
       const outcome = stream?.outcomes.get(r.varint());
       if (outcome !== undefined) return { code: outcome.status, index: outcome.index, reply: outcome.reply };
       // A stream that was dropped since (renewed twice) tells nothing: unknown, as for a number given up.
