@@ -63,7 +63,7 @@ function drawSettings(prng: Prng): NodeSettings {
     forward: on(0.3) ? { windowMessagesMax: 3, frameBytesMax: 100 } : {},
     ...(on(0.3) ? { bounds: { replicaCreditBytes: 2_000, bootstrapChunkBytes: 500, batchTransactionsMax: 3, applyRowsMax: 2 } } : {}),
     ...(on(0.3) ? { walSegmentBytes: 64 * 1024 } : {}),
-    registry: { audit: { everyMs: 1_000 }, ...(on(0.3) ? { server: { chunkBytes: 50 } } : {}) },
+    registry: { audit: { everyMs: 1_000 }, expiry: { everyMs: 700, batch: 2 }, ...(on(0.3) ? { server: { chunkBytes: 50 } } : {}) },
     listener: on(0.3) ? { outputBytesMax: 2_000 } : {},
     sessions: prng.fork('sessions').chance(0.5) ? smallJournal : {},
   };

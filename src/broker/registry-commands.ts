@@ -10,6 +10,7 @@ import {
   alsoMax,
   type Claim,
   decodeEpoch,
+  decodeKeys,
   decodeRegister,
   decodeRow,
   decodeVerify,
@@ -24,6 +25,8 @@ import {
   encodeVerdicts,
   type RegistryRow,
 } from './registry-row.js';
+
+const neverExpires = 0xffff_ffff;
 
 const current: EpochReply = { verdict: 'current', displaced: [] };
 const stale: EpochReply = { verdict: 'stale', displaced: [] };
@@ -45,6 +48,7 @@ export function registryCommands(table: Table): Readonly<Record<string, CommandH
     disconnected: onEpoch(disconnected),
     ended: onEpoch(ended),
     reassert: onEpoch(reassert),
+    expire: (context, bytes) => expire(context, table, bytes),
   };
 }
 
@@ -200,6 +204,25 @@ function reassert(context: CommandContext, table: Table, body: EpochBody, row: R
     durable: body.durable,
   });
   return { verdict: 'current', displaced };
+}
+
+/** Rows of sessions on the disk of a node that is down: their time runs from when the first look finds it so. */
+function expire(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
+  for (const key of decoded(() => decodeKeys(bytes))) {
+    const stored = context.get(table, key);
+    if (stored === undefined || stored.owner !== 0) continue;
+    const row = decodeRow(stored.value, true);
+    const now = returned(context, row);
+    if (now !== row) write(context, table, key, { ...now, owner: undefined });
+    else if (!context.isLive(row.holder.incarnation)) expireOne(context, table, key, row);
+  }
+  return emptyBytes;
+}
+
+function expireOne(context: CommandContext, table: Table, key: Uint8Array, row: RegistryRow): void {
+  const { sessionExpiryInterval, disconnectedAtMs } = row;
+  if (disconnectedAtMs === 0) write(context, table, key, { ...row, owner: undefined, disconnectedAtMs: context.stampMs });
+  else if (sessionExpiryInterval !== neverExpires && context.stampMs - disconnectedAtMs > sessionExpiryInterval * 1000) context.delete(table, key);
 }
 
 /** Which of the sender's sessions the registry knows as its own, or as those of a registration of its. */

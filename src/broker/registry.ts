@@ -18,6 +18,7 @@ import { type AuditOptions, SessionAudit } from './registry-audit.js';
 import { orUndefined, RegistryCalls } from './registry-calls.js';
 import { SessionDiscards } from './registry-discards.js';
 import { EpochCommands } from './registry-epochs.js';
+import { type ExpiryOptions, RowExpiry } from './registry-expiry.js';
 import { Kicks } from './registry-kick.js';
 import { ClientLines } from './registry-lines.js';
 import { type Claim, decodeRegisterReply, encodeRegister, type RegisterReply, registryKey } from './registry-row.js';
@@ -36,6 +37,7 @@ export interface RegistryOptions {
   readonly abandonedMs: number;
   readonly server: Partial<TakeoverServerOptions>;
   readonly audit: Partial<AuditOptions>;
+  readonly expiry: Partial<ExpiryOptions>;
 }
 
 export const registryDefaults: RegistryOptions = {
@@ -45,6 +47,7 @@ export const registryDefaults: RegistryOptions = {
   abandonedMs: 15_000,
   server: {},
   audit: {},
+  expiry: {},
 };
 
 const housekeepingMs = 1_000;
@@ -75,6 +78,7 @@ export class ClusterRegistry implements Registry {
   readonly #calls: RegistryCalls;
   readonly #kicks: Kicks;
   readonly #audit: SessionAudit;
+  readonly #expiry: RowExpiry;
   #source: TakeoverSource = noSource;
   #timer: Timer | undefined;
   #closed = false;
@@ -113,6 +117,8 @@ export class ClusterRegistry implements Registry {
       onCurrent: (clientId, epoch) => this.#source.confirmed?.(clientId, epoch),
     });
     this.#audit.start();
+    this.#expiry = new RowExpiry(clock, db, this.#options.expiry);
+    this.#expiry.start();
   }
 
   /** Runs its argument when what was routed to the sessions of this node so far has come. Set by who builds the node. */
@@ -187,6 +193,7 @@ export class ClusterRegistry implements Registry {
     this.#discards.close();
     this.#epochs.close();
     this.#audit.close();
+    this.#expiry.close();
   }
 
   // ---- registration ----

@@ -31,6 +31,10 @@ export class MiniBroker implements TakeoverSource {
   /** State sizes, to test transfers in chunks. */
   padding = 0;
   open = 0;
+  /** Its sessions are on its disk. */
+  durable = false;
+  /** Sessions that the registry said it knows. */
+  readonly known: string[] = [];
   readonly #clock: ManualClock;
   #identities = 0;
 
@@ -48,7 +52,7 @@ export class MiniBroker implements TakeoverSource {
 
   connect(clientId: string, cleanStart: boolean, done: (how: string, session: MiniSession | undefined) => void = () => {}): void {
     this.open++;
-    this.registry.register({ clientId, cleanStart, sessionExpiryInterval: 100 }, (result) => {
+    this.registry.register({ clientId, cleanStart, sessionExpiryInterval: 100, durable: this.durable }, (result) => {
       this.open--;
       this.#registered(clientId, result, done);
     });
@@ -78,7 +82,8 @@ export class MiniBroker implements TakeoverSource {
   }
 
   *held(): IterableIterator<HeldSession> {
-    for (const [clientId, s] of this.sessions) yield { clientId, epoch: s.epoch, connected: s.connected, durable: false, sessionExpiryInterval: 60 };
+    for (const [clientId, s] of this.sessions)
+      yield { clientId, epoch: s.epoch, connected: s.connected, durable: this.durable, sessionExpiryInterval: 100 };
   }
 
   kick(clientId: string, reasonCode: number): boolean {
@@ -94,6 +99,10 @@ export class MiniBroker implements TakeoverSource {
     if (this.#held(clientId, epoch) === undefined) return;
     this.sessions.delete(clientId);
     this.discarded.push(`${clientId} ${epoch} ${reasonCode}`);
+  }
+
+  confirmed(clientId: string, epoch: number): void {
+    this.known.push(`${clientId} ${epoch}`);
   }
 
   heldEpoch(clientId: string): number | undefined {
