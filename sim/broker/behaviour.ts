@@ -52,12 +52,16 @@ export class Behaviour {
   readonly #swarm: Swarm;
   readonly #prng: Prng;
   readonly #shared: boolean;
+  /** Clients go back to the node that has their session, also when it is down, and stay away for a while now and then. */
+  readonly #homing: boolean;
+  readonly #awayUntil: Map<SimClient, number> = new Map();
 
   constructor(world: BrokerWorld, history: History, swarm: Swarm) {
     this.#world = world;
     this.#swarm = swarm;
     this.#prng = world.world.prng.fork('behaviour');
     this.#shared = world.world.prng.fork('shared').chance(0.5);
+    this.#homing = world.world.prng.fork('homing').chance(0.4);
     for (let i = 0; i < swarm.clients; i++) this.clients.push(new SimClient(world, history, this.#profile(i, false), `client${i}`, i));
     if (swarm.double) {
       const double = this.#profile(90, true);
@@ -101,7 +105,9 @@ export class Behaviour {
     if (client.state === 'away') {
       // Two clients of one client id would displace each other for ever.
       if (this.phase === 'silent' && client.profile.double) return;
-      if (client.now >= client.backoffUntil) client.connect(this.#anyNode(client), this.phase === 'wild' && client.prng.chance(0.08));
+      if (this.phase === 'wild' && client.now < (this.#awayUntil.get(client) ?? 0)) return;
+      if (client.now >= client.backoffUntil)
+        client.connect(this.#home(client) ?? this.#anyNode(client), this.phase === 'wild' && client.prng.chance(0.08));
       return;
     }
     if (client.state === 'connecting') this.#waitForConnack(client);
@@ -121,6 +127,11 @@ export class Behaviour {
   #wild(client: SimClient): void {
     const { prng } = client;
     const swarm = this.#swarm;
+    if (this.#homing && client.session?.lasting === true && prng.chance(0.04)) {
+      this.#awayUntil.set(client, client.now + prng.range(500, 5_000));
+      client.drop();
+      return;
+    }
     const roll = prng.next();
     for (const op of client.open.values()) {
       if (client.now - op.at < patienceMs) continue;
@@ -135,6 +146,13 @@ export class Behaviour {
     else if (roll < 0.24) this.#subscribe(client);
     else if (roll < 0.28) this.#unsubscribe(client);
     else this.#publish(client);
+  }
+
+  /** The node that has the client's session, as far as it knows. */
+  #home(client: SimClient): BrokerNode | undefined {
+    if (!this.#homing || client.session?.lasting !== true || client.profile.double) return undefined;
+    const name = client.session.nodes.at(-1)?.node;
+    return this.#world.nodes.find((n) => n.name === name);
   }
 
   /** Mostly one that runs; which one serves is for the client to find out. */

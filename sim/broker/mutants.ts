@@ -85,4 +85,25 @@ export const brokerMutants: readonly Mutant[] = [
     'if (!d.up && !d.dirty)',
     'a fenced node that lives takes the new count for duplicates',
   ),
+  broker(
+    'persistent-acknowledged-before-sync',
+    'broker/durable-sessions',
+    'this.#journal.whenDurable((error) => done(error === undefined));\n    }\n    whenKept',
+    'done(true);\n    }\n    whenKept',
+    'what a persistent session got is acknowledged before it is on its disk',
+  ),
+  broker(
+    'persistent-queue-not-written',
+    'broker/durable-sessions',
+    'writeOp.queued(w, item);',
+    '{ }',
+    'messages that wait for a persistent session are not in the journal',
+  ),
+  broker(
+    'persistent-old-copy-stays',
+    'broker/registry-audit',
+    "if (verdicts[i] !== 'stale' && verdicts[i] !== 'absent')",
+    'if (verdicts[i] !== undefined)',
+    'a session that came back with its node stays although its client has another one',
+  ),
 ];

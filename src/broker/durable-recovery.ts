@@ -48,6 +48,7 @@ function restore(core: Core, durable: DurableSessions, sessions: Sessions, wills
   session.username = s.username;
   session.mountpoint = s.mountpoint;
   session.lastPacketId = s.lastPacketId;
+  session.queueDropped = s.queueDropped;
   for (const [topicFilter, options] of s.subscriptions) session.addSubscription(new Subscription(session, topicFilter, options));
   for (const entry of s.inflight.values()) session.needInflight().add(entry);
   if (s.received.size > 0) session.awaitingRel = new Map([...s.received].map((id) => [id, undefined]));

@@ -250,6 +250,11 @@ export class DurableSessions implements SessionLog {
     if (w !== undefined) writeOp.unqueued(w);
   }
 
+  lost(session: Session): void {
+    const w = this.#ops(session);
+    if (w !== undefined) writeOp.lost(w, session.queueDropped);
+  }
+
   sent(session: Session, entry: InflightEntry, fromQueue: boolean): void {
     const w = this.#ops(session, entry.message);
     if (w !== undefined) writeOp.sent(w, entry, fromQueue);

@@ -62,6 +62,7 @@ export interface RecoveredSession extends SessionMeta {
   readonly clientId: string;
   readonly createdAtMs: number;
   readonly lastPacketId: number;
+  readonly queueDropped: number;
   readonly subscriptions: ReadonlyMap<string, SubscriptionOptions>;
   /** In the order they were first sent. */
   readonly inflight: ReadonlyMap<number, InflightEntry>;
@@ -82,6 +83,7 @@ const op: {
   readonly received: 9;
   readonly freed: 10;
   readonly meta: 11;
+  readonly lost: 12;
 } = {
   subscribed: 1,
   unsubscribed: 2,
@@ -94,6 +96,7 @@ const op: {
   received: 9,
   freed: 10,
   meta: 11,
+  lost: 12,
 };
 
 // ---- writing ----
@@ -110,6 +113,7 @@ export function writeSessionRecord(w: ByteWriter, session: Session, meta: Sessio
   w.string(session.clientId);
   w.f64(session.createdAt);
   w.varint(session.lastPacketId);
+  w.varint(session.queueDropped);
   writeMeta(w, meta);
   w.varint(session.subscriptions.size);
   for (const s of session.subscriptions.values()) {
@@ -176,6 +180,7 @@ export const writeOp: {
   readonly unsubscribed: (w: ByteWriter, topicFilter: string) => void;
   readonly queued: (w: ByteWriter, item: QueuedMessage) => void;
   readonly unqueued: (w: ByteWriter) => void;
+  readonly lost: (w: ByteWriter, queueDropped: number) => void;
   readonly sent: (w: ByteWriter, entry: InflightEntry, fromQueue: boolean) => void;
   readonly id: (w: ByteWriter, what: 'released' | 'completed' | 'received' | 'freed', packetId: number) => void;
   readonly meta: (w: ByteWriter, meta: SessionMeta) => void;
@@ -194,6 +199,10 @@ export const writeOp: {
     writeQueued(w, item);
   },
   unqueued: (w) => w.u8(op.unqueued),
+  lost: (w, queueDropped) => {
+    w.u8(op.lost);
+    w.varint(queueDropped);
+  },
   sent: (w, entry, fromQueue) => {
     if (fromQueue) {
       w.u8(op.sentFromQueue);
@@ -220,6 +229,7 @@ interface Building {
   clientId: string;
   createdAtMs: number;
   lastPacketId: number;
+  queueDropped: number;
   meta: SessionMeta;
   subscriptions: Map<string, SubscriptionOptions>;
   inflight: Map<number, InflightEntry>;
@@ -304,8 +314,8 @@ export class RecoveringSessions {
 
   *sessions(): IterableIterator<RecoveredSession> {
     for (const s of this.#sessions.values()) {
-      const { slot, clientId, createdAtMs, lastPacketId, meta, subscriptions, inflight, received } = s;
-      yield { slot, clientId, createdAtMs, lastPacketId, ...meta, subscriptions, inflight, received, queue: s.queue.slice(s.first) };
+      const { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received } = s;
+      yield { slot, clientId, createdAtMs, lastPacketId, queueDropped, ...meta, subscriptions, inflight, received, queue: s.queue.slice(s.first) };
     }
   }
 
@@ -315,6 +325,7 @@ export class RecoveringSessions {
     const clientId = r.string();
     const createdAtMs = r.f64();
     const lastPacketId = readPacketId(r);
+    const queueDropped = r.varint();
     const meta = readMeta(r);
     const subscriptions = new Map<string, SubscriptionOptions>();
     for (let n = r.varint(); n > 0; n--) subscriptions.set(r.string(), readOptions(r));
@@ -328,7 +339,7 @@ export class RecoveringSessions {
     const queue: QueuedMessage[] = [];
     while (r.u8() !== 0) queue.push(this.#queued(r));
     r.done();
-    return { slot, clientId, createdAtMs, lastPacketId, meta, subscriptions, inflight, received, queue, first: 0 };
+    return { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received, queue, first: 0 };
   }
 
   #message(r: ByteReader): Message {
@@ -370,6 +381,9 @@ export class RecoveringSessions {
         return;
       case op.unqueued:
         takeFirst(s);
+        return;
+      case op.lost:
+        s.queueDropped = r.varint();
         return;
       case op.sent: {
         const entry = this.#inflight(r);

@@ -157,6 +157,8 @@ export interface SessionLog {
   queued(session: Session, item: QueuedMessage): void;
   /** The first QoS 1 or 2 message of the queue has left it without being sent. */
   unqueued(session: Session): void;
+  /** The bounds of its queue have cost it QoS 1 or 2 messages: `queueDropped` has grown. */
+  lost(session: Session): void;
   /** A delivery has its packet identifier. `fromQueue`: it was the first QoS 1 or 2 message of the queue. */
   sent(session: Session, entry: InflightEntry, fromQueue: boolean): void;
   /** PUBREC came. */
@@ -307,6 +309,7 @@ export class Session extends WheelTimer {
     if (this.log !== undefined && qos > 0) this.#logQueued(this.log, this.queue, item, before);
     if (dropped === 0) return;
     this.queueDropped += dropped;
+    if (qos > 0) this.log?.lost(this);
     counters.dropped.value += dropped;
     counters.droppedQueueFull.value += dropped;
   }
