@@ -104,6 +104,7 @@ export class FaultInjector {
   readonly #faults: Faults;
   readonly #prng: Prng;
   readonly #clientNames: readonly string[];
+  readonly #aims: boolean;
   readonly #cuts: { readonly a: string; readonly b: string }[] = [];
   readonly #slow: Set<string> = new Set();
   #over = false;
@@ -116,6 +117,7 @@ export class FaultInjector {
     this.#faults = faults;
     this.#prng = world.world.prng.fork('faults');
     this.#clientNames = clientNames;
+    this.#aims = world.world.prng.fork('aims').chance(0.6);
     this.#sample();
     if (faults.everyMs > 0) this.#next();
   }
@@ -161,6 +163,7 @@ export class FaultInjector {
     const f = this.#faults;
     const kinds: (() => void)[] = [];
     if (f.kills) kinds.push(() => this.#crash(this.#prng.pick(this.#world.nodes), 'kill'));
+    if (f.powerCuts && this.#aims) kinds.push(() => this.#cutAfterAck());
     if (f.powerCuts) kinds.push(() => this.#crash(this.#prng.pick(this.#world.nodes), 'power'));
     if (f.leaderKills) kinds.push(() => this.#killLeader());
     if (f.partitions) kinds.push(() => this.#partition());
@@ -173,6 +176,16 @@ export class FaultInjector {
     if (kinds.length === 0) return;
     this.#history.count('faults');
     this.#prng.pick(kinds)();
+  }
+
+  /** The power goes in the moment when some client has just got an acknowledgement. */
+  #cutAfterAck(): void {
+    this.#history.onAcknowledged = (n) => {
+      this.#history.onAcknowledged = undefined;
+      this.#world.world.after(0.01, () => {
+        if (!this.#over) this.#crash(n, 'power');
+      });
+    };
   }
 
   #crash(n: BrokerNode, kind: 'kill' | 'power'): void {
@@ -313,8 +326,9 @@ export class FaultInjector {
     const { nodes, world } = this.#world;
     for (const { a, b } of this.#cuts) this.#cutOff(a, b);
     for (const n of nodes) {
-      // It may have been so since the last look.
-      if (!this.#inOrder(n)) this.disturbances.states.add(n.name, this.#now - sampleEveryMs, this.#now);
+      // It may have been so since the last look, or since its process ended.
+      const since = Math.max(this.#now - sampleEveryMs, n.crashedAt.at(-1) ?? 0);
+      if (!this.#inOrder(n)) this.disturbances.states.add(n.name, since, this.#now);
     }
     world.after(sampleEveryMs, () => this.#sample());
   }

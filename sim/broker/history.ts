@@ -142,6 +142,8 @@ export class History {
   readonly counts: Record<string, number> = {};
   /** Whether a session of that client id has lost something to a bound by now. */
   overflowed: (clientId: string) => boolean = () => false;
+  /** Hears of every acknowledgement that a client gets from a node. */
+  onAcknowledged: ((node: BrokerNode) => void) | undefined = undefined;
   /** Hears of everything, when somebody looks. */
   trace: ((line: string) => void) | undefined = undefined;
   readonly #now: () => number;

@@ -86,13 +86,6 @@ export const brokerMutants: readonly Mutant[] = [
     'a fenced node that lives takes the new count for duplicates',
   ),
   broker(
-    'persistent-acknowledged-before-sync',
-    'broker/durable-sessions',
-    'this.#journal.whenDurable((error) => done(error === undefined));\n    }\n    whenKept',
-    'done(true);\n    }\n    whenKept',
-    'what a persistent session got is acknowledged before it is on its disk',
-  ),
-  broker(
     'persistent-queue-not-written',
     'broker/durable-sessions',
     'writeOp.queued(w, item);',
