@@ -26,6 +26,8 @@ export interface ClusterWorldOptions {
   readonly replicants: number;
   /** Further cores, absent at the start. */
   readonly spares?: number;
+  /** So many of the replicants, the first ones, are relays. Default 0. */
+  readonly relays?: number;
   readonly schemas?: readonly ShardSchema[];
   readonly bounds?: Partial<DbBounds>;
   readonly nodeDownAfterMs?: number;
@@ -51,9 +53,11 @@ export class RunningNode {
   leaving = false;
   #promoted = false;
   fatal: Error | undefined;
+  readonly relay: boolean;
 
-  constructor(sim: SimNode, name: string, role: NodeRole) {
+  constructor(sim: SimNode, name: string, role: NodeRole, relay: boolean) {
     this.sim = sim;
+    this.relay = relay;
     this.name = name;
     this.configured = role;
   }
@@ -93,10 +97,10 @@ export class ClusterWorld {
     this.options = options;
     this.world = new World({ seed: options.seed });
     this.net = new SimNet(this.world);
-    for (let i = 1; i <= options.cores; i++) this.#add(`core${i}`, 'core');
-    for (let i = 1; i <= options.replicants; i++) this.#add(`replicant${i}`, 'replicant');
+    for (let i = 1; i <= options.cores; i++) this.#add(`core${i}`, 'core', false);
+    for (let i = 1; i <= options.replicants; i++) this.#add(`replicant${i}`, 'replicant', i <= (options.relays ?? 0));
     for (let i = 1; i <= (options.spares ?? 0); i++) {
-      this.#add(`core${options.cores + i}`, 'core');
+      this.#add(`core${options.cores + i}`, 'core', false);
       const spare = this.nodes.at(-1) as RunningNode;
       spare.absent = true;
       spare.newcomer = true;
@@ -105,9 +109,9 @@ export class ClusterWorld {
     for (const n of this.nodes.slice(0, options.cores)) this.#founders.push(targetOf(n));
   }
 
-  #add(short: string, role: NodeRole): void {
+  #add(short: string, role: NodeRole, relay: boolean): void {
     const name = `${short}@${short}`;
-    this.nodes.push(new RunningNode(createSimNode(this.world, this.net, name), name, role));
+    this.nodes.push(new RunningNode(createSimNode(this.world, this.net, name), name, role, relay));
   }
 
   node(short: string): RunningNode {
@@ -170,6 +174,7 @@ export class ClusterWorld {
       schemas: this.options.schemas ?? testSchemas,
       nodeDownAfterMs: this.options.nodeDownAfterMs ?? 15_000,
       autocleanMs: Number.POSITIVE_INFINITY,
+      relay: n.relay,
       ...(this.options.bounds === undefined ? {} : { bounds: this.options.bounds }),
       ...(this.options.walSegmentBytes === undefined ? {} : { walSegmentBytes: this.options.walSegmentBytes }),
       ...(this.options.timings === undefined ? {} : { timings: this.options.timings }),

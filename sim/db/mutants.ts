@@ -206,6 +206,13 @@ export const dbMutants: readonly Mutant[] = [
     'this.next = copy.key === undefined ? copy.index + 1 : s.appliedIndex + 1;',
     'a copy that goes on begins its log at the second core’s rows',
   ),
+  db(
+    'relay-speaks-for-itself-alone',
+    'replica',
+    'Math.min(this.#state.appliedIndex, below)',
+    'this.#state.appliedIndex',
+    'effective before those below a relay have seen it',
+  ),
   db('long-keys-forgotten', 'shard-state', 'for (const id of batch.longTables)', 'for (const id of [])', 'ranges leave out rows with long keys'),
   db(
     'displaced-not-purged',

@@ -42,6 +42,8 @@ export interface FaultPlan {
 export interface Plan {
   readonly cores: number;
   readonly replicants: number;
+  /** Of the replicants. */
+  readonly relays: number;
   readonly clients: number;
   readonly thinkMs: number;
   readonly deadlineMs: number;
@@ -92,6 +94,7 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
   const plan: Plan = {
     cores,
     replicants: prng.pick([0, 1, 2, 2, 3]),
+    relays: 0,
     clients: prng.range(2, 8),
     thinkMs: prng.pick([100, 300, 1_000, 1_000, 3_000]),
     deadlineMs: prng.pick([1_000, 5_000, 5_000]),
@@ -104,7 +107,15 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     faults: faults ? makeFaults(prng) : noFaults,
     ...makeHardship(prng, faults),
   };
-  return faults && prng.fork('storm').chance(0.15) ? copyStorm(plan) : plan;
+  const tree = withRelays(plan, prng.fork('relays'));
+  return faults && prng.fork('storm').chance(0.15) ? copyStorm(tree) : tree;
+}
+
+/** A tree in a third of the runs: relays, and replicants to be fed by them. */
+function withRelays(plan: Plan, prng: Prng): Plan {
+  if (!prng.chance(0.35)) return plan;
+  const relays = prng.range(1, 2);
+  return { ...plan, relays, replicants: relays + prng.range(1, 2) };
 }
 
 function makeHardship(prng: Prng, faults: boolean): Pick<Plan, 'storage' | 'membership'> {

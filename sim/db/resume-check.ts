@@ -51,7 +51,8 @@ export class ResumeCheck {
   /** Why the replicant cannot go on from what it has; undefined: it could. */
   #mustCopy(core: RunningNode, n: RunningNode, shard: string): string | undefined {
     const has = this.#state(n, shard);
-    const source = core.core?.database.coreShard(shard)?.source;
+    const database = core.core?.database;
+    const source = (database?.coreShard(shard) ?? database?.replica(shard)?.relay)?.source;
     // The request is of a process that has ended or of a link that is down: nothing will come of the answer.
     if (source === undefined || has === undefined || n.core?.links.peer(core.core?.nodeId ?? '') === undefined) return 'receiver gone';
     if (n.core.database.replica(shard)?.upstream !== core.core?.nodeId) return 'receiver gone';

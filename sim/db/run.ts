@@ -83,6 +83,7 @@ export class Run {
       cores: plan.cores,
       replicants: plan.replicants,
       spares: plan.membership.spares,
+      relays: plan.relays,
       schemas: runSchemas,
       bounds: plan.bounds,
       timings: plan.timings,
@@ -266,8 +267,15 @@ export class Run {
     const { rebalanceMs } = this.plan.bounds;
     if (rebalanceMs === undefined || this.plan.delayMs > nearMs) return '';
     for (const shard of watchedShards(runShards)) {
-      const streams = this.c.members.filter((n) => n.role === 'core').map((n) => n.core?.database.coreShard(shard)?.server.replicants().length ?? 0);
-      if (Math.max(...streams) - Math.min(...streams) > 1) return `${shard}: the cores feed ${streams.join(', ')} replicants`;
+      if (!this.c.members.every((n) => n.core?.database.holds(shard) === true)) continue;
+      const fed = (n: RunningNode): number =>
+        (n.core?.database.coreShard(shard) ?? n.core?.database.replica(shard)?.relay)?.server.replicants().length ?? 0;
+      const cores = this.c.members.filter((n) => n.role === 'core').map(fed);
+      const relays = this.c.members.filter((n) => n.relay && n.role === 'replicant').map(fed);
+      const uneven = [cores, relays].some((group) => group.length > 1 && Math.max(...group) - Math.min(...group) > 1);
+      const byCores = cores.reduce((sum, n) => sum + n, 0);
+      const wrong = relays.length > 0 && byCores !== relays.length;
+      if (uneven || wrong) return `${shard}: the cores feed ${cores.join(', ')} replicants, the relays ${relays.join(', ')}`;
     }
     return '';
   }

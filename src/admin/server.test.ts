@@ -33,6 +33,7 @@ const replica: ShardStatus = {
     messageQueueLen: 8,
     bootstrapTimeMs: 120,
     bootstrapNumKeys: 30,
+    replicants: [],
     bootstrap: undefined,
     bootstraps: 2,
     resumes: 1,

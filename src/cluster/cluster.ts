@@ -2,6 +2,7 @@
 // was declared dead and joins anew without a restart, and tells links and database who is there and
 // which nodes shall be in the Raft groups. How a core leaves is in leaving.ts.
 import type { NodeDatabase } from '#db/database.js';
+import { relayInfo } from '#db/upstreams.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links, NodeRole, PeerTarget } from '#link/api.js';
@@ -247,7 +248,12 @@ export class Cluster {
   }
 
   #announce(): void {
-    const info = this.#o.database.role === 'core' ? encodeFormation({ cores: this.#coreNames, formed: this.#formed }) : new Uint8Array(0);
+    const info =
+      this.#o.database.role === 'core'
+        ? encodeFormation({ cores: this.#coreNames, formed: this.#formed })
+        : this.#o.database.relay
+          ? relayInfo
+          : new Uint8Array(0);
     this.#o.links.updateSelf({ clusterId: this.clusterId, info });
   }
 

@@ -167,6 +167,8 @@ export interface ReplicaShardStatus {
   readonly messageQueueLen: number;
   readonly bootstrapTimeMs: number | undefined;
   readonly bootstrapNumKeys: number | undefined;
+  /** Those that this node feeds as a relay. Names. */
+  readonly replicants: readonly string[];
   /** Of the copy under way. */
   readonly bootstrap: BootstrapProgress | undefined;
   readonly bootstraps: number;

@@ -36,6 +36,8 @@ export interface DbBounds {
   /** Unacknowledged bytes per replicant and shard. */
   readonly replicaCreditBytes: number;
   readonly bootstrapChunkBytes: number;
+  /** Entries that a relay keeps in memory per shard for those that it feeds. */
+  readonly relayLogBytes: number;
   /** Outcomes kept per stream: proposals in flight per incarnation and shard. */
   readonly streamOutcomesMax: number;
   /** Rows deleted by one sweep entry. */
@@ -79,6 +81,7 @@ export const dbBounds: DbBounds = {
   movePaceMs: 1_000,
   replicaCreditBytes: 8 * 1024 * 1024,
   bootstrapChunkBytes: 1024 * 1024,
+  relayLogBytes: 64 * 1024 * 1024,
   streamOutcomesMax: 100_000,
   sweepRowsMax: 5_000,
   learnerLagMax: 256,

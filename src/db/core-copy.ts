@@ -45,7 +45,7 @@ export class CoreCopy {
         bounds,
         schema: state.schema,
         generations,
-        chooseCore: (_shard, not, chosen) => {
+        chooseCore: (_shard, not, _index, chosen) => {
           if (not === undefined) return chosen(from);
           this.#replica?.close();
           this.#replica = undefined;
@@ -55,6 +55,7 @@ export class CoreCopy {
         onState: () => {},
         onInService: () => {},
         askForLeases: () => {},
+        relay: false,
         onceSwapped: () => this.#copied(),
       },
       state,
@@ -78,7 +79,7 @@ export class CoreCopy {
     });
   }
 
-  receive(from: { readonly nodeId: string }, m: RlogMessage): void {
+  receive(from: { readonly nodeId: string; readonly name: string; readonly role: string }, m: RlogMessage): void {
     this.#replica?.receive(from, m);
   }
 

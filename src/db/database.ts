@@ -39,7 +39,7 @@ import { type OpenGeneration, ShardState } from './shard-state.js';
 import { shardsStatus } from './shards-status.js';
 import { transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
-import { Upstreams } from './upstreams.js';
+import { feeds, Upstreams } from './upstreams.js';
 
 /** Between two ticks of all shards: when something is due soon, and when nothing is. */
 const tickMs = 25;
@@ -63,6 +63,8 @@ export interface DatabaseOptions {
   /** Cores only. */
   readonly wal: Wal | undefined;
   readonly bounds?: Partial<DbBounds>;
+  /** As a replicant this node feeds others. Default false. */
+  readonly relay?: boolean;
   readonly timings?: RaftTimings;
   /** Every shard's log is begun on disk: keep durably that from now on a missing log is a lost one. */
   readonly logBegun: (done: (error: Error | undefined) => void) => void;
@@ -123,8 +125,8 @@ export class NodeDatabase implements Database {
       env: options.env,
       links: options.links,
       bounds: this.bounds,
-      feeder: (shard) => this.#held.get(shard)?.core,
-      mayFeed: (peer) => peer.role === 'core',
+      feeder: (shard) => this.#held.get(shard)?.core ?? this.#held.get(shard)?.replica?.relay,
+      mayFeed: (peer) => feeds(peer, this.relay),
     });
     for (const schema of options.schemas) {
       this.#schemas.set(schema.name, schema);
@@ -176,14 +178,20 @@ export class NodeDatabase implements Database {
         bounds: this.bounds,
         schema,
         generations: maker,
-        chooseCore: (shard, not, chosen) => this.#upstreams.choose(shard, not, chosen),
+        chooseCore: (shard, not, index, chosen) => this.#upstreams.choose(shard, not, index, chosen),
         betterCore: (shard, current, index, move) => this.#upstreams.better(shard, current, index, move),
         onState: (state) => env.log.info('replica state', { shard: schema.name, state }),
         onInService: () => this.#proposers.get(schema.name)?.kick(),
         askForLeases: () => this.#leases.askNow(),
+        relay: this.relay,
       },
       state,
     );
+  }
+
+  /** As a replicant this node feeds others. */
+  get relay(): boolean {
+    return this.#o.relay === true && this.role === 'replicant';
   }
 
   get role(): 'core' | 'replicant' {

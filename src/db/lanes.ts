@@ -30,7 +30,7 @@ export function serveLanes(links: Links, log: Logger, shards: ReadonlyMap<string
       for (const s of shards.values()) s.core?.peerDead(peer.nodeId);
     },
     onDrain: (_peer, lane) => {
-      if (lane === 'rlog') for (const s of shards.values()) s.core?.server.pumpLater();
+      if (lane === 'rlog') for (const s of shards.values()) (s.core ?? s.replica?.relay)?.server.pumpLater();
     },
   });
   links.onFrame('rlog', (from, frame) => receive(from, frame, log, shards));

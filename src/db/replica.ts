@@ -14,6 +14,7 @@ import type { DbBounds } from './bounds.js';
 import { HeldLease } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { LeaseParty } from './leases.js';
+import { Relay } from './relay.js';
 import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
 import { type CopyPlace, encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
@@ -46,8 +47,8 @@ export interface ReplicaOptions {
   readonly bounds: DbBounds;
   readonly schema: ShardSchema;
   readonly generations: GenerationMaker;
-  /** Connected cores, best first; `not` is the one that just failed. */
-  readonly chooseCore: (shard: string, not: string | undefined, chosen: (core: string | undefined) => void) => void;
+  /** A connected core, the best; `not` is the one that just failed, `index` where the tables stand that are there. */
+  readonly chooseCore: (shard: string, not: string | undefined, index: number | undefined, chosen: (core: string | undefined) => void) => void;
   /** Calls `move` when another core than `current` would be better and has what follows `index`. */
   readonly betterCore: (shard: string, current: string, index: number, move: (to: string) => void) => void;
   readonly onState: (state: string) => void;
@@ -55,6 +56,8 @@ export interface ReplicaOptions {
   readonly onInService: () => void;
   /** Leases are to be asked for at the end of the turn. */
   readonly askForLeases: () => void;
+  /** This replicant feeds others. */
+  readonly relay: boolean;
   /** Set on a core that only needs one copy: after the swap the stream ends, and this runs instead. */
   readonly onceSwapped?: () => void;
 }
@@ -63,8 +66,12 @@ export class Replica implements LeaseParty {
   readonly #o: ReplicaOptions;
   readonly #machine: ReplicaMachine = new ReplicaMachine();
   readonly #state: ShardState;
+  /** Set when this replicant feeds others. */
+  readonly relay: Relay | undefined;
   #aside: Aside | undefined;
   readonly #lease: HeldLease = new HeldLease();
+  /** What the node above was told of as seen. */
+  #reported = 0;
   /** When to look for a better core. */
   #lookAt = 0;
   #timer: Timer | undefined;
@@ -90,6 +97,19 @@ export class Replica implements LeaseParty {
     this.#o = options;
     this.#state = state;
     this.#machine.applied = state.appliedIndex;
+    const { env, links, bounds } = options;
+    this.relay = !options.relay
+      ? undefined
+      : new Relay({
+          env,
+          links,
+          bounds,
+          state,
+          ready: () => this.inService,
+          leaseUntil: () => (this.#machine.state === 'normal' ? this.#lease.until(state.appliedIndex) : Number.NEGATIVE_INFINITY),
+          leaseFloor: () => Math.max(this.#reported, this.#lease.floor),
+          onVisible: () => this.#ackLater(),
+        });
   }
 
   /** `force`: copy the tables whatever this node has. */
@@ -108,12 +128,23 @@ export class Replica implements LeaseParty {
   leaseRequests(ask: (of: string, request: LeaseRequest) => void): void {
     const { upstream, stream, asking } = this.#machine;
     if (this.#closed || upstream === undefined || !asking) return;
-    ask(upstream, { shard: this.#o.schema.name, kind: 'stream', n: stream, visible: this.#state.appliedIndex });
+    ask(upstream, { shard: this.#o.schema.name, kind: 'stream', n: stream, visible: this.#visible() });
   }
 
-  judgeLease(): undefined {}
+  judgeLease(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
+    return r.kind === 'stream' ? this.relay?.server.judgeLease(from, r, round) : undefined;
+  }
 
-  leaseExtensions(): void {}
+  leaseExtensions(grant: (to: string, round: number, grant: LeaseGrant) => void): void {
+    this.relay?.server.leaseExtensions(grant);
+  }
+
+  /** Seen by the feeds here and by all that hold a lease of this relay. Never taken back. */
+  #visible(): number {
+    const below = this.relay?.server.visibleOfHolders() ?? Number.POSITIVE_INFINITY;
+    this.#reported = Math.max(this.#reported, Math.min(this.#state.appliedIndex, below));
+    return this.#reported;
+  }
 
   leaseGranted(from: string, g: LeaseGrant, sentAt: number): void {
     const { upstream, stream, asking } = this.#machine;
@@ -131,6 +162,10 @@ export class Replica implements LeaseParty {
     if (this.#closed) return;
     this.#lookAtLease();
     this.#lookForBetter();
+    if (this.relay === undefined) return;
+    this.relay.tick(this.#machine.upstream !== undefined);
+    // A lease that it granted may have run out.
+    if (this.relay.server.streams > 0) this.#ackLater();
   }
 
   #lookForBetter(): void {
@@ -150,12 +185,18 @@ export class Replica implements LeaseParty {
   }
 
   /** From the lane. */
-  receive(from: { readonly nodeId: string }, message: RlogMessage): void {
-    if (!this.#closed) this.#step({ type: 'message', from: from.nodeId, message });
+  receive(from: { readonly nodeId: string; readonly name: string; readonly role: string }, message: RlogMessage): void {
+    if (this.#closed) return;
+    const { relay } = this;
+    if (message.type === 'open' || message.type === 'ack' || (message.type === 'close' && relay?.server.serves(from.nodeId) === true))
+      return relay?.server.receive(from, message);
+    this.#step({ type: 'message', from: from.nodeId, message });
   }
 
   peerDown(nodeId: string): void {
-    if (!this.#closed) this.#step({ type: 'core-down', core: nodeId });
+    if (this.#closed) return;
+    this.relay?.server.peerDown(nodeId);
+    this.#step({ type: 'core-down', core: nodeId });
   }
 
   /** The copy in service applied a batch (told by its owner). */
@@ -232,7 +273,8 @@ export class Replica implements LeaseParty {
     this.#timer?.cancel();
     const choose = (): void => {
       this.#timer = undefined;
-      this.#o.chooseCore(this.#o.schema.name, not, (core) => {
+      const index = this.#state.position.historyId === '' || this.#aside !== undefined ? undefined : this.#state.queuedIndex;
+      this.#o.chooseCore(this.#o.schema.name, not, index, (core) => {
         if (this.#closed) return;
         this.#step(core === undefined ? { type: 'no-core' } : { type: 'chosen', core });
       });
@@ -242,6 +284,7 @@ export class Replica implements LeaseParty {
 
   #beginBootstrap(rows: number): void {
     this.#dropAside();
+    this.relay?.reset();
     this.#bootstrapStartedAt = this.#o.env.clock.now();
     this.#stats.bootstraps++;
     this.#currentRows = 0;
@@ -327,6 +370,7 @@ export class Replica implements LeaseParty {
       into.enqueue(m.entries);
       this.#takenBytes += entriesBytes(m.entries);
     }
+    if (this.#aside === undefined) this.relay?.received(m.entries, m.committedTransactions);
     this.#noteLag();
   }
 
@@ -362,8 +406,10 @@ export class Replica implements LeaseParty {
             this.#o.onceSwapped();
             return;
           }
+          this.relay?.reset();
           this.#step({ type: 'swapped' });
           this.#state.enqueue(rest);
+          this.relay?.received(rest, this.#committedTransactions);
           // The old copy was behind; in a quiet shard nothing else would say that the new one is not.
           this.#noteLag();
         });
@@ -392,7 +438,7 @@ export class Replica implements LeaseParty {
     // Of the copy that this stream feeds: what still waits in the old one is none of its bytes.
     const queued = this.#aside === undefined ? this.#state.queuedBytes : (this.#aside.state?.queuedBytes ?? 0);
     const bytes = Math.max(0, this.#takenBytes - queued - this.#earlyBytes);
-    const visible = this.#machine.bootstrapping ? 0 : this.#state.appliedIndex;
+    const visible = this.#machine.bootstrapping ? 0 : this.#visible();
     this.#o.links.send(core, 'rlog', encodeRlog({ type: 'ack', shard: this.#o.schema.name, stream: this.#machine.stream, visible, bytes }));
   }
 
@@ -411,6 +457,7 @@ export class Replica implements LeaseParty {
       messageQueueLen: into.queueLength,
       bootstrapTimeMs: m.state === 'bootstrap' ? this.#o.env.clock.now() - this.#bootstrapStartedAt : this.#stats.bootstrapTimeMs,
       bootstrapNumKeys: m.state === 'bootstrap' ? this.#currentRows : this.#stats.rows,
+      replicants: this.relay?.server.replicants() ?? [],
       bootstrap: this.#progress(),
       bootstraps: this.#stats.bootstraps,
       resumes: this.#stats.resumes,
@@ -436,6 +483,7 @@ export class Replica implements LeaseParty {
   close(): void {
     this.#closed = true;
     this.#lease.drop();
+    this.relay?.close();
     this.#timer?.cancel();
     this.#dropAside();
   }

@@ -25,6 +25,14 @@ export interface Feeder {
   readonly server: RlogServer;
 }
 
+/** What a relay says of itself to its peers (`PeerHello.info`; that of cores is the cluster room's). */
+export const relayInfo: Uint8Array = Uint8Array.of(1);
+
+/** No loops: relays are fed by cores alone. */
+export function feeds(peer: PeerHello, isRelay: boolean): boolean {
+  return peer.role === 'core' || (!isRelay && peer.info.length === 1 && peer.info[0] === relayInfo[0]);
+}
+
 interface Found {
   readonly node: string;
   readonly weight: number;
@@ -101,12 +109,16 @@ export class Upstreams {
     }
   }
 
-  /** The lightest; never `not`, which just failed, if there is another. */
-  choose(shard: string, not: string | undefined, chosen: (node: string | undefined) => void): void {
+  /**
+   * The lightest of those that can go on from `index` (undefined: from nothing), else the lightest of all; never
+   * `not`, which just failed, if there is another.
+   */
+  choose(shard: string, not: string | undefined, index: number | undefined, chosen: (node: string | undefined) => void): void {
     const all = this.#o.links.peers().filter((p) => this.#o.mayFeed(p));
     this.#find(shard, all, (found) => {
-      const other = found.find((f) => f.node !== not);
-      chosen((other ?? found[0])?.node);
+      const fit = index === undefined ? found : found.filter((f) => f.firstIndex <= index + 1 && f.commitIndex >= index);
+      const of = (some: readonly Found[]): Found | undefined => some.find((f) => f.node !== not);
+      chosen((of(fit) ?? fit[0] ?? of(found) ?? found[0])?.node);
     });
   }
 

@@ -42,6 +42,8 @@ export interface NodeCoreOptions {
   /** This core has left the cluster: stop the process, there is nothing left for it to do. */
   readonly onLeft?: () => void;
   readonly bounds?: Partial<DbBounds>;
+  /** As a replicant this node feeds others. */
+  readonly relay?: boolean;
   readonly timings?: RaftTimings;
   readonly linkLimits?: Partial<LinkLimits>;
   readonly walSegmentBytes?: number;
@@ -131,6 +133,7 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
       save(done);
     },
     ...(o.bounds === undefined ? {} : { bounds: o.bounds }),
+    ...(o.relay === undefined ? {} : { relay: o.relay }),
     ...(o.timings === undefined ? {} : { timings: o.timings }),
     onFatal: o.onFatal,
   });

@@ -65,6 +65,7 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       nodeDownAfterMs: cluster.nodeDownAfterMs,
       autocleanMs: cluster.autocleanMs,
       coreAutoPromote: cluster.coreAutoPromote,
+      relay: cluster.relay,
       bounds: {
         proposalDeadlineMs: database.proposalTimeoutMs,
         transactionRetries: database.transactionRetries,

@@ -84,6 +84,8 @@ export interface ClusterConfig {
   readonly autocleanMs: number;
   /** Replicants become cores while fewer cores than this live; 0: by hand only. */
   readonly coreAutoPromote: number;
+  /** A replicant that feeds other replicants; cores take no notice. */
+  readonly relay: boolean;
   readonly tls: ClusterTlsConfig | undefined;
 }
 

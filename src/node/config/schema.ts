@@ -67,6 +67,7 @@ export interface RawCluster {
   readonly nodeDownAfterMs: number;
   readonly autocleanMs: number;
   readonly coreAutoPromote: number;
+  readonly relay: boolean;
   readonly tls: RawTls;
   readonly protoDist: string;
 }
@@ -112,6 +113,7 @@ const clusterFields: ObjectShape<ClusterFields> = object<ClusterFields>({
   nodeDownAfterMs: field('node_down_after', duration(1000), 15_000),
   autocleanMs: field('autoclean', durationOrInfinity, 24 * hour),
   coreAutoPromote: field('core_auto_promote', integer(0, 9), 0),
+  relay: field('relay', flag, false),
   tls: section('tls', clusterTls),
   protoDist: field('proto_dist', choice('inet_tcp', 'inet6_tcp', 'inet_tls', 'inet6_tls'), 'inet_tcp'),
 });

@@ -40,6 +40,7 @@ function fake(name: string, role: 'core' | 'replicant' = 'core'): CtlHandlers {
     messageQueueLen: 0,
     bootstrapTimeMs: 12,
     bootstrapNumKeys: 100,
+    replicants: [],
     bootstrap: { rows: 40, rowsTotal: 100, bytes: 3_145_728, leftMs: 1_500 },
     bootstraps: 1,
     resumes: 0,

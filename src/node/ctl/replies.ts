@@ -82,6 +82,7 @@ function replicaData(s: ReplicaShardStatus): Readonly<Record<string, unknown>> {
       s.bootstrap === undefined
         ? null
         : { rows: s.bootstrap.rows, rows_total: s.bootstrap.rowsTotal, bytes: s.bootstrap.bytes, time_left: rounded(s.bootstrap.leftMs) },
+    replicants: s.replicants,
     bootstraps: s.bootstraps,
     resumes: s.resumes,
     moves: s.moves,
