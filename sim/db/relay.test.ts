@@ -10,7 +10,7 @@ const slackMs = 200;
 function formed(seed: number, replicants: number): ClusterWorld {
   const c = new ClusterWorld({ seed, cores: 3, relays: 2, replicants, bounds: { rebalanceMs: 1_000, movePaceMs: 100 } });
   c.startAll();
-  const ready = c.world.runUntil(() => c.allServing && leaves(c).every((n) => upstream(c, n)?.relay === true), 60_000);
+  const ready = c.world.runUntil(() => c.allServing && leaves(c).every((n) => upstream(c, n)?.relay === true) && even(c), 60_000);
   assert.ok(ready, `${c.nodes.map((n) => `${n.name} by ${upstream(c, n)?.name}`)}`);
   c.world.runFor(1_000);
   return c;
@@ -23,6 +23,12 @@ function leaves(c: ClusterWorld): RunningNode[] {
 function upstream(c: ClusterWorld, n: RunningNode): RunningNode | undefined {
   const id = n.core?.database.replica('items')?.upstream;
   return c.nodes.find((m) => m.core?.nodeId === id && id !== undefined);
+}
+
+/** Both relays feed as many. */
+function even(c: ClusterWorld): boolean {
+  const fed = c.nodes.filter((n) => n.relay).map((n) => n.core?.database.replica('items')?.relay?.server.replicants().length);
+  return fed[0] === fed[1];
 }
 
 function inSync(n: RunningNode): boolean {
