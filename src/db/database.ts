@@ -33,7 +33,8 @@ import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
 import type { Proposer } from './proposer.js';
 import { proposerOfShard } from './proposer-of-shard.js';
 import { RaftTransport } from './raft-transport.js';
-import { type GenerationMaker, Replica } from './replica.js';
+import type { GenerationMaker, Replica } from './replica.js';
+import { replicaOfShard } from './replica-of-shard.js';
 import { ShardRpc } from './shard-rpc.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
 import { shardsStatus } from './shards-status.js';
@@ -171,22 +172,8 @@ export class NodeDatabase implements Database {
     this.#held.set(schema.name, held);
     for (const t of schema.tables) this.#byTable.set(t, held);
     if (this.role === 'core') return;
-    held.replica = new Replica(
-      {
-        env,
-        links,
-        bounds: this.bounds,
-        schema,
-        generations: maker,
-        chooseCore: (shard, not, index, chosen) => this.#upstreams.choose(shard, not, index, chosen),
-        betterCore: (shard, current, index, move) => this.#upstreams.better(shard, current, index, move),
-        onState: (state) => env.log.info('replica state', { shard: schema.name, state }),
-        onInService: () => this.#proposers.get(schema.name)?.kick(),
-        askForLeases: () => this.#leases.askNow(),
-        relay: this.relay,
-      },
-      state,
-    );
+    const node = { env, links, bounds: this.bounds, leases: this.#leases, upstreams: this.#upstreams, relay: this.relay };
+    held.replica = replicaOfShard(node, schema, maker, state, () => this.#proposers.get(schema.name)?.kick());
   }
 
   /** As a replicant this node feeds others. */
