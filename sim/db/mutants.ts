@@ -3,12 +3,14 @@
 // quarters of them within 5. What takes longest needs a rare meeting: a node declared down with writes in
 // doubt (renewal-asks-nothing), a deposed leader that is read (barrier-without-quorum).
 import type { Mutant } from '../mutant.js';
+import { membershipMutants } from './membership-mutants.js';
 
 function db(name: string, file: string, find: string, replace: string, why: string): Mutant {
   return { name: `db-${name}`, scope: 'db', file: `db/${file}.js`, find, replace, why };
 }
 
 export const dbMutants: readonly Mutant[] = [
+  ...membershipMutants,
   db(
     'apply-ahead-of-log',
     'core-shard',

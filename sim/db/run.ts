@@ -242,9 +242,6 @@ export class Run {
   #notQuiet(): string {
     const all = this.c.members;
     const running = new Set(all.map((n) => n.core?.database.incarnation ?? 0));
-    for (const [shard, model] of this.models)
-      for (const incarnation of model.live())
-        if (!running.has(incarnation)) return `${shard}: incarnation ${incarnation} of a node that has gone is live`;
     for (const shard of watchedShards(runShards)) {
       let index: number | undefined;
       for (const n of all) {
@@ -252,6 +249,8 @@ export class Run {
         if (db === undefined) return `${n.name} is down`;
         const state = db.shardState(shard);
         if (state === undefined) continue;
+        for (const [, { live }] of state.reader.live.nodes())
+          if (live !== 0 && !running.has(live)) return `${n.name} ${shard}: incarnation ${live} of a node that has gone is live`;
         if (!state.idle || db.pendingWrites > 0) return `${n.name} ${shard} is busy (${db.pendingWrites} writes)`;
         if (state.cursor.system.unswept.size > 0) return `${n.name} ${shard} has unswept incarnations`;
         if (!db.inSync(shard)) return `${n.name} ${shard} is not in sync`;

@@ -73,6 +73,7 @@ export class Checkers {
       fail('election safety', n, other === n.id ? `leads term ${term} for the second time` : `and ${other} both lead term ${term}`);
     this.#leaders.set(term, n.id);
     this.#newestTerm = Math.max(this.#newestTerm, term);
+    if (!n.raft.config.voters.includes(n.id)) fail('election safety', n, 'leads and is no voter');
     if (n.raft.recovering || n.raft.installing) fail('election safety', n, 'leads with a log that is not whole');
     if (!n.raft.config.voters.includes(n.id)) fail('election safety', n, 'leads without being a voter');
     // Everything committed by leaders of earlier terms; log matching makes the last one speak for all.

@@ -122,6 +122,28 @@ export const raftMutants: readonly Mutant[] = [
     'majorities of two configurations need not meet',
   ),
   raft(
+    'change-before-own-term',
+    'raft',
+    "if (!s.committedInTerm)\n            return { ok: false, reason: 'notReady' };",
+    '',
+    'two leaders of different terms change the group, and their majorities need not meet',
+  ),
+  raft(
+    'removed-peer-votes',
+    'election',
+    'const outcome = voteOutcome(s.config.voters, s.votes);',
+    'const outcome = voteOutcome(s.baseConfig.voters, s.votes);',
+    'votes of a group that is no more',
+  ),
+  raft(
+    'removed-peer-counted',
+    'replication',
+    'majorityValue(s.config.voters, (id) => {',
+    'majorityValue(s.baseConfig.voters, (id) => {',
+    'a commit by the majority of a group that is no more',
+  ),
+  raft('learner-leads', 'election', '!s.installing && s.isVoter;', '!s.installing;', 'a learner campaigns'),
+  raft(
     'term-start-not-awaited',
     'state',
     "this.role === 'leader' && this.commitIndex >= this.termStartIndex",
