@@ -45,6 +45,9 @@ import { feeds, Upstreams } from './upstreams.js';
 /** Between two ticks of all shards: when something is due soon, and when nothing is. */
 const tickMs = 25;
 const idleTickMs = 100;
+/** A tick that comes so late says that the process was stopped or busy; and how long it reads then. */
+const stoodStillMs = 100;
+const readingMs = 5;
 
 /** Generations of one shard's tables (store/generations on disk). */
 export interface ShardGenerations extends GenerationMaker {
@@ -320,10 +323,14 @@ export class NodeDatabase implements Database {
 
   // ---- time ----
 
-  #tickLater(): void {
-    this.#timer = this.#o.env.clock.setTimer(this.#nextTickMs(), () => {
+  #tickLater(delayMs: number = this.#nextTickMs(), postponed: boolean = false): void {
+    const { clock } = this.#o.env;
+    const dueAt = clock.now() + delayMs;
+    this.#timer = clock.setTimer(delayMs, () => {
       if (this.#closed) return;
-      const now = this.#o.env.clock.now();
+      const now = clock.now();
+      // This process stood still, and timers come before sockets: what the others sent meanwhile is read before they are called silent.
+      if (now - dueAt > stoodStillMs && !postponed) return this.#tickLater(readingMs, true);
       this.#transport.gather(() => {
         for (const h of this.#held.values()) tickShard(h, now);
       });
