@@ -2,7 +2,6 @@
 // leaders, and the `Database` that the other rooms use. Built by `node` (or the simulator), fed by
 // `cluster` with formation, incarnation and members.
 import { emptyBytes } from '#base/bytes.js';
-import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { Wal } from '#store/types.js';
@@ -38,16 +37,10 @@ import { replicaOfShard } from './replica-of-shard.js';
 import { ShardRpc } from './shard-rpc.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
 import { shardsStatus } from './shards-status.js';
+import { Ticker, tickMs } from './ticker.js';
 import { transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
 import { feeds, Upstreams } from './upstreams.js';
-
-/** Between two ticks of all shards: when something is due soon, and when nothing is. */
-const tickMs = 25;
-const idleTickMs = 100;
-/** A tick that comes so late says that the process was stopped or busy; and how long it reads then. */
-const stoodStillMs = 100;
-const readingMs = 5;
 
 /** Generations of one shard's tables (store/generations on disk). */
 export interface ShardGenerations extends GenerationMaker {
@@ -103,7 +96,7 @@ export class NodeDatabase implements Database {
   readonly #upstreams: Upstreams;
   readonly #incarnationListeners: ((incarnation: number) => void)[] = [];
   #incarnation = 0;
-  #timer: Timer | undefined;
+  readonly #ticker: Ticker;
   #closed = false;
   #members: () => Iterable<KnownMember> = () => [];
   #minted: () => number = () => 0;
@@ -152,7 +145,15 @@ export class NodeDatabase implements Database {
     serveLanes(options.links, options.env.log, this.#held, () => {
       for (const p of this.#proposers.values()) p.kick();
     });
-    this.#tickLater();
+    this.#ticker = new Ticker(
+      options.env.clock,
+      () => this.#dueAt(),
+      (now) =>
+        this.#transport.gather(() => {
+          for (const h of this.#held.values()) tickShard(h, now);
+        }),
+    );
+    this.#ticker.start();
   }
 
   #hold(schema: ShardSchema): void {
@@ -323,29 +324,14 @@ export class NodeDatabase implements Database {
 
   // ---- time ----
 
-  #tickLater(delayMs: number = this.#nextTickMs(), postponed: boolean = false): void {
-    const { clock } = this.#o.env;
-    const dueAt = clock.now() + delayMs;
-    this.#timer = clock.setTimer(delayMs, () => {
-      if (this.#closed) return;
-      const now = clock.now();
-      // This process stood still, and timers come before sockets: what the others sent meanwhile is read before they are called silent.
-      if (now - dueAt > stoodStillMs && !postponed) return this.#tickLater(readingMs, true);
-      this.#transport.gather(() => {
-        for (const h of this.#held.values()) tickShard(h, now);
-      });
-      this.#tickLater();
-    });
-  }
-
-  /** A node wakes for its Raft groups' timers, of all of them together, rather than to see that none is due. */
-  #nextTickMs(): number {
+  /** When one of the shards' timers is due next. */
+  #dueAt(): number {
     let due = Number.POSITIVE_INFINITY;
     for (const h of this.#held.values()) {
       const at = h.waits.any ? 0 : Math.min(h.core?.raft.nextTimerAt ?? Number.POSITIVE_INFINITY, h.core?.nextLapseAt ?? Number.POSITIVE_INFINITY);
       if (at < due) due = at;
     }
-    return Math.max(tickMs, Math.min(idleTickMs, due - this.#o.env.clock.now()));
+    return due;
   }
 
   #applied(h: HeldShard, index: number): void {
@@ -485,7 +471,7 @@ export class NodeDatabase implements Database {
   /** Refuses everything that waits, then closes the stores. */
   close(done: () => void): void {
     this.#closed = true;
-    this.#timer?.cancel();
+    this.#ticker.stop();
     this.#leases.close();
     for (const p of this.#proposers.values()) p.close();
     let missing = this.#held.size;

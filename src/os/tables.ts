@@ -259,7 +259,9 @@ class LmdbStore implements TableStore {
     const closing = this.#closing;
     if (closing === undefined || this.#closed || this.#queue.length > 0 || this.#unflushed.size > 0) return;
     this.#closed = true;
-    this.#db.close().then(closing, closing);
+    // After a failure lmdb waits for a commit that never ends.
+    if (this.#failure !== undefined) setImmediate(closing);
+    else this.#db.close().then(closing, closing);
   }
 }
 
