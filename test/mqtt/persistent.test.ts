@@ -1,0 +1,284 @@
+// Persistent sessions and the disk: what waits for it and what does not, what time does while no process
+// runs, and what a client hears when the disk is full.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { LocalRegistry, localPorts } from '#broker/local-ports.js';
+import type { TakeoverSource } from '#broker/ports.js';
+import type { ConnectPacket } from '#mqtt/packet.js';
+import { RecoveringSessions } from '#session/session-record.js';
+import { openJournal } from '#store/journal.js';
+import { MemoryFiles } from '#store/memory-files.js';
+import { ManualClock } from '../doubles/manual-clock.js';
+import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
+import { MqttBench } from './mqtt-bench.js';
+
+/** It outlives the processes of its node, and shows them to the test. */
+class KeptRegistry extends LocalRegistry {
+  source: TakeoverSource | undefined;
+
+  override serve(source: TakeoverSource): void {
+    this.source = source;
+  }
+}
+
+/** One node through its processes. */
+class Node {
+  clock = new ManualClock();
+  readonly registry = new KeptRegistry();
+  files: MemoryFiles;
+  bench: MqttBench;
+  #syncs: (() => void)[] = [];
+
+  constructor() {
+    this.files = new MemoryFiles((fn) => this.#syncs.push(fn));
+    this.bench = this.#start();
+    this.sync();
+  }
+
+  #start(): MqttBench {
+    const bench = new MqttBench({ clock: this.clock, ports: { ...localPorts(), registry: this.registry } });
+    const { clock, files } = this;
+    const found = new RecoveringSessions(clock.wallNow() - clock.now());
+    const env = { clock, files, metrics: new ReadableMetrics(), log: quietLog };
+    const { journal } = openJournal(env, { nodeId: 'b'.repeat(32) }, found);
+    bench.broker.keepSessions(journal, found, { retryMs: 50 });
+    return bench;
+  }
+
+  /** What was asked of the disk is done. */
+  sync(): void {
+    for (let i = 0; i < 5; i++) {
+      this.clock.advance(0);
+      for (const fn of this.#syncs.splice(0)) fn();
+    }
+    this.clock.advance(0);
+  }
+
+  /** `kill -9` and power cut: what was synced is there. `downMs`: until the next start. */
+  restart(downMs = 0): MqttBench {
+    this.files = this.files.crash({ int: () => 0, chance: () => false });
+    this.#syncs = [];
+    // Another process, with a clock of its own: only the wall clock has run on.
+    const wall = this.clock.wallNow() + downMs;
+    this.clock = new ManualClock();
+    this.clock.wallOffset = wall - this.clock.now();
+    this.bench = this.#start();
+    this.sync();
+    return this.bench;
+  }
+
+  confirm(): void {
+    for (const { clientId, epoch } of this.registry.source?.held?.() ?? []) this.registry.source?.confirmed?.(clientId, epoch);
+  }
+}
+
+function lasting(clientId: string, more: Partial<ConnectPacket> = {}): Partial<ConnectPacket> {
+  return { clientId, cleanStart: false, properties: { sessionExpiryInterval: 100 }, ...more };
+}
+
+test('what is said of a persistent session waits for the disk; clean sessions and QoS 0 do not', () => {
+  const node = new Node();
+  const { bench } = node;
+  const session = bench.connect(lasting('p'));
+  const answers = [session.connack === undefined];
+  node.sync();
+  answers.push(session.connack === undefined);
+  assert.deepEqual(answers, [true, false], 'CONNACK waits');
+  const clean = bench.connect({ clientId: 'clean' });
+  assert.equal(clean.connack?.reasonCode, 0);
+  assert.deepEqual(clean.subscribe('both'), [2]);
+  assert.deepEqual(session.subscribe('both'), [], 'SUBACK waits');
+  node.sync();
+  assert.deepEqual(session.seen(), ['suback']);
+
+  const publisher = bench.connect();
+  for (const [qos, answer] of [
+    [1, 'puback'],
+    [2, 'pubrec'],
+  ] as const) {
+    publisher.publish('both', `q${qos}`, { qos });
+    assert.deepEqual(clean.seen(), [`both=q${qos} q${qos}`]);
+    // The client may forget a QoS 2 message only when the node will not.
+    assert.deepEqual(session.seen(), qos === 1 ? ['both=q1 q1'] : []);
+    assert.deepEqual(publisher.seen(), []);
+    node.sync();
+    assert.deepEqual(publisher.seen(), [answer]);
+    assert.deepEqual(session.seen(), qos === 1 ? [] : ['both=q2 q2']);
+  }
+  publisher.publish('both', 'q0');
+  assert.deepEqual(session.seen(), ['both=q0']);
+  publisher.publish('nobody', 'q1', { qos: 1 });
+  assert.deepEqual(publisher.seen(), ['puback 0x10'], 'nothing to write, nothing to wait for');
+
+  session.send({ type: 'pubrec', packetId: 2, reasonCode: 0 });
+  assert.deepEqual(session.seen(), [], 'PUBREL waits');
+  node.sync();
+  assert.deepEqual(session.seen(), ['pubrel']);
+
+  session.publish('nobody', 'mine', { qos: 2 });
+  assert.deepEqual(session.seen(), [], 'PUBREC waits for the identifier');
+  node.sync();
+  assert.deepEqual(session.seen(), ['pubrec 0x10']);
+  session.send({ type: 'pubrel', packetId: 2, reasonCode: 0 });
+  assert.deepEqual(session.seen(), [], 'PUBCOMP waits for its end');
+  node.sync();
+  assert.deepEqual(session.seen(), ['pubcomp']);
+  session.send({ type: 'unsubscribe', packetId: 9, topicFilters: ['both'] });
+  assert.deepEqual(session.seen(), []);
+  node.sync();
+  assert.deepEqual(session.seen(), ['unsuback']);
+});
+
+test('a QoS 1 message does not overtake a QoS 2 message that waits for the disk', () => {
+  const node = new Node();
+  const session = node.bench.connect(lasting('p'));
+  node.sync();
+  session.subscribe('t');
+  node.sync();
+  session.take();
+  const publisher = node.bench.connect();
+  publisher.publish('t', 'first', { qos: 2 });
+  publisher.publish('t', 'second', { qos: 1 });
+  assert.deepEqual(session.seen(), []);
+  node.sync();
+  assert.deepEqual(session.seen(), ['t=first q2', 't=second q1']);
+});
+
+test('what was not on the disk was told to nobody, what was is there', () => {
+  const node = new Node();
+  let session = node.bench.connect(lasting('p'));
+  node.sync();
+  session.subscribe('t');
+  node.sync();
+  session.drop();
+  const publisher = node.bench.connect();
+  publisher.publish('t', 'kept', { qos: 1 });
+  node.sync();
+  assert.deepEqual(publisher.seen(), ['puback']);
+  publisher.publish('t', 'lost', { qos: 1 });
+  assert.deepEqual(publisher.seen(), []);
+  const bench = node.restart();
+  session = bench.connect(lasting('p'));
+  node.sync();
+  assert.equal(session.connack?.sessionPresent, true);
+  assert.deepEqual(session.seen(), ['t=kept q1']);
+});
+
+test('time runs on while no process does: messages and sessions expire, delayed wills are due', () => {
+  const node = new Node();
+  const session = node.bench.connect(lasting('p'));
+  node.sync();
+  session.subscribe('t');
+  node.sync();
+  session.drop();
+  const will = { topicName: 'wills', payload: Buffer.from('gone'), qos: 1 as const, retain: false, properties: { willDelayInterval: 30 } };
+  const willing = node.bench.connect(lasting('w', { will }));
+  node.sync();
+  willing.drop();
+  node.sync();
+  const publisher = node.bench.connect();
+  publisher.publish('t', 'short', { qos: 1, properties: { messageExpiryInterval: 5 } });
+  publisher.publish('t', 'long', { qos: 1, properties: { messageExpiryInterval: 60 } });
+  node.sync();
+
+  const bench = node.restart(20_000);
+  const listener = bench.connect();
+  listener.subscribe('wills');
+  node.confirm();
+  const back = bench.connect(lasting('p'));
+  node.sync();
+  const [first, ...rest] = back.take();
+  assert.equal(rest.length, 0);
+  assert.ok(first?.type === 'publish' && first.properties?.messageExpiryInterval === 40, 'what is left of its life');
+  node.clock.advance(8_000);
+  assert.deepEqual(listener.seen(), []);
+  node.clock.advance(3_000);
+  assert.deepEqual(listener.seen(), ['wills=gone q1']);
+  back.drop();
+  node.sync();
+
+  // 100 s after its client has gone.
+  const late = node.restart(101_000);
+  const over = late.connect(lasting('p'));
+  node.sync();
+  assert.equal(over.connack?.sessionPresent, false);
+});
+
+test('of a client that was connected when the node ended the time is counted from its restart', () => {
+  const node = new Node();
+  const will = { topicName: 'wills', payload: Buffer.from('gone'), qos: 0 as const, retain: false };
+  node.bench.connect(lasting('p', { will }));
+  node.sync();
+  const bench = node.restart(1_000_000);
+  const listener = bench.connect();
+  listener.subscribe('wills');
+  node.confirm();
+  node.clock.advance(200);
+  assert.deepEqual(listener.seen(), ['wills=gone']);
+  node.sync();
+  node.clock.advance(90_000);
+  const back = node.restart(0).connect(lasting('p'));
+  node.sync();
+  assert.equal(back.connack?.sessionPresent, true);
+});
+
+test('a session that nobody confirms neither expires nor publishes its will', () => {
+  const node = new Node();
+  const will = { topicName: 'wills', payload: Buffer.from('gone'), qos: 0 as const, retain: false };
+  node.bench.connect(lasting('p', { will }));
+  node.sync();
+  const bench = node.restart(0);
+  const listener = bench.connect();
+  listener.subscribe('wills');
+  node.clock.advance(500_000);
+  assert.deepEqual(listener.seen(), []);
+  assert.equal(bench.broker.client('p')?.connected, false);
+});
+
+test('a full disk: persistent sessions are refused with 0x97, everything else goes on', () => {
+  const node = new Node();
+  const { bench } = node;
+  const session = bench.connect(lasting('p'));
+  node.sync();
+  session.subscribe('t');
+  node.sync();
+  session.take();
+  const clean = bench.connect();
+  clean.subscribe('t');
+  clean.subscribe('other');
+  node.files.capacity = 0;
+  // The log tells of it.
+  bench.settle = () => bench.clock.advance(0);
+  const publisher = bench.connect();
+  const old = bench.connect({ protocolVersion: 4 });
+  publisher.publish('t', 'one', { qos: 1 });
+  node.sync();
+  assert.deepEqual(publisher.seen(), ['puback 0x97']);
+  publisher.publish('t', 'two', { qos: 2 });
+  assert.deepEqual(publisher.seen(), ['pubrec 0x97']);
+  assert.deepEqual(clean.seen(), ['t=one q1', 't=two q2']);
+  publisher.publish('other', 'three', { qos: 1 });
+  publisher.publish('t', 'four');
+  assert.deepEqual(publisher.seen(), ['puback']);
+  assert.deepEqual(clean.seen(), ['other=three q1', 't=four']);
+  old.publish('t', 'five', { qos: 1 });
+  node.clock.advance(0);
+  assert.equal(old.net.closed || old.net.ended, true, 'before 5.0 the connection says it');
+  assert.deepEqual(session.subscribe('more'), [0x97]);
+  const refused = bench.connect(lasting('q'));
+  assert.equal(refused.connack?.reasonCode, 0x97);
+  assert.equal(bench.connect().connack?.reasonCode, 0);
+
+  node.files.capacity = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 10; i++) {
+    node.clock.advance(100);
+    node.sync();
+  }
+  publisher.publish('t', 'six', { qos: 1 });
+  node.sync();
+  assert.deepEqual(publisher.seen(), ['puback']);
+  const again = node.restart().connect(lasting('p'));
+  node.sync();
+  assert.equal(again.connack?.sessionPresent, true);
+  assert.ok(again.seen().some((text) => text.startsWith('t=six q1')));
+});
