@@ -42,6 +42,8 @@ export class Connector {
   readonly #active = new Map<string, Attempt>();
   readonly #waiting = new Map<string, Attempt>();
   #stopping = false;
+  /** Whose registration was begun last. */
+  #entered: Channel | undefined = undefined;
 
   constructor(core: Core, sessions: Sessions, unregistered: Unregistered) {
     this.#core = core;
@@ -55,7 +57,14 @@ export class Connector {
     this.#stopping = true;
   }
 
+  /** Whoever has not proved who it is by the end of the call is not read until it has: a stranger's bytes are not kept. */
   connect(channel: Channel, packet: ConnectPacket): void {
+    this.#entered = undefined;
+    this.#connect(channel, packet);
+    if (this.#entered !== channel && channel.state === 'connecting' && channel.authMethod === undefined) channel.holdUntilConnected();
+  }
+
+  #connect(channel: Channel, packet: ConnectPacket): void {
     const core = this.#core;
     core.metrics.clientConnect.value++;
     if (this.#stopping) {
@@ -140,6 +149,7 @@ export class Connector {
   // ---- one at a time per client id ----
 
   #enter(attempt: Attempt): void {
+    this.#entered = attempt.channel;
     if (!this.#active.has(attempt.clientId)) {
       this.#run(attempt);
       return;

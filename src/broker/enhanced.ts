@@ -38,7 +38,7 @@ export class Enhanced {
     // [MQTT-4.12.0-5] [MQTT-4.12.1-1]
     if (authenticationMethod !== channel.authMethod) channel.fail(ReasonCode.protocolError, now);
     else if (packet.reasonCode === ReasonCode.continueAuthentication && conversation !== undefined) {
-      if (channel.state === 'connecting') channel.pauseReading();
+      if (channel.state === 'connecting') channel.holdUntilConnected();
       this.#step(channel, conversation, authenticationData); // [MQTT-4.12.0-3]
     } else if (packet.reasonCode === ReasonCode.reAuthenticate && conversation === undefined && channel.state === 'connected') {
       this.#begin(channel, authenticationData, (reasonCode) => {
@@ -75,7 +75,7 @@ export class Enhanced {
     }
     if (step.kind === 'continue') {
       this.#send(channel, ReasonCode.continueAuthentication, step.data); // [MQTT-4.12.0-2]
-      if (channel.state === 'connecting') channel.resumeReading();
+      if (channel.state === 'connecting') channel.release();
       return;
     }
     this.#end(channel);

@@ -114,8 +114,9 @@ test('packets that come while CONNECT is decided are handled after CONNACK', () 
   broker.accepts = false;
   const channel = broker.open();
   broker.step(connectPacket(4));
-  assert.equal(broker.out.reading, false);
+  assert.equal(broker.out.reading, true, 'who waits for CONNACK need not be held');
   broker.step(publish(0, 0));
+  assert.equal(broker.out.reading, false);
   broker.step({ type: 'pingreq' });
   assert.deepEqual(broker.published, []);
   broker.accepts = true;

@@ -95,8 +95,9 @@ export class Channel implements SessionChannel, AckChannel {
   /** Wall clock seconds of CONNACK: a number that needs no memory of its own. */
   #connectedS = 0;
   #owed: Deque<DeferredAck> | undefined = undefined;
-  /** Reasons not to read from the peer. */
+  /** Reasons not to read from the peer; one of them is {@link holdUntilConnected}. */
   #paused = 0;
+  #heldBack = false;
   /** Packets that came before the broker has decided about CONNECT: clients need not wait for CONNACK (section 3.1.4). */
   early: Packet[] | undefined = undefined;
 
@@ -215,6 +216,20 @@ export class Channel implements SessionChannel, AckChannel {
 
   unsuback(packetId: number, reasonCodes: number[]): void {
     if (this.state === 'connected') this.out.send({ type: 'unsuback', packetId, reasonCodes }, this.version, this.maximumPacketSize);
+  }
+
+  /** Before CONNACK: nothing more is read until the client is in. A client that waits for CONNACK is never held. */
+  holdUntilConnected(): void {
+    if (this.#heldBack) return;
+    this.#heldBack = true;
+    this.pauseReading();
+  }
+
+  /** The end of that. */
+  release(): void {
+    if (!this.#heldBack) return;
+    this.#heldBack = false;
+    this.resumeReading();
   }
 
   /** Pauses nest: the peer is read again when every pause was taken back. */

@@ -16,7 +16,6 @@ export function onConnect(channel: Channel, packet: ConnectPacket, now: number):
   const { limits } = channel;
   const p = packet.properties;
   channel.state = 'connecting';
-  channel.pauseReading();
   channel.version = packet.protocolVersion;
   channel.clientId = packet.clientId;
   channel.username = packet.username;

@@ -93,6 +93,7 @@ function stepUnbound(channel: Channel, packet: Packet, now: number): void {
     return;
   }
   channel.early.push(packet);
+  channel.holdUntilConnected();
 }
 
 /** The broker has bound the session and sent CONNACK: what waits is sent, and what came early is handled. */
@@ -101,5 +102,5 @@ export function start(channel: Channel, now: number): void {
   channel.early = undefined;
   if (channel.session !== undefined) pump(channel.session);
   if (early !== undefined) for (const packet of early) step(channel, packet, now);
-  if (channel.state === 'connected') channel.resumeReading();
+  if (channel.state === 'connected') channel.release();
 }

@@ -196,3 +196,21 @@ test('so it is for a session that comes from another node', () => {
     assert.equal(b.metrics.read('starmesh_sessions_of_other_users'), provesUsers ? 1 : 0);
   }
 });
+
+test('a stranger is not read while somebody else is asked who it is', () => {
+  let answer: (reasonCode: number) => void = () => {};
+  const access: Access = {
+    authenticate: (_request, said) => {
+      answer = said;
+    },
+    mayPublish: () => true,
+    maySubscribe: () => true,
+  };
+  const bench = new MqttBench({ access });
+  const client = bench.connect();
+  assert.equal(client.net.reading, false);
+  answer(0);
+  bench.settle();
+  assert.equal(client.connack?.reasonCode, 0);
+  assert.equal(client.net.reading, true);
+});
