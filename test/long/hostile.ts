@@ -3,18 +3,20 @@
 // honest clients sends QoS 1 messages to each other; what they see is the result.
 // hostile.test.ts runs small ones, hostile-long.ts the long run.
 import assert from 'node:assert/strict';
+import { type ChildProcess, fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { createConnection, type Socket } from 'node:net';
-import { utf8Encode } from '#base/utf8.js';
-import { Decoder, DecoderSettings } from '#mqtt/decoder.js';
+import { fileURLToPath } from 'node:url';
 import { encode } from '#mqtt/encoder.js';
-import type { Packet } from '#mqtt/packet.js';
-import { eventually, TestCluster, type TestNode, within } from '../cluster/nodes.js';
+import { TestCluster, type TestNode, within } from '../cluster/nodes.js';
+import { Bare, subscriber } from './bare-client.js';
+import type { Seen } from './honest.js';
 import { pause } from './load.js';
 
 /** Bytes that the node may keep for one client that does not read: `tcp_options.high_watermark` of the runs. */
 const watermarkBytes = 65_536;
 const MiB = 1024 * 1024;
+/** The honest clients alone, to begin with. */
+const calmMs = 2_000;
 /** A node with its caches, whatever its clients do. */
 const restBytes = 384 * MiB;
 
@@ -30,119 +32,55 @@ export interface HostileResult {
   readonly received: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Before the attack, on the same machine. */
+  readonly calmP99Ms: number;
   /** The most that was seen. */
   readonly residentMiB: number;
   readonly residentMiBMax: number;
 }
 
-/** One client over a bare socket. */
-class Bare {
-  readonly socket: Socket;
-  closed = false;
-  constructor(port: number) {
-    this.socket = createConnection({ port, host: '127.0.0.1' });
-    this.socket.on('error', () => {});
-    this.socket.on('close', () => {
-      this.closed = true;
-    });
-  }
-
-  send(packet: Packet): void {
-    this.socket.write(encode(packet, 5));
-  }
-
-  connect(clientId: string): void {
-    this.send({ type: 'connect', protocolVersion: 5, clientId, cleanStart: true, keepAlive: 0 });
-  }
-
-  subscribe(topicFilter: string, qos: 0 | 1): void {
-    this.send({ type: 'subscribe', packetId: 1, subscriptions: [{ topicFilter, qos, noLocal: false, retainAsPublished: false, retainHandling: 0 }] });
-  }
-
-  /** Calls back for every packet that comes. */
-  read(onPacket: (packet: Packet) => void): void {
-    const decoder = new Decoder(new DecoderSettings({ role: 'client', protocolVersion: 5, maxPacketSize: MiB }));
-    this.socket.on('data', (chunk) => {
-      const error = decoder.push(chunk, onPacket);
-      assert.equal(error, undefined);
-    });
-  }
-
-  publish(topicName: string, payload: Uint8Array, qos: 0 | 1, packetId: number): void {
-    this.send({ type: 'publish', topicName, payload, qos, retain: false, dup: false, packetId });
-  }
-}
-
-/** One that is in, with its subscription. */
-function subscriber(port: number, clientId: string, topicFilter: string, qos: 0 | 1): Promise<Bare> {
-  const client = new Bare(port);
-  client.connect(clientId);
-  client.subscribe(topicFilter, qos);
-  const granted = new Promise<Bare>((done, failed) => {
-    const decoder = new Decoder(new DecoderSettings({ role: 'client', protocolVersion: 5, maxPacketSize: MiB }));
-    const onData = (chunk: Uint8Array): void => {
-      decoder.push(chunk, (packet) => {
-        if (packet.type !== 'suback') return;
-        client.socket.off('data', onData);
-        done(client);
-      });
-    };
-    client.socket.on('data', onData);
-    client.socket.once('close', () => failed(new Error(`${clientId} was closed`)));
-  });
-  return within(60_000, `SUBACK of ${clientId}`, granted);
-}
-
-/** Two clients that do as they should. */
+/** The pair of clients that do as they should. */
 class Honest {
-  readonly latencies: number[] = [];
-  sent = 0;
-  acknowledged = 0;
-  #timer: NodeJS.Timeout | undefined;
-  readonly #publisher: Bare;
-  readonly #subscriber: Bare;
+  readonly #child: ChildProcess;
 
-  private constructor(publisher: Bare, subscribed: Bare) {
-    this.#publisher = publisher;
-    this.#subscriber = subscribed;
-    subscribed.read((packet) => {
-      if (packet.type !== 'publish') return;
-      this.latencies.push(performance.now() - Number(Buffer.from(packet.payload).toString()));
-      subscribed.send({ type: 'puback', packetId: packet.packetId, reasonCode: 0 });
-    });
-    publisher.read((packet) => {
-      if (packet.type === 'puback') this.acknowledged++;
-    });
+  private constructor(child: ChildProcess) {
+    this.#child = child;
   }
 
   static async start(port: number): Promise<Honest> {
-    const subscribed = await subscriber(port, 'honest-subscriber', 'honest', 1);
-    const publisher = new Bare(port);
-    publisher.connect('honest-publisher');
-    const honest = new Honest(publisher, subscribed);
-    honest.#timer = setInterval(() => honest.#publish(), 20);
+    const honest = new Honest(fork(fileURLToPath(new URL('honest.js', import.meta.url)), [String(port)]));
+    await honest.#next();
     return honest;
   }
 
-  #publish(): void {
-    // What is not acknowledged yet counts against the server's Receive Maximum.
-    if (this.sent - this.acknowledged >= 50) return;
-    this.sent++;
-    this.#publisher.publish('honest', utf8Encode(String(performance.now())), 1, (this.sent % 60_000) + 1);
+  /** `calm`: what it has seen since the last question; `stop`: the same, when all that was sent has come. */
+  async ask(word: 'calm' | 'stop'): Promise<Seen> {
+    const answer = this.#next();
+    this.#child.send(word);
+    return (await answer) as Seen;
   }
 
-  /** Waits for what is under way. */
-  async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await eventually('the honest messages arrive', async () => this.latencies.length >= this.sent && this.acknowledged >= this.sent);
-    this.#publisher.socket.destroy();
-    this.#subscriber.socket.destroy();
+  #next(): Promise<unknown> {
+    const { promise, resolve, reject } = withResolvers();
+    this.#child.once('message', resolve);
+    this.#child.once('exit', () => reject(new Error('the honest clients have ended')));
+    return within(120_000, 'the honest clients', promise);
   }
 
-  quantile(q: number): number {
-    const sorted = [...this.latencies].sort((a, b) => a - b);
-    return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN;
+  close(): void {
+    this.#child.kill();
   }
+}
+
+function withResolvers(): { promise: Promise<unknown>; resolve: (value: unknown) => void; reject: (error: Error) => void } {
+  let resolve: (value: unknown) => void = () => {};
+  let reject: (error: Error) => void = () => {};
+  const promise = new Promise<unknown>((done, failed) => {
+    resolve = done;
+    reject = failed;
+  });
+  promise.catch(() => {});
+  return { promise, resolve, reject };
 }
 
 type Attack = (node: TestNode, sizes: HostileSizes) => Promise<() => void>;
@@ -240,6 +178,8 @@ export async function runHostile(name: string, sizes: HostileSizes): Promise<Hos
     const [node] = cluster.nodes;
     assert.ok(node !== undefined);
     const honest = await Honest.start(node.mqttPort);
+    await pause(calmMs);
+    const calm = await honest.ask('calm');
     let resident = residentBytes(node.pid);
     const stop = await attack(node, sizes);
     const until = performance.now() + sizes.seconds * 1000;
@@ -247,7 +187,8 @@ export async function runHostile(name: string, sizes: HostileSizes): Promise<Hos
       await pause(200);
       resident = Math.max(resident, residentBytes(node.pid));
     }
-    await honest.stop();
+    const seen = await honest.ask('stop');
+    honest.close();
     stop();
     // A slow client may hold its bound twice: what the node has gathered, and what the kernel has not taken.
     const most = restBytes + sizes.peers * watermarkBytes * 2;
@@ -255,10 +196,11 @@ export async function runHostile(name: string, sizes: HostileSizes): Promise<Hos
     return {
       name,
       peers: sizes.peers,
-      sent: honest.sent,
-      received: honest.latencies.length,
-      p50Ms: honest.quantile(0.5),
-      p99Ms: honest.quantile(0.99),
+      sent: seen.sent,
+      received: seen.received,
+      p50Ms: seen.p50Ms,
+      p99Ms: seen.p99Ms,
+      calmP99Ms: calm.p99Ms,
       residentMiB: Math.round(resident / MiB),
       residentMiBMax: Math.round(most / MiB),
     };
