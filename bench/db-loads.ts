@@ -3,7 +3,7 @@
 import type { Database, Table } from '#db/api.js';
 
 export interface Load {
-  /** Writes under way at once; with `rate` the most that may be. */
+  /** Writes under way at once; with `rate`, into how many ranges of keys they go. */
   readonly writers: number;
   readonly seconds: number;
   readonly valueBytes: number;
@@ -37,6 +37,9 @@ export function machineMs(): number {
 export function percentile(sorted: Float64Array, p: number): number {
   return sorted.length === 0 ? 0 : (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] as number);
 }
+
+/** Writes under way with a `rate`: beyond that the load is not kept up, and the writes are left out. */
+const pacedUnderMax = 50_000;
 
 export function write(db: Database, table: Table, c: Load, done: (w: Wrote) => void): void {
   const plain = new Uint8Array(c.valueBytes).fill(7);
@@ -95,7 +98,7 @@ export function write(db: Database, table: Table, c: Load, done: (w: Wrote) => v
       const now = performance.now();
       // Late beginnings count as waiting: the time is from when the write was due.
       while (due < (Math.min(now, endAt) - began) * (c.rate / 1000)) {
-        if (under < Math.max(c.writers, 1)) one(due % c.writers, Math.floor(due / c.writers), began + (due * 1000) / c.rate, () => {});
+        if (under < pacedUnderMax) one(due % c.writers, Math.floor(due / c.writers), began + (due * 1000) / c.rate, () => {});
         due++;
       }
       if (now < endAt) setTimeout(step, 1);

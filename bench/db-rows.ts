@@ -25,7 +25,7 @@ export async function lag(o: ClusterOptions, rates: readonly number[], seconds: 
   await within(c, async () => {
     const leader = await c.leader();
     for (const rate of rates) {
-      const load = { writers: Math.max(16, rate >> 3), valueBytes: 100, keys: 1000, rate } as const;
+      const load = { writers: 16, valueBytes: 100, keys: 1000, rate } as const;
       await leader.ask({ type: 'write', ...load, seconds: 8, times: false });
       for (let round = 0; round < rounds; round++) {
         for (const r of c.replicants) await r.ask({ type: 'watch' });
