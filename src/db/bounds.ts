@@ -15,6 +15,8 @@ export interface DbBounds {
   readonly applyRowsMax: number;
   /** Under load committed entries wait up to this long for more, before tables and before each stream's next frame. */
   readonly applyCoalesceMs: number;
+  /** On cores, which nobody's replica waits for, commits of a shard with a steady load are at least so far apart. */
+  readonly coreApplyPauseMs: number;
   /** Under load followers hear of commits up to this later, unless the next entries say it sooner. */
   readonly commitNewsMs: number;
   /** Recently written keys that the leader checks transactions against. */
@@ -69,6 +71,7 @@ export const dbBounds: DbBounds = {
   pendingProposalBytesMax: 64 * 1024 * 1024,
   applyRowsMax: 10_000,
   applyCoalesceMs: 5,
+  coreApplyPauseMs: 2,
   commitNewsMs: 2,
   conflictWindowKeys: 100_000,
   leaderApplyLagMax: 100_000,

@@ -165,6 +165,7 @@ export class NodeDatabase implements Database {
         env,
         schema,
         bounds: this.bounds,
+        pauseMs: this.role === 'core' ? this.bounds.coreApplyPauseMs : 0,
         onApplied: (index) => {
           if (held !== undefined) this.#applied(held, index);
         },

@@ -20,6 +20,8 @@ export interface ShardStateOptions {
   readonly env: Env;
   readonly schema: ShardSchema;
   readonly bounds: DbBounds;
+  /** Commits of a busy shard are at least so far apart, whatever they carry; 0: as close as they come. */
+  readonly pauseMs?: number;
   /** A batch was committed and the feeds have seen it. */
   readonly onApplied: (index: number) => void;
   /** The store refused a batch: the node must stop serving this shard. */
@@ -156,7 +158,7 @@ export class ShardState {
       }
       this.#queuedBytes -= bytes;
       const now = this.#options.env.clock.now();
-      this.#pacer.ran(now, batch.transactions, (now - startedAt) * pausePerCommit);
+      this.#pacer.ran(now, batch.transactions, Math.max(this.#options.pauseMs ?? 0, (now - startedAt) * pausePerCommit));
       this.#committed(batch);
       this.#pump();
     });
