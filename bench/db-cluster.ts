@@ -11,6 +11,7 @@ import { median } from './load.js';
 
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', default: false },
     cores: { type: 'string', default: '3' },
     replicants: { type: 'string', default: '0' },
     writers: { type: 'string', default: '1,16,256' },
@@ -47,7 +48,14 @@ const options = {
 };
 const rows = (otherwise: number): number => (values.rows === '' ? otherwise : Number(values.rows));
 
-if (values.lag !== '') await lag(options, numbers(values.lag), Number(values.seconds), Number(values.rounds), say);
+if (values.help)
+  say(
+    Object.keys(values)
+      .map((name) => `--${name}`)
+      .sort()
+      .join(' '),
+  );
+else if (values.lag !== '') await lag(options, numbers(values.lag), Number(values.seconds), Number(values.rounds), say);
 else if (values.resume) await resume(options, rows(100_000), say);
 else if (values.bootstrap) await bootstrap(options, rows(1_000_000), say);
 else if (values.failover) await failover(options, Number(values.rounds), say);
