@@ -186,7 +186,9 @@ export class Checkers {
   }
 
   /** A leader put a change of members into its log; the one before was at `previous`. */
-  changed(n: Watched, previous: number): void {
+  changed(n: Watched, previous: number, before: readonly NodeId[], after: readonly NodeId[]): void {
+    const moved = after.filter((id) => !before.includes(id)).length + before.filter((id) => !after.includes(id)).length;
+    if (before.length > 0 && moved > 1) fail('one change at a time', n, `makes voters ${after.join(' ')} of ${before.join(' ')}`);
     if (previous > n.raft.commitIndex) fail('one change at a time', n, `changes the members again while entry ${previous} is not committed`);
     const committed = n.raft.termOf(n.raft.commitIndex);
     if (committed !== n.raft.term)

@@ -51,6 +51,7 @@ export class SimNode {
   readonly #host: Host;
   readonly #faults: Faults;
   #now = 0;
+  #voters: readonly string[] = [];
   #configIndex = 0;
   #committedAtStart = 0;
   #syncing = false;
@@ -133,6 +134,7 @@ export class SimNode {
     this.#configIndex = 0;
     this.#committedAtStart = this.#host.checkers.committedIndex;
     this.raft = this.#boot(now);
+    this.#voters = this.raft.config.voters;
     this.#host.checkers.started(this);
     this.#schedule();
   }
@@ -254,8 +256,9 @@ export class SimNode {
           this.#host.committed(this);
           break;
         case 'config':
-          if (this.raft.role === 'leader') checkers.changed(this, this.#configIndex);
+          if (this.raft.role === 'leader') checkers.changed(this, this.#configIndex, this.#voters, e.config.voters);
           this.#configIndex = e.index;
+          this.#voters = e.config.voters;
           break;
         case 'needSnapshot':
           break;

@@ -120,6 +120,14 @@ export class RaftWorld implements Host {
     };
     if (!this.#runUntil(this.#now + 2 * limit, agreed))
       throw new Violation(`convergence: copies differ ${2 * limit} ms after healing; ${this.#describe()}`);
+    this.#checkLeader();
+  }
+
+  /** Its removal is committed, and that is known everywhere: it has no business to lead. */
+  #checkLeader(): void {
+    const leader = this.#nodes.find((n) => n.up && n.raft.role === 'leader');
+    if (leader !== undefined && leader.tables.index === this.checkers.committedIndex && !leader.tables.config.voters.includes(leader.id))
+      throw new Violation(`configuration: ${leader.id} leads after its removal; ${this.#describe()}`);
   }
 
   /** One member keeps a fault: all hear it, it hears nobody. A majority of the others is well. */
