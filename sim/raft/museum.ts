@@ -35,13 +35,6 @@ export const raftMuseum: readonly Mutant[] = [
     'majorityValue(s.baseConfig.voters,',
     'who was removed counts for commit',
   ),
-  raft(
-    'removed-member-elects',
-    'quorum',
-    'for (const id of voters) {\n        const vote',
-    'for (const id of new Set([...voters, ...votes.keys()])) {\n        const vote',
-    'votes of those that are no voters count',
-  ),
   raft('learner-campaigns', 'election', ' && !s.installing && s.isVoter;', ' && !s.installing;', 'a learner or a removed member leads'),
   raft(
     'removed-leader-stays',
@@ -56,13 +49,6 @@ export const raftMuseum: readonly Mutant[] = [
     'if (restored.configs === undefined)\n            loadConfigs(s);',
     'if (restored.configs === undefined)\n            s.configs = [];',
     'a restart forgets the configurations of the log',
-  ),
-  raft(
-    'uncommitted-change-offered',
-    'snapshot',
-    'config: configAt(s, index) });',
-    'config: s.config });',
-    'a copy brings a configuration that is not its own',
   ),
   raft(
     'uncommitted-change-compacted',
