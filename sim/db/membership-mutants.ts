@@ -42,13 +42,6 @@ export const membershipMutants: readonly Mutant[] = [
     'the lost core of the same name goes on counting',
   ),
   member(
-    'learner-at-once',
-    'db/core-set',
-    'v.lastIndex - f.matchIndex <= v.learnerLagMax',
-    'true',
-    'a voter without the log: everybody waits for it',
-  ),
-  member(
     'last-one-is-unknown',
     'db/leader-duties',
     'here <= minted && !known.has(nodeId)',

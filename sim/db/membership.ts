@@ -32,8 +32,9 @@ export function makeMembership(prng: Prng): MembershipPlan {
   return {
     joinMs: prng.pick([1_000, 3_000]),
     leaveMs: sometimes(1_500, 4_000),
-    wipeMs: sometimes(2_000, 6_000),
-    forceMs: sometimes(3_000, 8_000),
+    // Most attempts find something out of order.
+    wipeMs: sometimes(700, 2_000),
+    forceMs: sometimes(700, 2_000),
     promoteMs: sometimes(3_000, 8_000),
     spares: prng.range(1, 3),
   };

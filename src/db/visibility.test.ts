@@ -44,6 +44,7 @@ class Pair {
         applied: () => this.applied[id],
         visibleHere: () => this.applied[id],
         copying: () => this.copying.has(id),
+        links: { peers: () => [] },
         askNow: () => {},
       };
       this.ends[id] = new Visibility(options as unknown as VisibilityOptions);

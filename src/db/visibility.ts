@@ -213,7 +213,10 @@ export class Visibility {
       this.#confirmed.clear();
       this.#effective = 0;
       const now = this.#o.clock.now();
-      for (const id of [...config.voters, ...config.learners]) if (id !== this.#o.nodeId) this.#member(id).hold(now, now + this.#o.bounds.leaseMs);
+      // Also for those that were taken out a moment ago: they may hold a lease of a leader before.
+      const linked = this.#o.links.peers().flatMap((p) => (p.role === 'core' ? p.nodeId : []));
+      for (const id of new Set([...config.voters, ...config.learners, ...linked]))
+        if (id !== this.#o.nodeId) this.#member(id).hold(now, now + this.#o.bounds.leaseMs);
     }
     this.#reportedTo = '';
     this.moved();
