@@ -4,6 +4,7 @@ import type { ShardSchema, Table } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
 import type { NodeRole, PeerTarget } from '#link/api.js';
+import type { ProtocolRange } from '#link/protocol.js';
 import { createNodeCore, type NodeCore } from '#node/node-core.js';
 import { World } from '../world/scheduler.js';
 import { createSimNode, type SimNode } from '../world/sim-env.js';
@@ -33,6 +34,8 @@ export interface ClusterWorldOptions {
   readonly nodeDownAfterMs?: number;
   readonly walSegmentBytes?: number;
   readonly timings?: RaftTimings;
+  /** Versions of the protocol between nodes that a node speaks, asked at each start. Undefined: this build's. */
+  readonly protocolOf?: (name: string) => ProtocolRange | undefined;
   /** A life of a node has begun, has ended, or cannot go on. */
   readonly onStart?: (n: RunningNode) => void;
   readonly onEnd?: (n: RunningNode) => void;
@@ -175,6 +178,7 @@ export class ClusterWorld {
       nodeDownAfterMs: this.options.nodeDownAfterMs ?? 15_000,
       autocleanMs: Number.POSITIVE_INFINITY,
       relay: n.relay,
+      ...protocolLimits(this.options.protocolOf?.(n.name)),
       ...(this.options.bounds === undefined ? {} : { bounds: this.options.bounds }),
       ...(this.options.walSegmentBytes === undefined ? {} : { walSegmentBytes: this.options.walSegmentBytes }),
       ...(this.options.timings === undefined ? {} : { timings: this.options.timings }),
@@ -223,4 +227,8 @@ export class ClusterWorld {
 
 function targetOf(n: RunningNode): PeerTarget {
   return { name: n.name, role: 'core', host: n.sim.host, port: clusterPort };
+}
+
+function protocolLimits(protocol: ProtocolRange | undefined): { readonly linkLimits?: { readonly protocol: ProtocolRange } } {
+  return protocol === undefined ? {} : { linkLimits: { protocol } };
 }

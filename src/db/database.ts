@@ -114,7 +114,7 @@ export class NodeDatabase implements Database {
     this.#role = options.role;
     this.#wal = options.wal;
     this.bounds = { ...dbBounds, ...options.bounds };
-    this.#transport = new RaftTransport(options.links);
+    this.#transport = new RaftTransport(options.links, options.env.metrics);
     this.#leases = new Leases(options.env, options.links, this.bounds.leaseMs, this.#held);
     this.#transport.onLeases = (from, code, frame) => this.#leases.receive(from, code, frame);
     this.#rpc = new ShardRpc(options.env, options.links, options.nodeId, this.bounds, (shard) => this.#held.get(shard)?.core);

@@ -3,6 +3,7 @@
 // all shards that are due together are one frame per pair of nodes, and so are their answers (`gather`).
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
+import type { Counter, Metrics } from '#env/metrics.js';
 import type { Links, PeerHello } from '#link/api.js';
 import { decodeMessage, encodeMessage, endingData } from '#raft/codec.js';
 import type { RaftMessage } from '#raft/types.js';
@@ -29,13 +30,16 @@ export class RaftTransport {
   readonly #message: ByteWriter = new ByteWriter(64);
   readonly #beats: Map<string, Beats> = new Map();
   #gathering = false;
-  /** Frames of shards this node does not know, or that did not parse. */
-  malformed = 0;
+  readonly #malformed: Counter;
   /** A frame of the leases, after its code. */
   onLeases: (from: string, code: number, frame: ByteReader) => void = () => {};
 
-  constructor(links: Links) {
+  constructor(links: Links, metrics: Metrics) {
     this.#links = links;
+    this.#malformed = metrics.counter(
+      'starmesh_raft_malformed_frames_total',
+      'Frames of Raft that did not parse, or that the version agreed on does not have',
+    );
     links.onFrame('raft', (from, frame) => this.#receive(from, frame));
   }
 
@@ -74,7 +78,8 @@ export class RaftTransport {
   }
 
   send(to: string, shard: string, message: RaftMessage): void {
-    if (this.#gathering && (message.type === 'heartbeat' || message.type === 'heartbeatResponse')) return this.#gathered(to, shard, message);
+    const beat = message.type === 'heartbeat' || message.type === 'heartbeatResponse';
+    if (this.#gathering && beat && this.#links.speaks(to, 'gatheredBeats')) return this.#gathered(to, shard, message);
     const w = this.#w;
     w.reset();
     w.u8(codes.raft);
@@ -99,15 +104,15 @@ export class RaftTransport {
       const r = new ByteReader(frame);
       const code = r.u8();
       if (code === leaseCodes.request || code === leaseCodes.grant) return this.onLeases(from.nodeId, code, r);
-      if (code === codes.beats) return this.gather(() => this.#receiveBeats(from.nodeId, r));
+      if (code === codes.beats && this.#links.speaks(from.nodeId, 'gatheredBeats')) return this.gather(() => this.#receiveBeats(from.nodeId, r));
       const receiver = this.#receivers.get(r.string());
       if (receiver === undefined) return;
       if (code === codes.raft) receiver.raftMessage(from.nodeId, decodeMessage(r));
       else if (code === codes.visible) receiver.visibleReport(from.nodeId, r.varint());
-      else this.malformed++;
+      else this.#malformed.value++;
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
-      this.malformed++;
+      this.#malformed.value++;
     }
   }
 
@@ -120,7 +125,7 @@ export class RaftTransport {
       }
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
-      this.malformed++;
+      this.#malformed.value++;
     }
   }
 }

@@ -235,7 +235,11 @@ export class Replica implements LeaseParty {
           copy: this.#copyPlace(),
         } as const;
         // What is queued but not applied yet counts as had: it will be applied before anything that follows.
-        const sent = links.send(e.core, 'rlog', encodeRlog({ ...open, appliedTerm: this.#state.queuedTerm }));
+        const sent = links.send(
+          e.core,
+          'rlog',
+          encodeRlog({ ...open, appliedTerm: this.#state.queuedTerm }, links.speaks(e.core, 'continuedCopies')),
+        );
         // The link went down while the cores were compared: nobody will tell of it again.
         if (sent !== 'sent') this.#step({ type: 'core-down', core: e.core });
         return;

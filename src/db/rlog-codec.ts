@@ -81,7 +81,8 @@ const modes: readonly OpenedMode[] = ['resume', 'bootstrap', 'later', 'continue'
 
 const scratch = new ByteWriter(4096);
 
-export function encodeRlog(m: RlogMessage): Uint8Array {
+/** `continued`: the reader knows of copies that go on with another core; of another, none is told. */
+export function encodeRlog(m: RlogMessage, continued: boolean = true): Uint8Array {
   const w = scratch;
   w.reset();
   w.u8(codes[m.type]);
@@ -93,7 +94,7 @@ export function encodeRlog(m: RlogMessage): Uint8Array {
       w.varint(m.appliedIndex);
       w.varint(m.appliedTerm);
       w.u8(m.force ? 1 : 0);
-      writeCopy(w, m.copy);
+      if (continued) writeCopy(w, m.copy);
       break;
     case 'opened':
       w.varint(m.stream);
@@ -168,7 +169,7 @@ export function decodeRlog(frame: Uint8Array): RlogMessage {
         appliedIndex: r.varint(),
         appliedTerm: r.varint(),
         force: r.u8() === 1,
-        copy: readCopy(r),
+        copy: r.remaining === 0 ? undefined : readCopy(r),
       };
     case codes.opened: {
       const stream = r.varint();

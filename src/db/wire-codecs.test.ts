@@ -180,3 +180,21 @@ test('log stream: what is sent is what is read', () => {
     runs,
   );
 });
+
+// As version 1 of the protocol wrote it, byte for byte: it has no place of a copy.
+const openOfVersion1 = '01056974656d732a0963696432 2f6974656d8f4e0701'.replaceAll(' ', '');
+
+test('log stream: the request of a receiver that speaks version 1 is read, and written for a core that does', () => {
+  const open: RlogMessage = {
+    type: 'open',
+    shard: 'items',
+    stream: 42,
+    historyId: 'cid2/item',
+    appliedIndex: 9999,
+    appliedTerm: 7,
+    force: true,
+    copy: undefined,
+  };
+  assert.equal(Buffer.from(encodeRlog(open, false)).toString('hex'), openOfVersion1);
+  assert.deepEqual(plain(decodeRlog(Buffer.from(openOfVersion1, 'hex'))), plain(open));
+});

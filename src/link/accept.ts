@@ -23,6 +23,7 @@ interface Assembly {
   readonly lanes: Map<Lane, ReadyLane>;
   readonly timer: Timer;
   hello: PeerHello | undefined;
+  version: number;
   toldHello: Uint8Array;
 }
 
@@ -173,7 +174,7 @@ export class Acceptor {
       const oldest = this.#assemblies.values().next().value;
       if (this.#assemblies.size >= limits.assemblingMax && oldest !== undefined) this.#abandon(oldest);
       const timer = env.clock.setTimer(limits.handshakeMs, () => this.#abandon(made));
-      const made: Assembly = { nodeId: remote.nodeId, linkId: remote.linkId, lanes: new Map(), timer, hello: undefined, toldHello: told };
+      const made: Assembly = { nodeId: remote.nodeId, linkId: remote.linkId, lanes: new Map(), timer, hello: undefined, version: 0, toldHello: told };
       this.#assemblies.set(remote.nodeId, made);
       assembly = made;
     }
@@ -181,12 +182,13 @@ export class Acceptor {
     this.#assemblyOf.set(ready.handshaking, assembly);
     if (hello !== undefined) {
       assembly.hello = hello;
+      assembly.version = remote.version;
       assembly.toldHello = told;
     }
     if (assembly.lanes.size < lanes.length || assembly.hello === undefined) return;
     this.#forget(assembly);
-    const { linkId, toldHello } = assembly;
-    this.#owner.onLink({ hello: assembly.hello, linkId, lanes: assembly.lanes, toldHello, dialled: undefined });
+    const { linkId, toldHello, version } = assembly;
+    this.#owner.onLink({ hello: assembly.hello, linkId, version, lanes: assembly.lanes, toldHello, dialled: undefined });
   }
 
   #abandon(assembly: Assembly): void {

@@ -6,6 +6,7 @@
 // link goes down, frames in flight may be lost on any lane, and both sides hear of it.
 
 import type { NetError } from '#env/net.js';
+import type { ProtocolFeature } from './protocol.js';
 
 /** raft: consensus, small and urgent · rlog: log streams and bootstraps · rpc: requests and replies · forward: MQTT messages. */
 export type Lane = 'raft' | 'rlog' | 'rpc' | 'forward';
@@ -76,6 +77,8 @@ export interface Links {
   setTargets(targets: readonly PeerTarget[]): void;
   /** Who answered when the target of this name was dialled last, this node itself included; undefined: nobody yet. */
   answeredAt(target: string): NodeId | undefined;
+  /** Whether the peer's end of the link speaks it; false when no link is up. */
+  speaks(nodeId: NodeId, feature: ProtocolFeature): boolean;
   /** Closes the link with a node that is none of ours after all. It may be made again. */
   drop(nodeId: NodeId, why: string): void;
   listen(listener: LinkListener): void;

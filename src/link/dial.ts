@@ -37,6 +37,7 @@ export class DialAttempt {
   #toldHello: Uint8Array = new Uint8Array(0);
   #hello: PeerHello | undefined;
   #linkIdHex = '';
+  #version = 0;
   #over = false;
 
   constructor(context: LinkContext, target: PeerTarget, linkId: Uint8Array, owner: DialOwner) {
@@ -125,6 +126,7 @@ export class DialAttempt {
     this.#owner.onLink(this, {
       hello: this.#hello,
       linkId: this.#linkIdHex,
+      version: this.#version,
       lanes: this.#ready,
       toldHello: this.#toldHello,
       dialled: this.#target.name,
@@ -148,6 +150,7 @@ export class DialAttempt {
     }
     this.#hello = hello;
     this.#linkIdHex = remote.linkId;
+    this.#version = remote.version;
     for (const other of lanes) if (other !== 'rpc') this.#dial(other);
   }
 }

@@ -17,9 +17,7 @@ import { utf8Encode } from '#base/utf8.js';
 import type { Hash } from '#env/hash.js';
 import { getU32, putU32 } from './frame.js';
 import { helloBytesMax } from './hello.js';
-
-export const protocolVersionMin = 1;
-export const protocolVersionMax = 1;
+import { ownProtocol, type ProtocolRange } from './protocol.js';
 
 const magic: Uint8Array = utf8Encode('STARMESH');
 const challengeBytes = 32;
@@ -42,6 +40,8 @@ export interface LocalSide {
   readonly nodeId: string;
   readonly hello: Uint8Array;
   readonly challenge: Uint8Array;
+  /** Versions that this side speaks; undefined: those of this build. */
+  readonly protocol?: ProtocolRange | undefined;
 }
 
 /** The proved statement of the other side. */
@@ -51,6 +51,8 @@ export interface RemoteSide {
   readonly linkId: string;
   readonly hello: Uint8Array;
   readonly refusal: number;
+  /** Of the protocol, as agreed. */
+  readonly version: number;
 }
 
 /** protocol: no peer of ours · version: none in common · cookie: the proof is wrong · hello: not what was proved. */
@@ -99,6 +101,8 @@ class Collector {
 /** The side that opened the connection. */
 export class DialerHandshake {
   readonly #local: LocalSide;
+  readonly #protocol: ProtocolRange;
+  #version = 0;
   readonly #lane: number;
   readonly #linkId: Uint8Array;
   readonly #in = new Collector();
@@ -111,9 +115,10 @@ export class DialerHandshake {
   constructor(local: LocalSide, lane: number, linkId: Uint8Array) {
     assert(linkId.length === linkIdBytes, 'a linkId has 16 bytes');
     this.#local = local;
+    this.#protocol = local.protocol ?? ownProtocol;
     this.#lane = lane;
     this.#linkId = linkId;
-    this.#preamble = encodePreamble(protocolVersionMin, protocolVersionMax, local.challenge);
+    this.#preamble = encodePreamble(this.#protocol.min, this.#protocol.max, local.challenge);
   }
 
   start(): Uint8Array {
@@ -140,14 +145,15 @@ export class DialerHandshake {
     if (hello === undefined) return more;
     if (!helloProved(this.#local.hash, this.#theirProof, hello)) return this.#fail('hello');
     this.#state = 'over';
-    return doneStep(decodeProof(this.#theirProof, hello), this.#in.rest(), this.#theirProof, this.#ownProof);
+    return doneStep(decodeProof(this.#theirProof, hello, this.#version), this.#in.rest(), this.#theirProof, this.#ownProof);
   }
 
   #onPreamble(theirs: Uint8Array): HandshakeStep {
     const versions = decodePreamble(theirs);
     if (versions === undefined) return this.#fail('protocol');
     const [chosen] = versions;
-    if (chosen < protocolVersionMin || chosen > protocolVersionMax) return this.#fail('version');
+    if (chosen < this.#protocol.min || chosen > this.#protocol.max) return this.#fail('version');
+    this.#version = chosen;
     // An acceptor owes its preamble and then waits: whatever comes before our proof is no peer.
     if (this.#in.rest().length > 0) return this.#fail('protocol');
     this.#transcript = concatBytes([this.#preamble, theirs]);
@@ -166,6 +172,7 @@ export class DialerHandshake {
 /** The side that accepted the connection. `push` ends with 'done'; then it owes the answer (`answer`). */
 export class AcceptorHandshake {
   readonly #local: LocalSide;
+  #version = 0;
   readonly #in = new Collector();
   #state: 'preamble' | 'proof' | 'hello' | 'over' = 'preamble';
   #transcript: Uint8Array = emptyBytes;
@@ -201,14 +208,14 @@ export class AcceptorHandshake {
     if (!helloProved(this.#local.hash, this.#theirProof, hello)) return this.#fail('hello');
     this.#state = 'over';
     // The seed for writing is known with the answer.
-    return doneStep(decodeProof(this.#theirProof, hello), this.#in.rest(), this.#theirProof, emptyBytes);
+    return doneStep(decodeProof(this.#theirProof, hello, this.#version), this.#in.rest(), this.#theirProof, emptyBytes);
   }
 
   /** Our proof and hello, or an authenticated refusal. After 'done' only. */
   answer(refusal: Refusal, hello: Uint8Array): { readonly send: Uint8Array; readonly writeSeed: number } {
     assert(this.#state === 'over' && this.authenticated, 'the dialer has proved itself');
     const said = refusal === refusals.none ? hello : emptyBytes;
-    const theirs = decodeProof(this.#theirProof, emptyBytes);
+    const theirs = decodeProof(this.#theirProof, emptyBytes, this.#version);
     const linkId = this.#theirProof.subarray(4 + nodeIdBytes, 4 + nodeIdBytes + linkIdBytes);
     const proof = makeProof(this.#local, 'acceptor', concatBytes([this.#transcript, this.#theirProof]), refusal, theirs.lane, linkId, said);
     return { send: concatBytes([proof, said]), writeSeed: seedOf(proof) };
@@ -218,8 +225,10 @@ export class AcceptorHandshake {
     const versions = decodePreamble(theirs);
     if (versions === undefined) return this.#fail('protocol');
     const [from, to] = versions;
-    const chosen = Math.min(to, protocolVersionMax);
-    const common = from <= to && chosen >= Math.max(from, protocolVersionMin);
+    const { min, max } = this.#local.protocol ?? ownProtocol;
+    const chosen = Math.min(to, max);
+    const common = from <= to && chosen >= Math.max(from, min);
+    this.#version = chosen;
     const ours = encodePreamble(common ? chosen : 0, common ? chosen : 0, this.#local.challenge);
     if (!common) return { ...this.#fail('version'), send: ours };
     // A dialer cannot have made its proof before it saw our challenge.
@@ -299,8 +308,9 @@ function helloProved(hash: Hash, proof: Uint8Array, hello: Uint8Array): boolean 
   return equalBytes(hash.sha256(hello), proof.subarray(proofBodyBytes - 32, proofBodyBytes));
 }
 
-function decodeProof(proof: Uint8Array, hello: Uint8Array): RemoteSide {
+function decodeProof(proof: Uint8Array, hello: Uint8Array, version: number): RemoteSide {
   return {
+    version,
     refusal: proof[0] as number,
     lane: proof[1] as number,
     nodeId: toHex(proof.subarray(4, 4 + nodeIdBytes)),

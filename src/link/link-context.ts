@@ -53,7 +53,8 @@ export class LinkContext {
   /** Our side of one new handshake. */
   localSide(hello: Uint8Array): LocalSide {
     const { hash, random } = this.env;
-    return { hash, cookie: this.#cookie, nodeId: this.#self.nodeId, hello, challenge: random.bytes(challengeBytes) };
+    const { protocol } = this.limits;
+    return { hash, cookie: this.#cookie, nodeId: this.#self.nodeId, hello, challenge: random.bytes(challengeBytes), protocol };
   }
 
   /** Why a link with such a peer is refused, or undefined. */

@@ -15,6 +15,8 @@ import { RpcPeer } from './rpc.js';
 export interface ReadyLink {
   readonly hello: PeerHello;
   readonly linkId: string;
+  /** Of the protocol. */
+  readonly version: number;
   readonly lanes: ReadonlyMap<Lane, ReadyLane>;
   /** Our own hello as the peer knows it. */
   readonly toldHello: Uint8Array;
@@ -35,6 +37,7 @@ export interface LinkOwner {
 export class Link implements LaneOwner {
   peer: PeerHello;
   readonly linkId: string;
+  readonly version: number;
   readonly dialled: string | undefined;
   readonly rpc: RpcPeer;
   readonly upAt: number;
@@ -47,6 +50,7 @@ export class Link implements LaneOwner {
   constructor(env: Env, limits: LinkLimits, ready: ReadyLink, owner: LinkOwner) {
     this.peer = ready.hello;
     this.linkId = ready.linkId;
+    this.version = ready.version;
     this.dialled = ready.dialled;
     this.#toldHello = ready.toldHello;
     this.#owner = owner;

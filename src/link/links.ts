@@ -18,6 +18,7 @@ import { LinkContext } from './link-context.js';
 import { downsCounter, linkCounters, upsCounter } from './link-metrics.js';
 import { LinkTls } from './link-tls.js';
 import { defaultLimits, type LinkLimits, type LinksOptions, lanes } from './options.js';
+import { hasFeature, type ProtocolFeature } from './protocol.js';
 import { Rpc } from './rpc.js';
 
 type FrameHandler = (from: PeerHello, frame: Uint8Array) => void;
@@ -98,6 +99,10 @@ class NodeLinks implements Links, LinkOwner {
       const gone = (removed.has(name) || removed.has(dialled)) && !wanted.has(name) && !wanted.has(dialled);
       if (gone && link.up) this.#down(link, 'local', 'no longer a target');
     }
+  }
+
+  speaks(nodeId: NodeId, feature: ProtocolFeature): boolean {
+    return hasFeature(this.#links.get(nodeId)?.version ?? 0, feature);
   }
 
   drop(nodeId: NodeId, why: string): void {
@@ -281,7 +286,7 @@ class NodeLinks implements Links, LinkOwner {
     const link = new Link(this.#env, this.#limits, ready, this);
     this.#links.set(link.peer.nodeId, link);
     const { name, role, host, port, nodeId } = link.peer;
-    this.#env.log.info('link up', { name, role, host, port, nodeId });
+    this.#env.log.info('link up', { name, role, host, port, nodeId, version: ready.version });
     upsCounter(this.#env.metrics, name).value++;
     this.#dialler.linkUp(link);
     for (const listener of this.#listeners) if (link.up) listener.onUp?.(link.peer);

@@ -1,6 +1,7 @@
 // Settings of the links and their defaults. Every bound of this room is here, by name.
 import type { NetAddress, NetError, TlsOptions } from '#env/net.js';
 import type { Lane, PeerHello } from './api.js';
+import { ownProtocol, type ProtocolRange } from './protocol.js';
 
 /** In the order of their wire numbers: the index is what a handshake says. */
 export const lanes: readonly Lane[] = ['raft', 'rlog', 'rpc', 'forward'];
@@ -32,6 +33,8 @@ export interface LinkLimits {
   readonly lingerMs: number;
   /** Under TLS: how often the certificates' files are looked at for a change. */
   readonly certificateCheckMs: number;
+  /** Versions of the protocol that this node speaks. */
+  readonly protocol: ProtocolRange;
 }
 
 const MiB = 1024 * 1024;
@@ -51,6 +54,7 @@ export const defaultLimits: LinkLimits = {
   rpcOutstandingMax: 10_000,
   lingerMs: 500,
   certificateCheckMs: 60_000,
+  protocol: ownProtocol,
 };
 
 export interface LinksOptions {

@@ -208,6 +208,10 @@ export class MemoryLinks implements Links {
     return undefined;
   }
 
+  speaks(): boolean {
+    return true;
+  }
+
   drop(nodeId: string): void {
     this.#network.cut(this.self.nodeId, nodeId, 'local');
   }
