@@ -160,10 +160,11 @@ test('a proof holds for its lane, its link, its hello and the versions only', ()
   message[proofBytes] = (message[proofBytes] ?? 0) ^ 1;
   assert.equal(fault(a.push(message)), 'hello');
 
-  // Somebody on the way changes the versions that the dialer offers.
+  // Somebody on the way changes the versions that the dialer offers: an older one would do for both.
   const offered = dialer();
   const start = offered.start().slice();
-  start[10] = 2;
+  assert.ok((start[10] ?? 0) > 1);
+  start[10] = 1;
   const b = new AcceptorHandshake(side('acceptor'));
   assert.equal(fault(b.push(sent(offered.push(sent(b.push(start)))))), 'cookie');
 });
