@@ -25,7 +25,7 @@ import type { RlogMessage } from './rlog-codec.js';
 import { RlogServer } from './rlog-server.js';
 import { ShardLeader } from './shard-leader.js';
 import type { ShardState } from './shard-state.js';
-import { Visibility } from './visibility.js';
+import { lateCounter, Visibility } from './visibility.js';
 
 export type RaftTimings = Partial<
   Pick<
@@ -99,6 +99,7 @@ export class CoreShard implements LeaseParty {
       copying: () => this.#copy.active,
       ...(options.wal.lastIndex > 0 ? { silentUntil: options.env.clock.now() + options.bounds.leaseMs } : {}),
       askNow: options.askForLeases,
+      onLate: lateCounter(options.env, this.shard),
     });
     const { transport, env, bounds } = options;
     this.#news = new CommitNews(

@@ -51,6 +51,8 @@ export interface LeaseTerms {
   readonly joinMs: number;
   /** One who has been behind for longer is not waited for any more, and for as long not let in again. */
   readonly lateMs: number;
+  /** Somebody is let go for being late. */
+  readonly onLate?: () => void;
 }
 
 /** Of a lease: an extension by less is not worth a message of its own. */
@@ -115,7 +117,10 @@ export class Grantee {
     }
     this.see(now, visible, target);
     this.#welcome = now >= this.#barredUntil && now - this.#caughtUpAt <= (this.#joined ? this.#terms.lateMs : this.#terms.joinMs);
-    if (!this.#welcome && now >= this.#barredUntil) this.#barredUntil = now + this.#terms.lateMs;
+    if (!this.#welcome && now >= this.#barredUntil) {
+      this.#barredUntil = now + this.#terms.lateMs;
+      this.#terms.onLate?.();
+    }
     return this.extend(now, ends, Number.NEGATIVE_INFINITY);
   }
 

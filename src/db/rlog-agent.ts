@@ -6,11 +6,10 @@ import { concatBytes, copyBytes, emptyBytes } from '#base/bytes.js';
 import type { TableStore } from '#env/tables.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
-import { Grantee } from './lease.js';
+import { Grantee, type LeaseTerms } from './lease.js';
 import { type CopyPlace, encodeRlog, entriesBytes, type OpenedMode, type RlogMessage, rowsBytes, type StoredRow } from './rlog-codec.js';
 import { ownerIndexByte } from './stored-row.js';
 import { decodePosition, firstUserKey, metaKey } from './system-rows.js';
-import { leaseTerms } from './visibility.js';
 
 /** What an agent reads: one core's copy of a shard and its log. */
 export interface RlogSource {
@@ -79,7 +78,14 @@ export class RlogAgent {
   /** The last pump left something for which there was no credit or no room in the lane. */
   held = false;
 
-  constructor(receiver: { nodeId: string; name: string; role: string }, stream: number, source: RlogSource, bounds: DbBounds, send: SendFrame) {
+  constructor(
+    receiver: { nodeId: string; name: string; role: string },
+    stream: number,
+    source: RlogSource,
+    bounds: DbBounds,
+    terms: LeaseTerms,
+    send: SendFrame,
+  ) {
     this.receiver = receiver.nodeId;
     this.receiverName = receiver.name;
     this.isReplicant = receiver.role === 'replicant';
@@ -88,7 +94,7 @@ export class RlogAgent {
     this.#bounds = bounds;
     this.#send = send;
     this.next = source.appliedIndex + 1;
-    this.lease = new Grantee(leaseTerms(bounds));
+    this.lease = new Grantee(terms);
   }
 
   #message(m: RlogMessage): boolean {

@@ -8,7 +8,7 @@ import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import { Pacer } from './pacer.js';
 import { RlogAgent, type RlogSource, type SendFrame } from './rlog-agent.js';
 import { encodeRlog, type RlogMessage } from './rlog-codec.js';
-import { leaseTerms } from './visibility.js';
+import { lateCounter, leaseTerms, leaseTerms } from './visibility.js';
 
 export interface ServedSource extends RlogSource {
   /** Caught up and in touch with a leader: fit to be followed. */
@@ -43,6 +43,7 @@ export class RlogServer {
   /** Whose stream ended while they held a lease: they may not know it yet. */
   readonly #leaving: Map<string, Grantee> = new Map();
   readonly #pacer: Pacer;
+  readonly #terms: LeaseTerms;
   #carried = 0;
   #scheduled = false;
   #closed = false;
@@ -53,6 +54,7 @@ export class RlogServer {
     this.#bounds = bounds;
     this.#source = source;
     this.#onVisible = onVisible;
+    this.#terms = leaseTerms(bounds, lateCounter(env, source.shard));
     this.#pacer = new Pacer(env.clock, bounds.applyCoalesceMs * ofApplyPause);
   }
 
@@ -102,7 +104,7 @@ export class RlogServer {
       send(encodeRlog({ type: 'opened', shard, stream: m.stream, mode: 'later', historyId, commitIndex, rows: 0, why: 'this core is not in sync' }));
       return;
     }
-    const agent = new RlogAgent(from, m.stream, this.#source, this.#bounds, send);
+    const agent = new RlogAgent(from, m.stream, this.#source, this.#bounds, this.#terms, send);
     if (!agent.open(m)) return;
     if (agent.copyWhy !== '')
       this.#env.log.info('a node copies the tables', { shard: this.#source.shard, node: from.name, index: m.appliedIndex, why: agent.copyWhy });

@@ -5,6 +5,7 @@
 //
 // Invariant: whoever is in service has seen everything that was ever reported effective.
 import type { Clock } from '#env/clock.js';
+import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { RaftMachine } from '#raft/types.js';
 import type { DbBounds } from './bounds.js';
@@ -33,13 +34,25 @@ export interface VisibilityOptions {
    * leader heard last, may have granted leases whose holders only the earlier reports speak for.
    */
   readonly silentUntil?: number;
+  /** A member that lags is not waited for any more. */
+  readonly onLate: () => void;
   /** Leases should be asked for without waiting for the next round. */
   readonly askNow: () => void;
 }
 
+/** Counts those that are let go for being late. */
+export function lateCounter(env: Env, shard: string): () => void {
+  const counter = env.metrics.counter('starmesh_leases_late_total', 'Times that a node lagged for so long that writes do not wait for it any more', {
+    shard,
+  });
+  return () => {
+    counter.value++;
+  };
+}
+
 /** The terms of a node's bounds. */
-export function leaseTerms(bounds: DbBounds): LeaseTerms {
-  return { leaseMs: bounds.leaseMs, joinMs: bounds.leaseMs, lateMs: bounds.lateMs };
+export function leaseTerms(bounds: DbBounds, onLate: () => void): LeaseTerms {
+  return { leaseMs: bounds.leaseMs, joinMs: bounds.leaseMs, lateMs: bounds.lateMs, onLate };
 }
 
 export class Visibility {
@@ -59,7 +72,7 @@ export class Visibility {
 
   constructor(options: VisibilityOptions) {
     this.#o = options;
-    this.#terms = leaseTerms(options.bounds);
+    this.#terms = leaseTerms(options.bounds, options.onLate);
   }
 
   // ---- in service ----
