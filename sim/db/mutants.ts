@@ -159,8 +159,8 @@ export const dbMutants: readonly Mutant[] = [
   db(
     'closed-link-ends-a-lease',
     'rlog-server',
-    'mayServe && agent.lease.counts',
-    'false && agent.lease.counts',
+    '(mayServe || relays) &&',
+    'relays &&',
     'who has lost its link is not waited for while it may still believe to be in sync',
   ),
   db(

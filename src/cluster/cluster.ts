@@ -2,7 +2,7 @@
 // was declared dead and joins anew without a restart, and tells links and database who is there and
 // which nodes shall be in the Raft groups. How a core leaves is in leaving.ts.
 import type { NodeDatabase } from '#db/database.js';
-import { relayInfo } from '#db/upstreams.js';
+import { relayInfo } from '#db/relay-info.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links, NodeRole, PeerTarget } from '#link/api.js';

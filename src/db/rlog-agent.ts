@@ -63,6 +63,8 @@ export class RlogAgent {
   #mode: 'bootstrap' | 'entries' = 'entries';
   /** Next index to send. The log is kept from here on. */
   next: number;
+  /** It feeds others, who may be in service for as long as its lease lasts although it is not itself. */
+  relays = false;
   /** Until when it counts as in service, and what it has seen. */
   readonly lease: Grantee;
   /** Why the receiver has to copy the tables; '' when it goes on from where it was. */

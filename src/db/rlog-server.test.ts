@@ -9,12 +9,13 @@ import { RlogServer, type ServedSource } from './rlog-server.js';
 /** How a core that stands like this answers a node that opens a stream without anything of its own. */
 function answer(standing: { readonly readyToServe: boolean; readonly leads: boolean }, role: 'core' | 'replicant'): string {
   const sent: RlogMessage[] = [];
-  const env = { clock: { now: () => 0, endOfTurn: () => {} }, log: { info: () => {} } } as unknown as Env;
+  const env = { clock: { now: () => 0, endOfTurn: () => {} }, log: { info: () => {} }, metrics: { counter: () => ({ value: 0 }) } } as unknown as Env;
   const links = {
     send: (_to: string, _lane: string, frame: Uint8Array) => {
       sent.push(decodeRlog(frame));
       return 'sent';
     },
+    peer: () => undefined,
   } as unknown as Links;
   const source = {
     shard: 'items',

@@ -3,12 +3,13 @@
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { DbBounds } from './bounds.js';
-import { Grantee } from './lease.js';
+import { Grantee, type LeaseTerms } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import { Pacer } from './pacer.js';
+import { isRelay } from './relay-info.js';
 import { RlogAgent, type RlogSource, type SendFrame } from './rlog-agent.js';
 import { encodeRlog, type RlogMessage } from './rlog-codec.js';
-import { lateCounter, leaseTerms, leaseTerms } from './visibility.js';
+import { lateCounter, leaseTerms } from './visibility.js';
 
 export interface ServedSource extends RlogSource {
   /** Caught up and in touch with a leader: fit to be followed. */
@@ -41,7 +42,7 @@ export class RlogServer {
   readonly #agents: Map<string, RlogAgent> = new Map();
   readonly #expected: Map<string, { readonly from: number; readonly until: number }> = new Map();
   /** Whose stream ended while they held a lease: they may not know it yet. */
-  readonly #leaving: Map<string, Grantee> = new Map();
+  readonly #leaving: Set<{ readonly receiver: string; readonly relays: boolean; readonly lease: Grantee }> = new Set();
   readonly #pacer: Pacer;
   readonly #terms: LeaseTerms;
   #carried = 0;
@@ -60,10 +61,10 @@ export class RlogServer {
 
   /** An earlier process of this core may have granted leases that nobody here knows of; the longest of them lasts as long. */
   mindForgotten(): void {
-    const forgotten = new Grantee(leaseTerms(this.#bounds));
+    const forgotten = new Grantee(this.#terms);
     const now = this.#env.clock.now();
     forgotten.hold(now, now + this.#bounds.leaseMs);
-    this.#leaving.set('', forgotten);
+    this.#leaving.add({ receiver: '', relays: true, lease: forgotten });
   }
 
   get streams(): number {
@@ -95,8 +96,8 @@ export class RlogServer {
   #open(from: { readonly nodeId: string; readonly name: string; readonly role: string }, m: Extract<RlogMessage, { type: 'open' }>): void {
     const old = this.#agents.get(from.nodeId);
     if (old !== undefined) this.#drop(old, false);
-    // Who opens a stream is out of service.
-    this.#leaving.delete(from.nodeId);
+    // Who opens a stream is out of service, though perhaps not those below it.
+    for (const one of this.#leaving) if (one.receiver === from.nodeId && !one.relays) this.#leaving.delete(one);
     this.#expected.delete(from.nodeId);
     const send: SendFrame = (frame, shared) => this.#links.send(from.nodeId, 'rlog', frame, shared) === 'sent';
     if (!this.#source.readyToServe && !(from.role === 'core' && this.#source.leads)) {
@@ -109,6 +110,7 @@ export class RlogServer {
     if (agent.copyWhy !== '')
       this.#env.log.info('a node copies the tables', { shard: this.#source.shard, node: from.name, index: m.appliedIndex, why: agent.copyWhy });
     if (agent.continues) this.#env.log.info('a node goes on with its copy of the tables', { shard: this.#source.shard, node: from.name });
+    agent.relays = isRelay(this.#links.peer(from.nodeId));
     this.#agents.set(from.nodeId, agent);
     this.pumpLater();
   }
@@ -140,7 +142,8 @@ export class RlogServer {
   #drop(agent: RlogAgent, mayServe: boolean): void {
     agent.closed = true;
     if (this.#agents.get(agent.receiver) === agent) this.#agents.delete(agent.receiver);
-    if (mayServe && agent.lease.counts(this.#env.clock.now())) this.#leaving.set(agent.receiver, agent.lease);
+    const { receiver, relays, lease } = agent;
+    if ((mayServe || relays) && lease.counts(this.#env.clock.now())) this.#leaving.add({ receiver, relays, lease });
     this.#onVisible();
   }
 
@@ -171,8 +174,9 @@ export class RlogServer {
     const now = this.#env.clock.now();
     let lowest = Number.POSITIVE_INFINITY;
     for (const { lease } of this.#agents.values()) if (lease.counts(now) && lease.visible < lowest) lowest = lease.visible;
-    for (const [id, lease] of this.#leaving) {
-      if (!lease.counts(now)) this.#leaving.delete(id);
+    for (const one of this.#leaving) {
+      const { lease } = one;
+      if (!lease.counts(now)) this.#leaving.delete(one);
       else if (lease.visible < lowest) lowest = lease.visible;
     }
     return lowest;
@@ -183,7 +187,7 @@ export class RlogServer {
     const now = this.#env.clock.now();
     let next = Number.POSITIVE_INFINITY;
     for (const { lease } of this.#agents.values()) if (lease.counts(now) && lease.until < next) next = lease.until;
-    for (const lease of this.#leaving.values()) if (lease.counts(now) && lease.until < next) next = lease.until;
+    for (const { lease } of this.#leaving) if (lease.counts(now) && lease.until < next) next = lease.until;
     return next;
   }
 

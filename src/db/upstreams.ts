@@ -10,6 +10,7 @@ import { ByteWriter } from '#base/byte-writer.js';
 import type { Env } from '#env/env.js';
 import type { Links, PeerHello, RpcReply } from '#link/api.js';
 import type { DbBounds } from './bounds.js';
+import { isRelay } from './relay-info.js';
 import type { RlogServer, ServedSource } from './rlog-server.js';
 
 const loadMethod = 'rlog.load';
@@ -25,12 +26,9 @@ export interface Feeder {
   readonly server: RlogServer;
 }
 
-/** What a relay says of itself to its peers (`PeerHello.info`; that of cores is the cluster room's). */
-export const relayInfo: Uint8Array = Uint8Array.of(1);
-
 /** No loops: relays are fed by cores alone. */
-export function feeds(peer: PeerHello, isRelay: boolean): boolean {
-  return peer.role === 'core' || (!isRelay && peer.info.length === 1 && peer.info[0] === relayInfo[0]);
+export function feeds(peer: PeerHello, toRelay: boolean): boolean {
+  return peer.role === 'core' || (!toRelay && isRelay(peer));
 }
 
 interface Found {
