@@ -148,8 +148,9 @@ export class ReplicaMachine {
   /** Out of service first, then goodbye: nobody has to wait for the lease. */
   #move(to: string, effects: ReplicaEffect[]): void {
     const from = this.upstream;
-    if (this.state !== 'normal' || from === undefined || from === to) return;
+    if (this.state === 'disconnected' || this.#bootstrapping || from === undefined || from === to) return;
     this.upstream = undefined;
+    this.#opening = false;
     this.#enter('disconnected', effects);
     effects.push({ type: 'close', core: from, stream: this.stream, why: 'moving' });
     this.#open(to, effects);

@@ -9,7 +9,7 @@ import type { Env } from '#env/env.js';
 import type { TableStore } from '#env/tables.js';
 import type { Links } from '#link/api.js';
 import type { BootstrapProgress, ReplicaShardStatus, ShardSchema } from './api.js';
-import type { AppliedEntry } from './apply.js';
+import { type Aside, copyPlace } from './aside.js';
 import type { DbBounds } from './bounds.js';
 import { HeldLease } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
@@ -18,7 +18,6 @@ import { Relay } from './relay.js';
 import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
 import { type CopyPlace, encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
-import { decodePosition, metaKey } from './system-rows.js';
 
 /** Where new generations come from (store/generations on a real node). */
 export interface GenerationMaker {
@@ -28,17 +27,6 @@ export interface GenerationMaker {
   makeCurrent(generation: number, done: (error: Error | undefined) => void): void;
   /** Deletes a generation that is not current, its store closed. */
   discard(generation: number, store: TableStore): void;
-}
-
-/** A copy under construction. */
-interface Aside {
-  readonly opened: OpenGeneration;
-  /** Once all rows are there: to apply the log. */
-  state: ShardState | undefined;
-  /** Entries that came before the last rows were written. */
-  early: AppliedEntry[];
-  /** Last key that is written; empty: the system rows are, undefined: nothing. */
-  key: Uint8Array | undefined;
 }
 
 export interface ReplicaOptions {
@@ -72,6 +60,9 @@ export class Replica implements LeaseParty {
   readonly #lease: HeldLease = new HeldLease();
   /** What the node above was told of as seen. */
   #reported = 0;
+  /** When this copy was in service last; when another node was looked for because it was not. */
+  #servedAt = 0;
+  #triedAt = 0;
   /** When to look for a better core. */
   #lookAt = 0;
   #timer: Timer | undefined;
@@ -97,6 +88,7 @@ export class Replica implements LeaseParty {
     this.#o = options;
     this.#state = state;
     this.#machine.applied = state.appliedIndex;
+    this.#servedAt = options.env.clock.now();
     const { env, links, bounds } = options;
     this.relay = !options.relay
       ? undefined
@@ -168,10 +160,24 @@ export class Replica implements LeaseParty {
     if (this.relay.server.streams > 0) this.#ackLater();
   }
 
+  /** Fed for long by a node that grants no lease: it may be out of its group itself. */
+  #leaveUseless(now: number, upstream: string, stream: number): void {
+    const { lateMs } = this.#o.bounds;
+    if (now - Math.max(this.#servedAt, this.#triedAt) < 2 * lateMs) return;
+    this.#triedAt = now;
+    this.#o.chooseCore(this.#o.schema.name, upstream, this.#state.queuedIndex, (to) => {
+      if (this.#closed || to === undefined || this.#machine.stream !== stream || this.inService) return;
+      this.#step({ type: 'move', to });
+    });
+  }
+
   #lookForBetter(): void {
     const now = this.#o.env.clock.now();
     const { upstream, stream } = this.#machine;
-    if (now < this.#lookAt || upstream === undefined || !this.inService) return;
+    if (this.inService) this.#servedAt = now;
+    if (upstream === undefined || this.#machine.bootstrapping) return;
+    if (!this.inService) return this.#leaveUseless(now, upstream, stream);
+    if (now < this.#lookAt) return;
     this.#lookAt = now + this.#o.bounds.rebalanceMs * (0.5 + this.#o.env.random.next());
     this.#o.betterCore(this.#o.schema.name, upstream, this.#state.queuedIndex, (to) => {
       if (this.#closed || this.#machine.stream !== stream || !this.inService) return;
@@ -298,19 +304,9 @@ export class Replica implements LeaseParty {
     this.#aside = { opened: this.#o.generations.create(), state: undefined, early: [], key: undefined };
   }
 
-  /** Where the copy stands that was begun with another core. */
   #copyPlace(): CopyPlace | undefined {
-    const aside = this.#aside;
-    if (aside === undefined) return undefined;
-    const { lastStamp: stamp } = this.#machine;
-    if (aside.state !== undefined)
-      return { historyId: aside.state.position.historyId, index: aside.state.queuedIndex, term: aside.state.queuedTerm, stamp, key: undefined };
-    aside.early = [];
     this.#earlyBytes = 0;
-    const meta = aside.key === undefined ? undefined : aside.opened.store.get(metaKey);
-    if (meta === undefined || aside.key === undefined) return undefined;
-    const { historyId, appliedIndex: index, appliedTerm: term } = decodePosition(meta);
-    return { historyId, index, term, stamp, key: aside.key };
+    return this.#aside === undefined ? undefined : copyPlace(this.#aside, this.#machine.lastStamp);
   }
 
   #dropAside(): void {

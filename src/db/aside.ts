@@ -1,0 +1,27 @@
+// A copy of tables under construction, and where it stands. replica.ts owns it.
+import type { AppliedEntry } from './apply.js';
+import type { CopyPlace } from './rlog-codec.js';
+import type { OpenGeneration, ShardState } from './shard-state.js';
+import { decodePosition, metaKey } from './system-rows.js';
+
+/** A copy under construction. */
+export interface Aside {
+  readonly opened: OpenGeneration;
+  /** Once all rows are there: to apply the log. */
+  state: ShardState | undefined;
+  /** Entries that came before the last rows were written. */
+  early: AppliedEntry[];
+  /** Last key that is written; empty: the system rows are, undefined: nothing. */
+  key: Uint8Array | undefined;
+}
+
+/** Where the copy stands that was begun with another core; entries that came too early are forgotten. */
+export function copyPlace(aside: Aside, stamp: number): CopyPlace | undefined {
+  const { state, key } = aside;
+  if (state !== undefined) return { historyId: state.position.historyId, index: state.queuedIndex, term: state.queuedTerm, stamp, key: undefined };
+  aside.early = [];
+  const meta = key === undefined ? undefined : aside.opened.store.get(metaKey);
+  if (meta === undefined || key === undefined) return undefined;
+  const { historyId, appliedIndex: index, appliedTerm: term } = decodePosition(meta);
+  return { historyId, index, term, stamp, key };
+}
