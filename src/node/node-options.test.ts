@@ -34,7 +34,6 @@ test('what this version cannot do and somebody would rely on is refused', () => 
 test('what has no effect is named, and defaults name nothing', () => {
   assert.deepEqual(warnings(config('')), []);
   assert.deepEqual(warnings(config('mqtt.strict_mode = true\nlisteners.tcp.default { max_conn_rate = "5/s", enable_authn = false }')), [
-    'listeners.tcp.default.enable_authn: has no effect yet in this version',
     'mqtt.strict_mode: has no effect yet in this version',
   ]);
 });

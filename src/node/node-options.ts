@@ -32,14 +32,10 @@ function mountpointProblems({ type, name, mountpoint }: ListenerConfig): string[
 export function warnings(config: StarmeshConfig): string[] {
   const { mqtt } = config;
   const set: readonly (readonly [boolean, string])[] = [
-    // On the safe side: clients are asked who they are there, too.
-    ...config.listeners.map((l) => [!l.enableAuthn, `listeners.${l.type}.${l.name}.enable_authn`] as const),
-    [mqtt.ignoreLoopDeliver, 'mqtt.ignore_loop_deliver'],
     [mqtt.strictMode, 'mqtt.strict_mode'],
     [mqtt.retryIntervalMs < Infinity, 'mqtt.retry_interval'],
     [mqtt.useUsernameAsClientid, 'mqtt.use_username_as_clientid'],
     [mqtt.upgradeQos, 'mqtt.upgrade_qos'],
-    [mqtt.messageExpiryIntervalMs < Infinity, 'mqtt.message_expiry_interval'],
     [mqtt.isolatedSessionsMs < Infinity, 'mqtt.isolated_sessions'],
   ];
   return set.filter(([used]) => used).map(([, name]) => `${name}: has no effect yet in this version`);
@@ -205,6 +201,8 @@ function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
     wildcardSubscription: mqtt.wildcardSubscription,
     sharedSubscription: mqtt.sharedSubscription,
     exclusiveSubscription: mqtt.exclusiveSubscription,
+    ignoreLoopDeliver: mqtt.ignoreLoopDeliver,
+    messageExpiryMs: mqtt.messageExpiryIntervalMs,
     maxSubscriptions: mqtt.maxSubscriptions,
     sessionExpiryIntervalS: Math.min(neverExpires, Math.ceil(mqtt.sessionExpiryIntervalMs / 1000)),
     serverKeepAliveS: mqtt.serverKeepalive ?? 0,

@@ -37,6 +37,10 @@ export interface SessionLimits {
   readonly sharedSubscription: boolean;
   /** `mqtt.exclusive_subscription`. */
   readonly exclusiveSubscription: boolean;
+  /** `mqtt.ignore_loop_deliver`: clients before MQTT 5.0 do not get what they publish themselves. */
+  readonly ignoreLoopDeliver: boolean;
+  /** `mqtt.message_expiry_interval`, in ms: of messages that have none; Infinity: they do not expire. */
+  readonly messageExpiryMs: number;
   /** Subscriptions of one session. */
   readonly maxSubscriptions: number;
   /** `mqtt.session_expiry_interval` in seconds: for clients before MQTT 5.0 that ask for a lasting session. */
@@ -67,6 +71,8 @@ export const defaultLimits: SessionLimits = {
   wildcardSubscription: true,
   sharedSubscription: true,
   exclusiveSubscription: false,
+  ignoreLoopDeliver: false,
+  messageExpiryMs: Number.POSITIVE_INFINITY,
   maxSubscriptions: Number.POSITIVE_INFINITY,
   sessionExpiryIntervalS: 7200,
   serverKeepAliveS: 0,

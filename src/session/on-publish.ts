@@ -41,7 +41,9 @@ export function onPublish(channel: Channel, session: Session, packet: PublishPac
     if (packet.qos === 2 && !admitQos2(channel, session, packet, now)) return;
   }
   // QoS 1 identifiers are not remembered [MQTT-4.3.2-5]; an expired message is acknowledged like any other [MQTT-4.3.3-13].
-  const expiresAt = p === undefined ? Number.POSITIVE_INFINITY : expiryTime(p.messageExpiryInterval, now);
+  const own = p?.messageExpiryInterval;
+  let expiresAt = own === undefined ? Number.POSITIVE_INFINITY : expiryTime(own, now);
+  if (own === undefined && limits.messageExpiryMs !== Number.POSITIVE_INFINITY) expiresAt = now + limits.messageExpiryMs;
   const message = makeMessage(topicName, packet.payload, packet.qos, packet.retain, messageProperties(p), expiresAt, session.clientId);
   channel.effects.publish(channel, session, message, packet, now);
 }

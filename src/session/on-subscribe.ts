@@ -47,12 +47,13 @@ function request(
   const { topicFilter, key, exclusive } = asked;
   const qos = lowerQos(wanted.qos, channel.limits.maxQos); // [MQTT-3.2.2-10] [MQTT-3.8.4-7]
   const bridge = channel.bridgeMode;
+  const deaf = bridge || (channel.limits.ignoreLoopDeliver && channel.version < 5);
   return {
     topicFilter,
     key,
     options: {
       qos,
-      noLocal: wanted.noLocal || (bridge && !isSharedFilter(topicFilter)),
+      noLocal: wanted.noLocal || (deaf && !isSharedFilter(topicFilter)),
       retainAsPublished: bridge || wanted.retainAsPublished,
       retainHandling: wanted.retainHandling,
       subscriptionIdentifier,

@@ -124,3 +124,28 @@ test('a session is continued with what its client may have now', () => {
   publisher.publish('lost', 'x');
   assert.deepEqual(again.seen(), ['kept=x']);
 });
+
+test('mqtt.ignore_loop_deliver: clients before 5.0 do not get their own messages', () => {
+  const bench = new MqttBench({ limits: { ignoreLoopDeliver: true } });
+  for (const protocolVersion of [4, 5] as const) {
+    const client = bench.connect({ protocolVersion });
+    client.subscribe(`own/${protocolVersion}`);
+    client.publish(`own/${protocolVersion}`, 'mine');
+    bench.connect().publish(`own/${protocolVersion}`, 'of another');
+    const others = [`own/${protocolVersion}=of another`];
+    assert.deepEqual(client.seen(), protocolVersion === 4 ? others : [`own/${protocolVersion}=mine`, ...others]);
+  }
+});
+
+test('mqtt.message_expiry_interval is that of messages without one', () => {
+  const bench = new MqttBench({ limits: { messageExpiryMs: 10_000 } });
+  const lasting = { clientId: 'c', cleanStart: false, properties: { sessionExpiryInterval: 100 } };
+  const client = bench.connect(lasting);
+  client.subscribe('t');
+  client.drop();
+  const publisher = bench.connect();
+  publisher.publish('t', 'none', { qos: 1 });
+  publisher.publish('t', 'longer', { qos: 1, properties: { messageExpiryInterval: 50 } });
+  bench.clock.advance(20_000);
+  assert.deepEqual(bench.connect(lasting).seen(), ['t=longer q1']);
+});

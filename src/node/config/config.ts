@@ -209,7 +209,7 @@ export interface MqttConfig {
   readonly peerCertAsClientid: PeerCertField;
   /** For clients before MQTT 5 that ask for a persistent session. */
   readonly sessionExpiryIntervalMs: number;
-  /** Ceiling; Infinity: as the publisher says. */
+  /** Of messages that have none; Infinity: they do not expire. */
   readonly messageExpiryIntervalMs: number;
   readonly maxAwaitingRel: number;
   readonly awaitRelTimeoutMs: number;
