@@ -26,6 +26,8 @@ export interface ClientInfo {
   /** Wall clock ms; 0 while it is not connected. */
   readonly connectedAt: number;
   readonly epoch: number;
+  /** It is on this node's disk. */
+  readonly durable: boolean;
 }
 
 export interface SubscriptionInfo {
@@ -57,6 +59,7 @@ export function clientInfo(session: Session): ClientInfo {
     createdAt: session.createdAt,
     connectedAt: channel?.connectedAt ?? 0,
     epoch: session.epoch,
+    durable: session.log !== undefined,
   };
 }
 

@@ -9,6 +9,8 @@ export interface NodeStatus {
   readonly role: 'core' | 'replicant';
   readonly version: string;
   readonly state: 'starting' | 'running' | 'stopping';
+  /** Persistent sessions on its disk; absent when they live in memory only. */
+  readonly durableSessions?: { readonly state: 'ok' | 'failed' | 'full' | 'restoring'; readonly sessions: number; readonly diskBytes: number };
 }
 
 export interface MemberStatus {

@@ -9,7 +9,9 @@ import type { ClientInfo, ClusterStatus, CtlHandlers, MemberStatus, NodeStatus, 
 import { listenerAction, reloadCertificates } from './listener-actions.js';
 
 export function nodeStatus(config: StarmeshConfig, node: StarmeshNode): NodeStatus {
-  return { node: config.node.name, role: config.node.role, version: version(), state: node.state };
+  const durableSessions = node.broker.durable?.status;
+  const base = { node: config.node.name, role: config.node.role, version: version(), state: node.state };
+  return durableSessions === undefined ? base : { ...base, durableSessions };
 }
 
 /** Members that this node has a link with run; those that left, fell silent or never came are stopped. */

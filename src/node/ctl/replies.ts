@@ -16,7 +16,9 @@ export const listRowsMax: number = 10_000;
 
 export function statusReply(status: NodeStatus): CtlReply {
   const state = status.state === 'running' ? 'started' : status.state;
-  return { ok: true, text: `Node '${status.node}' ${status.version} is ${state}`, data: status };
+  const disk = status.durableSessions?.state ?? 'ok';
+  const trouble = disk === 'ok' ? '' : `; persistent sessions cannot be written to its disk (${disk})`;
+  return { ok: true, text: `Node '${status.node}' ${status.version} is ${state}${trouble}`, data: status };
 }
 
 export function clusterReply(status: ClusterStatus): CtlReply {
