@@ -65,8 +65,13 @@ export class RunningNode {
     this.configured = role;
   }
 
-  get role(): NodeRole {
+  /** Operators know of a promotion also when the node is down: newcomers are configured with it. */
+  noteRole(): void {
     if (this.core?.database.role === 'core') this.#promoted = true;
+  }
+
+  get role(): NodeRole {
+    this.noteRole();
     return this.#promoted ? 'core' : this.configured;
   }
 
@@ -128,9 +133,15 @@ export class ClusterWorld {
     return this.nodes.filter((n) => !n.absent);
   }
 
+  /** A life of it ends: what operators have seen of it by now. */
+  #note(n: RunningNode): void {
+    n.noteRole();
+    this.#formed ||= (n.core?.database.incarnation ?? 0) > 0;
+  }
+
   /** As an operator would configure it now. */
   #coresFor(n: RunningNode): PeerTarget[] {
-    this.#formed ||= this.nodes.some((m) => m.core?.cluster.phase === 'joined');
+    this.#formed ||= this.nodes.some((m) => (m.core?.database.incarnation ?? 0) > 0);
     const known = new Map(this.#founders.map((t) => [t.name, t]));
     if (this.#formed) for (const m of this.members) if (m.role === 'core') known.set(m.name, targetOf(m));
     if (n.newcomer) known.delete(n.name);
@@ -194,6 +205,7 @@ export class ClusterWorld {
   }
 
   crash(n: RunningNode, kind: 'power' | 'kill' = 'kill', silent: boolean = false): void {
+    this.#note(n);
     n.sim.crash({ kind, silent });
     n.core = undefined;
     this.options.onEnd?.(n);
@@ -204,6 +216,7 @@ export class ClusterWorld {
     const { core } = n;
     if (core === undefined) return;
     const { scope } = n.sim;
+    this.#note(n);
     n.core = undefined;
     n.sim.run(() =>
       core.stop(() => {

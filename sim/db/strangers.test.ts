@@ -72,6 +72,7 @@ function requests(incarnation: number): readonly (readonly [string, Uint8Array])
     ['rlog.load', text('items')],
     ['rlog.move', text('items')],
     ['cluster.groups', text(stranger)],
+    ['cluster.cores', emptyBytes],
   ];
 }
 
@@ -168,7 +169,7 @@ for (const seed of [1, 2, 3, 4]) {
     const prng = new Prng(seed);
     const links = connect(c, seed);
     assert.ok(
-      c.world.runUntil(() => links.peers().length >= 3, 10_000),
+      c.world.runUntil(() => links.peers().length === c.nodes.length, 10_000),
       c.world.report(),
     );
     const targets = c.nodes.map((n) => n.core?.nodeId ?? '');

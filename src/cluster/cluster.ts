@@ -7,7 +7,6 @@ import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links, NodeRole, PeerTarget } from '#link/api.js';
 import type { DiscoveryOptions } from './discovery.js';
-import { Finder } from './finder.js';
 import { encodeFormation, type Formed, formationOf } from './formation.js';
 import { Forming } from './forming.js';
 import { Leaving } from './leaving.js';
@@ -28,6 +27,7 @@ import {
   mintedIncarnation,
 } from './schema.js';
 import { isForgettable, isReplaced, Silence } from './silence.js';
+import { Whereabouts } from './whereabouts.js';
 
 export interface ClusterOptions {
   readonly env: Env;
@@ -76,10 +76,6 @@ const joinDeadlineMs = 10_000;
 const fenceDeadlineMs = 5_000;
 /** Between two attempts to join under a name that is still another's. */
 const joinAgainMs = 500;
-/** A node that has not joined for so long dials everybody: who should dial it may not know where it is. */
-const strangerMs = 1_000;
-/** As long without a leader, and a core asks whether it was taken out. */
-const lostMs = 5_000;
 
 /** leaving: taken out of the Raft groups, by itself or by others · left: it is out. */
 export type ClusterPhase = 'forming' | 'joining' | 'joined' | 'leaving' | 'left' | 'refused' | 'stopped';
@@ -97,30 +93,23 @@ export class Cluster {
   readonly #fencing: Set<string> = new Set();
   readonly #members: Map<string, Member> = new Map();
   readonly #cores: Map<string, CoreRow> = new Map();
-  /** Nodes to begin with: configured, and named by an operator. */
-  readonly #seeds: Map<string, PeerTarget> = new Map();
-  readonly #finder: Finder | undefined;
+  readonly #whereabouts: Whereabouts;
   readonly #forming: Forming;
   readonly #leaving: Leaving;
   readonly #promotion: Promotion;
   readonly #histories: Histories;
   #minted = 0;
   #joinAt = 0;
-  #unjoinedSince = 0;
-  #stranger = false;
-  #suspectAt = 0;
   readonly #listeners: (() => void)[] = [];
 
   constructor(options: ClusterOptions) {
     this.#o = options;
     this.#formed = options.formed;
-    const { env, links, discovery, host, port } = options;
-    if (discovery !== undefined) this.#finder = new Finder(env, links, discovery, { host, port }, () => this.#setTargets());
+    this.#whereabouts = new Whereabouts(options, () => this.#members.values());
     this.#coreNames = options.cores.map((c) => c.name).sort();
-    for (const c of options.cores) if (c.name !== options.name) this.#seeds.set(c.name, c);
     this.#forming = new Forming(options, this.#coreNames, {
       waits: (why) => this.#say(why),
-      unknown: () => this.#finder?.unknown() ?? [],
+      unknown: () => this.#whereabouts.unknown(),
       stopped: () => this.#phase === 'stopped',
       formed: (formed) => {
         this.#formed = formed;
@@ -212,9 +201,7 @@ export class Cluster {
   start(): void {
     const { links, database, role } = this.#o;
     this.#announce();
-    this.#unjoinedSince = this.#o.env.clock.now();
-    this.#setTargets();
-    this.#finder?.start();
+    this.#whereabouts.start();
     links.listen({
       onUp: (peer) => {
         this.#histories.meet(peer);
@@ -265,7 +252,10 @@ export class Cluster {
 
   #step(): void {
     if (this.#phase === 'stopped' || this.#phase === 'refused' || this.#phase === 'left') return;
-    this.#dialAsStranger();
+    const lost = this.#o.database.coreShard(memberShard)?.raft.leader === '';
+    this.#whereabouts.step(this.#phase === 'joined' ? (lost ? 'lost' : 'joined') : this.#phase === 'forming' ? 'forming' : 'joining', () =>
+      this.#leaving.suspect(),
+    );
     if (this.#o.database.role === 'core' && this.#phase !== 'joined') {
       if (this.#formed === undefined) return this.#forming.step();
       if (!this.#started) return this.#startCores(this.#formed);
@@ -277,33 +267,7 @@ export class Cluster {
 
   /** Another node of the cluster that this one shall join: `host:port`, or under its name. */
   addSeed(target: PeerTarget): void {
-    this.#seeds.set(target.name, target);
-    this.#setTargets();
-  }
-
-  /** Nobody may know where this node is: it has not joined, or it is a core that was away, and perhaps taken out. */
-  #dialAsStranger(): void {
-    const now = this.#o.env.clock.now();
-    const lost = this.#o.database.coreShard(memberShard)?.raft.leader === '';
-    if (this.#phase === 'joined' && !lost) this.#unjoinedSince = now;
-    const stranger = now - this.#unjoinedSince > (this.#phase === 'joined' ? lostMs : strangerMs);
-    if (stranger && this.#phase === 'joined' && now >= this.#suspectAt) {
-      this.#suspectAt = now + lostMs;
-      this.#leaving.suspect();
-    }
-    if (stranger === this.#stranger) return;
-    this.#stranger = stranger;
-    this.#setTargets();
-  }
-
-  /** Whoever is up, and the cores in any case: a majority of them must find each other again after any outage. */
-  #setTargets(): void {
-    const targets = new Map(this.#seeds);
-    for (const m of this.#members.values())
-      if (m.up || m.role === 'core') targets.set(m.name, { name: m.name, role: m.role, host: m.host, port: m.port });
-    targets.delete(this.#o.name);
-    const all = [...targets.values(), ...(this.#finder?.targets(targets.values()) ?? [])];
-    this.#o.links.setTargets(this.#stranger ? all.map((t) => ({ ...t, dial: true })) : all);
+    this.#whereabouts.add(target);
   }
 
   #startCores(formed: Formed): void {
@@ -417,7 +381,7 @@ export class Cluster {
       this.#cores.set(c.nodeId, c);
       return true;
     });
-    this.#setTargets();
+    this.#whereabouts.set();
     database.reconcile();
     database.changeCores();
     if (this.#phase === 'joined' && this.#cores.get(this.#o.nodeId)?.wanted === 'removed') this.#leaving.begin();
@@ -491,6 +455,6 @@ export class Cluster {
   stop(): void {
     this.#phase = 'stopped';
     this.#timer?.cancel();
-    this.#finder?.stop();
+    this.#whereabouts.stop();
   }
 }

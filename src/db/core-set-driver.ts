@@ -51,26 +51,34 @@ export class CoreSetDriver {
     });
   }
 
-  /** The members' shard is the last that a node is taken out of: as long as it leads another one it must see what is wanted. */
-  #takeOrWait(core: CoreShard, step: CoreSetStep): void {
+  /**
+   * The members' shard is the last that a node is taken out of: as long as it leads another one it must see what is
+   * wanted. What can be done meanwhile is done: who leads another shard may have to come into this one to see it.
+   */
+  #takeOrWait(core: CoreShard, step: CoreSetStep, later: ReadonlySet<string> = new Set()): void {
     if (core.shard !== this.#o.memberShard || step.type === 'transfer' || step.change.kind !== 'remove') {
       this.#checking.delete(core);
       return this.#take(core, step);
     }
     const { node } = step.change;
     this.#o.outElsewhere(node, (out) => {
+      const put = out ? later : new Set([...later, node]);
+      const still = this.#next(core, put);
+      const same = still?.type === 'change' && still.change.kind === 'remove' && still.change.node === node;
+      if (still !== undefined && !same) return this.#takeOrWait(core, still, put);
       this.#checking.delete(core);
-      const still = this.#next(core);
-      if (out && still?.type === 'change' && still.change.kind === 'remove' && still.change.node === node) this.#take(core, still);
+      if (still !== undefined) this.#take(core, still);
     });
   }
 
-  #next(core: CoreShard): CoreSetStep | undefined {
+  /** `later`: nodes that stay for now. */
+  #next(core: CoreShard, later?: ReadonlySet<string>): CoreSetStep | undefined {
     const { raft } = core;
     // A change before the leader's tables hold its term's start would be refused by the machine.
     if (core.leader === undefined || raft.transferee !== '') return undefined;
     const { env, links, nodeId, silentMs, learnerLagMax } = this.#o;
-    return nextCoreSetStep([...this.#o.wanted()], {
+    const wanted = [...this.#o.wanted()].filter((w) => later?.has(w.nodeId) !== true);
+    return nextCoreSetStep(wanted, {
       self: nodeId,
       config: raft.config,
       followers: raft.followers(),

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ConfigChange, FollowerStatus } from '#raft/types.js';
+import { CoreSetDriver, type CoreSetDriverOptions } from './core-set-driver.js';
+import type { CoreShard } from './core-shard.js';
+
+/** Leads shard `cluster` of a, b, c; c is dead and replaced by d, which runs. */
+function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: string[] } {
+  const taken: ConfigChange[] = [];
+  const asked: string[] = [];
+  const follower = (id: string, lastHeardAt: number): FollowerStatus => ({
+    id,
+    voter: true,
+    state: 'replicate',
+    matchIndex: 10,
+    nextIndex: 11,
+    inflightMessages: 0,
+    inflightBytes: 0,
+    recovering: false,
+    lastHeardAt,
+  });
+  const core = {
+    shard: 'cluster',
+    leader: {},
+    raft: {
+      transferee: '',
+      lastIndex: 10,
+      config: { voters: ['a', 'b', 'c'], learners: [] },
+      followers: () => [follower('b', 10_000), follower('c', 0)],
+    },
+    changeConfig: (change: ConfigChange) => {
+      taken.push(change);
+      return { ok: true, index: 11 };
+    },
+  };
+  const options = {
+    env: { clock: { now: () => 10_000 }, log: { info: () => {} } },
+    links: { peer: (id: string) => (id === 'c' ? undefined : { name: id }) },
+    nodeId: 'a',
+    learnerLagMax: 5,
+    silentMs: 1_000,
+    barrierMs: 1_000,
+    wanted: () => [
+      { nodeId: 'a', wanted: 'voter' },
+      { nodeId: 'b', wanted: 'voter' },
+      { nodeId: 'c', wanted: 'removed' },
+      { nodeId: 'd', wanted: 'voter' },
+    ],
+    outElsewhere: (id: string, done: (out: boolean) => void) => {
+      asked.push(id);
+      done(out);
+    },
+    memberShard: 'cluster',
+    barrier: (_ms: number, done: (ok: boolean) => void) => done(true),
+  };
+  new CoreSetDriver(options as unknown as CoreSetDriverOptions).look(core as unknown as CoreShard);
+  return { taken, asked };
+}
+
+test("a dead core leaves the members' group once it is out of all others", () => {
+  assert.deepEqual(rig(true), { taken: [{ kind: 'remove', node: 'c' }], asked: ['c'] });
+});
+
+test('until then its replacement comes in: it may lead another group, and has to see there who is out', () => {
+  assert.deepEqual(rig(false), { taken: [{ kind: 'addLearner', node: 'd' }], asked: ['c'] });
+});
