@@ -81,7 +81,7 @@ export const dbMuseum: readonly Mutant[] = [
   db(
     'new-leader-waits-for-nobody',
     'db/visibility',
-    '.hold(now, now + this.#o.bounds.leaseMs)',
+    '.hold(now, now + leadMs(this.#o.bounds.leaseMs))',
     '.hold(now, now)',
     'a new leader declares effective what holders of older leases have not seen',
   ),

@@ -22,7 +22,10 @@ export interface LeaseGrant {
   readonly n: number;
   /** From the moment when the request was sent, by the clock of the node that asked. */
   readonly ms: number;
-  /** Index that the holder must have seen for the lease to count. */
+  /**
+   * Index that the holder must have seen for the lease to count. Of kind lead: milliseconds for which leaders of
+   * earlier terms may count on who answers.
+   */
   readonly floor: number;
 }
 

@@ -6,6 +6,18 @@
 /** By so much a holder shortens its lease: two clocks may run apart by a twentieth. */
 export const leaseMargin = 0.05;
 
+/**
+ * So many leases last what a leader is confirmed for, and so long at most a new one waits for whoever does not speak.
+ * The leases that it grants end with it at the latest: to be worth granting it must outlast, by one of them, the
+ * round trip and the round in which it was confirmed.
+ */
+const leadLeases = 2;
+
+/** For how long after it asked them a leader is confirmed by a majority. */
+export function leadMs(leaseMs: number): number {
+  return leadLeases * leaseMs;
+}
+
 /** The holder's end. Invariant: what it counts as held has a floor that the holder has seen. */
 export class HeldLease {
   #until = Number.NEGATIVE_INFINITY;
@@ -69,6 +81,8 @@ export class Grantee {
   round = 0;
   readonly #terms: LeaseTerms;
   #askedAt = Number.NEGATIVE_INFINITY;
+  /** End of what was granted here; it may hold more, of somebody else. */
+  #granted = Number.NEGATIVE_INFINITY;
   #welcome = false;
   #joined = false;
   #joinFloor = 0;
@@ -90,6 +104,11 @@ export class Grantee {
   hold(now: number, until: number): void {
     this.until = until;
     this.#mark(now, 0, now);
+  }
+
+  /** Of somebody else it holds none any more after that. */
+  release(until: number): void {
+    this.until = Math.min(this.until, Math.max(until, this.#granted));
   }
 
   /** It has seen so much, of `target`. */
@@ -128,7 +147,8 @@ export class Grantee {
   extend(now: number, ends: number, worth: number = this.#terms.leaseMs * worthShare): number {
     const until = Math.min(ends, this.#askedAt + this.#terms.leaseMs);
     const ms = Math.floor(until - this.#askedAt);
-    if (!this.#welcome || ends <= now || ms < 1 || until < this.until + worth) return 0;
+    if (!this.#welcome || ends <= now || ms < 1 || until < this.#granted + worth) return 0;
+    this.#granted = Math.max(this.#granted, until);
     this.until = Math.max(this.until, until);
     return ms;
   }

@@ -33,8 +33,11 @@ export interface LeaseShard {
   readonly replica: LeaseParty | undefined;
 }
 
-/** A lease is renewed so many times while it lasts. */
-const renewalsPerLease = 3;
+/**
+ * A lease is asked for so many times while it lasts, whether or not the time before was answered: what is held is
+ * never older than a round trip and one round.
+ */
+const renewalsPerLease = 5;
 /** Answers to older rounds are too late for any lease. */
 const roundsKept = 64;
 

@@ -88,7 +88,7 @@ test('effective is what everybody with a lease has seen', () => {
   p.settle();
   assert.equal(p.end('a').inService, true);
   assert.equal(p.end('b').inService, true);
-  p.now = 500;
+  p.now = 1_000;
   p.settle();
   p.write(101, 'a');
   assert.equal(p.effective.a, 100, 'b has a lease and has not seen it');
@@ -99,18 +99,18 @@ test('effective is what everybody with a lease has seen', () => {
 test('a core that falls silent delays by its lease at most, and knows before that it is out of service', () => {
   const p = new Pair();
   p.settle();
-  p.now = 450;
+  p.now = 950;
   p.settle();
-  p.now = 600;
+  p.now = 1_100;
   p.settle();
   assert.equal(p.effective.a, 100);
   p.write(101, 'a');
-  for (p.now = 600; p.effective.a === 100; p.now += 10) {
+  for (p.now = 1_100; p.effective.a === 100; p.now += 10) {
     p.ask('a');
     p.end('a').moved();
   }
   assert.equal(p.end('b').inService, false);
-  assert.ok(p.now >= 1_075 && p.now <= 1_150, `at ${p.now}`);
+  assert.ok(p.now >= 1_575 && p.now <= 1_650, `at ${p.now}`);
 });
 
 test('what was reported effective meanwhile must be seen before a core is in service again', () => {
@@ -128,28 +128,47 @@ test('what was reported effective meanwhile must be seen before a core is in ser
   assert.equal(p.end('b').inService, true);
 });
 
-test('a new leader waits for a whole lease before it leaves anybody out', () => {
+test('a new leader that knows nothing waits for two whole leases before it leaves anybody out', () => {
   const p = new Pair();
   p.ask('a');
   p.write(130, 'a', 'b');
   assert.equal(p.effective.a, 0, 'b has not said that it holds no lease, nor has the third');
-  p.now = 499;
+  p.now = 999;
   p.ask('a');
   p.ask('b');
   assert.equal(p.effective.a, 0);
-  p.now = 500;
+  p.now = 1_000;
   p.end('a').moved();
   assert.equal(p.effective.a, 130);
+});
+
+test('a new leader waits no longer than a majority says that others may have counted on it', () => {
+  const p = new Pair();
+  for (p.now = 5_000; p.now <= 8_000; p.now += 100) p.settle();
+  p.now = 8_300;
+  p.raft.a = { ...(p.raft.a as Raft), role: 'follower', leader: 'b', term: 2 };
+  p.raft.b = { ...(p.raft.b as Raft), role: 'leader', leader: 'b', term: 2 };
+  p.end('b').roleChanged();
+  p.end('a').roleChanged();
+  p.ask('b');
+  p.write(130, 'a', 'b');
+  assert.equal(p.effective.b, 0, 'the third may hold a lease of the leader before');
+  p.now = 8_999;
+  p.ask('b');
+  assert.equal(p.effective.b, 0);
+  p.now = 9_000;
+  p.end('b').moved();
+  assert.equal(p.effective.b, 130);
 });
 
 test('a leader that hears from no majority reports nothing effective and is out of service', () => {
   const p = new Pair();
   p.settle();
-  p.now = 474;
+  p.now = 949;
   assert.equal(p.end('a').inService, true);
-  p.now = 476;
+  p.now = 951;
   assert.equal(p.end('a').inService, false);
-  p.now = 600;
+  p.now = 1_100;
   p.write(140, 'a');
   assert.equal(p.effective.a, 0);
   p.ask('b');
@@ -161,7 +180,7 @@ test('a lease counts from when it was asked for', () => {
   p.ask('a');
   p.ask('b', 440);
   assert.equal(p.end('b').inService, true);
-  p.now += 20;
+  p.now += 40;
   assert.equal(p.end('b').inService, false);
 });
 

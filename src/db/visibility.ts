@@ -9,7 +9,8 @@ import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { RaftMachine } from '#raft/types.js';
 import type { DbBounds } from './bounds.js';
-import { Grantee, HeldLease, type LeaseTerms, leaseMargin } from './lease.js';
+import { Confirmations } from './confirmations.js';
+import { Grantee, HeldLease, type LeaseTerms, leadMs, leaseMargin } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { RaftTransport } from './raft-transport.js';
 import type { ShardLeader } from './shard-leader.js';
@@ -63,6 +64,11 @@ export class Visibility {
   readonly #members: Map<string, Grantee> = new Map();
   /** Leader: when each voter was asked last of those times that it confirmed this leader. */
   readonly #confirmed: Map<string, number> = new Map();
+  /** Leader: until when its predecessors may count on each voter that confirmed it. */
+  readonly #earlier: Map<string, number> = new Map();
+  readonly #confirmations: Confirmations;
+  /** Leader: those that it knows nothing of hold leases of its predecessors until then at the latest; undefined: not known yet. */
+  #released: number | undefined;
   /** Leader: declared effective in this term. */
   #effective = 0;
   #term = 0;
@@ -73,6 +79,7 @@ export class Visibility {
   constructor(options: VisibilityOptions) {
     this.#o = options;
     this.#terms = leaseTerms(options.bounds, options.onLate);
+    this.#confirmations = new Confirmations(options.clock.now(), leadMs(options.bounds.leaseMs));
   }
 
   // ---- in service ----
@@ -112,7 +119,7 @@ export class Visibility {
 
   /**
    * No other leader can have been elected up to the earliest time at which a majority was asked and confirmed;
-   * a new one waits for a whole lease before it leaves anybody out, this leader included.
+   * a new one waits as long as that confirms before it leaves anybody out, this leader included.
    */
   #leadsUntil(): number {
     const { voters } = this.#o.raft().config;
@@ -120,7 +127,7 @@ export class Visibility {
     const asked = voters.map((id) => (id === nodeId ? Number.POSITIVE_INFINITY : (this.#confirmed.get(id) ?? Number.NEGATIVE_INFINITY)));
     asked.sort((a, b) => b - a);
     const at = asked[asked.length >> 1] ?? Number.NEGATIVE_INFINITY;
-    return at + bounds.leaseMs * (1 - leaseMargin);
+    return at + leadMs(bounds.leaseMs) * (1 - leaseMargin);
   }
 
   // ---- leases ----
@@ -128,21 +135,50 @@ export class Visibility {
   requests(ask: (of: string, request: LeaseRequest) => void): void {
     const { shard, nodeId } = this.#o;
     const { role, leader, term, config } = this.#o.raft();
+    const now = this.#o.clock.now();
+    this.#confirmations.changedAt(config.voters, now);
     if (role === 'leader') {
+      if (config.voters.length === 1) this.#confirmations.confirm(term, now + leadMs(this.#o.bounds.leaseMs));
       for (const id of config.voters) if (id !== nodeId) ask(id, { shard, kind: 'lead', n: term, visible: 0 });
     } else if (leader !== '' && !this.#o.copying() && !this.#silent) ask(leader, { shard, kind: 'follow', n: term, visible: this.#here() });
   }
 
   judge(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
-    const { shard, bounds, clock } = this.#o;
+    const { clock } = this.#o;
     const { role, leader, term, config, commitIndex, recovering } = this.#o.raft();
     if (r.n !== term) return undefined;
     // A vote that a damaged log has lost must not be denied.
-    if (r.kind === 'lead') return leader === from && !recovering ? { shard, kind: 'lead', n: term, ms: bounds.leaseMs, floor: 0 } : undefined;
+    if (r.kind === 'lead') return leader === from && !recovering ? this.#confirm(term) : undefined;
     if (role !== 'leader' || !(config.voters.includes(from) || config.learners.includes(from))) return undefined;
     const ms = this.#member(from).renew(clock.now(), round, r.visible, commitIndex, this.#memberFloor, this.#leadsUntil());
     this.#declare();
     return ms === 0 ? undefined : this.#grant(ms);
+  }
+
+  #confirm(n: number): LeaseGrant {
+    const now = this.#o.clock.now();
+    const ms = leadMs(this.#o.bounds.leaseMs);
+    this.#confirmations.confirm(n, now + ms);
+    return { shard: this.#o.shard, kind: 'lead', n, ms, floor: Math.max(0, Math.ceil(this.#confirmations.earlier(n) - now)) };
+  }
+
+  /** As soon as a majority has said until when others may have counted on it. */
+  #release(): void {
+    const { voters } = this.#o.raft().config;
+    const { nodeId, clock, bounds } = this.#o;
+    if (this.#released !== undefined) return;
+    const changed = this.#confirmations.changedAt(voters, clock.now());
+    let until = Math.max(changed + leadMs(bounds.leaseMs), this.#confirmations.earlier(this.#term));
+    let known = voters.includes(nodeId) ? 1 : 0;
+    for (const id of voters) {
+      const earlier = this.#earlier.get(id);
+      if (id === nodeId || earlier === undefined) continue;
+      known++;
+      until = Math.max(until, earlier);
+    }
+    if (known <= voters.length >> 1) return;
+    this.#released = until;
+    for (const m of this.#members.values()) m.release(until);
   }
 
   get #memberFloor(): number {
@@ -170,7 +206,12 @@ export class Visibility {
     if (g.kind === 'follow') {
       if (leader === from && !this.#o.copying()) this.#held.take(sentAt, g.ms, g.floor);
     } else if (g.kind === 'lead' && role === 'leader') {
+      const now = this.#o.clock.now();
       if (sentAt > (this.#confirmed.get(from) ?? Number.NEGATIVE_INFINITY)) this.#confirmed.set(from, sentAt);
+      // This leader is of those that count on it.
+      this.#confirmations.confirm(term, sentAt + leadMs(this.#o.bounds.leaseMs));
+      this.#earlier.set(from, now + g.floor);
+      this.#release();
       this.#declare();
     }
   }
@@ -224,12 +265,14 @@ export class Visibility {
       this.#term = term;
       this.#members.clear();
       this.#confirmed.clear();
+      this.#earlier.clear();
+      this.#released = undefined;
       this.#effective = 0;
       const now = this.#o.clock.now();
       // Also for those that were taken out a moment ago: they may hold a lease of a leader before.
       const linked = this.#o.links.peers().flatMap((p) => (p.role === 'core' ? p.nodeId : []));
       for (const id of new Set([...config.voters, ...config.learners, ...linked]))
-        if (id !== this.#o.nodeId) this.#member(id).hold(now, now + this.#o.bounds.leaseMs);
+        if (id !== this.#o.nodeId) this.#member(id).hold(now, now + leadMs(this.#o.bounds.leaseMs));
     }
     this.#reportedTo = '';
     this.moved();

@@ -10,8 +10,6 @@ import { SlowProxy } from './slow-proxy.js';
 const host = '127.0.0.1';
 /** Links are made anew after the delay changed, and Raft has measured again. */
 const settleMs = 3_000;
-/** The default of 500 ms is renewed in time up to a round trip of about 150 ms. */
-const leaseMs = 900;
 
 export interface Measured extends Burst {
   readonly roundTripMs: number;
@@ -35,7 +33,7 @@ export class SlowLab {
     const proxies = await Promise.all(own.map((port, i) => SlowProxy.open(seen[i] ?? 0, port)));
     const hosts = own.map((port, i) => ({ host, port, advertise: { host, port: seen[i] ?? 0 }, under: [] }));
     try {
-      return new SlowLab(await Lab.start({ cores, replicants: 0, hosts, options: { bounds: { leaseMs } } }), proxies);
+      return new SlowLab(await Lab.start({ cores, replicants: 0, hosts }), proxies);
     } catch (error) {
       await Promise.all(proxies.map((p) => p.close()));
       throw error;
