@@ -252,10 +252,11 @@ export class Cluster {
 
   #step(): void {
     if (this.#phase === 'stopped' || this.#phase === 'refused' || this.#phase === 'left') return;
-    const lost = this.#o.database.coreShard(memberShard)?.raft.leader === '';
-    this.#whereabouts.step(this.#phase === 'joined' ? (lost ? 'lost' : 'joined') : this.#phase === 'forming' ? 'forming' : 'joining', () =>
-      this.#leaving.suspect(),
-    );
+    const core = this.#o.database.coreShard(memberShard);
+    const lost = core !== undefined ? core.raft.leader === '' : this.#o.links.peers().every((p) => p.role !== 'core');
+    this.#whereabouts.step(this.#phase === 'joined' ? (lost ? 'lost' : 'joined') : this.#phase === 'forming' ? 'forming' : 'joining', () => {
+      if (core !== undefined) this.#leaving.suspect();
+    });
     if (this.#o.database.role === 'core' && this.#phase !== 'joined') {
       if (this.#formed === undefined) return this.#forming.step();
       if (!this.#started) return this.#startCores(this.#formed);

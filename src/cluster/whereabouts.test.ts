@@ -75,11 +75,11 @@ test('a core that cannot join is told of cores that it has never heard of, and d
   r.at(1_000, 'joining');
   assert.deepEqual([r.asked, r.targets()], [[], 'b']);
   r.at(1_001, 'joining');
-  assert.deepEqual([r.asked, r.targets()], [['id of b'], 'b! newer!']);
+  assert.deepEqual([r.asked, r.targets()], [['id of b', 'id of r'], 'b! newer!']);
   r.at(1_500, 'joining');
-  assert.equal(r.asked.length, 1, 'not at every look');
+  assert.equal(r.asked.length, 2, 'not at every look');
   r.at(2_001, 'joining');
-  assert.equal(r.asked.length, 2);
+  assert.equal(r.asked.length, 4);
 });
 
 test('one that has joined and is led by nobody asks too, and whether it was taken out', () => {
@@ -89,6 +89,14 @@ test('one that has joined and is led by nobody asks too, and whether it was take
   assert.equal(r.at(5_000, 'lost'), false);
   assert.equal(r.at(5_001, 'lost'), true);
   assert.equal(r.targets(), 'b! newer!');
+});
+
+test('a replicant that reaches no core asks the replicants that it reaches', () => {
+  const r = rig();
+  r.peers.push(peer('r', 'replicant'));
+  r.told('newer');
+  r.at(5_001, 'lost');
+  assert.deepEqual([r.asked, r.targets()], [['id of r'], 'b! newer!']);
 });
 
 test('what was told is forgotten when the node has joined, but no link is closed for that', () => {

@@ -1,7 +1,8 @@
 // Which nodes this one is to be linked with, and where they are: configured ones, those that discovery finds,
 // the members, and what others tell. A node that may be unknown to those that it needs dials everybody
-// itself, and asks each core that it is linked with for the cores that that one knows: a core that was away
-// may be led by one that came later, of which it has never heard, and which does not know its address.
+// itself, and asks each node that it is linked with for the cores that that one knows: a core that was away
+// may be led by one that came later, of which it has never heard, and which does not know its address; and of a
+// replicant that was away all cores may be new, of which another replicant can tell it.
 // Owned by cluster.ts.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
@@ -11,7 +12,7 @@ import type { DiscoveryOptions } from './discovery.js';
 import { Finder } from './finder.js';
 import type { Member } from './schema.js';
 
-/** Asks a core: which cores do you know, and where are they? */
+/** Asks a node: which cores do you know, and where are they? */
 const coresMethod = 'cluster.cores';
 const askDeadlineMs = 1_000;
 /** Told in one answer. */
@@ -20,7 +21,7 @@ const coresToldMax = 64;
 const toldMax = 256;
 /** A node that has not joined for so long is a stranger: who should dial it may not know where it is. */
 const strangerMs = 1_000;
-/** As long without a leader, and a core that has joined is one, and asks whether it was taken out. */
+/** As long without a leader, or without any core, and a node that has joined is one, and asks whether it was taken out. */
 const lostMs = 5_000;
 
 export interface WhereaboutsOptions {
@@ -42,7 +43,7 @@ export class Whereabouts {
   /** Nodes to begin with: configured, and named by an operator. */
   readonly #seeds: Map<string, PeerTarget> = new Map();
   readonly #finder: Finder | undefined;
-  /** By linked cores, of nodes that are not known otherwise. */
+  /** By linked nodes, of nodes that are not known otherwise. */
   readonly #told: Map<string, PeerTarget> = new Map();
   #unjoinedSince = 0;
   #stranger = false;
@@ -114,10 +115,9 @@ export class Whereabouts {
   #ask(): void {
     const { links } = this.#o;
     for (const p of links.peers())
-      if (p.role === 'core')
-        links.call(p.nodeId, coresMethod, new Uint8Array(0), askDeadlineMs, (failure, body) => {
-          if (failure === undefined && this.#stranger) this.#learn(readCores(body));
-        });
+      links.call(p.nodeId, coresMethod, new Uint8Array(0), askDeadlineMs, (failure, body) => {
+        if (failure === undefined && this.#stranger) this.#learn(readCores(body));
+      });
   }
 
   #learn(cores: readonly PeerTarget[]): void {
