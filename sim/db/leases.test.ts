@@ -78,6 +78,18 @@ test('a core that is cut off delays by one lease, those that follow it included'
   assert.ok(all, c.world.report());
 });
 
+test('replicants whose core falls silent follow another after little more than a second', () => {
+  const c = formed({ seed: 36, cores: 3, replicants: 3 });
+  const silent = followers(c).find((n) => n.core?.database.coreShard('items')?.server.replicants().length !== 0) as RunningNode;
+  const fed = c.nodes.filter((n) => n.core?.database.replica('items')?.upstream === silent.core?.nodeId);
+  assert.ok(fed.length > 0);
+  for (const n of c.nodes) if (n !== silent) c.net.cut(silent.name, n.name);
+  c.world.runFor(dbBounds.leaseMs);
+  for (const n of fed) assert.equal(inSync(n), false, n.name);
+  const elsewhere = c.world.runUntil(() => fed.every(inSync), 1_500, 1);
+  assert.ok(elsewhere, c.world.report());
+});
+
 test('a leader that is cut off stops reporting and counting itself before the others have another', () => {
   const c = formed({ seed: 33, cores: 3, replicants: 0 });
   const old = c.leaderOf('items') as RunningNode;

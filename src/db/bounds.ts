@@ -46,7 +46,7 @@ export interface DbBounds {
   readonly sweepRowsMax: number;
   /** A learner that has all but so many of the leader's entries on its disk becomes a voter. */
   readonly learnerLagMax: number;
-  /** A core that was silent for longer does not count as running when the set of cores changes. */
+  /** A core that was silent for longer does not count as running when the set of cores changes, and replicants that have no lease of it any more look for another. */
   readonly coreSilentMs: number;
   /** Wait for the linearizable read before a change of the set of cores. */
   readonly coreSetBarrierMs: number;

@@ -160,10 +160,11 @@ export class Replica implements LeaseParty {
     if (this.relay.server.streams > 0) this.#ackLater();
   }
 
-  /** Fed for long by a node that grants no lease: it may be out of its group itself. */
+  /** Fed by a node that is silent, or for long by one that grants no lease: it may be out of its group itself. */
   #leaveUseless(now: number, upstream: string, stream: number): void {
-    const { lateMs } = this.#o.bounds;
-    if (now - Math.max(this.#servedAt, this.#triedAt) < 2 * lateMs) return;
+    const { lateMs, coreSilentMs } = this.#o.bounds;
+    const silent = now - (this.#o.links.lastHeardAt(upstream) ?? now) > coreSilentMs;
+    if (silent ? now - this.#triedAt < coreSilentMs : now - Math.max(this.#servedAt, this.#triedAt) < 2 * lateMs) return;
     this.#triedAt = now;
     this.#o.chooseCore(this.#o.schema.name, upstream, this.#state.queuedIndex, (to) => {
       if (this.#closed || to === undefined || this.#machine.stream !== stream || this.inService) return;
