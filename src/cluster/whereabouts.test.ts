@@ -136,3 +136,15 @@ test('what is told is bounded, and bytes that are not ours are nothing', () => {
   assert.deepEqual(readCores(Uint8Array.of(5, 1)), []);
   assert.deepEqual(readCores(encodeCores([{ ...target('n'), port: 70_000 }, { ...target('n'), host: '' }, target('m')])), [target('m')]);
 });
+
+test('of many replicants a few are asked at a time, and others the next time', () => {
+  const r = rig();
+  for (let i = 0; i < 12; i++) r.peers.push(peer(`r${i}`, 'replicant'));
+  r.peers.push(peer('b'));
+  r.at(5_001, 'joining');
+  assert.deepEqual([r.asked.length, r.asked[0], r.asked[8]], [9, 'id of b', 'id of r7']);
+  r.at(6_001, 'joining');
+  assert.deepEqual(r.asked.slice(9), ['id of b', 'id of r8', 'id of r9', 'id of r10', 'id of r11']);
+  r.at(7_001, 'joining');
+  assert.equal(r.asked.length, 14 + 9);
+});

@@ -15,6 +15,8 @@ import type { Member } from './schema.js';
 /** Asks a node: which cores do you know, and where are they? */
 const coresMethod = 'cluster.cores';
 const askDeadlineMs = 1_000;
+/** At once. */
+const replicantsAskedMax = 8;
 /** Told in one answer. */
 const coresToldMax = 64;
 /** Kept of what was told. */
@@ -48,6 +50,7 @@ export class Whereabouts {
   #unjoinedSince = 0;
   #stranger = false;
   #askAt = 0;
+  #askFrom = 0;
   #suspectAt = 0;
 
   constructor(options: WhereaboutsOptions, members: () => Iterable<Member>) {
@@ -114,7 +117,12 @@ export class Whereabouts {
 
   #ask(): void {
     const { links } = this.#o;
-    for (const p of links.peers())
+    const peers = links.peers();
+    // Replicants too: all cores that this node knew may have been replaced. There may be thousands: others the next time.
+    const replicants = peers.filter((p) => p.role !== 'core');
+    const from = replicants.length <= replicantsAskedMax ? 0 : this.#askFrom % replicants.length;
+    this.#askFrom = from + replicantsAskedMax;
+    for (const p of [...peers.filter((one) => one.role === 'core'), ...replicants.slice(from, this.#askFrom)])
       links.call(p.nodeId, coresMethod, new Uint8Array(0), askDeadlineMs, (failure, body) => {
         if (failure === undefined && this.#stranger) this.#learn(readCores(body));
       });
