@@ -290,7 +290,7 @@ export class Proposer {
       doubt.forEach((seq, i) => {
         const a = answers[i] as Answer;
         // `gap`: the frozen stream never saw the number, so it never happened and never will.
-        if (a.code !== answer.gap) this.#finish(this.#queue.resolved(seq), a, this.#o.env.clock.now());
+        if (a.code !== answer.gap) this.#found(this.#queue.resolved(seq), a);
       });
       this.#doubtful = 0;
       this.#queue.restart();
@@ -303,6 +303,12 @@ export class Proposer {
       this.#hint = undefined;
       retry();
     });
+  }
+
+  /** A frozen stream says what happened, and nothing of who has seen it. */
+  #found(caller: Caller | undefined, a: Answer): void {
+    const unseen = a.code === answer.done && caller?.until === 'effective';
+    this.#finish(caller, unseen ? { ...a, code: answer.notEffective } : a, this.#o.env.clock.now());
   }
 
   close(): void {
