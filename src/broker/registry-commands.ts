@@ -66,13 +66,18 @@ function decoded<T>(decode: () => T): T {
  * but one with the session on its disk is the same node again when it comes back.
  */
 function read(context: CommandContext, table: Table, key: Uint8Array): RegistryRow | undefined {
-  const stored = context.get(table, key);
-  if (stored === undefined) return undefined;
-  const found = decodeRow(stored.value, stored.owner === 0);
+  const found = stored(context, table, key);
+  if (found === undefined) return undefined;
   const row = found.durable ? returned(context, found) : found;
   if (!context.isLive(row.holder.incarnation)) return undefined;
   const owner = row.owner !== undefined && context.isLive(row.owner.incarnation) ? row.owner : undefined;
   return { ...row, owner, displaced: row.displaced.filter((claim) => context.isLive(claim.incarnation)) };
+}
+
+/** The row whether it counts or not. */
+function stored(context: CommandContext, table: Table, key: Uint8Array): RegistryRow | undefined {
+  const found = context.get(table, key);
+  return found === undefined ? undefined : decodeRow(found.value, found.owner === 0);
 }
 
 function returned(context: CommandContext, row: RegistryRow): RegistryRow {
@@ -191,7 +196,10 @@ function ended(context: CommandContext, table: Table, body: EpochBody, row: Regi
  */
 function reassert(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   const mine = claimOf(context, body.nodeId, body.epoch);
-  if (row !== undefined && Math.max(row.holder.epoch, row.owner?.epoch ?? 0) > body.epoch) return stale;
+  if (row !== undefined && isOf(row.holder, context, body.epoch)) return reassertHolder(context, table, body, row, mine);
+  // A newer session on the disk of a node that is down does not count, but shows that this one is not the last.
+  const newest = row ?? stored(context, table, body.key);
+  if (newest !== undefined && Math.max(newest.holder.epoch, newest.owner?.epoch ?? 0) > body.epoch) return stale;
   if (row === undefined && !body.connected) return absent;
   const displaced = displacedBy(mine, row);
   write(context, table, body.key, {
@@ -206,12 +214,23 @@ function reassert(context: CommandContext, table: Table, body: EpochBody, row: R
   return { verdict: 'current', displaced };
 }
 
+/**
+ * The row is the sender's already, of an earlier incarnation maybe. A newer owner is only about to fetch the session, which
+ * stays until `takeoverDone`; and a client that is away owns nothing, also after a takeover that was given up.
+ */
+function reassertHolder(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow, mine: Claim): EpochReply {
+  const displaced = displacedBy(mine, row);
+  const owned = row.owner === undefined && body.connected;
+  const disconnectedAtMs = row.owner !== undefined || owned ? 0 : row.disconnectedAtMs || context.stampMs;
+  write(context, table, body.key, { ...row, owner: owned ? mine : row.owner, disconnectedAtMs, displaced, durable: body.durable });
+  return { verdict: 'current', displaced };
+}
+
 /** Rows of sessions on the disk of a node that is down: their time runs from when the first look finds it so. */
 function expire(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
   for (const key of decoded(() => decodeKeys(bytes))) {
-    const stored = context.get(table, key);
-    if (stored === undefined || stored.owner !== 0) continue;
-    const row = decodeRow(stored.value, true);
+    const row = stored(context, table, key);
+    if (row === undefined || !row.durable) continue;
     const now = returned(context, row);
     if (now !== row) write(context, table, key, { ...now, owner: undefined });
     else if (!context.isLive(row.holder.incarnation)) expireOne(context, table, key, row);

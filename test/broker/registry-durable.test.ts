@@ -97,6 +97,51 @@ test('a node that is fenced while it lives keeps the sessions of clients that ar
   assert.equal(c.connect(a, 'x')[0], 'local');
 });
 
+test('a holder that asserts its session during a takeover keeps it until the other has it', () => {
+  for (const givenUp of [false, true]) {
+    const { c, a, b, epoch } = start();
+    const identity = a.sessions.get('x')?.identity;
+    a.disconnect('x', false);
+    c.clock.advance(50);
+    c.db.fault = (nodeId) => (nodeId === id(2) ? 'refused' : 'none');
+    c.db.fence(id(2));
+    c.db.renew(id(2));
+    c.clock.advance(50);
+    c.db.fault = () => 'none';
+    b.buildMs = () => 1_500;
+    let how = '';
+    b.connect('x', false, (h) => {
+      how = h;
+    });
+    c.clock.advance(200);
+    const newer = c.row('x')?.owner?.epoch ?? 0;
+    assert.ok(newer > epoch);
+    if (givenUp) b.registry.ended('x', newer);
+    c.clock.advance(1_000);
+    assert.equal(a.registry.idle, true, 'it has asserted the session');
+    assert.deepEqual(a.discarded, [], 'nobody else has it yet');
+    assert.equal(c.row('x')?.owner?.epoch, givenUp ? undefined : newer, 'a client that is away owns nothing');
+    assert.equal(c.row('x')?.holder.incarnation, a.db.incarnation);
+    c.clock.advance(1_000);
+    assert.equal(how, givenUp ? 'overtaken' : 'remote');
+    assert.equal((givenUp ? a : b).sessions.get('x')?.identity, identity);
+    assert.equal((givenUp ? b : a).sessions.size, 0);
+  }
+});
+
+test('a connection that lived through it does not get the client id back from a newer session on a disk', () => {
+  const { c, a, b, epoch } = start();
+  c.db.fence(id(2));
+  c.clock.advance(50);
+  assert.equal(c.connect(b, 'x')[0], 'fresh');
+  c.db.fence(id(3));
+  c.clock.advance(50);
+  c.db.renew(id(2));
+  c.clock.advance(100);
+  assert.deepEqual(a.discarded, [`x ${epoch} 142`]);
+  assert.equal(c.row('x')?.holder.nodeId, id(3));
+});
+
 test('the row of a node that stays away goes when the session has expired, and not before', () => {
   const c = cluster(2, { expiry: { everyMs: 1_000, batch: 2, pauseMs: 5 } });
   const [, a] = c.nodes as [MiniBroker, MiniBroker];
