@@ -363,6 +363,7 @@ export class Connector {
       next(false);
       return;
     }
+    holdBack.expect(rest.queue);
     durable.rewrite(session, [...rest.queue, ...holdBack.held()]);
     durable.kept(from, next);
   }

@@ -7,12 +7,18 @@ import { Session, Subscription } from '#session/session.js';
 import type { RecoveredSession, RecoveringSessions } from '#session/session-record.js';
 import type { Core } from './core.js';
 import type { DurableSessions } from './durable-sessions.js';
+import { HoldBack } from './hold-back.js';
+import type { Origin } from './recent-origins.js';
 import type { Sessions } from './sessions.js';
 import type { Wills } from './wills.js';
 
 /** Routes asked for in one turn, and from a failure to the next attempt. */
 const routesPerTurn = 500;
 const retryMs = 1_000;
+
+/** Of what sessions got before the restart, so much is known again: per session, and for all of them. */
+const knownMax = 2_000;
+const knownInAllMax = 500_000;
 
 /** Slots that no session has any more are free again; returns how many sessions came back. */
 export function bringBack(core: Core, durable: DurableSessions, sessions: Sessions, wills: Wills, found: RecoveringSessions): number {
@@ -28,9 +34,14 @@ export function bringBack(core: Core, durable: DurableSessions, sessions: Sessio
     if (before !== undefined) over.push(before.slot);
     newest.set(s.clientId, s);
   }
+  let room = knownInAllMax;
   for (const s of newest.values()) {
     used.add(s.slot);
-    restore(core, durable, sessions, wills, s);
+    const session = restore(core, durable, sessions, wills, s);
+    const got = originsOf(s, Math.min(room, knownMax));
+    room -= got.length;
+    // A copy of it may be late at the node that the session goes to next.
+    if (got.length > 0) new HoldBack(core, session, got).release([]);
   }
   for (const slot of over) used.add(slot);
   for (let slot = 0; slot < found.nextSlot; slot++) if (!used.has(slot)) durable.release(slot, false);
@@ -38,12 +49,22 @@ export function bringBack(core: Core, durable: DurableSessions, sessions: Sessio
   return newest.size;
 }
 
+/** Of the newest. Incarnation 0 is everybody's that has not joined: its numbers tell nothing apart. */
+function originsOf(s: RecoveredSession, max: number): Origin[] {
+  const found: Origin[] = [];
+  for (let i = s.got.length - 1; i >= 0 && found.length < max; i--) {
+    const message = s.got[i];
+    if (message !== undefined && message.originIncarnation > 0) found.push([message.originIncarnation, message.originNumber]);
+  }
+  return found;
+}
+
 function isOver(core: Core, s: RecoveredSession): boolean {
   if (s.expiryIntervalS === neverExpires || s.leftAtMs === 0) return false;
   return s.leftAtMs + s.expiryIntervalS * 1000 <= core.env.clock.wallNow();
 }
 
-function restore(core: Core, durable: DurableSessions, sessions: Sessions, wills: Wills, s: RecoveredSession): void {
+function restore(core: Core, durable: DurableSessions, sessions: Sessions, wills: Wills, s: RecoveredSession): Session {
   const session = new Session(sessions, s.clientId, s.epoch, s.expiryIntervalS, s.createdAtMs);
   session.username = s.username;
   session.mountpoint = s.mountpoint;
@@ -69,6 +90,7 @@ function restore(core: Core, durable: DurableSessions, sessions: Sessions, wills
   // Its bounds may be other ones than they were.
   if (session.queuedCount !== s.queue.length) durable.rewrite(session);
   else if (s.leftAtMs === 0) durable.changed(session);
+  return session;
 }
 
 function leftAt(session: Session, leftAtMs: number, wallNow: number, now: number): number {

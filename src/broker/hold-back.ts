@@ -1,6 +1,7 @@
 // While a session moves to this node: its arrivals here are held back until the old holder's last
 // hand-over is in, and those that were handed over are dropped. The session's gate meanwhile, and for as
-// long afterwards as a copy of what was handed over can still be on its way here.
+// long afterwards as a copy of what was handed over can still be on its way here; and as long after its node's
+// restart, for what the session got before it: from here it may move on to a node where a copy of that is late.
 import { WheelTimer } from '#base/timer-wheel.js';
 import { deliverAs } from '#session/deliver.js';
 import type { Message, Qos } from '#session/message.js';
@@ -15,6 +16,8 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   readonly #session: Session;
   readonly #recent: readonly Origin[];
   #held: QueuedMessage[] = [];
+  /** What is handed over, before that is complete. */
+  #expected: ReadonlySet<string> | undefined = undefined;
   /** Set with the hand-over: what it brought. */
   #known: Set<string> | undefined = undefined;
 
@@ -32,6 +35,7 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
       if (this.#known === none) this.onTimer();
       return !this.#known.has(identity(message, subscription.group));
     }
+    if (this.#expected?.has(identity(message, subscription.group)) === true) return false;
     if (this.#held.length >= this.#core.limits.maxQueuedMessages) {
       this.#core.metrics.holdBackDropped.value++;
       this.#core.metrics.dropped.value++;
@@ -50,15 +54,31 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     return this.#held;
   }
 
-  /** The hand-over is complete: what was held follows, without what was handed over or is inflight already. */
-  release(handedOver: readonly QueuedMessage[]): void {
-    const session = this.#session;
+  /**
+   * What is handed over is here, and about to be written down: copies of it are held, and written, no more. A process that
+   * ends before the hand-over is complete would bring them back.
+   */
+  expect(handedOver: readonly QueuedMessage[]): void {
+    const known = this.#knownWith(handedOver);
+    this.#expected = known;
+    this.#held = this.#held.filter((item) => !known.has(identity(item.message, item.group)));
+  }
+
+  #knownWith(handedOver: readonly QueuedMessage[]): Set<string> {
     const known = new Set<string>();
     for (const [incarnation, number] of this.#recent) known.add(`${incarnation}:${number}`);
     for (const item of handedOver) known.add(identity(item.message, item.group));
-    if (session.inflight !== undefined) {
-      for (const entry of session.inflight.entries()) if (entry.message !== undefined) known.add(identity(entry.message, entry.group));
+    for (const entry of this.#session.inflight?.entries() ?? []) {
+      if (entry.message !== undefined) known.add(identity(entry.message, entry.group));
     }
+    return known;
+  }
+
+  /** The hand-over is complete: what was held follows, without what was handed over or is inflight already. */
+  release(handedOver: readonly QueuedMessage[]): void {
+    const session = this.#session;
+    const known = this.#knownWith(handedOver);
+    this.#expected = undefined;
     this.#known = known;
     if (known.size === 0) this.onTimer();
     else this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);

@@ -69,7 +69,12 @@ export interface RecoveredSession extends SessionMeta {
   readonly received: ReadonlySet<number>;
   /** QoS 1 and 2. */
   readonly queue: readonly QueuedMessage[];
+  /** What it got lately for itself, not as a member of a group, its client has it or not: the newest last, those that the journal still says. */
+  readonly got: readonly Message[];
 }
+
+/** Of what a session got, so many are remembered at the least. */
+const gotMax = 2_000;
 
 const op: {
   readonly subscribed: 1;
@@ -237,6 +242,7 @@ interface Building {
   queue: QueuedMessage[];
   /** Of `queue`: those before have left it. */
   first: number;
+  got: Message[];
 }
 
 /** Puts sessions together from the records of a journal, in their order (a `JournalVisitor` of the store). */
@@ -283,7 +289,7 @@ export class RecoveringSessions {
       }
       case sessionRecord.session:
         this.#damaged.delete(slot);
-        this.#sessions.set(slot, this.#session(slot, r));
+        this.#sessions.set(slot, this.#session(slot, r, this.#sessions.get(slot)));
         return;
       case sessionRecord.ops: {
         // Of a session whose beginning was forgotten with an old segment: it is said whole later, or has ended.
@@ -314,12 +320,25 @@ export class RecoveringSessions {
 
   *sessions(): IterableIterator<RecoveredSession> {
     for (const s of this.#sessions.values()) {
-      const { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received } = s;
-      yield { slot, clientId, createdAtMs, lastPacketId, queueDropped, ...meta, subscriptions, inflight, received, queue: s.queue.slice(s.first) };
+      const { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received, got } = s;
+      yield {
+        slot,
+        clientId,
+        createdAtMs,
+        lastPacketId,
+        queueDropped,
+        ...meta,
+        subscriptions,
+        inflight,
+        received,
+        queue: s.queue.slice(s.first),
+        got,
+      };
     }
   }
 
-  #session(slot: number, r: ByteReader): Building {
+  /** `before`: what the slot was until now; the same session, when it is stated anew. */
+  #session(slot: number, r: ByteReader, before: Building | undefined): Building {
     const found = r.u8();
     if (found !== format) throw new MalformedError(`session record of format ${found}`);
     const clientId = r.string();
@@ -339,7 +358,11 @@ export class RecoveringSessions {
     const queue: QueuedMessage[] = [];
     while (r.u8() !== 0) queue.push(this.#queued(r));
     r.done();
-    return { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received, queue, first: 0 };
+    const got = before?.clientId === clientId && before.createdAtMs === createdAtMs ? before.got : [];
+    const s: Building = { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received, queue, first: 0, got };
+    for (const item of inflight.values()) remember(s, item);
+    for (const item of queue) remember(s, item);
+    return s;
   }
 
   #message(r: ByteReader): Message {
@@ -376,9 +399,12 @@ export class RecoveringSessions {
       case op.unsubscribed:
         s.subscriptions.delete(r.string());
         return;
-      case op.queued:
-        s.queue.push(this.#queued(r));
+      case op.queued: {
+        const item = this.#queued(r);
+        s.queue.push(item);
+        remember(s, item);
         return;
+      }
       case op.unqueued:
         takeFirst(s);
         return;
@@ -389,6 +415,7 @@ export class RecoveringSessions {
         const entry = this.#inflight(r);
         s.inflight.set(entry.packetId, entry);
         s.lastPacketId = entry.packetId;
+        remember(s, entry);
         return;
       }
       case op.sentFromQueue:
@@ -417,6 +444,12 @@ export class RecoveringSessions {
         throw new MalformedError(`unknown change ${kind} of a session`);
     }
   }
+}
+
+function remember(s: Building, { message, group }: Pick<InflightEntry, 'message' | 'group'>): void {
+  if (message === undefined || group !== undefined) return;
+  s.got.push(message);
+  if (s.got.length >= 2 * gotMax) s.got = s.got.slice(-gotMax);
 }
 
 /** Forgotten places at the front of a queue are given back when there are so many. */
