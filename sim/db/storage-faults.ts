@@ -54,6 +54,8 @@ export class StorageFaults {
   readonly #failing: Set<RunningNode> = new Set();
   /** Something that they had acknowledged may be gone, and they may not have it back yet. */
   readonly #wounded: Set<RunningNode> = new Set();
+  /** What ends processes that outlived a failed sync so far: at the healing at the latest, nobody is hurt after it. */
+  readonly #outliving: Set<() => void> = new Set();
 
   constructor(c: ClusterWorld, prng: Prng, note: (kind: string, detail: string) => void) {
     this.#c = c;
@@ -63,6 +65,7 @@ export class StorageFaults {
 
   heal(): void {
     for (const n of this.#c.nodes) this.#works(n);
+    for (const end of [...this.#outliving]) end();
   }
 
   flip(): void {
@@ -99,11 +102,13 @@ export class StorageFaults {
     this.#fails(n, () => {
       n.sim.disk.faults.failWith = 'EIO';
     });
-    this.#c.world.after(this.#between(outlivedMs), () => {
-      if (scope.dead || n.core === undefined) return;
+    const end = (): void => {
+      if (!this.#outliving.delete(end) || scope.dead || n.core === undefined) return;
       this.#c.crash(n, 'power');
       this.#startLater(n);
-    });
+    };
+    this.#outliving.add(end);
+    this.#c.world.after(this.#between(outlivedMs), end);
   }
 
   full(): void {
