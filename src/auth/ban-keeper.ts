@@ -2,13 +2,14 @@
 // that are over. Access control asks it and tells it of changes.
 import { copyBytes, emptyBytes } from '#base/bytes.js';
 import type { Database } from '#db/api.js';
+import { encodeKeys } from '#db/command-body.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Logger } from '#env/logger.js';
 import type { Counter, Metrics } from '#env/metrics.js';
 import { Bans } from './bans.js';
 import type { AuthClient } from './client.js';
 import { decodeBan, encodeBan } from './rows.js';
-import { authShard, banKey, bannedTable, decodeBanKey, encodeKeys } from './schema.js';
+import { authShard, banKey, bannedTable, decodeBanKey } from './schema.js';
 
 /** How often bans that are over are looked for, how many are deleted and looked at in one go. */
 const sweepMs = 60_000;

@@ -1,10 +1,9 @@
 // The shard `auth`: who may log in, what they may do, who is banned. On every node, few writes. Keys are
 // built here; rows are JSON (rows.ts), read on logins and cache misses only.
-import { ByteReader, MalformedError } from '#base/byte-reader.js';
-import { ByteWriter } from '#base/byte-writer.js';
 import { concatBytes, emptyBytes } from '#base/bytes.js';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
-import { type CommandContext, CommandRefused, type ShardSchema, type Table } from '#db/api.js';
+import type { CommandContext, ShardSchema, Table } from '#db/api.js';
+import { decoded, decodeKeys } from '#db/command-body.js';
 import { decodeBan } from './rows.js';
 
 // Table ids 40 to 49 are this shard's: never reuse one.
@@ -60,26 +59,12 @@ export function decodeBanKey(key: Uint8Array): { readonly as: BanKind; readonly 
   return as === undefined || who === undefined ? undefined : { as, who };
 }
 
-export function encodeKeys(keys: readonly Uint8Array[]): Uint8Array {
-  const w = new ByteWriter();
-  w.varint(keys.length);
-  for (const key of keys) w.blob(key);
-  return w.finish();
-}
-
 /** Deletes those of the given bans whose time is up by the leader's clock: one that was renewed meanwhile stays. */
 function expireBans(context: CommandContext, body: Uint8Array): Uint8Array {
-  try {
-    const r = new ByteReader(body);
-    for (let n = r.varint(); n > 0; n--) {
-      const key = r.blob();
-      const row = context.get(bannedTable, key);
-      const ban = row === undefined ? undefined : decodeBan(row.value);
-      if (row !== undefined && (ban === undefined || ban.untilMs <= context.stampMs)) context.delete(bannedTable, key);
-    }
-  } catch (error) {
-    if (error instanceof MalformedError) throw new CommandRefused(error.message);
-    throw error;
+  for (const key of decoded(() => decodeKeys(body))) {
+    const row = context.get(bannedTable, key);
+    const ban = row === undefined ? undefined : decodeBan(row.value);
+    if (row !== undefined && (ban === undefined || ban.untilMs <= context.stampMs)) context.delete(bannedTable, key);
   }
   return emptyBytes;
 }

@@ -9,6 +9,7 @@ import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes } from '#base/bytes.js';
 import { type CommandContext, type CommandHandler, CommandRefused, type Reader, type Table } from '#db/api.js';
+import { refusing } from '#db/command-body.js';
 
 const messageKind = 0;
 const claimKind = 1;
@@ -60,7 +61,7 @@ export interface DelayedPut {
   readonly lifetimeMs: number;
   readonly retain: boolean;
   readonly topicName: string;
-  /** `delayed.max_delayed_messages`; 0: any. */
+  /** `delayed.max_delayed_messages`; 0: no bound. */
   readonly messagesMax: number;
   /** retained-row.ts. */
   readonly body: Uint8Array;
@@ -150,17 +151,6 @@ export function countDelayed(reader: Reader, table: Table): number {
 
 export function delayedCommands(table: Table): Readonly<Record<string, CommandHandler>> {
   return { delayedPut: refusing(putCommand(table)), delayedClaim: refusing(claimCommand(table)), delayedDone: refusing(doneCommand(table)) };
-}
-
-function refusing(handler: CommandHandler): CommandHandler {
-  return (context, body) => {
-    try {
-      return handler(context, body);
-    } catch (error) {
-      if (error instanceof MalformedError) throw new CommandRefused(error.message);
-      throw error;
-    }
-  };
 }
 
 function setCount(context: CommandContext, table: Table, count: number): void {

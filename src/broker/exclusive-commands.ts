@@ -1,11 +1,12 @@
 // Commands of exclusive subscriptions, evaluated once at the leader of shard `route`: a row (filter → client
 // id) is written if nobody has the filter, or the same client has it elsewhere; it is taken back by the
 // incarnation that wrote it. Invariant: at any position of the log a filter has at most one client id.
-import { ByteReader, MalformedError } from '#base/byte-reader.js';
+import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { emptyBytes } from '#base/bytes.js';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
-import { type CommandHandler, CommandRefused, type Table } from '#db/api.js';
+import type { CommandHandler, Table } from '#db/api.js';
+import { decoded } from '#db/command-body.js';
 
 /** Another client has it. */
 const held: Uint8Array = Uint8Array.of(1);
@@ -23,15 +24,12 @@ export function encodeExclusive(key: Uint8Array, clientId: string): Uint8Array {
 }
 
 function decodeExclusive(bytes: Uint8Array): Exclusive {
-  try {
+  return decoded(() => {
     const r = new ByteReader(bytes);
     const body = { key: r.blob(), clientId: r.string() };
     r.done();
     return body;
-  } catch (error) {
-    if (error instanceof MalformedError) throw new CommandRefused(error.message);
-    throw error;
-  }
+  });
 }
 
 export function exclusiveCommands(table: Table): Readonly<Record<string, CommandHandler>> {

@@ -3,14 +3,13 @@
 //
 // Invariant: at any position of the log a client id has at most one holder, and the epoch of the last
 // registration is the owner's; `takeoverDone`, `ended` and `disconnected` of any other are refused.
-import { MalformedError } from '#base/byte-reader.js';
 import { emptyBytes } from '#base/bytes.js';
 import { type CommandContext, type CommandHandler, CommandRefused, type Table } from '#db/api.js';
+import { decoded, decodeKeys } from '#db/command-body.js';
 import {
   alsoMax,
   type Claim,
   decodeEpoch,
-  decodeKeys,
   decodeRegister,
   decodeRow,
   decodeVerify,
@@ -50,15 +49,6 @@ export function registryCommands(table: Table): Readonly<Record<string, CommandH
     reassert: onEpoch(reassert),
     expire: (context, bytes) => expire(context, table, bytes),
   };
-}
-
-function decoded<T>(decode: () => T): T {
-  try {
-    return decode();
-  } catch (error) {
-    if (error instanceof MalformedError) throw new CommandRefused(error.message);
-    throw error;
-  }
 }
 
 /**

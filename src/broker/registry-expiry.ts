@@ -6,8 +6,9 @@
 // Invariant: only the command decides (`registry-commands.ts`); what is sent is a guess.
 import { copyBytes, emptyBytes } from '#base/bytes.js';
 import type { Database } from '#db/api.js';
+import { encodeKeys } from '#db/command-body.js';
 import type { Clock, Timer } from '#env/clock.js';
-import { decodeRow, encodeKeys } from './registry-row.js';
+import { decodeRow } from './registry-row.js';
 import { registryTables } from './schema.js';
 
 export interface ExpiryOptions {

@@ -278,21 +278,6 @@ export function decodeVerdicts(bytes: Uint8Array): EpochVerdict[] {
   return Array.from(bytes, () => oneOf(verdicts, r));
 }
 
-/** Body of `expire`: rows of one shard. */
-export function encodeKeys(keys: readonly Uint8Array[]): Uint8Array {
-  const w = new ByteWriter(40 * keys.length + 8);
-  w.varint(keys.length);
-  for (const key of keys) w.blob(key);
-  return w.finish();
-}
-
-export function decodeKeys(bytes: Uint8Array): Uint8Array[] {
-  const r = new ByteReader(bytes);
-  const keys: Uint8Array[] = [];
-  for (let n = r.varint(); n > 0; n--) keys.push(copyBytes(r.blob()));
-  return keys;
-}
-
 /** Reply of `lookup`: the row, or nothing. */
 export function encodeLookup(row: RegistryRow | undefined): Uint8Array {
   return row === undefined ? emptyBytes : encodeRow(row);

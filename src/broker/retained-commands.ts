@@ -1,25 +1,14 @@
 // Commands of shard `retain`, evaluated once at its leader: last write wins in log order, and time is
 // the leader's stamp. `put` stores or deletes one message; `expire` deletes those of the given keys
 // whose time is up and answers with the leader's stamp, which nodes also use to know its clock.
-import { MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { emptyBytes } from '#base/bytes.js';
 import { type CommandHandler, CommandRefused, type Table } from '#db/api.js';
-import { decodeKeys, decodeRetainedRow, decodeRetainPut, encodeRetainedRow } from './retained-row.js';
+import { decodeKeys, refusing } from '#db/command-body.js';
+import { decodeRetainedRow, decodeRetainPut, encodeRetainedRow } from './retained-row.js';
 
 export function retainCommands(table: Table): Readonly<Record<string, CommandHandler>> {
   return { put: refusing(putCommand(table)), expire: refusing(expireCommand(table)) };
-}
-
-function refusing(handler: CommandHandler): CommandHandler {
-  return (context, body) => {
-    try {
-      return handler(context, body);
-    } catch (error) {
-      if (error instanceof MalformedError) throw new CommandRefused(error.message);
-      throw error;
-    }
-  };
 }
 
 function putCommand(table: Table): CommandHandler {

@@ -96,17 +96,3 @@ export function decodeRetainPut(bytes: Uint8Array): RetainPut {
   const r = new ByteReader(bytes);
   return { key: r.blob(), lifetimeMs: r.f64(), onlyReplace: r.u8() === 1, body: r.raw(r.remaining) };
 }
-
-export function encodeKeys(keys: readonly Uint8Array[]): Uint8Array {
-  const w = new ByteWriter();
-  w.varint(keys.length);
-  for (const key of keys) w.blob(key);
-  return w.finish();
-}
-
-export function decodeKeys(bytes: Uint8Array): Uint8Array[] {
-  const r = new ByteReader(bytes);
-  const keys: Uint8Array[] = [];
-  for (let n = r.varint(); n > 0; n--) keys.push(r.blob());
-  return keys;
-}

@@ -9,6 +9,7 @@
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { compareBytes, copyBytes, emptyBytes } from '#base/bytes.js';
 import type { Database, Row } from '#db/api.js';
+import { encodeKeys } from '#db/command-body.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Logger } from '#env/logger.js';
 import type { Counter, Metrics } from '#env/metrics.js';
@@ -16,7 +17,7 @@ import { decodeTopicKey, encodeTopicKey, levelsLength, routeKeyBytesMax } from '
 import { scanTopics } from '#router/topic-scan.js';
 import type { Message } from '#session/message.js';
 import type { RetainedStore } from './ports.js';
-import { decodeRetainedBody, decodeRetainedRow, encodeKeys, encodeRetainedBody, encodeRetainPut } from './retained-row.js';
+import { decodeRetainedBody, decodeRetainedRow, encodeRetainedBody, encodeRetainPut } from './retained-row.js';
 import { retainTable } from './schema.js';
 
 export interface RetainedOptions {

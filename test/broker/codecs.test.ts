@@ -6,9 +6,10 @@ import { Prng } from '#base/prng.js';
 import { utf8Encode } from '#base/utf8.js';
 import { readMessage, writeMessage } from '#broker/forward-frame.js';
 import { decodeEpoch, decodeEpochReply, decodeLookup, decodeRegister, decodeRegisterReply, decodeRow, encodeRow } from '#broker/registry-row.js';
-import { decodeKeys, decodeRetainedBody, decodeRetainedRow, decodeRetainPut, encodeRetainedBody } from '#broker/retained-row.js';
+import { decodeRetainedBody, decodeRetainedRow, decodeRetainPut, encodeRetainedBody } from '#broker/retained-row.js';
 import { brokerSchema, registryShards, registryTableOf } from '#broker/schema.js';
 import { decodeDiscard, decodeTakeover, decodeTakeoverReply, encodeTakeover } from '#broker/takeover-frame.js';
+import { decodeKeys } from '#db/command-body.js';
 import type { Message } from '#session/message.js';
 
 const decoders: Readonly<Record<string, (bytes: Uint8Array) => unknown>> = {
