@@ -51,12 +51,40 @@ function cost(count: number, call: (i: number) => void): number {
   return (user + system) / count;
 }
 
-/** Of topic names that were asked for before. */
-function hotCost(match: (name: (i: number) => string) => (i: number) => void, far: (i: number) => number): number {
+interface Measured {
+  readonly match: (name: (i: number) => string) => (i: number) => void;
+  readonly cold: number;
+  readonly exact: number;
+  /** Of topic names that were asked for before. */
+  readonly hot: number;
+  /** Over all lookups: nothing can be left out as unused. */
+  readonly found: number;
+}
+
+/** Microseconds of CPU for a match among `size` filters of each kind. */
+function measured(lookUp: (name: string) => number, size: number): Measured {
+  let found = 0;
+  const far = (i: number): number => (i * 7919) % size;
+  const match = (name: (i: number) => string) => (i: number) => {
+    found += lookUp(name(i));
+  };
+  cost(
+    1_000,
+    match((i) => `bench/${far(i + 500_000)}/w`),
+  );
+  const cold = cost(
+    lookups,
+    match((i) => `bench/${far(i)}/x`),
+  );
+  const exact = cost(
+    lookups,
+    match((i) => `exact/${far(i)}/t`),
+  );
   const names = Array.from({ length: hotNames }, (_, i) => `bench/${far(i)}/x`);
-  const call = match((i) => names[i % hotNames] as string);
-  cost(hotNames, call);
-  return cost(lookups * 10, call);
+  const known = match((i) => names[i % hotNames] as string);
+  cost(hotNames, known);
+  const hot = cost(lookups * 10, known);
+  return { match, cold, exact, hot, found };
 }
 
 function fill(node: StarmeshNode): Promise<void> {
@@ -117,28 +145,11 @@ async function replicated(): Promise<void> {
       `${rows} rows of another node, written in ${seconds.toFixed(1)} s: ${Math.round((heapBytes() - heapBefore) / rows)} bytes of heap and ${Math.round(tables / rows)} on disk each`,
     );
     const { routes } = node;
-    let found = 0;
-    const far = (i: number): number => (i * 7919) % filters;
-    const match = (name: (i: number) => string) => (i: number) => {
-      found += routes.match(name(i)).length;
-    };
-    cost(
-      1_000,
-      match((i) => `bench/${far(i + 500_000)}/w`),
-    );
-    const cold = cost(
-      lookups,
-      match((i) => `bench/${far(i)}/x`),
-    );
-    const exact = cost(
-      lookups,
-      match((i) => `exact/${far(i)}/t`),
-    );
+    const { match, cold, exact, hot, found } = measured((name) => routes.match(name).length, filters);
     const none = cost(
       lookups,
       match((i) => `other/${i}/x`),
     );
-    const hot = hotCost(match, far);
     say(
       `match in the route table: wildcard ${cold.toFixed(2)} µs cold, exact ${exact.toFixed(2)} µs cold, no match ${none.toFixed(2)} µs cold, ${hot.toFixed(3)} µs hot (${found} found)`,
     );
@@ -160,24 +171,7 @@ function own(): void {
     index.add(new Subscription(session, `exact/${i}/t`, options));
   }
   const each = (heapBytes() - before) / (local * 2);
-  let found = 0;
-  const far = (i: number): number => (i * 7919) % local;
-  const match = (name: (i: number) => string) => (i: number) => {
-    found += index.match(name(i)).length;
-  };
-  cost(
-    1_000,
-    match((i) => `bench/${far(i + 500_000)}/w`),
-  );
-  const cold = cost(
-    lookups,
-    match((i) => `bench/${far(i)}/x`),
-  );
-  const exact = cost(
-    lookups,
-    match((i) => `exact/${far(i)}/t`),
-  );
-  const hot = hotCost(match, far);
+  const { cold, exact, hot, found } = measured((name) => index.match(name).length, local);
   say(`${local * 2} subscriptions of this node: ${Math.round(each)} bytes of heap each, subscription included`);
   say(
     `match in this node's index: wildcard ${cold.toFixed(2)} µs cold, exact ${exact.toFixed(2)} µs cold, ${hot.toFixed(3)} µs hot (${found} found)`,

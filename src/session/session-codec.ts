@@ -5,19 +5,8 @@
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import type { InflightEntry } from './inflight.js';
-import {
-  checkedPacketId,
-  readIdentifiers,
-  readMessage,
-  readOptional,
-  readOptions,
-  readPacketId,
-  readQos,
-  writeIdentifiers,
-  writeMessage,
-  writeOptional,
-  writeOptions,
-} from './message-codec.js';
+import { type MessageWriter, readInflight, readQueued, writeInflight, writeQueued } from './item-codec.js';
+import { checkedPacketId, readMessage, readOptional, readOptions, readPacketId, writeMessage, writeOptional, writeOptions } from './message-codec.js';
 import type { QueuedMessage } from './queue.js';
 import type { Session, SubscriptionOptions } from './session.js';
 
@@ -51,15 +40,7 @@ export function encodeSession(session: Session, now: number, recent: readonly (r
   }
   const inflight = session.inflight === undefined ? [] : [...session.inflight.entries()];
   w.varint(inflight.length);
-  for (const entry of inflight) {
-    w.varint(entry.packetId);
-    w.u8(
-      entry.qos | (entry.retain ? 4 : 0) | (entry.released ? 8 : 0) | (entry.message === undefined ? 0 : 16) | (entry.group === undefined ? 0 : 32),
-    );
-    writeIdentifiers(w, entry.subscriptionIdentifiers);
-    if (entry.group !== undefined) w.string(entry.group);
-    if (entry.message !== undefined) writeMessage(w, entry.message, now);
-  }
+  for (const entry of inflight) writeInflight(w, entry, whole(now));
   w.varint(session.awaitingRel?.size ?? 0);
   if (session.awaitingRel !== undefined) for (const id of session.awaitingRel.keys()) w.varint(id);
   w.varint(recent.length);
@@ -84,24 +65,13 @@ export function decodeSession(bytes: Uint8Array, now: number): SessionState {
     subscriptions.push({ topicFilter, options: readOptions(r) });
   }
   const inflight: InflightEntry[] = [];
-  for (let n = r.varint(); n > 0; n--) inflight.push(readInflight(r, now));
+  for (let n = r.varint(); n > 0; n--) inflight.push(readInflight(r, (bytes) => readMessage(bytes, now)));
   const awaitingRel: number[] = [];
   for (let n = r.varint(); n > 0; n--) awaitingRel.push(readPacketId(r));
   const recent: [number, number][] = [];
   for (let n = r.varint(); n > 0; n--) recent.push([r.varint(), r.varint()]);
   r.done();
   return { expiryIntervalS, username, mountpoint, lastPacketId, subscriptions, inflight, awaitingRel, recent };
-}
-
-function readInflight(r: ByteReader, now: number): InflightEntry {
-  const packetId = readPacketId(r);
-  const bits = r.u8();
-  const qos = readQos(bits);
-  if (qos === 0 || packetId === 0) throw new MalformedError('inflight entry without QoS or packet identifier');
-  const subscriptionIdentifiers = readIdentifiers(r);
-  const group = (bits & 32) !== 0 ? r.string() : undefined;
-  const message = (bits & 16) !== 0 ? readMessage(r, now) : undefined;
-  return { packetId, qos, message, retain: (bits & 4) !== 0, subscriptionIdentifiers, group, released: (bits & 8) !== 0, sent: false };
 }
 
 /** What the holder hands over last. */
@@ -124,13 +94,7 @@ export function encodeRest(session: Session, now: number, ticket: string): Uint8
   const { queue } = session;
   w.u8(format);
   w.varint(queue?.length ?? 0);
-  for (let i = 0; queue !== undefined && i < queue.length; i++) {
-    const item = queue.at(i) as QueuedMessage;
-    w.u8(item.qos | (item.retain ? 4 : 0) | (item.group === undefined ? 0 : 32));
-    writeIdentifiers(w, item.subscriptionIdentifiers);
-    if (item.group !== undefined) w.string(item.group);
-    writeMessage(w, item.message, now);
-  }
+  for (let i = 0; queue !== undefined && i < queue.length; i++) writeQueued(w, queue.at(i) as QueuedMessage, whole(now));
   w.varint(session.awaitingRel?.size ?? 0);
   if (session.awaitingRel !== undefined) for (const [id, owed] of session.awaitingRel) w.varint(id * 2 + (owed === undefined ? 0 : 1));
   w.string(ticket);
@@ -143,12 +107,7 @@ export function decodeRest(bytes: Uint8Array, now: number): SessionRest {
   const r = new ByteReader(bytes);
   readFormat(r);
   const queue: QueuedMessage[] = [];
-  for (let n = r.varint(); n > 0; n--) {
-    const bits = r.u8();
-    const subscriptionIdentifiers = readIdentifiers(r);
-    const group = (bits & 32) !== 0 ? r.string() : undefined;
-    queue.push({ message: readMessage(r, now), qos: readQos(bits), retain: (bits & 4) !== 0, subscriptionIdentifiers, group });
-  }
+  for (let n = r.varint(); n > 0; n--) queue.push(readQueued(r, (bytes) => readMessage(bytes, now)));
   const awaitingRel: number[] = [];
   const unsettled: number[] = [];
   for (let n = r.varint(); n > 0; n--) {
@@ -161,6 +120,11 @@ export function decodeRest(bytes: Uint8Array, now: number): SessionRest {
   const queueDropped = r.varint();
   r.done();
   return { queue, awaitingRel, unsettled, ticket, queueDropped };
+}
+
+/** Expiry is written as what is left of it at `now`. */
+function whole(now: number): MessageWriter {
+  return (w, message) => writeMessage(w, message, now);
 }
 
 function readFormat(r: ByteReader): void {

@@ -8,16 +8,15 @@ import type { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes } from '#base/bytes.js';
 import type { Will } from '#mqtt/packet.js';
 import type { InflightEntry } from './inflight.js';
+import { type MessageReader, readInflight, readQueued, writeInflight, writeQueued } from './item-codec.js';
 import type { Message } from './message.js';
 import {
-  readIdentifiers,
   readMessage,
   readMessageProperties,
   readOptional,
   readOptions,
   readPacketId,
   readQos,
-  writeIdentifiers,
   writeMessage,
   writeMessageProperties,
   writeOptional,
@@ -127,7 +126,7 @@ export function writeSessionRecord(w: ByteWriter, session: Session, meta: Sessio
   }
   const { inflight, awaitingRel } = session;
   w.varint(inflight?.size ?? 0);
-  if (inflight !== undefined) for (const entry of inflight.entries()) writeInflight(w, entry);
+  if (inflight !== undefined) for (const entry of inflight.entries()) writeInflight(w, entry, writeNumber);
   // One whose acknowledgement is owed is not known to be accepted.
   const received: number[] = [];
   if (awaitingRel !== undefined) for (const [id, owed] of awaitingRel) if (owed === undefined) received.push(id);
@@ -136,7 +135,7 @@ export function writeSessionRecord(w: ByteWriter, session: Session, meta: Sessio
   for (const item of queue) {
     if (item.qos === 0) continue;
     w.u8(1);
-    writeQueued(w, item);
+    writeQueued(w, item, writeNumber);
   }
   w.u8(0);
 }
@@ -163,19 +162,7 @@ function writeWill(w: ByteWriter, { will, dueAtMs }: WillRecord): void {
   writeMessageProperties(w, p as Parameters<typeof writeMessageProperties>[1]);
 }
 
-function writeInflight(w: ByteWriter, entry: InflightEntry): void {
-  w.varint(entry.packetId);
-  const { message, group } = entry;
-  w.u8(entry.qos | (entry.retain ? 4 : 0) | (entry.released ? 8 : 0) | (message === undefined ? 0 : 16) | (group === undefined ? 0 : 32));
-  writeIdentifiers(w, entry.subscriptionIdentifiers);
-  if (group !== undefined) w.string(group);
-  if (message !== undefined) w.varint(message.journalNumber);
-}
-
-function writeQueued(w: ByteWriter, { message, qos, retain, subscriptionIdentifiers, group }: QueuedMessage): void {
-  w.u8(qos | (retain ? 4 : 0) | (group === undefined ? 0 : 32));
-  writeIdentifiers(w, subscriptionIdentifiers);
-  if (group !== undefined) w.string(group);
+function writeNumber(w: ByteWriter, message: Message): void {
   w.varint(message.journalNumber);
 }
 
@@ -201,7 +188,7 @@ export const writeOp: {
   },
   queued: (w, item) => {
     w.u8(op.queued);
-    writeQueued(w, item);
+    writeQueued(w, item, writeNumber);
   },
   unqueued: (w) => w.u8(op.unqueued),
   lost: (w, queueDropped) => {
@@ -214,7 +201,7 @@ export const writeOp: {
       w.varint(entry.packetId);
     } else {
       w.u8(op.sent);
-      writeInflight(w, entry);
+      writeInflight(w, entry, writeNumber);
     }
   },
   id: (w, what, packetId) => {
@@ -249,6 +236,12 @@ interface Building {
 export class RecoveringSessions {
   readonly #offset: number;
   readonly #messages: Map<number, Message> = new Map();
+  readonly #message: MessageReader = (r) => {
+    const number = r.varint();
+    const message = this.#messages.get(number);
+    if (message === undefined) throw new MalformedError(`message ${number} is missing`);
+    return message;
+  };
   readonly #sessions: Map<number, Building> = new Map();
   /** Sessions that were there and cannot be put together, since they were last said whole. */
   readonly #damaged: Set<number> = new Set();
@@ -350,44 +343,19 @@ export class RecoveringSessions {
     for (let n = r.varint(); n > 0; n--) subscriptions.set(r.string(), readOptions(r));
     const inflight = new Map<number, InflightEntry>();
     for (let n = r.varint(); n > 0; n--) {
-      const entry = this.#inflight(r);
+      const entry = readInflight(r, this.#message);
       inflight.set(entry.packetId, entry);
     }
     const received = new Set<number>();
     for (let n = r.varint(); n > 0; n--) received.add(readPacketId(r));
     const queue: QueuedMessage[] = [];
-    while (r.u8() !== 0) queue.push(this.#queued(r));
+    while (r.u8() !== 0) queue.push(readQueued(r, this.#message));
     r.done();
     const got = before?.clientId === clientId && before.createdAtMs === createdAtMs ? before.got : [];
     const s: Building = { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received, queue, first: 0, got };
     for (const item of inflight.values()) remember(s, item);
     for (const item of queue) remember(s, item);
     return s;
-  }
-
-  #message(r: ByteReader): Message {
-    const number = r.varint();
-    const message = this.#messages.get(number);
-    if (message === undefined) throw new MalformedError(`message ${number} is missing`);
-    return message;
-  }
-
-  #inflight(r: ByteReader): InflightEntry {
-    const packetId = readPacketId(r);
-    const bits = r.u8();
-    const qos = readQos(bits);
-    if (qos === 0 || packetId === 0) throw new MalformedError('inflight entry without QoS or packet identifier');
-    const subscriptionIdentifiers = readIdentifiers(r);
-    const group = (bits & 32) !== 0 ? r.string() : undefined;
-    const message = (bits & 16) !== 0 ? this.#message(r) : undefined;
-    return { packetId, qos, message, retain: (bits & 4) !== 0, subscriptionIdentifiers, group, released: (bits & 8) !== 0, sent: false };
-  }
-
-  #queued(r: ByteReader): QueuedMessage {
-    const bits = r.u8();
-    const subscriptionIdentifiers = readIdentifiers(r);
-    const group = (bits & 32) !== 0 ? r.string() : undefined;
-    return { message: this.#message(r), qos: readQos(bits), retain: (bits & 4) !== 0, subscriptionIdentifiers, group };
   }
 
   #op(s: Building, r: ByteReader): void {
@@ -400,7 +368,7 @@ export class RecoveringSessions {
         s.subscriptions.delete(r.string());
         return;
       case op.queued: {
-        const item = this.#queued(r);
+        const item = readQueued(r, this.#message);
         s.queue.push(item);
         remember(s, item);
         return;
@@ -412,7 +380,7 @@ export class RecoveringSessions {
         s.queueDropped = r.varint();
         return;
       case op.sent: {
-        const entry = this.#inflight(r);
+        const entry = readInflight(r, this.#message);
         s.inflight.set(entry.packetId, entry);
         s.lastPacketId = entry.packetId;
         remember(s, entry);

@@ -1,9 +1,10 @@
 // Messages between all pairs of nodes of a cluster: three cores, two replicants, foreign clients.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { TestClient } from './clients.js';
-import { TestCluster, within } from './nodes.js';
+import { TestCluster } from './nodes.js';
+import { run } from './programs.js';
 
 let cluster: TestCluster;
 
@@ -127,20 +128,6 @@ test('mosquitto_pub and mosquitto_sub talk across nodes', { skip: hasMosquitto ?
     assert.deepEqual(got.out.trim().split('\n'), wanted);
   }
 });
-
-async function run(command: string, args: readonly string[]): Promise<{ readonly status: number | null; readonly out: string }> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  let out = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    out += chunk.toString();
-  });
-  try {
-    const status = await within(30_000, `${command} ${args.join(' ')} ends`, new Promise<number | null>((done) => child.on('close', done)));
-    return { status, out };
-  } finally {
-    child.kill('SIGKILL');
-  }
-}
 
 const coreMetrics = ['last_intercepted_trans', 'weight', 'replicants', 'server_mql'];
 const replicantMetrics = ['lag', 'bootstrap_time', 'bootstrap_num_keys', 'message_queue_len', 'replayq_len'];

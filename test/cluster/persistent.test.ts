@@ -1,7 +1,7 @@
 // Persistent sessions across `kill -9` of the node that holds them: what was acknowledged is there when the
 // process is back, half-finished deliveries go on where they were, and nobody gets a session that is not whole.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -9,6 +9,7 @@ import type { IClientOptions } from 'mqtt';
 import { TestClient } from './clients.js';
 import { TestCluster, type TestNode, within } from './nodes.js';
 import { PacketClient } from './packet-client.js';
+import { run } from './programs.js';
 
 let cluster: TestCluster;
 let holder: TestNode;
@@ -234,20 +235,6 @@ test('mosquitto clients resume after kill -9', { skip: hasMosquitto ? false : 'm
   const got = await run('mosquitto_sub', [...subscribe, '-C', '3']);
   assert.deepEqual(got.out.trim().split('\n'), ['0', '1', '2']);
 });
-
-async function run(command: string, args: readonly string[]): Promise<{ readonly status: number | null; readonly out: string }> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  let out = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    out += chunk.toString();
-  });
-  try {
-    const status = await within(30_000, `${command} ${args.join(' ')} ends`, new Promise<number | null>((done) => child.on('close', done)));
-    return { status, out };
-  } finally {
-    child.kill();
-  }
-}
 
 test('a session whose state is damaged begins anew, and the node says so', async () => {
   const first = await TestClient.connect(holder, lasting('damaged'));
