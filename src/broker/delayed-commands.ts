@@ -7,7 +7,7 @@
 // Invariant: at any position of the log a message is claimed by at most one live incarnation.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
-import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { copyBytes, emptyBytes, fromHex, toHex } from '#base/bytes.js';
 import { type CommandContext, type CommandHandler, CommandRefused, type Reader, type Table } from '#db/api.js';
 import { refusing } from '#db/command-body.js';
 
@@ -45,6 +45,21 @@ export function dueOf(key: Uint8Array): number {
   let value = 0;
   for (let i = 1; i < 9; i++) value = value * 256 + (key[i] as number);
   return value;
+}
+
+/** What operators name it by: the key's due time and position. */
+export function idOfKey(key: Uint8Array): string {
+  return toHex(key.subarray(1));
+}
+
+/** Undefined: no message has such a name. */
+export function keyOfId(id: string): Uint8Array | undefined {
+  const bytes = fromHex(id);
+  if (bytes?.length !== delayedKeyLength - 1) return undefined;
+  const key = new Uint8Array(delayedKeyLength);
+  key[0] = messageKind;
+  key.set(bytes, 1);
+  return key;
 }
 
 function claimOf(key: Uint8Array): Uint8Array {

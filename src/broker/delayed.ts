@@ -20,7 +20,9 @@ import {
   dueOf,
   encodeDelayedKeys,
   encodeDelayedPut,
+  idOfKey,
   isMessageKey,
+  keyOfId,
   messagesEnd,
 } from './delayed-commands.js';
 import type { DelayedStore } from './ports.js';
@@ -52,11 +54,16 @@ export interface DelayedEnv {
 }
 
 export interface WaitingMessage {
+  /** 32 hexadecimal digits. */
+  readonly id: string;
   /** Leader's stamp, ms since 1970. */
   readonly dueMs: number;
   readonly topicName: string;
   readonly publisherId: string;
   readonly qos: number;
+  readonly retain: boolean;
+  /** A view, valid until the end of the turn. */
+  readonly payload: Uint8Array;
 }
 
 export class ReplicatedDelayed implements DelayedStore {
@@ -108,6 +115,11 @@ export class ReplicatedDelayed implements DelayedStore {
     return countDelayed(this.#db, delayedTable);
   }
 
+  /** 0: unlimited. */
+  get messagesMax(): number {
+    return this.#options.messagesMax;
+  }
+
   onDue(publish: (message: Message, done: () => void) => void): void {
     this.#publish = publish;
   }
@@ -139,15 +151,26 @@ export class ReplicatedDelayed implements DelayedStore {
   /** In the order in which they are due. */
   list(visit: (message: WaitingMessage) => boolean): void {
     this.#db.range(delayedTable, emptyBytes, messagesEnd, (key, { value }) => {
-      try {
-        const { topicName, body } = decodeDelayedRow(value);
-        const { publisherId, qos } = decodeRetainedBody(body);
-        return visit({ dueMs: dueOf(key), topicName, publisherId, qos });
-      } catch (error) {
-        if (!(error instanceof MalformedError)) throw error;
-        return true;
-      }
+      const found = waiting(key, value);
+      return found === undefined || visit(found);
     });
+  }
+
+  find(id: string): WaitingMessage | undefined {
+    const key = keyOfId(id);
+    const row = key === undefined ? undefined : this.#db.get(delayedTable, key);
+    return key === undefined || row === undefined ? undefined : waiting(key, row.value);
+  }
+
+  /** It is not published any more, unless that has begun. `done`: why it could not be; undefined when it is gone. */
+  remove(id: string, done: (failure: string | undefined) => void): void {
+    const key = keyOfId(id);
+    if (key === undefined || this.#db.get(delayedTable, key) === undefined) {
+      done('there is no such message');
+      return;
+    }
+    const options = { until: 'applied' as const, deadlineMs: this.#options.deadlineMs };
+    this.#db.command(delayedTable.shard, 'delayedDone', encodeDelayedKeys([key]), options, (failure) => done(failure?.message));
   }
 
   close(): void {
@@ -293,5 +316,16 @@ export class ReplicatedDelayed implements DelayedStore {
       this.#finished.push(...keys);
       if (!this.#closed) this.#clock.setTimer(this.#options.retryMs, () => this.#delete());
     });
+  }
+}
+
+function waiting(key: Uint8Array, value: Uint8Array): WaitingMessage | undefined {
+  try {
+    const { topicName, body, retain } = decodeDelayedRow(value);
+    const { payload, publisherId, qos } = decodeRetainedBody(body);
+    return { id: idOfKey(key), dueMs: dueOf(key), topicName, publisherId, qos, retain, payload };
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error;
+    return undefined;
   }
 }

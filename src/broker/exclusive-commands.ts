@@ -47,5 +47,12 @@ export function exclusiveCommands(table: Table): Readonly<Record<string, Command
       if (row !== undefined && row.owner === context.incarnation && utf8Decode(row.value) === clientId) context.delete(table, key);
       return emptyBytes;
     },
+    // An operator's word. A node that has a session with the subscription writes the row again.
+    exclusiveDrop: (context, bytes) => {
+      const { key, clientId } = decodeExclusive(bytes);
+      const row = context.get(table, key);
+      if (row !== undefined && utf8Decode(row.value) === clientId) context.delete(table, key);
+      return emptyBytes;
+    },
   };
 }

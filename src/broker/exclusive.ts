@@ -86,6 +86,19 @@ export class ReplicatedExclusive implements ExclusiveStore {
     });
   }
 
+  /** Which client has it; undefined: nobody. */
+  holder(topicFilter: string): string | undefined {
+    const row = levelsLength(topicFilter) + 1 > routeKeyBytesMax ? undefined : this.#db.get(exclusiveTable, encodeTopicKey(topicFilter));
+    return row === undefined ? undefined : utf8Decode(row.value);
+  }
+
+  /** Takes the row away that no session stands behind. `done`: why it could not be; undefined when it is gone. */
+  drop(topicFilter: string, clientId: string, done: (failure: string | undefined) => void): void {
+    const options = { until: 'applied' as const, deadlineMs: this.#options.deadlineMs };
+    const body = encodeExclusive(encodeTopicKey(topicFilter), clientId);
+    this.#db.command(exclusiveTable.shard, 'exclusiveDrop', body, options, (failure) => done(failure?.message));
+  }
+
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();

@@ -193,3 +193,49 @@ test('what could not be given back without a quorum is given back later', () => 
   clock.advance(10_000);
   assert.deepEqual(rows(), []);
 });
+
+test('a delayed message is found by its name on any node, and deleted from there', () => {
+  const { clock, nodes } = cluster(2);
+  const [a, b] = nodes as [Node, Node];
+  for (const name of ['stays', 'goes']) a.delayed.store(message(name), 1000, () => {});
+  clock.advance(50);
+  const list: { readonly id: string; readonly topicName: string }[] = [];
+  b.delayed.list((m) => list.push(m) > 0);
+  const goes = list.find((m) => m.topicName === 'goes')?.id ?? '';
+  assert.match(goes, /^[0-9a-f]{32}$/);
+  const found = b.delayed.find(goes);
+  assert.deepEqual([found?.topicName, found?.qos, found?.publisherId, found?.payload.length], ['goes', 1, 'p', 1]);
+  const outcomes: (string | undefined)[] = [];
+  b.delayed.remove(goes, (failure) => outcomes.push(failure));
+  clock.advance(50);
+  b.delayed.remove(goes, (failure) => outcomes.push(failure));
+  for (const nonsense of ['', 'x', 'ff', `${goes}00`]) b.delayed.remove(nonsense, (failure) => outcomes.push(failure));
+  assert.deepEqual(outcomes, [undefined, ...Array<string>(5).fill('there is no such message')]);
+  assert.equal(b.delayed.find(goes), undefined);
+  assert.deepEqual([a.delayed.count, b.delayed.count], [1, 1]);
+  clock.advance(5_000);
+  assert.deepEqual(a.published, ['stays']);
+});
+
+test('an exclusive subscription that no session stands behind is dropped; one that a node has is taken again', () => {
+  const clock = new ManualClock();
+  const db = new MemoryCluster(clock, brokerSchema);
+  const make = (i: number) => new ReplicatedExclusive({ clock, metrics: new ReadableMetrics() }, db.join(id(i)));
+  const a = make(1);
+  const b = make(2);
+  clock.advance(50);
+  a.take('t', 'one', () => {});
+  clock.advance(50);
+  assert.equal(b.holder('t'), 'one');
+  const drop = (clientId: string) => {
+    b.drop('t', clientId, (failure) => assert.equal(failure, undefined));
+    clock.advance(50);
+  };
+  drop('two');
+  assert.equal(b.holder('t'), 'one', 'of another client');
+  drop('one');
+  assert.equal(b.holder('t'), 'one', 'its node has the session');
+  a.release('t', 'one');
+  clock.advance(50);
+  assert.equal(b.holder('t'), undefined);
+});

@@ -72,6 +72,30 @@ test('behind a mountpoint of one node, and seen from another', async () => {
   await Promise.all([inside.close(), outside.close()]);
 });
 
+test('ctl sees and deletes delayed messages and exclusive subscriptions on any node', async () => {
+  const holder = await TestClient.connect(cluster.node('core2'), { clientId: 'holds' });
+  const other = await TestClient.connect(cluster.node('core1'));
+  assert.equal(await grant(holder, '$exclusive/one/+'), 1);
+  assert.equal(await grant(other, '$exclusive/one/+'), 0x97);
+  const replicant = cluster.node('replicant1');
+  assert.match((await replicant.ctl('exclusive', 'list')).text, /^one\/\+ -> holds$/m);
+  assert.equal((await replicant.ctl('exclusive', 'delete', 'one/+')).text, 'ok');
+  assert.equal(await grant(other, '$exclusive/one/+'), 1);
+  await other.publish('$delayed/3000/one/x', 'secret', { qos: 1 });
+  const ask = async (...words: string[]) => (await replicant.ctl('delayed', ...words)).data;
+  let listed: readonly { readonly msgid: string; readonly topic: string }[] = [];
+  await eventually(async () => {
+    listed = (await ask('list')) as typeof listed;
+    return listed.length === 1;
+  });
+  const [{ msgid } = { msgid: '' }] = listed;
+  const { payload, topic, from_clientid } = (await ask('show', msgid)) as Record<string, unknown>;
+  assert.deepEqual([topic, payload, from_clientid], ['one/x', Buffer.from('secret').toString('base64'), other.mqtt.options.clientId]);
+  assert.equal((await replicant.ctl('delayed', 'delete', msgid)).text, 'ok');
+  assert.match((await replicant.ctl('delayed', 'info')).text, /^Number of delayed messages: 0 /);
+  await Promise.all([holder.close(), other.close()]);
+});
+
 test('an exclusive subscription and delayed messages outlive the node that they came to', async () => {
   const dying = cluster.node('core3');
   const holder = await TestClient.connect(dying);

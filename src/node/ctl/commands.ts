@@ -16,6 +16,7 @@ import {
   statusReply,
   topicsReply,
 } from './replies.js';
+import { topicCommands } from './topic-commands.js';
 
 type Command = (args: readonly string[], node: CtlHandlers) => CtlReply | Promise<CtlReply>;
 
@@ -35,6 +36,7 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
     () => ({ ok: false, text: 'recovery is for a core that is stopped: stop it, then starmesh ctl cluster recover --force --data-dir DIR' }),
   ],
   ...authCommands,
+  ...topicCommands,
   ['eval', (args, node) => evaluate(args.join(' '), node)],
 ]);
 

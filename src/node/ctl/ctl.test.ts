@@ -381,3 +381,56 @@ test('commands: how a node to join is named', () => {
   assert.deepEqual(seed('core1@[::1]:4371'), ['core1@[::1]', '::1', 4371]);
   for (const text of ['', 'h', '@h', 'a@h:', 'a@h:0', 'a@h:99999', 'a b@h']) assert.equal(seed(text), undefined, text);
 });
+
+test('commands: delayed messages and exclusive subscriptions', async () => {
+  const message = {
+    msgid: 'a1',
+    topic: 'later/t',
+    qos: 1,
+    retain: false,
+    from_clientid: 'c',
+    expected_at: '2030-01-01T00:00:00.000Z',
+    delayed_remaining: 9,
+    payload_bytes: 2,
+  };
+  const asked: string[] = [];
+  const node: CtlHandlers = {
+    ...fake('core1@h'),
+    delayed: {
+      count: () => 1,
+      max: 0,
+      list: () => [message],
+      show: (id) => (id === 'a1' ? { ...message, payload: 'aGk=' } : undefined),
+      delete: async (id) => (id === 'a1' ? undefined : 'there is no such message'),
+    },
+    exclusive: {
+      list: () => [{ topic: 't/1', clientid: 'c1' }],
+      delete: async (topic) => {
+        asked.push(topic);
+        return topic === 't/1' ? undefined : `nobody has $exclusive/${topic}`;
+      },
+    },
+  };
+  const run = (...words: string[]) => runCtl(words, node);
+  assert.deepEqual(await run('delayed', 'info'), {
+    ok: true,
+    text: 'Number of delayed messages: 1 (no limit)',
+    data: { count: 1, max_delayed_messages: 0 },
+  });
+  assert.equal((await run('delayed', 'list')).text, 'a1 later/t qos:1 from:c at:2030-01-01T00:00:00.000Z (in 9 s)');
+  assert.match((await run('delayed', 'show', 'a1')).text, /^msgid +: a1\n(?:.*\n)+payload +: aGk=$/);
+  assert.deepEqual(await run('delayed', 'show', 'b'), { ok: false, text: 'there is no delayed message b' });
+  assert.equal((await run('delayed', 'delete', 'a1')).text, 'ok');
+  assert.deepEqual(await run('delayed', 'delete', 'b'), { ok: false, text: 'b is not deleted: there is no such message' });
+  assert.equal((await run('exclusive', 'list')).text, 't/1 -> c1');
+  assert.equal((await run('exclusive', 'delete', '$exclusive/t/1')).ok, true);
+  assert.deepEqual(await run('exclusive', 'delete', 'x'), { ok: false, text: 'x is not free: nobody has $exclusive/x' });
+  assert.deepEqual(asked, ['t/1', 'x']);
+  for (const words of [
+    ['delayed', 'show'],
+    ['delayed', 'delete'],
+    ['exclusive', 'delete'],
+  ])
+    assert.match((await run(...words)).text, /^usage: /);
+  assert.match((await runCtl(['delayed', 'list'], fake('core1@h'))).text, /delayed\.enable = false/);
+});

@@ -75,7 +75,41 @@ export interface ClusterActions {
   promote(name: string): Promise<string | undefined>;
 }
 
+/** Fields as in EMQX's `/mqtt/delayed/messages`. */
+export interface DelayedInfo {
+  readonly msgid: string;
+  readonly topic: string;
+  readonly qos: number;
+  readonly retain: boolean;
+  readonly from_clientid: string;
+  readonly expected_at: string;
+  /** Seconds, by this node's clock. */
+  readonly delayed_remaining: number;
+  readonly payload_bytes: number;
+}
+
+export interface DelayedActions {
+  count(): number;
+  /** 0: no limit. */
+  readonly max: number;
+  /** At most `limit`, in the order in which they are due. */
+  list(limit: number): readonly DelayedInfo[];
+  /** `payload` in base64; null: too large to be shown. */
+  show(msgid: string): (DelayedInfo & { readonly payload: string | null }) | undefined;
+  /** Why it could not be, undefined when it is gone. */
+  delete(msgid: string): Promise<string | undefined>;
+}
+
+export interface ExclusiveActions {
+  list(limit: number): readonly { readonly topic: string; readonly clientid: string }[];
+  /** Takes it from its client. Why it could not be, undefined when it is free. */
+  delete(topic: string): Promise<string | undefined>;
+}
+
 export interface CtlHandlers {
+  /** Messages that wait for their time; absent: `$delayed/…` are names like any other. */
+  readonly delayed?: DelayedActions | undefined;
+  readonly exclusive?: ExclusiveActions;
   /** Users, rules of access and bans. */
   readonly authAdmin?: AuthAdmin;
   /** Who makes up the cluster. */

@@ -7,6 +7,7 @@ import { version } from '../version.js';
 import { clusterActions } from './cluster-actions.js';
 import type { ClientInfo, ClusterStatus, CtlHandlers, MemberStatus, NodeStatus, RlogStatus, RouteInfo } from './handlers.js';
 import { listenerAction, reloadCertificates } from './listener-actions.js';
+import { delayedActions, exclusiveActions } from './topic-actions.js';
 
 export function nodeStatus(config: StarmeshConfig, node: StarmeshNode): NodeStatus {
   const durableSessions = node.broker.durable?.status;
@@ -72,6 +73,8 @@ export function ctlHandlers(config: StarmeshConfig, node: StarmeshNode, joinAnew
   return {
     authAdmin: node.authAdmin,
     cluster: clusterActions(node, joinAnew),
+    delayed: delayedActions(node),
+    exclusive: exclusiveActions(node),
     status: () => nodeStatus(config, node),
     clusterStatus: () => clusterStatus(config, node),
     rlogStatus: () => rlogStatus(config, node),
