@@ -8,6 +8,7 @@
 // clock changes nothing. Expired rows are invisible here at once; the shard's leader deletes them.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { compareBytes, copyBytes, emptyBytes } from '#base/bytes.js';
+import { TokenBucket } from '#base/token-bucket.js';
 import type { Database, Row } from '#db/api.js';
 import { encodeKeys } from '#db/command-body.js';
 import type { Clock, Timer } from '#env/clock.js';
@@ -27,8 +28,12 @@ export interface RetainedOptions {
   readonly payloadBytesMax: number;
   /** `retainer.msg_expiry_interval`: of messages that have none; Infinity: they stay. */
   readonly expiryMs: number;
-  /** `retainer.msg_expiry_interval_override`: of all messages, whatever they say; undefined: what they say. */
+  /** `retainer.msg_expiry_interval_override`: of messages that expire, whatever they say; undefined: what they say. */
   readonly expiryOverrideMs: number | undefined;
+  /** `retainer.allow_never_expire`: false: the override is also for messages that would stay. */
+  readonly allowNeverExpire: boolean;
+  /** `retainer.max_publish_rate`: stored and cleared through this node per second; Infinity: any number. */
+  readonly publishRate: number;
   readonly barrierMs: number;
   readonly deadlineMs: number;
   /** Rows visited in one slice of the sweep that counts rows and finds expired ones. */
@@ -47,6 +52,8 @@ export const retainedDefaults: RetainedOptions = {
   payloadBytesMax: MiB,
   expiryMs: Number.POSITIVE_INFINITY,
   expiryOverrideMs: undefined,
+  allowNeverExpire: true,
+  publishRate: Number.POSITIVE_INFINITY,
   barrierMs: 1_000,
   deadlineMs: 5_000,
   sliceRows: 1_000,
@@ -83,7 +90,9 @@ export class ReplicatedRetained implements RetainedStore {
   #stampOffset = Number.NEGATIVE_INFINITY;
   #timers: Set<Timer> = new Set();
   #closed = false;
+  readonly #rate: TokenBucket | undefined;
   readonly #refused: Counter;
+  readonly #tooFast: Counter;
   readonly #barrierMissed: Counter;
   readonly #malformed: Counter;
 
@@ -93,6 +102,9 @@ export class ReplicatedRetained implements RetainedStore {
     this.#db = db;
     this.#options = { ...retainedDefaults, ...options };
     const { metrics } = env;
+    const { publishRate } = this.#options;
+    this.#rate = publishRate === Number.POSITIVE_INFINITY ? undefined : new TokenBucket(publishRate, env.clock.now());
+    this.#tooFast = metrics.counter('starmesh_retained_rate_limited_total', 'Retained messages not kept because of retainer.max_publish_rate');
     this.#refused = metrics.counter('starmesh_retained_refused_total', 'Retained messages refused by a limit');
     this.#barrierMissed = metrics.counter('starmesh_retained_barrier_missed_total', 'Scans that began before this node had caught up');
     this.#malformed = metrics.counter('starmesh_retained_malformed_total', 'Retained rows that could not be read');
@@ -130,9 +142,7 @@ export class ReplicatedRetained implements RetainedStore {
       return;
     }
     const key = encodeTopicKey(message.topicName);
-    const { expiryMs, expiryOverrideMs } = this.#options;
-    const own = message.expiresAt === Number.POSITIVE_INFINITY ? expiryMs : Math.max(0, message.expiresAt - this.#clock.now());
-    const lifetimeMs = expiryOverrideMs ?? own;
+    const lifetimeMs = this.#lifetimeMs(message);
     const onlyReplace = this.#options.messagesMax > 0 && this.count >= this.#options.messagesMax;
     const put = encodeRetainPut({ key, lifetimeMs, onlyReplace, body });
     this.#db.command(retainTable.shard, 'put', put, { until: 'applied', deadlineMs: this.#options.deadlineMs }, (failure) => {
@@ -185,9 +195,19 @@ export class ReplicatedRetained implements RetainedStore {
     this.#unsubscribe();
   }
 
+  #lifetimeMs(message: Message): number {
+    const { expiryMs, expiryOverrideMs, allowNeverExpire } = this.#options;
+    const own = message.expiresAt === Number.POSITIVE_INFINITY ? expiryMs : Math.max(0, message.expiresAt - this.#clock.now());
+    return own === Number.POSITIVE_INFINITY && allowNeverExpire ? own : (expiryOverrideMs ?? own);
+  }
+
   #refusal(message: Message): string | undefined {
     if (message.payload.length > this.#options.payloadBytesMax) return 'the payload is too large to be retained';
     if (levelsLength(message.topicName) + 1 > routeKeyBytesMax) return 'the topic name is too long to be retained';
+    if (this.#rate?.tryTake(this.#clock.now()) === false) {
+      this.#tooFast.value++;
+      return 'retained messages come faster than retainer.max_publish_rate';
+    }
     return undefined;
   }
 

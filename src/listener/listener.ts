@@ -2,6 +2,8 @@
 // touching those that exist unless told to. `listeners.ts` keeps all of a node's.
 // Invariants: a connection counts from accept to its end, handshakes included; stopped means that nobody
 // gets in, not even who was in a handshake.
+
+import { TokenBucket } from '#base/token-bucket.js';
 import type { Broker } from '#broker/broker.js';
 import type { Env } from '#env/env.js';
 import { type Connection, type Listening, type ListenOptions, type NetAddress, NetError } from '#env/net.js';
@@ -16,7 +18,6 @@ import type { ListenerOptions } from './options.js';
 import { defaultListenerOptions } from './options.js';
 import { Outbox } from './outbox.js';
 import type { Rates } from './rate-limit.js';
-import { TokenBucket } from './token-bucket.js';
 
 export type Started = (error: NetError | undefined) => void;
 

@@ -1,7 +1,8 @@
 // How much one client may send: `messages_rate` and `bytes_rate`. The connection tells it what came, and
 // does not read on before the debt is waited off. Only connections of listeners with such a limit have one.
+
+import { TokenBucket } from '#base/token-bucket.js';
 import type { Counter } from '#env/metrics.js';
-import { TokenBucket } from './token-bucket.js';
 
 /** The limits of a listener's connections, and what counts the times they are hit. */
 export interface Rates {

@@ -80,6 +80,18 @@ test('limits follow the zone mqtt, and no bound is lost in the units', () => {
   assert.equal(options('mqtt.session_expiry_interval = 1500ms').broker?.limits?.sessionExpiryIntervalS, 2);
 });
 
+test('how fast retained messages come and go, and which may stay', () => {
+  const { retained, broker } = options(`
+    retainer { max_publish_rate = "100/s", allow_never_expire = false, msg_expiry_interval_override = 1h, flow_control.batch_read_number = 50 }
+  `);
+  assert.deepEqual(
+    [retained?.publishRate, retained?.allowNeverExpire, retained?.expiryOverrideMs, broker?.retainedRows],
+    [100, false, 3_600_000, 50],
+  );
+  const plain = options('');
+  assert.deepEqual([plain.retained?.publishRate, plain.retained?.allowNeverExpire, plain.broker?.retainedRows], [Infinity, true, 2000]);
+});
+
 test('a data-only core has no listener', () => {
   assert.deepEqual(options('listeners.tcp.default.enable = false').listeners, []);
 });

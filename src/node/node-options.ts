@@ -88,6 +88,8 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       payloadBytesMax: retainer.maxPayloadSize,
       expiryMs: retainer.msgExpiryIntervalMs,
       expiryOverrideMs: retainer.msgExpiryIntervalOverrideMs,
+      allowNeverExpire: retainer.allowNeverExpire,
+      publishRate: retainer.maxPublishRate,
       // In EMQX's names 0 means: never. Expired messages are not seen either way.
       sweepMs: retainer.msgClearIntervalMs === 0 ? 30_000 : retainer.msgClearIntervalMs,
       expireKeysMax: Math.min(retainer.msgClearLimit, 10_000),
@@ -168,7 +170,7 @@ const receiveMaximumMax = 1000;
 
 function brokerOptions(config: StarmeshConfig): Partial<BrokerOptions> {
   const { withoutQuorum, sharedSubscriptionStrategy } = config.mqtt;
-  const { stopPublishClearMsg, deliveryRate, batchDeliverNumber } = config.retainer;
+  const { stopPublishClearMsg, deliveryRate, batchDeliverNumber, batchReadNumber } = config.retainer;
   return {
     ...defaultBrokerOptions,
     limits: sessionLimits(config),
@@ -176,6 +178,7 @@ function brokerOptions(config: StarmeshConfig): Partial<BrokerOptions> {
     sharedStrategy: sharedSubscriptionStrategy,
     sharedStrategies: new Map(config.broker.sharedSubscriptionGroups.map(({ group, strategy }) => [group, strategy])),
     retainedBatch: batchDeliverNumber,
+    retainedRows: Math.min(batchReadNumber, defaultBrokerOptions.retainedRows),
     retainedRate: deliveryRate,
     retainedClearsSilently: stopPublishClearMsg,
   };

@@ -192,6 +192,38 @@ test('expired messages are invisible at once and deleted by the leader; what is 
   assert.equal(a.retained.count, 1);
 });
 
+test('the override is of messages that expire, and of all where none may stay for ever', () => {
+  for (const allowNeverExpire of [true, false]) {
+    const { clock, nodes } = cluster(1, { expiryOverrideMs: 5_000, allowNeverExpire });
+    const [a] = nodes as [Node];
+    a.retained.store(message('long', 'x', { expiresAt: clock.now() + 60_000 }), () => {});
+    a.retained.store(message('short', 'x', { expiresAt: clock.now() + 1_000 }), () => {});
+    a.retained.store(message('ever', 'x'), () => {});
+    clock.advance(2_000);
+    assert.deepEqual(scan(a, '#'), ['ever=x', 'long=x', 'short=x']);
+    clock.advance(8_000);
+    assert.deepEqual(scan(a, '#'), allowNeverExpire ? ['ever=x'] : []);
+  }
+});
+
+test('what comes faster than may be is not kept and not cleared', () => {
+  const { clock, nodes } = cluster(1, { publishRate: 10 });
+  const [a] = nodes as [Node];
+  const outcomes: string[] = [];
+  const store = (topicName: string, payload: string) => a.retained.store(message(topicName, payload), (o) => outcomes.push(o));
+  for (let i = 0; i < 30; i++) store(`t/${i}`, 'x');
+  store('t/0', '');
+  clock.advance(50);
+  assert.equal(outcomes.filter((o) => o === 'stored').length, 10);
+  assert.equal(outcomes.filter((o) => o === 'refused').length, 21);
+  assert.equal(scan(a, '#').length, 10);
+  assert.equal(a.metrics.read('starmesh_retained_rate_limited_total'), 21);
+  clock.advance(1_000);
+  store('t/0', '');
+  clock.advance(50);
+  assert.equal(scan(a, '#').length, 9);
+});
+
 test('a jump of the wall clock expires nothing, and a jump of the leader only what its stamps say', () => {
   const { clock, nodes } = cluster(2, { sweepMs: 1_000 });
   const [a, b] = nodes as [Node, Node];

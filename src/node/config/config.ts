@@ -239,14 +239,20 @@ export interface RetainerConfig {
   /** Ceiling; Infinity: as the publisher says. */
   readonly msgExpiryIntervalMs: number;
   readonly stopPublishClearMsg: boolean;
-  /** Of all retained messages, whatever they say; undefined: what they say. */
+  /** Of retained messages that expire, whatever they say; undefined: what they say. */
   readonly msgExpiryIntervalOverrideMs: number | undefined;
+  /** False: the override is also for those that would stay. */
+  readonly allowNeverExpire: boolean;
+  /** Per second and node. */
+  readonly maxPublishRate: number;
   /** How often expired ones are looked for. */
   readonly msgClearIntervalMs: number;
   /** Expired ones deleted at a time. */
   readonly msgClearLimit: number;
   /** Per second and session. */
   readonly deliveryRate: number;
+  /** Rows of the store that are looked at per turn and session; Infinity: as many as are good for the others. */
+  readonly batchReadNumber: number;
   /** Per turn and session. */
   readonly batchDeliverNumber: number;
 }

@@ -70,10 +70,7 @@ mqtt.client_attrs_init
 mqtt.clientid_override
 mqtt.mqueue_priorities
 mqtt.mqueue_default_priority
-retainer.flow_control.batch_read_number
 retainer.flow_control.batch_deliver_limiter
-retainer.allow_never_expire
-retainer.max_publish_rate
 retainer.backend.type
 retainer.backend.storage_type
 retainer.backend.index_specs

@@ -187,8 +187,8 @@ const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
   isolatedSessionsMs: field('isolated_sessions', isolation, infinity),
 });
 
-interface RawRetainer extends Omit<RetainerConfig, 'maxRetainedMessages' | 'batchDeliverNumber'> {
-  readonly flowControl: { readonly batchDeliverNumber: number };
+interface RawRetainer extends Omit<RetainerConfig, 'maxRetainedMessages' | 'batchDeliverNumber' | 'batchReadNumber'> {
+  readonly flowControl: Pick<RetainerConfig, 'batchDeliverNumber' | 'batchReadNumber'>;
   readonly backend: { readonly maxRetainedMessages: number };
 }
 
@@ -200,8 +200,16 @@ const retainerFields: ObjectShape<RawRetainer> = object<RawRetainer>({
   msgExpiryIntervalOverrideMs: field<number | undefined>('msg_expiry_interval_override', orWord('disabled', duration(1)), undefined),
   msgClearIntervalMs: field('msg_clear_interval', duration(), 30_000),
   msgClearLimit: field('msg_clear_limit', integer(1), 500),
+  allowNeverExpire: field('allow_never_expire', flag, true),
+  maxPublishRate: field('max_publish_rate', rate, infinity),
   deliveryRate: field('delivery_rate', rate, infinity),
-  flowControl: section('flow_control', object<RawRetainer['flowControl']>({ batchDeliverNumber: field('batch_deliver_number', integer(0), 200) })),
+  flowControl: section(
+    'flow_control',
+    object<RawRetainer['flowControl']>({
+      batchReadNumber: field('batch_read_number', integer(0), 0),
+      batchDeliverNumber: field('batch_deliver_number', integer(0), 200),
+    }),
+  ),
   backend: section('backend', object<RawRetainer['backend']>({ maxRetainedMessages: field('max_retained_messages', limit(0), infinity) })),
 });
 
@@ -216,6 +224,7 @@ function finishRetainer({ backend, flowControl, ...rest }: RawRetainer): Retaine
   return {
     ...rest,
     batchDeliverNumber: flowControl.batchDeliverNumber === 0 ? 200 : flowControl.batchDeliverNumber,
+    batchReadNumber: unlimited(flowControl.batchReadNumber),
     msgExpiryIntervalMs: unlimited(rest.msgExpiryIntervalMs),
     maxRetainedMessages: unlimited(backend.maxRetainedMessages),
   };
