@@ -30,7 +30,7 @@ export function runLoad(loadgen: string, args: readonly string[]): Promise<strin
   return new Promise((resolve, reject) => {
     execFile(file, rest, { maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
       const lines = `${stdout}${stderr}`.trim().split('\n');
-      const line = lines.reverse().find((l) => l.startsWith('bench:') || l.startsWith('conn'));
+      const line = lines.reverse().find((l) => l.startsWith('bench:') || l.includes(' conn/s'));
       if (line === undefined) reject(error ?? new Error(`the load generator said nothing: ${lines.join(' ')}`));
       else resolve(line);
     });
@@ -39,7 +39,7 @@ export function runLoad(loadgen: string, args: readonly string[]): Promise<strin
 
 export function figure(line: string, name: string): number {
   const escaped = name.replaceAll('/', '\\/');
-  const found = new RegExp(`${escaped}=([0-9.]+)`).exec(line);
+  const found = new RegExp(`\\b${escaped}=([0-9.]+)`).exec(line) ?? new RegExp(`= ([0-9.]+) ${escaped}`).exec(line);
   return found === null ? Number.NaN : Number(found[1]);
 }
 

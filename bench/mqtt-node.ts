@@ -1,7 +1,11 @@
 // One whole Starmesh node (a cluster of one core, everything on) in a process of its own, for
-// benchmarks: argument 1 is the MQTT port, 2 the data directory. Tells its parent when it serves;
+// benchmarks: argument 1 is the MQTT port, 2 the data directory. Every publish and subscribe is authorized
+// by rules such as EMQX's default ones with one more in the way. Tells its parent when it serves;
 // answers any message with its memory after a collection (start it with --expose-gc).
 import { readFileSync } from 'node:fs';
+import { parseAclFile } from '#auth/acl-file.js';
+import { openSettings } from '#auth/build.js';
+import { readSources } from '#auth/options.js';
 import { createNode } from '#node/create-node.js';
 import { createOsEnv } from '#os/env.js';
 
@@ -9,7 +13,18 @@ const host = '127.0.0.1';
 const port = Number(process.argv[2]);
 const name = `core1@${host}`;
 const env = createOsEnv({ dataDir: process.argv[3] ?? 'data/bench', logger: { targets: [{ level: 'warn' }] } });
+const rules = parseAclFile(`
+{allow, {username, "dashboard"}, subscribe, ["$SYS/#"]}.
+{deny, all, subscribe, ["$SYS/#", {eq, "#"}]}.
+{deny, all, publish, ["forbidden/\${clientid}/#"]}.
+{allow, all}.
+`);
+const problems: string[] = [];
+const sources = readSources([{ type: 'file', path: 'acl.conf' }], { text: () => '', rules: () => rules }, problems);
+if (problems.length > 0) throw new Error(problems.join('\n'));
+
 const node = createNode(env, {
+  auth: { ...openSettings, authorization: { ...openSettings.authorization, noMatch: 'deny', sources } },
   core: {
     name,
     role: 'core',
