@@ -123,7 +123,7 @@ function seen(): ShardSeen {
 
 /** What happened in this process: table commits, log syncs, frames sent. */
 function counts(): Record<string, number> {
-  const all: Record<string, number> = { commits: db.shardState('items')?.batches ?? 0 };
+  const all: Record<string, number> = { commits: db.shardState('items')?.commits ?? 0 };
   for (const f of env.metrics.collect()) {
     if (f.type === 'histogram') continue;
     const n = f.samples.reduce((sum, x) => sum + x.value, 0);

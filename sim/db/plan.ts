@@ -154,6 +154,11 @@ function makeBounds(prng: Prng): Partial<DbBounds> {
     if (prng.chance(0.4)) b[name] = prng.pick(values);
   };
   some('applyRowsMax', 1, 5, 50);
+  const tables = prng.fork('tables');
+  if (tables.chance(0.7)) {
+    b.tableCommitMs = tables.pick([0, 20, 100, 5_000]);
+    b.tableCommitRows = tables.pick([1, 5, 50, 4_000]);
+  }
   some('batchTransactionsMax', 1, 3);
   some('batchBytesMax', 200);
   some('replicaCreditBytes', 500, 5_000);

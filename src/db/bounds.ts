@@ -13,9 +13,13 @@ export interface DbBounds {
   readonly pendingProposalBytesMax: number;
   /** Rows of one apply batch. */
   readonly applyRowsMax: number;
-  /** Under load committed entries wait up to this long for more, before tables and before each stream's next frame. */
+  /** What is applied is committed to the tables after so long at most, or when so many rows or bytes wait; until then it is read from memory. */
+  readonly tableCommitMs: number;
+  readonly tableCommitRows: number;
+  readonly tableCommitBytes: number;
+  /** Under load committed entries wait up to this long for more, before they are applied on cores and before each stream's next frame. */
   readonly applyCoalesceMs: number;
-  /** On cores, which nobody's replica waits for, commits of a shard with a steady load are at least so far apart. */
+  /** On cores, which nobody's replica waits for, batches of a shard with a steady load are applied at least so far apart. */
   readonly coreApplyPauseMs: number;
   /** Under load followers hear of commits up to this later, unless the next entries say it sooner. */
   readonly commitNewsMs: number;
@@ -69,7 +73,10 @@ export const dbBounds: DbBounds = {
   batchBytesMax: 1024 * 1024,
   pendingProposalsMax: 100_000,
   pendingProposalBytesMax: 64 * 1024 * 1024,
-  applyRowsMax: 10_000,
+  applyRowsMax: 1_000,
+  tableCommitMs: 500,
+  tableCommitRows: 4_000,
+  tableCommitBytes: 2 * 1024 * 1024,
   applyCoalesceMs: 5,
   coreApplyPauseMs: 2,
   commitNewsMs: 2,

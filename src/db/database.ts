@@ -165,7 +165,7 @@ export class NodeDatabase implements Database {
         env,
         schema,
         bounds: this.bounds,
-        pauseMs: this.role === 'core' ? this.bounds.coreApplyPauseMs : 0,
+        ...(this.role === 'core' ? { pauseMs: this.bounds.coreApplyPauseMs } : {}),
         onApplied: (index) => {
           if (held !== undefined) this.#applied(held, index);
         },

@@ -385,7 +385,7 @@ export class Replica implements LeaseParty {
     const built = aside?.state;
     if (aside === undefined || built === undefined) return;
     built.pause(() => {
-      aside.opened.store.flushed((error) => {
+      built.store.flushed((error) => {
         if (aside !== this.#aside || this.#closed) return;
         if (error !== undefined) return this.#step({ type: 'failed', why: error.message });
         this.#o.generations.makeCurrent(aside.opened.number, (failure) => {

@@ -106,9 +106,27 @@ function entry(index: number, ops: readonly EntryOp[]): AppliedEntry {
   return { index, term: 1, kind: 0, data: w.finish() };
 }
 
-function make(store: MemoryStore, applyRowsMax: number, onFailure: (error: TablesError) => void = assert.fail): ShardState {
-  const bounds = { ...dbBounds, applyRowsMax, applyCoalesceMs: 0 };
-  return new ShardState({ env: testEnv().env, schema, bounds, onApplied: () => {}, onFailure }, { number: 1, store });
+interface Made {
+  readonly state: ShardState;
+  /** Applies all that is queued. */
+  apply(): void;
+  /** Brings what is applied to the store. */
+  commit(error?: TablesError): void;
+}
+
+function make(store: MemoryStore, applyRowsMax: number, onFailure: (error: TablesError) => void = assert.fail): Made {
+  const bounds = { ...dbBounds, applyRowsMax };
+  const { env, endTurn } = testEnv();
+  const state = new ShardState({ env, schema, bounds, onApplied: () => {}, onFailure }, { number: 1, store });
+  const apply = (): void => {
+    while (!state.idle && !state.failed) endTurn();
+  };
+  const commit = (error?: TablesError): void => {
+    apply();
+    state.store.flushed(() => {});
+    while (store.commit(error));
+  };
+  return { state, apply, commit };
 }
 
 function compare(state: ShardState, model: Model, feed: MirrorFeed, prng: Prng, keys: readonly Uint8Array[]): void {
@@ -151,8 +169,8 @@ test('shard state: reads, ranges and feeds are what a plain model says, whatever
     const model = new Model();
     const physical = new Map<string, number>();
     const stores = [new MemoryStore(), new MemoryStore()];
-    const states = stores.map((store, i) => make(store, i === 0 ? 1 : 1_000));
-    const feeds = states.map((state) => {
+    const made = stores.map((store, i) => make(store, i === 0 ? 1 : 1_000));
+    const feeds = made.map(({ state }) => {
       const feed = new MirrorFeed();
       state.subscribe(feed);
       return feed;
@@ -165,17 +183,22 @@ test('shard state: reads, ranges and feeds are what a plain model says, whatever
           Array.from({ length: prng.range(1, 4) }, () => someOp(prng, model, keys, physical)),
         ),
       );
-      for (const [i, state] of states.entries()) {
+      for (const [i, { state, apply, commit }] of made.entries()) {
         state.enqueue(entries);
-        while (stores[i]?.commit() === true);
+        apply();
+        // What is read from memory, from both, and from the store is the same.
+        const roll = prng.next();
+        if (roll < 0.3) state.store.flushed(() => {});
+        else if (roll < 0.5) commit();
         assert.equal(state.appliedIndex, index);
         assert.equal(feeds[i]?.index, index);
         compare(state, model, feeds[i] as MirrorFeed, prng, keys);
       }
-      assert.deepEqual(stores[0]?.rows, stores[1]?.rows, 'equal to the last byte, whatever the batches');
     }
+    for (const { commit } of made) commit();
+    assert.deepEqual(stores[0]?.rows, stores[1]?.rows, 'equal to the last byte, whatever the batches');
     // Opened again, it is the same copy.
-    const reopened = make(stores[0] as MemoryStore, 10);
+    const { state: reopened } = make(stores[0] as MemoryStore, 10);
     assert.equal(reopened.appliedIndex, index);
     const feed = feeds[0] as MirrorFeed;
     compare(reopened, model, feed, prng, keys);
@@ -188,7 +211,7 @@ test('shard state: once all dead incarnations are swept, nothing of them is stor
   const model = new Model();
   const physical = new Map<string, number>();
   const store = new MemoryStore();
-  const state = make(store, 50);
+  const { state, commit } = make(store, 50);
   const ops = Array.from({ length: 300 }, () => someOp(prng, model, keys, physical));
   for (const node of ['a', 'b']) {
     const live = model.live.get(node);
@@ -197,7 +220,7 @@ test('shard state: once all dead incarnations are swept, nothing of them is stor
   }
   for (const incarnation of model.dead) ops.push({ kind: 'sweep', incarnation, from: new Uint8Array(0), to: new Uint8Array(0), last: true });
   state.enqueue(ops.map((op, i) => entry(i + 1, [op])));
-  while (store.commit());
+  commit();
   const stored = [...store.rows.keys()].map((k) => k.charCodeAt(0));
   assert.equal(stored.filter((b) => b === ownerIndexByte).length, 0);
   assert.equal(stored.filter((b) => b !== 0).length, model.rows.size);
@@ -205,23 +228,29 @@ test('shard state: once all dead incarnations are swept, nothing of them is stor
   assert.equal(state.cursor.system.unswept.size, 0);
 });
 
-test('shard state: readers see a batch only when it is committed; a refused batch ends the copy', () => {
+test('shard state: what is applied is seen before it is committed, and not before the end of the turn; a refused commit ends the copy', () => {
   const store = new MemoryStore();
   const failures: string[] = [];
-  const state = make(store, 10, (error) => failures.push(error.message));
+  const { state, apply, commit } = make(store, 10, (error) => failures.push(error.message));
   const key = Uint8Array.of(1);
   state.enqueue([entry(1, [{ kind: 'put', tableId: plain.id, key, owner: 0, previousOwner: 0, value: key }])]);
   assert.equal(state.appliedIndex, 0);
   assert.equal(state.reader.get(plain, key), undefined);
-  store.commit();
+  apply();
   assert.equal(state.appliedIndex, 1);
   assert.deepEqual(state.reader.get(plain, key)?.value, key);
+  assert.equal(store.rows.size, 0);
+  commit();
+  assert.deepEqual(state.reader.get(plain, key)?.value, key);
   state.enqueue([entry(2, [{ kind: 'delete', tableId: plain.id, key, previousOwner: 0 }])]);
-  store.commit(new TablesError('disk full'));
+  commit(new TablesError('disk full'));
   assert.deepEqual(failures, ['disk full']);
-  assert.equal(state.appliedIndex, 1);
+  assert.ok(state.failed);
   state.enqueue([entry(3, [])]);
+  apply();
+  assert.equal(state.appliedIndex, 2);
   assert.equal(store.waiting.length, 0, 'nothing more is tried');
+  assert.equal(make(store, 10).state.appliedIndex, 1, 'the next process begins behind the last commit');
 });
 
 test('shard state: a swap resets the feeds and drops what was queued for the old copy', () => {
@@ -229,21 +258,23 @@ test('shard state: a swap resets the feeds and drops what was queued for the old
   const key = Uint8Array.of(1);
   const put = (index: number, value: number): AppliedEntry =>
     entry(index, [{ kind: 'put', tableId: plain.id, key, owner: 0, previousOwner: 0, value: Uint8Array.of(value) }]);
-  const aside = make(next, 10);
+  const { state: aside, commit } = make(next, 10);
   aside.enqueue([put(1, 1), put(2, 2)]);
-  next.commit();
-  const state = make(old, 1);
+  commit();
+  const { state, apply } = make(old, 1);
   const feed = new MirrorFeed();
   state.subscribe(feed);
   state.enqueue([put(1, 7), put(2, 8)]);
+  state.store.flushed(() => {});
   const rest = aside.detach();
   state.swap({ number: 2, store: next }, aside.cursor);
   assert.deepEqual([feed.resets, feed.index, state.appliedIndex, state.queuedIndex, rest.length], [2, 2, 2, 2, 0]);
   // The old store's batch comes late: it is nobody's any more.
   old.commit();
+  apply();
   assert.equal(state.appliedIndex, 2);
   assert.deepEqual(state.reader.get(plain, key)?.value, Uint8Array.of(2));
   state.enqueue([put(3, 3)]);
-  next.commit();
+  apply();
   assert.equal(feed.index, 3);
 });

@@ -2,12 +2,14 @@
 // and the queue of committed entries on their way into the tables. Cores and replicants use it
 // alike; who hands it entries (Raft or the log stream) is not its business.
 //
-// Invariants: one store batch is under way at a time; `appliedIndex` and the readers' live set
-// move when it is committed, then the feeds hear of it, then `onApplied` runs.
+// What is applied is seen at once, from the memory in front of the store (store/buffered-tables.ts), and
+// committed to the store later. Invariants: one batch is under way at a time; `appliedIndex` and the readers'
+// live set move when it is seen, then the feeds hear of it, then `onApplied` runs, never inside `enqueue`.
 import { assert, defined } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import type { Env } from '#env/env.js';
 import type { TableStore, TablesError } from '#env/tables.js';
+import { BufferedTables } from '#store/buffered-tables.js';
 import type { Feed, Row, ShardSchema, Table } from './api.js';
 import { type AppliedEntry, type ApplyBatch, ApplyCursor } from './apply.js';
 import type { DbBounds } from './bounds.js';
@@ -20,9 +22,9 @@ export interface ShardStateOptions {
   readonly env: Env;
   readonly schema: ShardSchema;
   readonly bounds: DbBounds;
-  /** Commits of a busy shard are at least so far apart, whatever they carry; 0: as close as they come. */
+  /** Batches of a busy shard are at least so far apart, whatever they carry; 0: as close as entries come. */
   readonly pauseMs?: number;
-  /** A batch was committed and the feeds have seen it. */
+  /** A batch is seen by readers, and the feeds have seen it. */
   readonly onApplied: (index: number) => void;
   /** The store refused a batch: the node must stop serving this shard. */
   readonly onFailure: (error: TablesError) => void;
@@ -42,15 +44,14 @@ export class ShardState {
   appliedIndex: number;
   /** Transactions applied since this process started. */
   transactionsSinceStart = 0;
-  /** Batches committed to the tables since then. */
-  batches = 0;
-  /** Rows not yet deleted of incarnations that are invisible. */
   failed = false;
   readonly #options: ShardStateOptions;
   readonly #tables: Map<number, Table> = new Map();
   readonly #feeds: Set<Feed> = new Set();
   readonly #queue: Deque<AppliedEntry> = new Deque();
   readonly #pacer: Pacer;
+  #buffer: BufferedTables;
+  #scheduled = false;
   #cursor: ApplyCursor;
   #writing = false;
   #closed = false;
@@ -63,18 +64,42 @@ export class ShardState {
     this.#options = options;
     this.schema = options.schema;
     for (const t of options.schema.tables) this.#tables.set(t.id, t);
-    this.#pacer = new Pacer(options.env.clock, options.bounds.applyCoalesceMs);
+    this.#pacer = new Pacer(options.env.clock, options.pauseMs === undefined ? 0 : options.bounds.applyCoalesceMs);
     const system = loadSystem(opened.store);
     this.#cursor = new ApplyCursor(system, options.env.hash);
-    this.reader = new ShardReader(opened.store, new LiveSet(system.live), options.schema.tables, options.env.hash);
+    this.#buffer = this.#buffered(opened.store);
+    this.reader = new ShardReader(this.#buffer, new LiveSet(system.live), options.schema.tables, options.env.hash);
     this.generation = opened.number;
     this.appliedIndex = system.position.appliedIndex;
     this.#queuedIndex = this.appliedIndex;
     this.#queuedTerm = system.position.appliedTerm;
   }
 
+  #buffered(store: TableStore): BufferedTables {
+    const { env, bounds } = this.#options;
+    return new BufferedTables(store, {
+      clock: env.clock,
+      random: () => env.random.next(),
+      commitMs: bounds.tableCommitMs,
+      commitRows: bounds.tableCommitRows,
+      commitBytes: bounds.tableCommitBytes,
+      onFailure: (error) => this.#fail(error),
+    });
+  }
+
+  #fail(error: TablesError): void {
+    if (this.#closed || this.failed) return;
+    this.failed = true;
+    this.#options.onFailure(error);
+  }
+
   get store(): TableStore {
-    return this.reader.store;
+    return this.#buffer;
+  }
+
+  /** Commits to the tables since this process started, or since they were swapped. */
+  get commits(): number {
+    return this.#buffer.commits;
   }
 
   /** The cursor's: ahead of readers while a batch is being committed. */
@@ -123,7 +148,17 @@ export class ShardState {
       this.#queuedBytes += entryBytes(e);
       this.#queue.push(e);
     }
-    this.#pump();
+    this.#schedule();
+  }
+
+  /** With everything that the turn brings, and never inside a caller's own step. */
+  #schedule(): void {
+    if (this.#scheduled || this.#queue.length === 0) return;
+    this.#scheduled = true;
+    this.#options.env.clock.endOfTurn(() => {
+      this.#scheduled = false;
+      this.#pump();
+    });
   }
 
   #pump(): void {
@@ -147,28 +182,24 @@ export class ShardState {
     }
     this.#cursor.finish(batch);
     this.#writing = true;
-    const store = this.store;
+    const store = this.#buffer;
     store.write(batch.writes, (error) => {
-      if (this.#closed || store !== this.store) return;
+      if (this.#closed || store !== this.#buffer) return;
       this.#writing = false;
-      if (error !== undefined) {
-        this.failed = true;
-        this.#options.onFailure(error);
-        return;
-      }
+      if (error !== undefined) return this.#fail(error);
       this.#queuedBytes -= bytes;
       const now = this.#options.env.clock.now();
-      this.#pacer.ran(now, batch.transactions, Math.max(this.#options.pauseMs ?? 0, (now - startedAt) * pausePerCommit));
-      this.#committed(batch);
-      this.#pump();
+      this.#pacer.ran(now, batch.transactions, Math.max(this.#options.pauseMs ?? 0, (now - startedAt) * pausePerBatch));
+      this.#seen(batch);
+      if (this.#paused !== undefined) this.#pump();
+      else this.#schedule();
     });
   }
 
-  #committed(batch: ApplyBatch): void {
+  #seen(batch: ApplyBatch): void {
     for (const id of batch.longTables) this.reader.noteLongKey(id);
     this.appliedIndex = batch.position.appliedIndex;
     this.transactionsSinceStart += batch.transactions;
-    this.batches++;
     for (const op of batch.feed) {
       if (op.kind === 'admitted') this.reader.live.admit(op.nodeId, op.incarnation);
       else if (op.kind === 'purged') this.reader.live.purge(op.nodeId, op.incarnation);
@@ -209,6 +240,7 @@ export class ShardState {
   detach(): AppliedEntry[] {
     this.#closed = true;
     this.#pacer.reset();
+    this.#buffer.abandon();
     const rest: AppliedEntry[] = [];
     for (let e = this.#queue.shift(); e !== undefined; e = this.#queue.shift()) rest.push(e);
     return rest;
@@ -219,13 +251,14 @@ export class ShardState {
    * dropped: its owner feeds on from the new position. Feeds are reset. Returns the old store, to be closed.
    */
   swap(opened: OpenGeneration, cursor: ApplyCursor): TableStore {
-    const old = this.store;
+    const old = this.#buffer.abandon();
     this.#queue.clear();
     this.#pacer.reset();
     this.#queuedBytes = 0;
     this.#writing = false;
     this.#cursor = cursor;
-    this.reader.store = opened.store;
+    this.#buffer = this.#buffered(opened.store);
+    this.reader.store = this.#buffer;
     this.reader.live = new LiveSet(cursor.system.live);
     for (const t of this.schema.tables) this.reader.noteLongKey(t.id);
     this.generation = opened.number;
@@ -240,7 +273,7 @@ export class ShardState {
   /** Moves the tables as they are to another place of the log, durably. Nothing is queued. */
   rebase(position: Position, done: (error: Error | undefined) => void): void {
     assert(!this.#writing && this.#queue.length === 0, `${this.schema.name}: nothing is being applied`);
-    const { store } = this;
+    const store = this.#buffer;
     store.write([{ key: metaKey, value: encodePosition(position) }], (error) => {
       if (error !== undefined) return done(error);
       this.#cursor.system.position = position;
@@ -250,16 +283,16 @@ export class ShardState {
     });
   }
 
-  /** No further batch; runs `done` once the one under way is committed and flushed. */
+  /** No further batch; runs `done` once all that is applied is committed and flushed. */
   close(done: () => void): void {
     this.#closed = true;
     this.#pacer.reset();
-    this.store.close(done);
+    this.#buffer.close(done);
   }
 }
 
-/** A commit is followed by a pause as long as itself: on a machine that is busy, commits are slow and few instead of slow and many. */
-const pausePerCommit = 1;
+/** A batch that had to wait for the store is followed by a pause as long: on a machine that is busy, batches are slow and few instead of slow and many. */
+const pausePerBatch = 1;
 
 function entryBytes(e: AppliedEntry): number {
   return e.data.length + 16;
