@@ -25,7 +25,14 @@ export interface AccessOptions {
   readonly denyAction: 'ignore' | 'disconnect';
   readonly concealReason: boolean;
   readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
+  /** How often cached verdicts are forgotten and what was granted is judged again; Infinity: when rules change only. */
+  readonly recheckMs: number;
   readonly flapping: FlappingOptions;
+}
+
+/** Verdicts were forgotten: on one client, or on all. */
+export interface Cleaned {
+  readonly clientId: string | undefined;
 }
 
 export interface AccessEnv {
@@ -43,6 +50,7 @@ export interface AccessExchange {
   step(data: Uint8Array | undefined): AccessStep;
 }
 
+const recheckMsMin = 1_000;
 /** How far a timer reaches. */
 const timerMsMax = 3_600_000;
 
@@ -66,7 +74,8 @@ export class AccessControl {
   readonly #open: boolean;
   #version = 0;
   #rulesDirty = false;
-  #onRules: () => void = () => {};
+  #onRules: (cleaned?: Cleaned) => void = () => {};
+  #cleaning: Timer | undefined;
 
   constructor(env: AccessEnv, db: Database, options: AccessOptions) {
     this.#clock = env.clock;
@@ -91,6 +100,7 @@ export class AccessControl {
       purged: () => {},
       applied: () => this.#applied(),
     });
+    this.#cleanLater();
   }
 
   // ---- authentication ----
@@ -188,6 +198,11 @@ export class AccessControl {
 
   // ---- authorization ----
 
+  /** Whether rules say what it may, and not how it has proved who it is. */
+  isUnderRules(client: AuthClient): boolean {
+    return !(client.grant instanceof Grant) || (!client.grant.superuser && client.grant.acl === undefined);
+  }
+
   /** undefined: has to be asked, see {@link whenKnown}. */
   mayPublish(client: AuthClient, topicName: string, qos: 0 | 1 | 2, retain: boolean, now: number): boolean | undefined {
     if (this.#open) return true;
@@ -218,14 +233,14 @@ export class AccessControl {
     topic: string,
     qos: 0 | 1 | 2,
     retain: boolean,
-    answer: (allowed: boolean) => void,
+    answer: (allowed: boolean, sure: boolean) => void,
   ): void {
     const wish: Wish = action === 'subscribe' ? subscribeWish(topic, qos) : { action, topic, qos, retain };
     const kind = action === 'subscribe' ? subscribeKind(qos) : publishKind(qos, retain);
     const version = this.#version;
-    this.#ask(0, client, wish, (verdict) => {
+    this.#ask(0, client, wish, true, (verdict, sure) => {
       const grant = client.grant instanceof Grant ? client.grant : undefined;
-      answer(this.#settle(grant, verdict, kind, topic, version, this.#clock.now()));
+      answer(this.#settle(grant, verdict, kind, topic, version, this.#clock.now()), sure);
     });
   }
 
@@ -261,16 +276,17 @@ export class AccessControl {
     return judge(grant.acl, client, wish);
   }
 
-  #ask(i: number, client: AuthClient, wish: Wish, answer: (verdict: Verdict | undefined) => void): void {
+  /** `sure`: those before have answered. */
+  #ask(i: number, client: AuthClient, wish: Wish, sure: boolean, answer: (verdict: Verdict | undefined, sure: boolean) => void): void {
     if (i === 0) {
       const own = this.#ownRules(client, client.grant instanceof Grant ? client.grant : undefined, wish);
-      if (own !== undefined) return answer(own);
+      if (own !== undefined) return answer(own, true);
     }
     const source = this.#options.sources[i];
-    if (source === undefined) return answer(undefined);
-    source.ask(client, wish, (verdict) => {
-      if (verdict === undefined) this.#ask(i + 1, client, wish, answer);
-      else answer(verdict);
+    if (source === undefined) return answer(undefined, sure);
+    source.ask(client, wish, (verdict, answered = true) => {
+      if (verdict === undefined) this.#ask(i + 1, client, wish, sure && answered, answer);
+      else answer(verdict, sure);
     });
   }
 
@@ -301,20 +317,35 @@ export class AccessControl {
     this.#applied();
   }
 
-  /** Every verdict is void: also after `flush` of the administrator. */
   #rulesChanged(): void {
-    this.#version++;
-    for (const source of this.#options.sources) source.changed();
+    this.#rulesVoid();
     if (!this.#open) this.#onRules();
   }
 
-  whenRulesChange(listener: () => void): void {
+  /** Every verdict is void. */
+  #rulesVoid(): void {
+    this.#version++;
+    for (const source of this.#options.sources) source.changed();
+  }
+
+  whenRulesChange(listener: (cleaned?: Cleaned) => void): void {
     this.#onRules = listener;
   }
 
-  /** Forgets all cached verdicts. */
-  forgetVerdicts(): void {
-    this.#rulesChanged();
+  /** Forgets the cached verdicts on all clients, or on one; what was granted is judged again, services are asked. */
+  forgetVerdicts(clientId?: string): void {
+    if (clientId === undefined) this.#rulesVoid();
+    else for (const client of this.#clients) if (client.clientId === clientId && client.grant instanceof Grant) client.grant.forget();
+    if (!this.#open) this.#onRules({ clientId });
+  }
+
+  #cleanLater(): void {
+    const { recheckMs } = this.#options;
+    if (recheckMs === Number.POSITIVE_INFINITY || this.#open) return;
+    this.#cleaning = this.#clock.setTimer(Math.min(Math.max(recheckMs, recheckMsMin), timerMsMax), () => {
+      this.forgetVerdicts();
+      this.#cleanLater();
+    });
   }
 
   /** A batch of changes is complete: once for all of them, who is banned now has to go. */
@@ -339,6 +370,7 @@ export class AccessControl {
 
   close(): void {
     this.#unsubscribe();
+    this.#cleaning?.cancel();
     this.#bans.close();
     for (const timer of this.#expiries.values()) timer.cancel();
     this.#expiries.clear();

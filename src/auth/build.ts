@@ -22,6 +22,7 @@ export interface AuthSettings {
     readonly denyAction: 'ignore' | 'disconnect';
     readonly concealReason: boolean;
     readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
+    readonly recheckMs: number;
     readonly sources: readonly SourceSettings[];
   };
   readonly flapping: FlappingOptions;
@@ -30,7 +31,14 @@ export interface AuthSettings {
 /** Nothing configured: everybody may come in and do everything, unless banned. */
 export const openSettings: AuthSettings = {
   authentication: [],
-  authorization: { noMatch: 'allow', denyAction: 'ignore', concealReason: false, cache: { enable: true, maxSize: 32, ttlMs: 60_000 }, sources: [] },
+  authorization: {
+    noMatch: 'allow',
+    denyAction: 'ignore',
+    concealReason: false,
+    cache: { enable: true, maxSize: 32, ttlMs: 60_000 },
+    recheckMs: Number.POSITIVE_INFINITY,
+    sources: [],
+  },
   flapping: defaultFlapping,
 };
 
@@ -47,9 +55,9 @@ export function buildAccess(
   const members = settings.authentication.map((a) =>
     a.kind === 'scram' ? new ScramAuthenticator(db, { ...a, decoySecret }) : buildAuthenticator(env, db, a, hasher, fetch),
   );
-  const { noMatch, denyAction, concealReason, cache } = authorization;
+  const { noMatch, denyAction, concealReason, cache, recheckMs } = authorization;
   const sources = authorization.sources.map((s) => buildSource(env, db, s, fetch));
-  return new AccessControl(env, db, { chain: new Chain(members), sources, noMatch, denyAction, concealReason, cache, flapping });
+  return new AccessControl(env, db, { chain: new Chain(members), sources, noMatch, denyAction, concealReason, cache, recheckMs, flapping });
 }
 
 export function adminSettings(settings: AuthSettings): AdminSettings {

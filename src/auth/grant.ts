@@ -70,6 +70,11 @@ export class Grant {
     this.#size = 0;
   }
 
+  /** Whatever the rules. */
+  forget(): void {
+    this.#forget(this.#version);
+  }
+
   #forget(version: number): void {
     this.#version = version;
     this.#lastKind = -1;

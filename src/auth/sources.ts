@@ -14,11 +14,13 @@ import { type RulesOf, rulesKey, rulesTable } from './schema.js';
 /** `later`: has to be asked. undefined: has no rule for this. */
 export type SourceAnswer = Verdict | 'later' | undefined;
 
+export type SourceVerdict = (verdict: Verdict | undefined, sure?: boolean) => void;
+
 export interface Source {
   readonly type: 'file' | 'built_in_database' | 'http';
   judge(client: AuthClient, wish: Wish): SourceAnswer;
-  /** For those that say `later`: answers once. */
-  ask(client: AuthClient, wish: Wish, answer: (verdict: Verdict | undefined) => void): void;
+  /** For those that say `later`: answers once. `sure` false: there was no answer. Default true. */
+  ask(client: AuthClient, wish: Wish, answer: SourceVerdict): void;
   /** The tables have changed. */
   changed(): void;
 }
@@ -35,7 +37,7 @@ export class FileSource implements Source {
     return judge(this.#rules, client, wish);
   }
 
-  ask(client: AuthClient, wish: Wish, answer: (verdict: Verdict | undefined) => void): void {
+  ask(client: AuthClient, wish: Wish, answer: SourceVerdict): void {
     answer(judge(this.#rules, client, wish));
   }
 
@@ -67,7 +69,7 @@ export class TableSource implements Source {
     );
   }
 
-  ask(client: AuthClient, wish: Wish, answer: (verdict: Verdict | undefined) => void): void {
+  ask(client: AuthClient, wish: Wish, answer: SourceVerdict): void {
     const verdict = this.judge(client, wish);
     answer(verdict === 'later' ? undefined : verdict);
   }
@@ -132,7 +134,7 @@ export class HttpSource implements Source {
     return 'later';
   }
 
-  ask(client: AuthClient, wish: Wish, answer: (verdict: Verdict | undefined) => void): void {
+  ask(client: AuthClient, wish: Wish, answer: SourceVerdict): void {
     const call = this.#makeCall((name) => {
       if (name === 'action') return wish.action;
       if (name === 'topic') return wish.topic;
@@ -140,21 +142,22 @@ export class HttpSource implements Source {
       return name === 'retain' ? String(wish.retain) : clientValue(client, name);
     });
     if (call === undefined) answer('deny');
-    else this.#pool.request(call, (result) => answer(this.#read(result)));
+    else this.#pool.request(call, (result) => this.#answer(result, answer));
   }
 
   changed(): void {}
 
-  #read(result: HttpResult): Verdict | undefined {
+  #answer(result: HttpResult, answer: SourceVerdict): void {
     if (result.kind === 'failed') {
       this.#log.warn('the authorization service did not answer', { reason: result.reason });
-      return undefined;
+      answer(undefined, false);
+      return;
     }
-    if (result.status === 204) return 'allow';
-    if (result.status === 403) return 'deny';
+    if (result.status === 204) return answer('allow');
+    if (result.status === 403) return answer('deny');
     const said = result.status === 200 ? parseJsonObject(result.body)?.result : undefined;
-    if (said === 'allow' || said === 'deny') return said;
+    if (said === 'allow' || said === 'deny') return answer(said);
     if (said !== 'ignore') this.#log.warn('the authorization service gave an answer without a result', { status: result.status });
-    return undefined;
+    answer(undefined, said === 'ignore');
   }
 }

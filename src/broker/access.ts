@@ -48,9 +48,11 @@ export interface Access {
   mayPublish(client: AccessClient, topicName: string, qos: QoS, retain: boolean, now: number): boolean | undefined;
   maySubscribe(client: AccessClient, topicFilter: string, qos: QoS, now: number): boolean | undefined;
   /** Answers once, now or later. */
-  whenKnown?(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: (allowed: boolean) => void): void;
-  /** `listener` is run when rules may have changed. */
-  whenRulesChange?(listener: () => void): void;
+  whenKnown?(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: Answer): void;
+  /** `listener` is run when rules may have changed, and when cached verdicts were thrown away. */
+  whenRulesChange?(listener: (cleaned?: Cleaned) => void): void;
+  /** False: what it may comes with how it has proved who it is, and ends with its connection. Absent: true of everybody. */
+  isUnderRules?(client: AccessClient): boolean;
   /** The connection has ended, however far it got. */
   closed?(client: AccessClient): void;
 }
@@ -66,6 +68,14 @@ export type AccessStep =
 
 export type AccessAction = 'publish' | 'subscribe';
 
+/** `sure` false: somebody who had to be asked did not answer. Default true. */
+export type Answer = (allowed: boolean, sure?: boolean) => void;
+
+/** Cached verdicts were thrown away: of one client, or all. */
+export interface Cleaned {
+  readonly clientId: string | undefined;
+}
+
 /** Asks `whenKnown` of an implementation that answered undefined. */
 export function askAccess(
   access: Access,
@@ -74,7 +84,7 @@ export function askAccess(
   topic: string,
   qos: QoS,
   retain: boolean,
-  answer: (allowed: boolean) => void,
+  answer: Answer,
 ): void {
   if (access.whenKnown === undefined) answer(false);
   else access.whenKnown(client, action, topic, qos, retain, answer);

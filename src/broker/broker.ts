@@ -72,7 +72,8 @@ export class Broker implements ChannelEffects {
     this.#takeover = new Takeover(core, this.#sessions);
     ports.registry.serve(this.#takeover);
     core.recheck.end = (subscription) => this.#sessions.unsubscribe(subscription);
-    access.whenRulesChange?.(() => core.recheck.rulesChanged());
+    core.recheck.withdrawn = (session, items) => this.#sessions.withdrawn(session, items);
+    access.whenRulesChange?.((cleaned) => core.recheck.rulesChanged(cleaned));
     this.#gauges();
   }
 

@@ -339,6 +339,8 @@ export class Connector {
       this.#core.durable?.suspend(session);
       takeIn(this.#core, session, rest);
       holdBack.release(rest.queue);
+      // The old holder may have known other rules.
+      if (session.queue !== undefined) session.queue.judgedAt = -1;
       this.#core.durable?.resume(session);
       if (outcome === 'done') this.#takenOver(attempt, session, now);
       else {
@@ -407,23 +409,36 @@ export class Connector {
     }
     // What CONNACK says of a persistent session is on disk before it is said: that there is one, or that the old one is over.
     durable.kept(attempt.writtenBefore, (ok) => {
-      const now = this.#core.now();
-      if (ok && kept && !session.ended && attempt.channel.state === 'connecting') {
-        this.#bound(attempt, session, sessionPresent, reasonString);
-        return;
-      }
-      if (!session.ended && sessionPresent) this.#sessions.abandoned(session, now);
-      else this.#sessions.end(session, now, 'tell');
-      this.#refuse(attempt, ok && kept ? ReasonCode.serverBusy : ReasonCode.quotaExceeded);
+      if (ok && kept && !session.ended && attempt.channel.state === 'connecting') this.#bound(attempt, session, sessionPresent, reasonString);
+      else this.#notBound(attempt, session, sessionPresent, ok && kept ? ReasonCode.serverBusy : ReasonCode.quotaExceeded);
     });
   }
 
+  #notBound(attempt: Attempt, session: Session, sessionPresent: boolean, reasonCode: number): void {
+    const now = this.#core.now();
+    if (!session.ended && sessionPresent) this.#sessions.abandoned(session, now);
+    else this.#sessions.end(session, now, 'tell');
+    this.#refuse(attempt, reasonCode);
+  }
+
+  /** A session is continued with what its client may have now. */
   #bound(attempt: Attempt, session: Session, sessionPresent: boolean, reasonString: string | undefined): void {
+    if (!sessionPresent) {
+      this.#accept(attempt, session, sessionPresent, reasonString);
+      return;
+    }
+    const { channel } = attempt;
+    this.#core.recheck.resuming(channel, session, () => {
+      if (session.ended || channel.state !== 'connecting') this.#notBound(attempt, session, sessionPresent, ReasonCode.serverBusy);
+      else this.#accept(attempt, session, sessionPresent, reasonString);
+    });
+  }
+
+  #accept(attempt: Attempt, session: Session, sessionPresent: boolean, reasonString: string | undefined): void {
     const { channel, packet } = attempt;
     this.#sessions.connecting(session);
     this.#core.metrics.clientConnected.value++;
     accept(channel, session, sessionPresent, packet, this.#core.env.clock.wallNow(), reasonString);
-    if (sessionPresent) this.#core.recheck.resumed(channel, session);
     const { hooks } = this.#core;
     if (sessionPresent) hooks.session?.('resumed', session);
     if (channel.session === session) {

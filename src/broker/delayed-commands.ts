@@ -10,6 +10,7 @@ import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes, fromHex, toHex } from '#base/bytes.js';
 import { type CommandContext, type CommandHandler, CommandRefused, type Reader, type Table } from '#db/api.js';
 import { refusing } from '#db/command-body.js';
+import type { DelayedPublisher } from './ports.js';
 
 const messageKind = 0;
 const claimKind = 1;
@@ -78,6 +79,7 @@ export interface DelayedPut {
   readonly topicName: string;
   /** `delayed.max_delayed_messages`; 0: no bound. */
   readonly messagesMax: number;
+  readonly publisher: DelayedPublisher | undefined;
   /** retained-row.ts. */
   readonly body: Uint8Array;
 }
@@ -89,6 +91,7 @@ export function encodeDelayedPut(put: DelayedPut): Uint8Array {
   w.u8(put.retain ? 1 : 0);
   w.string(put.topicName);
   w.varint(put.messagesMax);
+  writePublisher(w, put.publisher);
   w.raw(put.body);
   return w.finish();
 }
@@ -101,6 +104,7 @@ function decodeDelayedPut(bytes: Uint8Array): DelayedPut {
     retain: r.u8() === 1,
     topicName: r.string(),
     messagesMax: r.varint(),
+    publisher: readPublisher(r),
     body: r.raw(r.remaining),
   };
 }
@@ -110,10 +114,26 @@ export interface DelayedRow {
   readonly expiresAtMs: number;
   readonly retain: boolean;
   readonly topicName: string;
+  /** Undefined: nobody's rights are looked at again. */
+  readonly publisher: DelayedPublisher | undefined;
   readonly body: Uint8Array;
 }
 
-const rowVersion = 1;
+const rowVersion = 2;
+
+function writePublisher(w: ByteWriter, publisher: DelayedPublisher | undefined): void {
+  w.u8(publisher === undefined ? 0 : publisher.username === undefined ? 1 : 2);
+  if (publisher === undefined) return;
+  w.string(publisher.mountpoint);
+  if (publisher.username !== undefined) w.string(publisher.username);
+}
+
+function readPublisher(r: ByteReader): DelayedPublisher | undefined {
+  const kind = r.u8();
+  if (kind === 0) return undefined;
+  const mountpoint = r.string();
+  return { mountpoint, username: kind === 2 ? r.string() : undefined };
+}
 
 function encodeRow(row: DelayedRow): Uint8Array {
   const w = new ByteWriter(32 + row.topicName.length + row.body.length);
@@ -121,6 +141,7 @@ function encodeRow(row: DelayedRow): Uint8Array {
   w.f64(row.expiresAtMs);
   w.u8(row.retain ? 1 : 0);
   w.string(row.topicName);
+  writePublisher(w, row.publisher);
   w.raw(row.body);
   return w.finish();
 }
@@ -129,7 +150,7 @@ function encodeRow(row: DelayedRow): Uint8Array {
 export function decodeDelayedRow(bytes: Uint8Array): DelayedRow {
   const r = new ByteReader(bytes);
   if (r.u8() !== rowVersion) throw new MalformedError('delayed message of another version');
-  return { expiresAtMs: r.f64(), retain: r.u8() === 1, topicName: r.string(), body: r.raw(r.remaining) };
+  return { expiresAtMs: r.f64(), retain: r.u8() === 1, topicName: r.string(), publisher: readPublisher(r), body: r.raw(r.remaining) };
 }
 
 export interface Claimed {
@@ -176,11 +197,11 @@ function setCount(context: CommandContext, table: Table, count: number): void {
 
 function putCommand(table: Table): CommandHandler {
   return (context, bytes) => {
-    const { delayMs, lifetimeMs, retain, topicName, messagesMax, body } = decodeDelayedPut(bytes);
+    const { delayMs, lifetimeMs, messagesMax, ...row } = decodeDelayedPut(bytes);
     const count = countDelayed(context, table);
     if (messagesMax > 0 && count >= messagesMax) throw new CommandRefused('the limit of delayed messages is reached');
-    const row = encodeRow({ expiresAtMs: context.stampMs + lifetimeMs, retain, topicName, body });
-    context.put(table, encodeKey(context.stampMs + delayMs, context.position), row, 0);
+    const value = encodeRow({ expiresAtMs: context.stampMs + lifetimeMs, ...row });
+    context.put(table, encodeKey(context.stampMs + delayMs, context.position), value, 0);
     setCount(context, table, count + 1);
     return emptyBytes;
   };

@@ -1,11 +1,15 @@
 // PUBLISHes that do not go out now, or not under the name that the client gave: to `$delayed/SECONDS/NAME`,
 // and those of clients behind a mountpoint. Used by `publish.ts` alone, which asks for rights in between.
 import { ReasonCode } from '#mqtt/reason-code.js';
-import { isDelayedTopic, parseDelayed } from '#mqtt/special-topics.js';
+import { isDelayedTopic, parseDelayed, unmountName } from '#mqtt/special-topics.js';
 import { isTopicName } from '#mqtt/topic.js';
+import type { Channel } from '#session/channel.js';
 import type { Message } from '#session/message.js';
+import { AbsentClient } from './absent-client.js';
+import { openAccess } from './access.js';
 import type { HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
+import type { DelayedPublisher } from './ports.js';
 import type { PublishOutcome } from './publish-outcome.js';
 
 /** Until a delayed message that could not be stored as a retained one is tried again, in ms. */
@@ -18,7 +22,7 @@ export class DelayedPublishes {
   constructor(core: Core, publish: (message: Message, done: (outcome: PublishOutcome) => void) => void) {
     this.#core = core;
     this.#publish = publish;
-    core.ports.delayed?.onDue((message, done) => this.#due(message, done));
+    core.ports.delayed?.onDue((message, done, publisher) => this.#due(message, done, publisher));
   }
 
   takes(message: Message): boolean {
@@ -33,8 +37,8 @@ export class DelayedPublishes {
   }
 
   /** Kept for later: accepted when that is committed. */
-  keep(message: Message, delayMs: number, done: (outcome: PublishOutcome) => void): void {
-    this.#core.ports.delayed?.store(message, delayMs, (outcome, text) => {
+  keep(message: Message, delayMs: number, done: (outcome: PublishOutcome) => void, publisher?: DelayedPublisher): void {
+    const stored = (outcome: 'stored' | 'refused' | 'no-quorum', text: string): void => {
       if (outcome === 'stored') {
         done({ kind: 'accepted', matched: true });
         return;
@@ -42,7 +46,24 @@ export class DelayedPublishes {
       this.#core.metrics.messagesDropped.value++;
       const reasonCode = outcome === 'refused' ? ReasonCode.quotaExceeded : ReasonCode.implementationSpecificError;
       done({ kind: 'failed', message: text, reasonCode });
-    });
+    };
+    this.#core.ports.delayed?.store(message, delayMs, stored, publisher);
+  }
+
+  /**
+   * Whose rights count again when the message is due. Undefined: nobody's, because the client has them by its connection
+   * (superusers, tokens, addresses, a service that says so), and there will be none then.
+   */
+  publisherOf(channel: Channel, message: Message): DelayedPublisher | undefined {
+    const { access } = this.#core;
+    if (access === openAccess || access.isUnderRules?.(channel) === false) return undefined;
+    const { username, mountpoint } = channel;
+    return this.#absentMay(message, { username, mountpoint }) === true ? { username, mountpoint } : undefined;
+  }
+
+  #absentMay({ publisherId, topicName, qos, retain }: Message, { username, mountpoint }: DelayedPublisher): boolean | undefined {
+    const client = new AbsentClient(publisherId, username, mountpoint);
+    return this.#core.access.mayPublish(client, unmountName(mountpoint, topicName), qos, retain, this.#core.now());
   }
 
   /** One of the broker's own. */
@@ -52,11 +73,17 @@ export class DelayedPublishes {
     else this.keep(target.message, target.delayMs, done);
   }
 
-  /** Its time has come. It went through access and hooks when it came. */
-  #due(message: Message, done: () => void): void {
+  /** Its time has come. It went through access and hooks when it came; rules may have changed since. */
+  #due(message: Message, done: () => void, publisher: DelayedPublisher | undefined): void {
+    if (publisher !== undefined && this.#absentMay(message, publisher) === false) {
+      this.#core.metrics.publishDenied.value++;
+      this.#core.metrics.messagesDropped.value++;
+      done();
+      return;
+    }
     this.#publish(message, (outcome) => {
       if (outcome.kind === 'accepted') done();
-      else this.#core.env.clock.setTimer(dueRetryMs, () => this.#due(message, done));
+      else this.#core.env.clock.setTimer(dueRetryMs, () => this.#due(message, done, publisher));
     });
   }
 }

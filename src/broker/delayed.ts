@@ -25,7 +25,7 @@ import {
   keyOfId,
   messagesEnd,
 } from './delayed-commands.js';
-import type { DelayedStore } from './ports.js';
+import type { DelayedPublisher, DelayedStore } from './ports.js';
 import { decodeRetainedBody, encodeRetainedBody } from './retained-row.js';
 import { delayedTable } from './schema.js';
 
@@ -66,6 +66,8 @@ export interface WaitingMessage {
   readonly payload: Uint8Array;
 }
 
+type Publish = (message: Message, done: () => void, publisher?: DelayedPublisher) => void;
+
 export class ReplicatedDelayed implements DelayedStore {
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -76,7 +78,7 @@ export class ReplicatedDelayed implements DelayedStore {
   readonly #refused: Counter;
   readonly #published: Counter;
   readonly #expired: Counter;
-  #publish: (message: Message, done: () => void) => void = (_message, done) => done();
+  #publish: Publish = (_message, done) => done();
   /** Leader's stamp less our monotonic clock; undefined until a leader has answered. */
   #stampOffset: number | undefined = undefined;
   /** By the leader's stamp: the earliest message that nobody has claimed, as far as known. */
@@ -120,20 +122,26 @@ export class ReplicatedDelayed implements DelayedStore {
     return this.#options.messagesMax;
   }
 
-  onDue(publish: (message: Message, done: () => void) => void): void {
+  onDue(publish: Publish): void {
     this.#publish = publish;
   }
 
-  store(message: Message, delayMs: number, done: (outcome: 'stored' | 'refused' | 'no-quorum', message: string) => void): void {
+  store(
+    message: Message,
+    delayMs: number,
+    done: (outcome: 'stored' | 'refused' | 'no-quorum', message: string) => void,
+    publisher?: DelayedPublisher,
+  ): void {
     const body = encodeRetainedBody(message);
-    if (body.length + message.topicName.length * 3 > bodyBytesMax) {
+    const names = message.topicName.length + (publisher?.username?.length ?? 0) + (publisher?.mountpoint.length ?? 0);
+    if (body.length + names * 3 > bodyBytesMax) {
       this.#refused.value++;
       done('refused', 'the message is too large to be delayed');
       return;
     }
     const { retain, topicName } = message;
     const lifetimeMs = Math.max(0, message.expiresAt - this.#clock.now());
-    const put = encodeDelayedPut({ delayMs, lifetimeMs, retain, topicName, messagesMax: this.#options.messagesMax, body });
+    const put = encodeDelayedPut({ delayMs, lifetimeMs, retain, topicName, messagesMax: this.#options.messagesMax, publisher, body });
     this.#db.command(delayedTable.shard, 'delayedPut', put, { deadlineMs: this.#options.deadlineMs }, (failure) => {
       if (failure === undefined) {
         this.#stored.value++;
@@ -254,15 +262,15 @@ export class ReplicatedDelayed implements DelayedStore {
 
   #publishOne(key: Uint8Array, stampMs: number): void {
     this.#open++;
-    const message = this.#read(key, stampMs);
-    if (message === undefined) this.#finish(key);
+    const due = this.#read(key, stampMs);
+    if (due === undefined) this.#finish(key);
     else {
       this.#published.value++;
-      this.#publish(message, () => this.#finish(key));
+      this.#publish(due.message, () => this.#finish(key), due.publisher);
     }
   }
 
-  #read(key: Uint8Array, stampMs: number): Message | undefined {
+  #read(key: Uint8Array, stampMs: number): { readonly message: Message; readonly publisher: DelayedPublisher | undefined } | undefined {
     const stored = this.#db.get(delayedTable, key);
     if (stored === undefined) return undefined;
     try {
@@ -273,7 +281,7 @@ export class ReplicatedDelayed implements DelayedStore {
         return undefined;
       }
       const body = decodeRetainedBody(row.body);
-      return {
+      const message: Message = {
         topicName: row.topicName,
         payload: copyBytes(body.payload),
         qos: body.qos,
@@ -286,6 +294,7 @@ export class ReplicatedDelayed implements DelayedStore {
         kept: true,
         journalNumber: 0,
       };
+      return { message, publisher: row.publisher };
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       this.#log.error('a delayed message is malformed and is dropped', { reason: error.message });

@@ -75,6 +75,8 @@ function restore(core: Core, durable: DurableSessions, sessions: Sessions, wills
   if (s.received.size > 0) session.awaitingRel = new Map([...s.received].map((id) => [id, undefined]));
   for (const { message, qos, retain, subscriptionIdentifiers, group } of s.queue)
     session.enqueue(message, qos, retain, subscriptionIdentifiers, group);
+  // Rules may have changed while this node was away.
+  if (session.queue !== undefined) session.queue.judgedAt = -1;
   const now = core.now();
   const wallNow = core.env.clock.wallNow();
   // Whoever was connected left with the node; when that was nobody knows, and time is counted from now.

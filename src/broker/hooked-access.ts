@@ -11,6 +11,7 @@ import {
   type AccessClient,
   type AccessExchange,
   type AccessRequest,
+  type Answer,
   askAccess,
 } from './access.js';
 import type { BrokerHooks } from './hooks.js';
@@ -69,19 +70,23 @@ export class HookedAccess implements Access {
     return this.#hooks.authorize === undefined ? this.#base.maySubscribe(client, topicFilter, qos, now) : undefined;
   }
 
-  whenKnown(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: (allowed: boolean) => void): void {
+  whenKnown(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: Answer): void {
     const hook = this.#hooks.authorize;
     const ask = (): void => this.#ask(client, action, topic, qos, retain, answer);
     if (hook === undefined) ask();
     else hook(client, action, topic, qos, retain, (allowed) => (allowed === undefined ? ask() : answer(allowed)));
   }
 
-  #ask(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: (allowed: boolean) => void): void {
+  #ask(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: Answer): void {
     const base = this.#base;
     const now = this.#now();
     const may = action === 'publish' ? base.mayPublish(client, topic, qos, retain, now) : base.maySubscribe(client, topic, qos, now);
     if (may === undefined) askAccess(base, client, action, topic, qos, retain, answer);
     else answer(may);
+  }
+
+  isUnderRules(client: AccessClient): boolean {
+    return this.#base.isUnderRules?.(client) ?? true;
   }
 
   closed(client: AccessClient): void {

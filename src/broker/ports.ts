@@ -140,12 +140,24 @@ export interface RetainedStore {
 
 // ---- delayed messages ----
 
+/** Whose rights are looked at again when a message's time has come; its client id is the message's. */
+export interface DelayedPublisher {
+  readonly username: string | undefined;
+  /** Rights are asked for what stands behind it. */
+  readonly mountpoint: string;
+}
+
 /** Messages to `$delayed/SECONDS/NAME` until their time has come. */
 export interface DelayedStore {
   /** Commits the message, whose topic name is the one it is published under. `no-quorum`: nobody knows, or it is not kept. */
-  store(message: Message, delayMs: number, done: (outcome: 'stored' | 'refused' | 'no-quorum', message: string) => void): void;
+  store(
+    message: Message,
+    delayMs: number,
+    done: (outcome: 'stored' | 'refused' | 'no-quorum', message: string) => void,
+    publisher?: DelayedPublisher | undefined,
+  ): void;
   /** Whoever is to publish a message whose time has come; `done` once everybody who must has accepted it. */
-  onDue(publish: (message: Message, done: () => void) => void): void;
+  onDue(publish: (message: Message, done: () => void, publisher?: DelayedPublisher) => void): void;
   /** Those that wait, in the cluster. */
   readonly count: number;
 }

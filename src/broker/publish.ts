@@ -202,11 +202,12 @@ export class Publisher {
     const { message, ack, delayMs } = held;
     this.#stamp(message);
     if (delayMs !== undefined) {
-      this.#delayed.keep(message, delayMs, (outcome) => {
+      const kept = (outcome: PublishOutcome): void => {
         if (ack === undefined) return;
         if (outcome.kind === 'accepted') settle(ack, 0);
         else settleRefused(ack, outcome.reasonCode ?? ReasonCode.implementationSpecificError, this.#core.now());
-      });
+      };
+      this.#delayed.keep(message, delayMs, kept, this.#delayed.publisherOf(channel, message));
       return;
     }
     const waiting = this.#held.get(channel)?.get(message.topicName);

@@ -7,7 +7,7 @@ import type { SessionCounters } from '#session/counters.js';
 import type { Frames } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { QueuedMessage } from '#session/queue.js';
-import type { DeliveryHooks, SessionHome, Subscription } from '#session/session.js';
+import type { DeliveryHooks, QueueRights, SessionHome, Subscription } from '#session/session.js';
 import { Session } from '#session/session.js';
 import type { Core } from './core.js';
 import type { Wills } from './wills.js';
@@ -39,6 +39,7 @@ export class Sessions implements SessionHome {
   readonly counters: SessionCounters;
   readonly frames: Frames;
   readonly hooks: DeliveryHooks;
+  readonly rights: QueueRights;
   readonly #core: Core;
   readonly #wills: Wills;
   /** Sessions with a connection. */
@@ -53,6 +54,7 @@ export class Sessions implements SessionHome {
     this.counters = core.metrics;
     this.frames = core.frames;
     this.hooks = core.hooks;
+    this.rights = core.recheck;
   }
 
   now(): number {
@@ -263,6 +265,12 @@ export class Sessions implements SessionHome {
     session.removeSubscription(topicFilter);
     if (subscription.exclusive) this.#core.ports.exclusive?.release(topicFilter, session.clientId);
     if (this.#core.subscribers.remove(subscription)) this.#core.ports.routes.remove(topicFilter);
+  }
+
+  /** Its client has lost the right to messages that waited for it, and they are out of its queue; others of a group may have theirs. */
+  withdrawn(session: Session, items: readonly QueuedMessage[]): void {
+    if (session.log !== undefined && items.some((item) => item.qos > 0)) this.#core.durable?.rewrite(session);
+    this.#core.shared.redispatch(items.filter((item) => item.group !== undefined));
   }
 
   #arm(session: Session): void {

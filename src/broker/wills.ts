@@ -6,6 +6,7 @@ import { mountName } from '#mqtt/special-topics.js';
 import type { Message } from '#session/message.js';
 import { expiryTime, makeMessage, messageProperties } from '#session/message.js';
 import type { Session } from '#session/session.js';
+import { AbsentClient } from './absent-client.js';
 import { type AccessClient, askAccess } from './access.js';
 import type { Core } from './core.js';
 import type { Publisher } from './publish.js';
@@ -15,23 +16,6 @@ interface PendingWill {
   readonly client: AccessClient;
   /** Monotonic ms. */
   readonly due: number;
-}
-
-/** A client that was connected to an earlier run of this node: of its rights those count that need no connection. */
-class Absent implements AccessClient {
-  readonly clientId: string;
-  username: string | undefined;
-  readonly mountpoint: string;
-  readonly peer = '';
-  grant: unknown = undefined;
-
-  constructor(clientId: string, username: string | undefined, mountpoint: string) {
-    this.clientId = clientId;
-    this.username = username;
-    this.mountpoint = mountpoint;
-  }
-
-  disconnect(): void {}
 }
 
 export class Wills {
@@ -57,7 +41,7 @@ export class Wills {
 
   /** One that was waiting, or whose client was connected, when this node ended. */
   restore(session: Session, will: Will, due: number): void {
-    this.#pending.set(session, { will, client: new Absent(session.clientId, session.username, session.mountpoint), due });
+    this.#pending.set(session, { will, client: new AbsentClient(session.clientId, session.username, session.mountpoint), due });
   }
 
   pending(session: Session): { readonly will: Will; readonly due: number } | undefined {

@@ -18,10 +18,10 @@ export interface AccessSettings {
 
 export function accessSettings(config: StarmeshConfig, files: SettingsFiles = diskFiles): AccessSettings {
   const problems: string[] = [];
-  const { noMatch, denyAction, concealReason, cache, sources } = config.authorization;
+  const { noMatch, denyAction, concealReason, cache, recheckMs, sources } = config.authorization;
   const settings: AuthSettings = {
     authentication: readAuthentication(config.authentication, files, problems),
-    authorization: { noMatch, denyAction, concealReason, cache, sources: readSources(sources, files, problems) },
+    authorization: { noMatch, denyAction, concealReason, cache, recheckMs, sources: readSources(sources, files, problems) },
     flapping: config.flappingDetect,
   };
   return { settings, problems };

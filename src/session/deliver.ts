@@ -9,6 +9,7 @@ import type { InflightEntry } from './inflight.js';
 import type { Message, Qos } from './message.js';
 import { keep, lowerQos } from './message.js';
 import type { OutAliases } from './out-aliases.js';
+import type { MessageQueue } from './queue.js';
 import type { Session, SessionChannel, SessionLog, Subscription } from './session.js';
 import { withoutNoLocal } from './subscription.js';
 
@@ -209,13 +210,14 @@ function countSent(channel: SessionChannel, qos: 1 | 2): void {
 export function pump(session: Session): void {
   const channel = session.channel;
   if (channel === undefined) return;
-  const { inflight, queue } = session;
+  const { inflight } = session;
   if (inflight !== undefined) {
     for (let entry = inflight.nextResend(); entry !== undefined; entry = inflight.nextResend()) {
       if (inflight.sent >= channel.window || !channel.out.writable) return;
       resend(session, channel, entry);
     }
   }
+  const queue = judgedQueue(session);
   if (queue === undefined || queue.length === 0) {
     session.gate?.drained?.();
     return;
@@ -240,6 +242,13 @@ export function pump(session: Session): void {
   frames.end();
   session.queue = undefined;
   session.gate?.drained?.();
+}
+
+/** What waits, and its client may have. */
+function judgedQueue(session: Session): MessageQueue | undefined {
+  const { rights } = session.home;
+  if (session.queue !== undefined && rights !== undefined && session.queue.judgedAt !== rights.epoch) rights.judge(session);
+  return session.queue;
 }
 
 /** Repeats a message, also one that has expired since, or the PUBREL of one that the client has. [MQTT-4.4.0-1] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.3.3-7] */

@@ -29,6 +29,12 @@ export class MessageQueue {
   bytes = 0;
   /** QoS 0 messages among them: while there are any, later QoS 0 messages wait too, to keep their order. */
   qos0Count = 0;
+  /** By which rules of access all of them were judged last ({@link QueueRights}); -1: by none of today's. */
+  judgedAt: number;
+
+  constructor(judgedAt: number = -1) {
+    this.judgedAt = judgedAt;
+  }
 
   get length(): number {
     return this.#items.length;
@@ -46,9 +52,7 @@ export class MessageQueue {
       }
     }
     keep(item.message);
-    this.#items.push(item);
-    this.bytes += size;
-    if (item.qos === 0) this.qos0Count++;
+    this.#add(item);
     return dropped;
   }
 
@@ -67,6 +71,24 @@ export class MessageQueue {
     this.bytes -= queuedBytes(item.message);
     if (item.qos === 0) this.qos0Count--;
     return item;
+  }
+
+  /** Takes out those that `out` says, which are returned; the others keep their order. */
+  takeOut(out: (item: QueuedMessage) => boolean): QueuedMessage[] {
+    const taken: QueuedMessage[] = [];
+    for (let left = this.#items.length; left > 0; left--) {
+      const item = this.shift();
+      if (item === undefined) break;
+      if (out(item)) taken.push(item);
+      else this.#add(item);
+    }
+    return taken;
+  }
+
+  #add(item: QueuedMessage): void {
+    this.#items.push(item);
+    this.bytes += queuedBytes(item.message);
+    if (item.qos === 0) this.qos0Count++;
   }
 
   at(i: number): QueuedMessage | undefined {

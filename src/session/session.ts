@@ -132,8 +132,18 @@ export interface DeliveryHooks {
   pinged: ((session: Session) => void) | undefined;
 }
 
+/** Whether clients may still have what waits for them. */
+export interface QueueRights {
+  /** Another number than before: rules have changed since. */
+  readonly epoch: number;
+  /** Takes out of the queue what its client may not have any more; the queue may be gone then. */
+  judge(session: Session): void;
+}
+
 /** What all sessions of a node share. */
 export interface SessionHome {
+  /** Absent: everybody may have everything. */
+  readonly rights?: QueueRights;
   readonly limits: SessionLimits;
   readonly counters: SessionCounters;
   readonly frames: Frames;
@@ -301,8 +311,8 @@ export class Session extends WheelTimer {
 
   /** Puts the message behind those that wait; drops by the queue's policy, and counts. */
   enqueue(message: Message, qos: Qos, retain: boolean, subscriptionIdentifiers: readonly number[] | undefined, group?: string | undefined): void {
-    const { limits, counters } = this.home;
-    this.queue ??= new MessageQueue();
+    const { limits, counters, rights } = this.home;
+    this.queue ??= new MessageQueue(rights?.epoch);
     const item: QueuedMessage = { message, qos, retain, subscriptionIdentifiers, group };
     const before = this.queue.reliableCount;
     const dropped = this.queue.push(item, limits.maxQueuedMessages, limits.maxQueuedBytes);

@@ -4,119 +4,13 @@ import assert from 'node:assert/strict';
 import { createHash, createHmac, generateKeyPairSync, pbkdf2Sync } from 'node:crypto';
 import { test } from 'node:test';
 import { exportJWK, SignJWT } from 'jose';
-import type { AccessControl } from '#auth/access-control.js';
-import { AuthAdmin } from '#auth/admin.js';
-import { type AuthSettings, adminSettings, buildAccess, openSettings } from '#auth/build.js';
-import type { AuthClient } from '#auth/client.js';
-import type { Fetch } from '#auth/http-client.js';
-import { readAuthentication, readSources, type SettingsFiles } from '#auth/options.js';
-import { PasswordHasher } from '#auth/password.js';
+import { readAuthentication, readSources } from '#auth/options.js';
 import type { PlainObject } from '#auth/plain.js';
-import { authSchema, bannedTable } from '#auth/schema.js';
+import { bannedTable } from '#auth/schema.js';
 import { utf8Encode } from '#base/utf8.js';
 import type { Packet } from '#mqtt/packet.js';
-import { ManualClock } from '../doubles/manual-clock.js';
-import { MemoryCluster, type MemoryDatabase } from '../doubles/memory-database.js';
-import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
 import { type BenchClient, MqttBench } from '../mqtt/mqtt-bench.js';
-
-const noFiles: SettingsFiles = {
-  text: () => {
-    throw new Error('no files here');
-  },
-  rules: () => [],
-};
-
-interface WorldSettings {
-  readonly authentication?: readonly PlainObject[];
-  readonly sources?: readonly PlainObject[];
-  readonly authorization?: Partial<AuthSettings['authorization']>;
-  readonly flapping?: AuthSettings['flapping'];
-}
-
-class Client implements AuthClient {
-  readonly clientId: string;
-  readonly username: string | undefined;
-  readonly peer: string;
-  grant: unknown = undefined;
-  ended = 0;
-
-  constructor(clientId: string, username?: string, peer: string = '10.0.0.1:1000') {
-    this.clientId = clientId;
-    this.username = username;
-    this.peer = peer;
-  }
-
-  disconnect(reasonCode: number): void {
-    this.ended = reasonCode;
-  }
-}
-
-class AccessWorld {
-  readonly clock: ManualClock = new ManualClock();
-  readonly metrics: ReadableMetrics = new ReadableMetrics();
-  readonly cluster: MemoryCluster = new MemoryCluster(this.clock, authSchema);
-  readonly db: MemoryDatabase = this.cluster.join('n1');
-  readonly other: MemoryDatabase = this.cluster.join('n2');
-  readonly access: AccessControl;
-  readonly admin: AuthAdmin;
-  /** What a service answers. */
-  fetch: Fetch = async () => ({ kind: 'failed', reason: 'nobody answers' });
-
-  constructor(settings: WorldSettings = {}) {
-    const problems: string[] = [];
-    const auth: AuthSettings = {
-      authentication: readAuthentication(settings.authentication ?? [], noFiles, problems),
-      authorization: { ...openSettings.authorization, ...settings.authorization, sources: readSources(settings.sources ?? [], noFiles, problems) },
-      flapping: settings.flapping ?? openSettings.flapping,
-    };
-    assert.deepEqual(problems, []);
-    const hasher = new PasswordHasher(this.metrics);
-    const env = { clock: this.clock, metrics: this.metrics, log: quietLog };
-    this.access = buildAccess(env, this.db, auth, hasher, new Uint8Array(32), (call, timeoutMs) => this.fetch(call, timeoutMs));
-    this.admin = new AuthAdmin(this.other, hasher, this.clock, { ...adminSettings(auth), algorithm: { name: 'sha256', saltPosition: 'prefix' } });
-  }
-
-  /** The code of CONNACK. */
-  async login(client: AuthClient, password?: string): Promise<number> {
-    return await new Promise((done) =>
-      this.access.authenticate({ client, password: password === undefined ? undefined : utf8Encode(password) }, done),
-    );
-  }
-
-  /** A client that is in; without authentication that happens at once. */
-  in(clientId: string, username?: string, peer?: string): Client {
-    const client = new Client(clientId, username, peer);
-    let code = -1;
-    this.access.authenticate({ client, password: undefined }, (c) => {
-      code = c;
-    });
-    assert.equal(code, 0);
-    return client;
-  }
-
-  may(client: AuthClient, topicName: string, retain: boolean = false): boolean | undefined {
-    return this.access.mayPublish(client, topicName, 1, retain, this.clock.now());
-  }
-
-  /** Runs the clock until the change is everywhere. */
-  async change<T>(changing: Promise<T>): Promise<T> {
-    let open = true;
-    const over = (): void => {
-      open = false;
-    };
-    changing.then(over, over);
-    while (open) {
-      await new Promise((turn) => setImmediate(turn));
-      this.clock.advance(1);
-    }
-    return await changing;
-  }
-
-  read(name: string): number {
-    return this.metrics.read(name);
-  }
-}
+import { AccessWorld, Client, noFiles } from './access-world.js';
 
 const table = { type: 'built_in_database' };
 
@@ -155,6 +49,46 @@ test('a verdict is kept until its time is up, the rules change, or others need t
   world.db.swap('auth');
   assert.equal(world.may(client, 'a/1'), false);
   assert.equal(world.may(client, 'a/2'), true);
+});
+
+test('verdicts are forgotten on one client or on all; a service that does not answer is said to be none that denies', async () => {
+  const world = new AccessWorld({
+    sources: [{ type: 'http', method: 'post', url: 'http://127.0.0.1:1/', body: { clientid: '${clientid}', topic: '${topic}' } }],
+    authorization: { noMatch: 'deny', recheckMs: 60_000 },
+  });
+  let result: string | undefined = 'allow';
+  let asked = 0;
+  world.fetch = async () => {
+    asked++;
+    return result === undefined
+      ? { kind: 'failed', reason: 'x' }
+      : { kind: 'answer', status: 200, contentType: '', body: JSON.stringify({ result }) };
+  };
+  const cleaned: (string | undefined)[] = [];
+  world.access.whenRulesChange((what) => what !== undefined && cleaned.push(what.clientId));
+  const [a, b] = [world.in('a'), world.in('b')];
+  const know = (client: Client): Promise<string> =>
+    new Promise((done) => world.access.whenKnown(client, 'publish', 't', 1, false, (allowed, sure) => done(`${allowed} ${sure}`)));
+  for (const client of [a, b]) {
+    assert.equal(await know(client), 'true true');
+    assert.equal(world.may(client, 't'), true);
+  }
+  world.access.forgetVerdicts('a');
+  assert.deepEqual([world.may(a, 't'), world.may(b, 't'), asked], [undefined, true, 2]);
+  world.access.forgetVerdicts();
+  assert.deepEqual([world.may(a, 't'), world.may(b, 't')], [undefined, undefined]);
+  result = 'deny';
+  assert.equal(await know(a), 'false true');
+  result = 'ignore';
+  assert.equal(await know(b), 'false true');
+  result = undefined;
+  assert.equal(await know(b), 'false false');
+  assert.deepEqual(cleaned, ['a', undefined]);
+  world.clock.advance(120_000);
+  assert.deepEqual(cleaned, ['a', undefined, undefined, undefined], 'authorization.recheck_interval');
+  world.access.close();
+  world.clock.advance(120_000);
+  assert.equal(cleaned.length, 4);
 });
 
 test('rules of the client, then of the user, then of all', async () => {

@@ -2,7 +2,7 @@
 // `authorization.sources` keep their own shape: the room `auth` reads them.
 import type { AuthorizationConfig, FlappingConfig, PlainObject } from './config.js';
 import { field, list, mapped, type ObjectShape, object, type Shape, section } from './shape.js';
-import { choice, duration, flag, integer, plainObject } from './shapes.js';
+import { choice, duration, durationOrInfinity, flag, integer, plainObject } from './shapes.js';
 
 /** A list, or one entry alone; without the disabled ones. */
 export const authentication: Shape<readonly PlainObject[]> = {
@@ -36,6 +36,7 @@ export const authorization: ObjectShape<AuthorizationConfig> = object<Fields>({
   denyAction: field('deny_action', choice('ignore', 'disconnect'), 'ignore'),
   concealReason: field('conceal_reason', flag, false),
   cache: section('cache', cache),
+  recheckMs: field('recheck_interval', durationOrInfinity, Number.POSITIVE_INFINITY),
   sources: field(
     'sources',
     mapped(list(plainObject), (entries) => entries.filter((e) => e.enable !== false)),

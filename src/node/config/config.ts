@@ -285,6 +285,8 @@ export interface AuthorizationConfig {
   readonly denyAction: 'ignore' | 'disconnect';
   readonly concealReason: boolean;
   readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
+  /** How often what was granted is judged again; Infinity: when rules change only. */
+  readonly recheckMs: number;
   /** As written, for the room `auth`. */
   readonly sources: readonly PlainObject[];
 }

@@ -1,6 +1,7 @@
 // The commands of `starmesh ctl` and the getters of `starmesh eval`, run inside the node. Names
 // are those people know from EMQX; what the answers look like stands in replies.ts.
 import { authCommands } from './auth-commands.js';
+import { authzCommands } from './authz-commands.js';
 import { clusterCommands } from './cluster-commands.js';
 import { evaluate } from './eval.js';
 import type { CtlHandlers, ListenerAction } from './handlers.js';
@@ -36,6 +37,7 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
     () => ({ ok: false, text: 'recovery is for a core that is stopped: stop it, then starmesh ctl cluster recover --force --data-dir DIR' }),
   ],
   ...authCommands,
+  ...authzCommands,
   ...topicCommands,
   ['eval', (args, node) => evaluate(args.join(' '), node)],
 ]);

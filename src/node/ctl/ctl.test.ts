@@ -434,3 +434,31 @@ test('commands: delayed messages and exclusive subscriptions', async () => {
     assert.match((await run(...words)).text, /^usage: /);
   assert.match((await runCtl(['delayed', 'list'], fake('core1@h'))).text, /delayed\.enable = false/);
 });
+
+test('commands: cached verdicts of access control', async () => {
+  const asked: unknown[] = [];
+  const node: CtlHandlers = {
+    ...fake('core1@h'),
+    authz: {
+      clean: async (where, clientId) => {
+        asked.push([where, clientId]);
+        return clientId === 'far' ? ['core2@h'] : [];
+      },
+    },
+  };
+  const run = (...words: string[]) => runCtl(['authz', 'cache-clean', ...words], node);
+  assert.equal((await run('all')).text, 'the cached verdicts are forgotten');
+  assert.equal((await run('node')).ok, true);
+  assert.equal((await run('node', 'core1@h')).text, 'the cached verdicts are forgotten on this node');
+  assert.equal((await run('c1')).text, 'the cached verdicts on c1 are forgotten');
+  assert.deepEqual(await run('far'), { ok: false, text: 'core2@h did not answer; the cached verdicts on far are forgotten on the others' });
+  assert.match((await run('node', 'core2@h')).text, /^this is core1@h: ask core2@h itself/);
+  for (const words of [[], ['a', 'b'], ['node', 'a', 'b']]) assert.match((await run(...words)).text, /^usage: /);
+  assert.deepEqual(asked, [
+    ['everywhere', undefined],
+    ['here', undefined],
+    ['here', undefined],
+    ['everywhere', 'c1'],
+    ['everywhere', 'far'],
+  ]);
+});

@@ -106,7 +106,13 @@ export interface ExclusiveActions {
   delete(topic: string): Promise<string | undefined>;
 }
 
+export interface AuthzActions {
+  /** Forgets cached verdicts, of one client or of all. The names of nodes that did not answer. */
+  clean(where: 'here' | 'everywhere', clientId: string | undefined): Promise<readonly string[]>;
+}
+
 export interface CtlHandlers {
+  readonly authz?: AuthzActions;
   /** Messages that wait for their time; absent: `$delayed/…` are names like any other. */
   readonly delayed?: DelayedActions | undefined;
   readonly exclusive?: ExclusiveActions;
