@@ -67,6 +67,8 @@ export class BrokerWorld {
   readonly settings: NodeSettings;
   /** Hears of what may never be seen in a table of any node. */
   violation: (text: string) => void = () => {};
+  /** A session has ended whose bounds have cost it messages. */
+  overflowed: (clientId: string) => void = () => {};
   readonly #targets: PeerTarget[] = [];
 
   constructor(seed: number, cores: number, replicants: number, settings: NodeSettings) {
@@ -108,6 +110,9 @@ export class BrokerWorld {
       },
       listeners: [{ ...listener, host: n.host, port: mqttPort }],
     });
+    n.node.broker.hooks.session = (moment, session) => {
+      if ((moment === 'terminated' || moment === 'discarded') && session.queueDropped > 0) this.overflowed(session.clientId);
+    };
     watchEpochs(n.name, n.node.core.database, (text) => this.violation(text));
   }
 

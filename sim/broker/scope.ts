@@ -90,6 +90,10 @@ class BrokerRun {
     const { world } = this.world;
     this.history = new History(() => world.now);
     this.history.overflowed = (clientId) => this.world.nodes.some((n) => (n.node?.broker.client(clientId)?.queueDropped ?? 0) > 0);
+    this.world.overflowed = (clientId) => {
+      const session = this.history.sessions.findLast((s) => s.clientId === clientId);
+      if (session !== undefined) session.overflowed = true;
+    };
     this.world.violation = (text) => this.history.violation(text);
     this.world.startAll();
     if (!world.runUntil(() => this.world.allServing, formMs)) this.history.violation(`the cluster did not form in ${formMs} ms\n${world.report()}`);

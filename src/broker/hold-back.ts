@@ -2,6 +2,8 @@
 // hand-over is in, and those that were handed over are dropped. The session's gate meanwhile, and for as
 // long afterwards as a copy of what was handed over can still be on its way here; and as long after its node's
 // restart, for what the session got before it: from here it may move on to a node where a copy of that is late.
+// As long, a QoS 0 message that a younger one of its line has overtaken is dropped: it was sent to this node when
+// the session was here the time before, and its link was slow [MQTT-4.6.0-6].
 import { WheelTimer } from '#base/timer-wheel.js';
 import { deliverAs } from '#session/deliver.js';
 import type { Message, Qos } from '#session/message.js';
@@ -10,6 +12,9 @@ import type { QueuedMessage } from '#session/queue.js';
 import type { DeliveryGate, Session, Subscription } from '#session/session.js';
 import type { Core } from './core.js';
 import type { Origin } from './recent-origins.js';
+
+/** Lines of messages whose newest is remembered for one session that has moved. */
+const linesMax = 1_000;
 
 export class HoldBack extends WheelTimer implements DeliveryGate {
   readonly #core: Core;
@@ -20,6 +25,10 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   #expected: ReadonlySet<string> | undefined = undefined;
   /** Set with the hand-over: what it brought. */
   #known: Set<string> | undefined = undefined;
+  /** Per line of messages the number of the newest that the session got here with QoS 0. */
+  #newest: Map<string, number> | undefined = undefined;
+  /** Per origin the number of the newest that the session got before it came here. */
+  #before: Map<number, number> | undefined = undefined;
 
   /** `recent`: origins of what the session has got already. */
   constructor(core: Core, session: Session, recent: readonly Origin[]) {
@@ -33,7 +42,9 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   admit(subscription: Subscription, message: Message, qos: Qos): boolean {
     if (this.#known !== undefined) {
       if (this.#known === none) this.onTimer();
-      return !this.#known.has(identity(message, subscription.group));
+      else if (this.#known.has(identity(message, subscription.group))) return false;
+      else if (qos === 0 && subscription.group === undefined) return this.#inOrder(message);
+      return true;
     }
     if (this.#expected?.has(identity(message, subscription.group)) === true) return false;
     if (this.#held.length >= this.#core.limits.maxQueuedMessages) {
@@ -48,6 +59,39 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     this.#held.push(item);
     if (qos > 0) this.#session.log?.queued(this.#session, item);
     return false;
+  }
+
+  /** Whether no younger one of its line came before; remembers it. */
+  #inOrder(message: Message): boolean {
+    const line = lineOf(message);
+    this.#newest ??= new Map();
+    const newest = this.#newest.get(line);
+    if (newest === undefined ? this.#isOfEarlierStay(message) : newest > message.originNumber) {
+      this.#core.metrics.overtaken.value++;
+      this.#core.metrics.dropped.value++;
+      return false;
+    }
+    this.#newest.set(line, message.originNumber);
+    if (this.#newest.size <= linesMax) return true;
+    for (const oldest of this.#newest.keys()) {
+      this.#newest.delete(oldest);
+      break;
+    }
+    return true;
+  }
+
+  /**
+   * Whether the session got a younger message of the same origin before it came here: lanes keep their order,
+   * so this one was sent when the session was here the time before. Retained ones have their number before they
+   * are stored, and are routed after that: of them numbers do not say it.
+   */
+  #isOfEarlierStay({ originIncarnation, originNumber, retain }: Message): boolean {
+    if (retain) return false;
+    if (this.#before === undefined) {
+      this.#before = new Map();
+      for (const [incarnation, number] of this.#recent) this.#before.set(incarnation, Math.max(number, this.#before.get(incarnation) ?? 0));
+    }
+    return originNumber < (this.#before.get(originIncarnation) ?? 0);
   }
 
   held(): readonly QueuedMessage[] {
@@ -80,12 +124,12 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     const known = this.#knownWith(handedOver);
     this.#expected = undefined;
     this.#known = known;
-    if (known.size === 0) this.onTimer();
-    else this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);
+    this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);
     const held = new HeldByOrigin(this.#held.filter((item) => !known.has(identity(item.message, item.group))));
     for (const item of handedOver) {
       // The old holder may have missed an earlier message of the same origin that came here.
       held.before(item.message, (earlier) => this.#deliver(earlier));
+      if (ordered(item)) this.#inOrder(item.message);
       session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers, item.group);
     }
     held.rest((item) => this.#deliver(item));
@@ -93,6 +137,7 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   }
 
   #deliver(item: QueuedMessage): void {
+    if (ordered(item) && !this.#inOrder(item.message)) return;
     const { frames } = this.#core;
     frames.begin(item.message, this.#core.now());
     deliverAs(this.#session, item.message, item.qos, item.retain, item.subscriptionIdentifiers, frames, item.group);
@@ -153,6 +198,11 @@ class HeldByOrigin {
   rest(visit: (item: QueuedMessage) => void): void {
     for (const item of this.#items) if (!this.#gone.has(item)) visit(item);
   }
+}
+
+/** Members of a group share what comes: there is no order. With QoS 1 and 2 a message that is late is still owed. */
+function ordered({ qos, group }: QueuedMessage): boolean {
+  return qos === 0 && group === undefined;
 }
 
 /** A session gets a message once for itself, and once for each group of which it is picked. */

@@ -55,6 +55,7 @@ export class BrokerMetrics implements SessionCounters {
   readonly refusedWithoutQuorum: Counter;
   readonly publishersPaused: Counter;
   readonly holdBackDropped: Counter;
+  readonly overtaken: Counter;
   readonly outcomesLost: Counter;
 
   constructor(metrics: Metrics) {
@@ -107,5 +108,9 @@ export class BrokerMetrics implements SessionCounters {
     this.publishersPaused = c('starmesh_publishers_paused', 'times a publisher was held back');
     this.outcomesLost = c('starmesh_takeover_outcomes_lost_total', 'QoS 2 messages acknowledged whose first node was lost while their session moved');
     this.holdBackDropped = c('starmesh_takeover_held_dropped', 'messages dropped because a session that moves between nodes held back too many');
+    this.overtaken = c(
+      'starmesh_takeover_overtaken',
+      'QoS 0 messages dropped because a younger one reached a session that moved between nodes before them',
+    );
   }
 }

@@ -7,11 +7,11 @@ import { ManualClock } from '../doubles/manual-clock.js';
 import { FakeCluster } from './fake-cluster.js';
 import { MqttBench } from './mqtt-bench.js';
 
-function pair(options: Partial<BrokerOptions> = {}): { cluster: FakeCluster; a: MqttBench; b: MqttBench } {
+function pair(options: Partial<BrokerOptions> = {}): { cluster: FakeCluster; a: MqttBench; b: MqttBench; bench: () => MqttBench } {
   const cluster = new FakeCluster();
   const clock = new ManualClock();
   const bench = (): MqttBench => new MqttBench({ clock, ports: cluster.ports(), broker: options });
-  return { cluster, a: bench(), b: bench() };
+  return { cluster, a: bench(), b: bench(), bench };
 }
 
 const lasting = { cleanStart: false, properties: { sessionExpiryInterval: 100 } };
@@ -209,6 +209,32 @@ test('messages in flight while a session moves: each once', () => {
       }
     }
   }
+});
+
+test('a message of QoS 0 that comes late to a session that went and came back is dropped, one of QoS 1 is not', () => {
+  const { cluster, a, b, bench } = pair();
+  const publisher = bench().connect();
+  a.connect({ clientId: 's', ...lasting }).subscribe({ topicFilter: 't/#', qos: 1 });
+  cluster.autoForward = false;
+  publisher.publish('t/1', 'late 0');
+  publisher.publish('t/1', 'late 1', { qos: 1 });
+  publisher.publish('t/2', 'also late');
+  const late = cluster.frames.splice(0);
+  const moved = b.connect({ clientId: 's', ...lasting });
+  publisher.publish('t/1', 'young');
+  publisher.publish('t/1', 'young 1', { qos: 1 });
+  cluster.run(cluster.frames);
+  b.settle();
+  moved.acknowledge();
+  assert.deepEqual(moved.seen(), ['t/1=young', 't/1=young 1 q1']);
+  const back = a.connect({ clientId: 's', ...lasting });
+  publisher.publish('t/2', 'younger');
+  cluster.run(cluster.frames);
+  for (const arrive of late) arrive();
+  publisher.publish('t/2', 'youngest');
+  cluster.run(cluster.frames);
+  a.settle();
+  assert.deepEqual(back.seen(), ['t/2=younger', 't/1=late 1 q1', 't/2=youngest']);
 });
 
 test('a holder that is lost, is malformed, or ends meanwhile: a fresh session', () => {
