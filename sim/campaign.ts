@@ -6,6 +6,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { type LedgerRow, type LedgerViolation, parseLedger, seedsToRun, violationText, writeLedger } from './ledger.js';
+import { runnerFlags } from './processes.js';
 import type { Scope } from './scope.js';
 import { addResult, noTotals, repeatCommand, runSafely } from './totals.js';
 
@@ -132,7 +133,8 @@ class Campaign {
 
 function startProcess(o: CampaignOptions): ChildProcess {
   const main = fileURLToPath(new URL('main.js', import.meta.url));
-  return spawn(process.execPath, [main, '--scope', o.scope, '--seconds', String(o.seconds), '--serve'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const args = [...runnerFlags, main, '--scope', o.scope, '--seconds', String(o.seconds), '--serve'];
+  return spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
 /** Feeds one process with batches until there are no more; starts another when it has run its share. */

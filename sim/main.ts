@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { runCampaign, serveBatches } from './campaign.js';
 import { knownSeeds } from './known-seeds.js';
 import { type MutantOutcome, mutants, prepareMutant, runMutant } from './mutants.js';
+import { runnerFlags } from './processes.js';
 import type { RunResult, Scope } from './scope.js';
 import { scopes } from './scopes.js';
 import { addResult, noTotals, repeatCommand, type Totals } from './totals.js';
@@ -151,7 +152,7 @@ async function runJobs(scope: string, first: number, runs: number, seconds: numb
 
 function runChild(argv: readonly string[]): Promise<number> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, argv, { stdio: 'inherit' });
+    const child = spawn(process.execPath, [...runnerFlags, ...argv], { stdio: 'inherit' });
     child.on('close', (code) => resolve(code ?? 1));
   });
 }

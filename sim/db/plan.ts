@@ -46,6 +46,8 @@ export interface Plan {
   readonly relays: number;
   readonly clients: number;
   readonly thinkMs: number;
+  /** Clients begin something only within the first so many ms of every so many; undefined: at any time. */
+  readonly burst: { readonly everyMs: number; readonly lengthMs: number } | undefined;
   readonly deadlineMs: number;
   readonly untils: readonly Until[];
   readonly bounds: Partial<DbBounds>;
@@ -89,14 +91,29 @@ export const noFaults: FaultPlan = {
   early: false,
 };
 
+// What a cluster costs to simulate grows with the square of its nodes, and most of what can go wrong in a large one
+// can in a small one: few are large.
+const coreCounts: readonly number[] = [1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 5, 5];
+const replicantCounts: readonly number[] = [0, 0, 1, 1, 1, 1, 1, 2, 2, 3];
+
+/** A third of the runs under steady load, dense or thin; the others in bursts, with quiet time between. */
+function makeLoad(prng: Prng): Pick<Plan, 'thinkMs' | 'burst'> {
+  const thinkMs = prng.pick([100, 300, 1_000, 3_000]);
+  const bursts = prng.fork('bursts');
+  if (!bursts.chance(0.65)) return { thinkMs, burst: undefined };
+  return {
+    thinkMs: bursts.pick([30, 100, 300]),
+    burst: { everyMs: bursts.pick([1_500, 3_000, 5_000]), lengthMs: bursts.pick([200, 500]) },
+  };
+}
+
 export function makePlan(prng: Prng, faults: boolean): Plan {
-  const cores = prng.pick([1, 3, 3, 3, 5]);
   const plan: Plan = {
-    cores,
-    replicants: prng.pick([0, 1, 2, 2, 3]),
+    cores: prng.pick(coreCounts),
+    replicants: prng.pick(replicantCounts),
     relays: 0,
     clients: prng.range(2, 8),
-    thinkMs: prng.pick([100, 300, 1_000, 1_000, 3_000]),
+    ...makeLoad(prng),
     deadlineMs: prng.pick([1_000, 5_000, 5_000]),
     untils: prng.pick<readonly Until[]>([['committed'], ['committed', 'applied', 'effective'], ['effective']]),
     bounds: makeBounds(prng),
@@ -111,11 +128,11 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
   return faults && prng.fork('storm').chance(0.15) ? copyStorm(tree) : tree;
 }
 
-/** A tree in a third of the runs: relays, and replicants to be fed by them. */
+/** A tree in a quarter of the runs: relays, and replicants to be fed by them. */
 function withRelays(plan: Plan, prng: Prng): Plan {
-  if (!prng.chance(0.35)) return plan;
-  const relays = prng.range(1, 2);
-  return { ...plan, relays, replicants: relays + prng.range(1, 2) };
+  if (!prng.chance(0.25)) return plan;
+  const relays = prng.pick([1, 1, 2]);
+  return { ...plan, relays, replicants: relays + prng.pick([1, 1, 2]) };
 }
 
 function makeHardship(prng: Prng, faults: boolean): Pick<Plan, 'storage' | 'membership'> {
@@ -132,7 +149,7 @@ function copyStorm(plan: Plan): Plan {
   return {
     ...plan,
     cores: 3,
-    replicants: 3,
+    replicants: 2,
     nodeDownAfterMs: 1_500,
     bounds: { ...plan.bounds, ...bounds },
     faults: {
@@ -172,6 +189,7 @@ function makeBounds(prng: Prng): Partial<DbBounds> {
   some('leaderApplyLagMax', 20);
   some('proposalAttemptMs', 200, 700);
   some('effectiveWaitMs', 1_500);
+  b.leaseMs = prng.fork('leases').pick([500, 1_000, 2_000]);
   if (prng.fork('moves').chance(0.4)) {
     b.rebalanceMs = prng.fork('moves').pick([300, 2_000]);
     b.movePaceMs = 100;

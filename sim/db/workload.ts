@@ -75,8 +75,11 @@ export class Workload {
   }
 
   #think(client: number): void {
-    const wait = -Math.log(1 - this.#prng.next()) * this.#plan.thinkMs;
-    this.#c.world.after(wait, () => this.#act(client));
+    const { thinkMs, burst } = this.#plan;
+    const at = this.#c.world.now - Math.log(1 - this.#prng.next()) * thinkMs;
+    const into = burst === undefined ? 0 : at % burst.everyMs;
+    const late = burst === undefined || into < burst.lengthMs ? 0 : burst.everyMs - into;
+    this.#c.world.at(at + late, () => this.#act(client));
   }
 
   #act(client: number): void {

@@ -1,0 +1,7 @@
+// How processes of the simulator are started: by main.ts (`--jobs`) and campaign.ts.
+
+/**
+ * They make much garbage that dies at once, and there is one process for each processor: a large nursery is
+ * emptied a tenth as often, and collectors of their own threads would only take turns with the other runs.
+ */
+export const runnerFlags: readonly string[] = ['--max-semi-space-size=64', '--single-threaded-gc'];
