@@ -3,6 +3,7 @@
 import type { Prng } from '#base/prng.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { Membership, type MembershipPlan } from './membership.js';
+import { type Clients, Moments, type MomentsPlan } from './moments.js';
 import type { FaultPlan } from './plan.js';
 import { StorageFaults, type StoragePlan } from './storage-faults.js';
 
@@ -26,6 +27,7 @@ export class Nemesis {
   /** How often each kind of fault struck. */
   readonly counts: Map<string, number> = new Map();
   readonly membership: Membership;
+  #moments: Moments | undefined;
   onFault: ((kind: string, detail: string) => void) | undefined;
 
   constructor(c: ClusterWorld, plan: FaultPlan, disks: StoragePlan, changes: MembershipPlan) {
@@ -42,8 +44,14 @@ export class Nemesis {
     );
   }
 
+  /** Moments need clients of their own. */
+  setUpMoments(plan: MomentsPlan, clients: Clients): void {
+    this.#moments = new Moments(this.#c, plan, this.storage, clients, (kind, detail) => this.#note(kind, detail));
+  }
+
   start(): void {
     this.#active = true;
+    this.#moments?.start();
     const p = this.#plan;
     this.#every(p.killMs, () => this.#kill('kill'));
     this.#every(p.powerMs, () => this.#kill('power'));
@@ -75,6 +83,7 @@ export class Nemesis {
   /** No fault from now on; everything runs and everybody reaches everybody. */
   heal(): void {
     this.#active = false;
+    this.#moments?.end();
     const { net, nodes } = this.#c;
     net.healAll();
     this.storage.heal();

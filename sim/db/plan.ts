@@ -5,6 +5,7 @@ import type { Until } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
 import { type MembershipPlan, makeMembership, noMembership } from './membership.js';
+import { type MomentsPlan, makeMoments, noMoments } from './moments.js';
 import { makeStorageFaults, noStorageFaults, type StoragePlan } from './storage-faults.js';
 
 /** Mean time between faults of a kind in ms; undefined: none. */
@@ -59,12 +60,15 @@ export interface Plan {
   readonly storage: StoragePlan;
   /** Never together with failing disks: of a lost and a damaged log at once, too much may be gone. */
   readonly membership: MembershipPlan;
+  readonly moments: MomentsPlan;
 }
 
 /** Of the runs, in how many disks fail. */
 const storageShare = 0.4;
 /** Of the others, in how many the set of cores changes. */
 const membershipShare = 0.6;
+/** Of the runs whose set of cores stays, in how many moments are set up (moments.ts), half of them with other faults. */
+const momentsShare = 0.4;
 
 export const noFaults: FaultPlan = {
   killMs: undefined,
@@ -122,10 +126,20 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     walSegmentBytes: prng.pick([undefined, 4_096, 30_000]),
     delayMs: prng.pick([0.2, 0.2, 2, 20]),
     faults: faults ? makeFaults(prng) : noFaults,
+    moments: noMoments,
     ...makeHardship(prng, faults),
   };
   const tree = withRelays(plan, prng.fork('relays'));
-  return faults && prng.fork('storm').chance(0.15) ? copyStorm(tree) : tree;
+  if (!faults) return tree;
+  if (plan.membership === noMembership && prng.fork('moments').chance(momentsShare)) return withMoments(tree, prng.fork('moments plan'));
+  return prng.fork('storm').chance(0.15) ? copyStorm(tree) : tree;
+}
+
+function withMoments(plan: Plan, prng: Prng): Plan {
+  const moments = makeMoments(prng);
+  const alone = prng.chance(0.3) && moments.kinds.join() === 'amnesia';
+  const set = { moments, cores: alone ? 1 : Math.max(3, plan.cores), replicants: Math.max(1, plan.replicants) };
+  return prng.chance(0.4) ? { ...plan, ...set } : { ...plan, ...set, faults: noFaults, storage: noStorageFaults };
 }
 
 /** A tree in a quarter of the runs: relays, and replicants to be fed by them. */

@@ -122,6 +122,7 @@ export class Run {
     this.watch.onCopying = (to, from) => this.nemesis.copying(to, from);
     this.watch.onCopied = (n) => this.nemesis.copied(n);
     this.workload = new Workload(this.c, this.history, this.watch, plan, violation);
+    this.nemesis.setUpMoments(plan.moments, this.workload);
     if (options.print !== undefined) this.#print(options.print);
   }
 

@@ -43,6 +43,9 @@ const windowMs: readonly [number, number] = [20, 1_500];
 /** A process that had nothing to sync, or goes on as if nothing had happened, loses power. */
 const outlivedMs: readonly [number, number] = [1, 2_000];
 const downMs: readonly [number, number] = [1, 2_000];
+const quickMs: readonly [number, number] = [1, 20];
+const walSegment = /^wal\/\d+\.log$/;
+const slowTables = 200;
 /** Bytes that still fit on a disk that is about to be full. */
 const roomBytesMax = 4_000;
 
@@ -90,6 +93,53 @@ export class StorageFaults {
     this.#c.crash(n, 'power');
     n.sim.disk.faults.zeroedSectorChance = 0;
     this.#startLater(n);
+  }
+
+  /** Its log may be spoilt from now on; false: with it too many would not be whole. */
+  claim(n: RunningNode): boolean {
+    if (!this.#patients().includes(n)) return false;
+    this.#wounded.add(n);
+    return true;
+  }
+
+  /**
+   * After so long, what one that was claimed has logged meanwhile is not as it was written, and its process is new.
+   * Its tables are slow: what they had applied would give away that the log once had more.
+   */
+  flipLater(n: RunningNode, forMs: number): void {
+    const before = new Map(n.sim.disk.files().map((f) => [f.path, f.size]));
+    const { scope } = n.sim;
+    n.sim.tables.faults.slowFactor = slowTables;
+    this.#c.world.after(forMs, () => {
+      n.sim.tables.faults.slowFactor = 1;
+      if (scope.dead || n.core === undefined) return;
+      this.#c.crash(n, 'power');
+      const grown = n.sim.disk.files().filter((f) => walSegment.test(f.path) && f.size > (before.get(f.path) ?? 0));
+      for (const { path, size } of grown.slice(-1)) {
+        const from = before.get(path) ?? 0;
+        this.#note('flipped bit', `${n.name} ${path} ${n.sim.disk.flipBit(path, from + this.#prng.int(size - from))}`);
+      }
+      this.#startLater(n, quickMs);
+    });
+  }
+
+  /** Syncs of one that was claimed fail from now on, and its power goes after so long, whatever it made of that. */
+  loseSyncs(n: RunningNode, forMs: number): void {
+    this.#note('sync error', n.name);
+    this.#failing.add(n);
+    n.sim.disk.faults.syncErrorChance = 1;
+    n.sim.tables.faults.slowFactor = slowTables;
+    const { scope } = n.sim;
+    const end = (): void => {
+      if (!this.#outliving.delete(end)) return;
+      n.sim.disk.faults.syncErrorChance = 0;
+      n.sim.tables.faults.slowFactor = 1;
+      if (scope.dead || n.core === undefined) return;
+      this.#c.crash(n, 'power');
+      this.#startLater(n, quickMs);
+    };
+    this.#outliving.add(end);
+    this.#c.world.after(forMs, end);
   }
 
   /** What a failed sync leaves is unknown: the host is restarted with the process. */
@@ -154,20 +204,22 @@ export class StorageFaults {
 
   #works(n: RunningNode): void {
     n.sim.disk.faults.failWith = undefined;
+    n.sim.disk.faults.syncErrorChance = 0;
     n.sim.disk.faults.capacityBytes = Number.POSITIVE_INFINITY;
     n.sim.tables.faults.failWith = undefined;
   }
 
   #failsNow(n: RunningNode): boolean {
     const { disk, tables } = n.sim;
+    if (disk.faults.syncErrorChance > 0) return true;
     return disk.faults.failWith !== undefined || tables.faults.failWith !== undefined || disk.faults.capacityBytes !== Number.POSITIVE_INFINITY;
   }
 
   /** Also after the healing: nobody else starts it. */
-  #startLater(n: RunningNode): void {
-    this.#c.world.after(this.#between(downMs), () => {
+  #startLater(n: RunningNode, within: readonly [number, number] = downMs): void {
+    this.#c.world.after(this.#between(within), () => {
       if (n.sim.up) return;
-      if (this.#failsNow(n)) return this.#startLater(n);
+      if (this.#failsNow(n)) return this.#startLater(n, within);
       this.#c.start(n);
     });
   }
@@ -184,11 +236,15 @@ export class StorageFaults {
 
   /** A core whose log may be spoilt: with it no more than a minority is not whole. */
   #patient(): RunningNode | undefined {
+    const patients = this.#patients();
+    return patients.length === 0 ? undefined : this.#prng.pick(patients);
+  }
+
+  #patients(): RunningNode[] {
     for (const n of this.#wounded) if (whole(n)) this.#wounded.delete(n);
     const cores = this.#c.nodes.filter((n) => n.role === 'core');
-    if (this.#wounded.size + 1 > Math.floor((cores.length - 1) / 2)) return undefined;
-    const up = cores.filter((n) => n.up && !this.#wounded.has(n) && !this.#failing.has(n) && whole(n));
-    return up.length === 0 ? undefined : this.#prng.pick(up);
+    if (this.#wounded.size + 1 > Math.floor((cores.length - 1) / 2)) return [];
+    return cores.filter((n) => n.up && !this.#wounded.has(n) && !this.#failing.has(n) && whole(n));
   }
 
   #between([from, to]: readonly [number, number]): number {

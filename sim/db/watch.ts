@@ -6,6 +6,7 @@ import { memberShard } from '#cluster/schema.js';
 import type { Feed, Row, Table } from '#db/api.js';
 import type { NodeCore } from '#node/node-core.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
+import { ConfigCheck } from './config-check.js';
 import { cellName, rowHash, type ShardModel } from './model.js';
 import { continueMessage, copyMessage, ResumeCheck } from './resume-check.js';
 
@@ -123,10 +124,15 @@ export class Mirror implements Feed {
     while (from <= to) {
       const entries = core.raft.entries(from, to + 1, 1 << 20);
       if (entries === undefined || entries.length === 0) break;
-      for (const e of entries) model.see(this.node.name, e.index, e.term, e.kind, e.data);
+      for (const e of entries) {
+        model.see(this.node.name, e.index, e.term, e.kind, e.data);
+        if (e.kind === 'config') this.#watch.configs.entry(this.shard, e.index, e.data);
+      }
       from += entries.length;
     }
     this.#compared = to;
+    const config = this.#core.database.shardState(this.shard)?.position.config;
+    if (config !== undefined) this.#watch.configs.check(this.node.name, this.shard, core.raft, to, config);
     this.#watch.settle(this.shard);
   }
 }
@@ -145,6 +151,7 @@ export class Watch {
   comparisons = 0;
   bootstraps = 0;
   readonly resumes: ResumeCheck;
+  readonly configs: ConfigCheck;
   /** A replicant has written a whole copy of the tables, and goes on to put it in service. */
   onCopied: ((n: RunningNode) => void) | undefined;
   /** A node begins to send its tables to another. */
@@ -156,6 +163,7 @@ export class Watch {
     this.#models = models;
     this.violation = violation;
     this.resumes = new ResumeCheck(c, violation);
+    this.configs = new ConfigCheck(violation);
     for (const n of c.nodes) {
       n.sim.logs.onLine = (line) => {
         if (line.message === copyMessage) this.#copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));

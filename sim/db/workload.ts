@@ -74,6 +74,15 @@ export class Workload {
     for (const w of set ?? []) w.gone();
   }
 
+  /** One more, by nobody of those above. */
+  write(node: RunningNode, shard: string, until: Until): void {
+    if (this.#running) this.#write(this.#plan.clients, node, shard, false, until, undefined, () => {});
+  }
+
+  read(node: RunningNode, shard: string): void {
+    if (this.#running) this.#read(this.#plan.clients, node, shard, () => {});
+  }
+
   #think(client: number): void {
     const { thinkMs, burst } = this.#plan;
     const at = this.#c.world.now - Math.log(1 - this.#prng.next()) * thinkMs;
@@ -88,25 +97,25 @@ export class Workload {
     if (up.length === 0) return this.#think(client);
     const node = this.#prng.pick(up);
     const shard = this.#prng.chance(0.75) ? (runShards[0] as string) : (runShards[1] as string);
-    if (this.#prng.chance(0.08)) return this.#read(client, node, shard);
+    if (this.#prng.chance(0.08)) return this.#read(client, node, shard, () => this.#think(client));
     const count = this.#prng.chance(0.15) ? this.#prng.range(2, burstMax) : 1;
     let missing = count;
     let behind: OpRecord | undefined;
     for (let i = 0; i < count; i++) {
       const inBurst = count > 1;
-      behind = this.#write(client, node, shard, inBurst, behind, () => {
+      behind = this.#write(client, node, shard, inBurst, undefined, behind, () => {
         if (--missing === 0) this.#think(client);
       });
     }
   }
 
   /** Waits for everything acknowledged before, then looks whether this copy has it, and keeps what it shows. */
-  #read(client: number, node: RunningNode, shard: string): void {
+  #read(client: number, node: RunningNode, shard: string, then: () => void): void {
     const db = node.core?.database;
-    if (db === undefined || !db.holds(shard)) return this.#think(client);
+    if (db === undefined || !db.holds(shard)) return then();
     const after = this.#history.acknowledged.get(shard) ?? 0;
     const calledAt = this.#c.world.now;
-    const next = this.#wait(node, () => this.#think(client));
+    const next = this.#wait(node, then);
     // As a client would call: in an event of the node.
     node.sim.run(() =>
       db.barrier(shard, this.#plan.deadlineMs, (failure) => {
@@ -176,11 +185,19 @@ export class Workload {
     return { kind: kind === 'countOwned' && shard !== 'items' ? 'count' : kind };
   }
 
-  #write(client: number, node: RunningNode, shard: string, inBurst: boolean, behind: OpRecord | undefined, then: () => void): OpRecord {
+  #write(
+    client: number,
+    node: RunningNode,
+    shard: string,
+    inBurst: boolean,
+    asked: Until | undefined,
+    behind: OpRecord | undefined,
+    then: () => void,
+  ): OpRecord {
     const { world } = this.#c;
     const what = this.#choose(node, shard, inBurst);
     const record = this.#history.invoke(client, node.name, shard, what, world.now, behind);
-    const until: Until = inBurst ? 'committed' : this.#prng.pick(this.#plan.untils);
+    const until: Until = asked ?? (inBurst ? 'committed' : this.#prng.pick(this.#plan.untils));
     const deadlineMs = this.#prng.chance(0.1) ? this.#prng.range(1, 200) : this.#plan.deadlineMs;
     const next = this.#wait(node, then);
     const db = node.core?.database as Database;
