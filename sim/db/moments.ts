@@ -39,7 +39,7 @@ const aloneMs: readonly [number, number] = [150, 700];
 /** Longer than an election takes. */
 const leaderGoneMs: readonly [number, number] = [1_500, 3_500];
 const deposedMs: readonly [number, number] = [2_000, 4_000];
-const writeEveryMs = 25;
+const writeEveryMs = 40;
 const readEveryMs = 60;
 /** Writes that are long without an answer make the search for an order long. */
 const slowlyMs = 120;

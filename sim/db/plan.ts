@@ -224,6 +224,8 @@ function makeTimings(prng: Prng): RaftTimings {
   }
   if (prng.chance(0.3)) t.messageBytesMax = 100;
   if (prng.chance(0.3)) t.inflightMessagesMax = prng.pick([1, 4]);
+  // Then what is durable is read back from the log, its cache or its files.
+  if (prng.fork('memory').chance(0.3)) t.memoryBytesMax = prng.fork('memory').pick([0, 500]);
   return t;
 }
 

@@ -6,7 +6,7 @@ import { memberShard } from '#cluster/schema.js';
 import type { Feed, Row, Table } from '#db/api.js';
 import type { NodeCore } from '#node/node-core.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
-import { ConfigCheck } from './config-check.js';
+import { ConfigCheck, changeMessage } from './config-check.js';
 import { cellName, rowHash, type ShardModel } from './model.js';
 import { continueMessage, copyMessage, ResumeCheck } from './resume-check.js';
 
@@ -163,11 +163,12 @@ export class Watch {
     this.#models = models;
     this.violation = violation;
     this.resumes = new ResumeCheck(c, violation);
-    this.configs = new ConfigCheck(violation);
+    this.configs = new ConfigCheck(c, violation);
     for (const n of c.nodes) {
       n.sim.logs.onLine = (line) => {
         if (line.message === copyMessage) this.#copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
         if (line.message === continueMessage) this.resumes.goesOn();
+        if (line.message === changeMessage) this.configs.changes(n, String(line.fields?.shard), Number(line.fields?.index));
         if (line.message === 'this replicant is a core now') this.#watchHeld(n, this.#tables);
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
       };

@@ -37,6 +37,7 @@ export type RaftTimings = Partial<
     | 'lostLeaderDelayMaxMs'
     | 'messageBytesMax'
     | 'inflightMessagesMax'
+    | 'memoryBytesMax'
   >
 >;
 
