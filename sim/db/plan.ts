@@ -68,7 +68,7 @@ const storageShare = 0.4;
 /** Of the others, in how many the set of cores changes. */
 const membershipShare = 0.6;
 /** Of the runs whose set of cores stays, in how many moments are set up (moments.ts), half of them with other faults. */
-const momentsShare = 0.4;
+const momentsShare = 0.33;
 
 export const noFaults: FaultPlan = {
   killMs: undefined,
@@ -131,7 +131,7 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
   };
   const tree = withRelays(plan, prng.fork('relays'));
   if (!faults) return tree;
-  if (plan.membership === noMembership && prng.fork('moments').chance(momentsShare)) return withMoments(tree, prng.fork('moments plan'));
+  if (plan.membership === noMembership && prng.fork('set up').chance(momentsShare)) return withMoments(tree, prng.fork('moments plan'));
   return prng.fork('storm').chance(0.15) ? copyStorm(tree) : tree;
 }
 
@@ -139,7 +139,7 @@ function withMoments(plan: Plan, prng: Prng): Plan {
   const moments = makeMoments(prng);
   const alone = prng.chance(0.3) && moments.kinds.join() === 'amnesia';
   const set = { moments, cores: alone ? 1 : Math.max(3, plan.cores), replicants: Math.max(1, plan.replicants) };
-  return prng.chance(0.4) ? { ...plan, ...set } : { ...plan, ...set, faults: noFaults, storage: noStorageFaults };
+  return prng.chance(0.45) ? { ...plan, ...set } : { ...plan, ...set, faults: noFaults, storage: noStorageFaults };
 }
 
 /** A tree in a quarter of the runs: relays, and replicants to be fed by them. */
