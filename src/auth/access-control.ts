@@ -72,6 +72,8 @@ export class AccessControl {
   readonly #unsubscribe: () => void;
   /** Everybody may do everything. */
   readonly #open: boolean;
+  /** Everybody may publish everything, and rules that do not change say who may subscribe to what: nothing is kept with a client. */
+  readonly #publishOpen: boolean;
   #version = 0;
   #rulesDirty = false;
   #onRules: (cleaned?: Cleaned) => void = () => {};
@@ -87,7 +89,8 @@ export class AccessControl {
     this.#metrics = new AccessMetrics(env.metrics);
     this.#bans = new BanKeeper(env, db);
     this.#flapping = new Flapping(options.flapping);
-    this.#open = options.sources.length === 0 && options.noMatch === 'allow' && options.chain.empty;
+    this.#publishOpen = options.noMatch === 'allow' && options.chain.empty && options.sources.every((s) => !s.refusesPublishes);
+    this.#open = this.#publishOpen && options.sources.length === 0;
     this.#unsubscribe = db.subscribe(authShard, {
       reset: () => this.#reset(),
       change: (table, key, row) => {
@@ -168,7 +171,7 @@ export class AccessControl {
     this.#metrics.success.value++;
     if (this.#options.chain.empty) this.#metrics.anonymous.value++;
     this.#clients.add(client);
-    if (!this.#open) client.grant = new Grant(result.superuser, result.acl, result.expiresAtMs);
+    if (!this.#publishOpen) client.grant = new Grant(result.superuser, result.acl, result.expiresAtMs);
     if (result.expiresAtMs !== undefined && result.closeAtExpiry === true) this.#expireAt(client, result.expiresAtMs);
     answer(0);
   }
@@ -205,7 +208,7 @@ export class AccessControl {
 
   /** undefined: has to be asked, see {@link whenKnown}. */
   mayPublish(client: AuthClient, topicName: string, qos: 0 | 1 | 2, retain: boolean, now: number): boolean | undefined {
-    if (this.#open) return true;
+    if (this.#publishOpen) return true;
     const grant = client.grant instanceof Grant ? client.grant : undefined;
     if (grant !== undefined) {
       if (grant.superuser) return this.#superuser();

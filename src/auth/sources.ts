@@ -21,16 +21,20 @@ export interface Source {
   judge(client: AuthClient, wish: Wish): SourceAnswer;
   /** For those that say `later`: answers once. `sure` false: there was no answer. Default true. */
   ask(client: AuthClient, wish: Wish, answer: SourceVerdict): void;
+  /** Whether it may ever refuse a PUBLISH. */
+  readonly refusesPublishes: boolean;
   /** The tables have changed. */
   changed(): void;
 }
 
 export class FileSource implements Source {
   readonly type = 'file';
+  readonly refusesPublishes: boolean;
   readonly #rules: readonly Rule[];
 
   constructor(rules: readonly Rule[]) {
     this.#rules = rules;
+    this.refusesPublishes = rules.some((r) => r.permission === 'deny' && r.action !== 'subscribe');
   }
 
   judge(client: AuthClient, wish: Wish): SourceAnswer {
@@ -51,6 +55,7 @@ const noRules: readonly Rule[] = [];
 /** Rules of the client's id, then of its user name, then of everybody. */
 export class TableSource implements Source {
   readonly type = 'built_in_database';
+  readonly refusesPublishes = true;
   readonly #db: Reader;
   readonly #malformed: Counter;
   readonly #lists = new Map<string, readonly Rule[]>();
@@ -120,6 +125,7 @@ export const authzPlaceholders: readonly string[] = [
 /** 200 with JSON `{"result": "allow"|"deny"|"ignore"}` decides, 204 allows, 403 denies, all else is passed on to the next source. */
 export class HttpSource implements Source {
   readonly type = 'http';
+  readonly refusesPublishes = true;
   readonly #pool: HttpPool;
   readonly #makeCall: MakeCall;
   readonly #log: Logger;

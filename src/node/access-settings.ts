@@ -5,7 +5,7 @@ import { isAclFile, parseAclFile } from '#auth/acl-file.js';
 import type { AuthSettings } from '#auth/build.js';
 import { readAuthentication, readSources, type SettingsFiles } from '#auth/options.js';
 import type { Plain } from '#auth/plain.js';
-import type { StarmeshConfig } from './config/config.js';
+import type { PlainObject, StarmeshConfig } from './config/config.js';
 import { Report } from './config/shape.js';
 import { plainObject } from './config/shapes.js';
 import { readHocon } from './hocon/hocon.js';
@@ -21,10 +21,28 @@ export function accessSettings(config: StarmeshConfig, files: SettingsFiles = di
   const { noMatch, denyAction, concealReason, cache, recheckMs, sources } = config.authorization;
   const settings: AuthSettings = {
     authentication: readAuthentication(config.authentication, files, problems),
-    authorization: { noMatch, denyAction, concealReason, cache, recheckMs, sources: readSources(sources, files, problems) },
+    authorization: {
+      noMatch,
+      denyAction,
+      concealReason,
+      cache,
+      recheckMs,
+      sources: readSources(sources ?? defaultSources(config.authentication.length > 0), files, problems),
+    },
     flapping: config.flappingDetect,
   };
   return { settings, problems };
+}
+
+/**
+ * The rules that EMQX ships in its acl.conf, as far as they take something away: what the broker tells of its clients,
+ * and everything at once, is for this machine and for the user `dashboard`, where user names are proved.
+ */
+function defaultSources(namesAreProved: boolean): PlainObject[] {
+  const dashboard = { permission: 'allow', username: 'dashboard', action: 'subscribe', topics: ['$SYS/#'] };
+  const local = { permission: 'allow', ipaddr: ['127.0.0.1', '::1'], action: 'all', topics: ['$SYS/#', '#'] };
+  const others = { permission: 'deny', action: 'subscribe', topics: ['$SYS/#', 'eq #', 'eq +/#'] };
+  return [{ type: 'file', rules: namesAreProved ? [dashboard, local, others] : [local, others] }];
 }
 
 const diskFiles: SettingsFiles = {

@@ -14,10 +14,6 @@ export const authentication: Shape<readonly PlainObject[]> = {
   },
 };
 
-interface Fields extends Omit<AuthorizationConfig, 'sources'> {
-  readonly sources: readonly PlainObject[];
-}
-
 export const flappingDetect: ObjectShape<FlappingConfig> = object<FlappingConfig>({
   enable: field('enable', flag, false),
   windowMs: field('window_time', duration(1000), 60_000),
@@ -31,15 +27,15 @@ const cache: ObjectShape<AuthorizationConfig['cache']> = object<AuthorizationCon
   ttlMs: field('ttl', duration(1), 60_000),
 });
 
-export const authorization: ObjectShape<AuthorizationConfig> = object<Fields>({
+export const authorization: ObjectShape<AuthorizationConfig> = object<AuthorizationConfig>({
   noMatch: field('no_match', choice('allow', 'deny'), 'allow'),
   denyAction: field('deny_action', choice('ignore', 'disconnect'), 'ignore'),
   concealReason: field('conceal_reason', flag, false),
   cache: section('cache', cache),
   recheckMs: field('recheck_interval', durationOrInfinity, Number.POSITIVE_INFINITY),
-  sources: field(
+  sources: field<AuthorizationConfig['sources']>(
     'sources',
     mapped(list(plainObject), (entries) => entries.filter((e) => e.enable !== false)),
-    [],
+    undefined,
   ),
 });

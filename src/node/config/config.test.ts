@@ -248,7 +248,8 @@ test('authentication: a list, single entries, elements by index, disabled ones l
     [{ mechanism: 'jwt' }],
   );
   assert.equal(config('authentication { mechanism = jwt }').authentication.length, 1);
-  assert.equal(config('authorization { no_match = deny, sources = [{type = file, path = x}] }').authorization.sources.length, 1);
+  assert.equal(config('authorization { no_match = deny, sources = [{type = file, path = x}] }').authorization.sources?.length, 1);
+  assert.deepEqual([config('').authorization.sources, config('authorization.sources = []').authorization.sources], [undefined, []]);
 });
 
 test('nearest: letters swapped, lost, added; nothing far away', () => {

@@ -287,8 +287,8 @@ export interface AuthorizationConfig {
   readonly cache: { readonly enable: boolean; readonly maxSize: number; readonly ttlMs: number };
   /** How often what was granted is judged again; Infinity: when rules change only. */
   readonly recheckMs: number;
-  /** As written, for the room `auth`. */
-  readonly sources: readonly PlainObject[];
+  /** As written, for the room `auth`; undefined: nothing was written, and the default rules hold. */
+  readonly sources: readonly PlainObject[] | undefined;
 }
 
 /** Clients that come and go too often are banned for a while. */
