@@ -5,7 +5,7 @@
 import { equalBytes } from '#base/bytes.js';
 import type { Table, WriteFailureKind } from '#db/api.js';
 import type { EntryOp, EntryTransaction } from '#db/entry-codec.js';
-import { positionsPerEntry } from '#db/leader-head.js';
+import { positionsPerEntry } from '#db/head-context.js';
 import { keyInRange } from '#db/stored-row.js';
 import { ownedTable } from './cluster-world.js';
 import { cellName, type ShardModel } from './model.js';

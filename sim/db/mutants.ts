@@ -53,7 +53,13 @@ export const dbMutants: readonly Mutant[] = [
     'const cell = undefined;',
     'commands are judged against applied tables, not against the whole log',
   ),
-  db('rollback-forgotten', 'leader-head', 'this.#rollback(ops);', 'ops.length = 0;', 'rows of a refused command are seen by the next one'),
+  db(
+    'rollback-forgotten',
+    'leader-head',
+    'this.#rollback(context.ops);',
+    'context.ops.length = 0;',
+    'rows of a refused command are seen by the next one',
+  ),
   db(
     'conflict-of-keys-missed',
     'conflict-window',
@@ -71,9 +77,9 @@ export const dbMutants: readonly Mutant[] = [
   db('purge-is-no-conflict', 'conflict-window', 'this.#lastPurge > since', 'false', 'rows that a transaction counted vanished with their owner'),
   db(
     'positions-repeat',
-    'leader-head',
-    'position: index * positionsPerEntry + n',
-    'position: index * positionsPerEntry',
+    'head-context',
+    'this.position = index * positionsPerEntry + n;',
+    'this.position = index * positionsPerEntry;',
     'two commands of one entry get the same epoch',
   ),
   db('stamp-goes-back', 'shard-leader', 'Math.max(now, this.#stampAnchor, this.head.stampMs)', 'now', 'rows expire by a clock that jumps'),

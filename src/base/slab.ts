@@ -1,9 +1,12 @@
 // Short arrays of bytes cut from larger ones: making an array of its own for each costs more than
 // filling it. For bytes that live shortly and together: one that is kept keeps its whole slab.
+import { emptyBytes } from './bytes.js';
 
 const slabBytes = 64 * 1024;
 /** A longer one gets an array of its own. */
 const sharedBytesMax = 8 * 1024;
+/** Up to this length a loop is faster than `set`. */
+const loopBytesMax = 64;
 
 export class Slab {
   /** Asked for its buffer a typed array takes its time, so the buffer is what is kept. */
@@ -20,5 +23,14 @@ export class Slab {
     const from = this.#at;
     this.#at = from + length;
     return new Uint8Array(this.#buffer, from, length);
+  }
+
+  /** A copy. */
+  copy(bytes: Uint8Array): Uint8Array {
+    if (bytes.length === 0) return emptyBytes;
+    const out = this.take(bytes.length);
+    if (bytes.length > loopBytesMax) out.set(bytes);
+    else for (let i = 0; i < bytes.length; i++) out[i] = bytes[i] as number;
+    return out;
   }
 }

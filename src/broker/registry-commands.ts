@@ -3,9 +3,12 @@
 //
 // Invariant: at any position of the log a client id has at most one holder, and the epoch of the last
 // registration is the owner's; `takeoverDone`, `ended` and `disconnected` of any other are refused.
+import { MalformedError } from '#base/byte-reader.js';
+import { ByteWriter } from '#base/byte-writer.js';
 import { emptyBytes } from '#base/bytes.js';
 import { type CommandContext, type CommandHandler, CommandRefused, type Table } from '#db/api.js';
 import { decoded, decodeKeys } from '#db/command-body.js';
+import { type BatchedCommand, beginReply, endReply, readItems, refuseReply } from './registry-batch.js';
 import {
   alsoMax,
   type Claim,
@@ -17,38 +20,78 @@ import {
   type EpochBody,
   type EpochReply,
   type EpochVerdict,
-  encodeEpochReply,
   encodeLookup,
-  encodeRegisterReply,
-  encodeRow,
   encodeVerdicts,
   type RegistryRow,
+  writeEpochReply,
+  writeRegisterReply,
+  writeRow,
 } from './registry-row.js';
 
 const neverExpires = 0xffff_ffff;
+/** Of claims, or of epochs. */
+const none: readonly never[] = [];
 
-const current: EpochReply = { verdict: 'current', displaced: [] };
-const stale: EpochReply = { verdict: 'stale', displaced: [] };
-const absent: EpochReply = { verdict: 'absent', displaced: [] };
+const current: EpochReply = { verdict: 'current', displaced: none };
+const stale: EpochReply = { verdict: 'stale', displaced: none };
+const absent: EpochReply = { verdict: 'absent', displaced: none };
+
+/** One command: what it does, and its reply. What it refuses it refuses before it writes. */
+type Decision = (context: CommandContext, table: Table, body: Uint8Array, reply: ByteWriter) => void;
+
+const onEpoch =
+  (decide: (context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined) => EpochReply): Decision =>
+  (context, table, bytes, reply) => {
+    const body = decodeEpoch(bytes);
+    writeEpochReply(reply, decide(context, table, body, read(context, table, body.key)));
+  };
+
+const decisions: Readonly<Record<BatchedCommand | 'takeoverDone', Decision>> = {
+  register,
+  takeoverDone: onEpoch(takeoverDone),
+  settle: onEpoch(settle),
+  disconnected: onEpoch(disconnected),
+  ended: onEpoch(ended),
+  reassert: onEpoch(reassert),
+};
+
+/** Replies are copied by the database as soon as a command is over, rows when they are put. */
+const replyBytes = new ByteWriter(1024);
+const rowBytes = new ByteWriter(256);
 
 export function registryCommands(table: Table): Readonly<Record<string, CommandHandler>> {
-  const onEpoch =
-    (decide: (context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined) => EpochReply): CommandHandler =>
+  const alone =
+    (decide: Decision): CommandHandler =>
     (context, bytes) => {
-      const body = decoded(() => decodeEpoch(bytes));
-      return encodeEpochReply(decide(context, table, body, read(context, table, body.key)));
+      replyBytes.reset();
+      decoded(() => decide(context, table, bytes, replyBytes));
+      return replyBytes.view();
     };
+  const commands: Record<string, CommandHandler> = {};
+  for (const [name, decide] of Object.entries(decisions)) commands[name] = alone(decide);
   return {
-    register: (context, bytes) => register(context, table, bytes),
+    ...commands,
+    batch: (context, bytes) => decoded(() => batch(context, table, bytes)),
     lookup: (context, bytes) => encodeLookup(read(context, table, bytes)),
     verify: (context, bytes) => verify(context, table, bytes),
-    takeoverDone: onEpoch(takeoverDone),
-    settle: onEpoch(settle),
-    disconnected: onEpoch(disconnected),
-    ended: onEpoch(ended),
-    reassert: onEpoch(reassert),
     expire: (context, bytes) => expire(context, table, bytes),
   };
+}
+
+/** Several commands, one after the other: each sees what those before it did, and is refused by itself. */
+function batch(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
+  replyBytes.reset();
+  readItems(bytes, (command, body) => {
+    const at = beginReply(replyBytes);
+    try {
+      decisions[command](context, table, body, replyBytes);
+      endReply(replyBytes, at);
+    } catch (error) {
+      if (!(error instanceof CommandRefused || error instanceof MalformedError)) throw error;
+      refuseReply(replyBytes, at);
+    }
+  });
+  return replyBytes.view();
 }
 
 /**
@@ -61,6 +104,7 @@ function read(context: CommandContext, table: Table, key: Uint8Array): RegistryR
   const row = found.durable ? returned(context, found) : found;
   if (!context.isLive(row.holder.incarnation)) return undefined;
   const owner = row.owner !== undefined && context.isLive(row.owner.incarnation) ? row.owner : undefined;
+  if (owner === row.owner && row.displaced.length === 0) return row;
   return { ...row, owner, displaced: row.displaced.filter((claim) => context.isLive(claim.incarnation)) };
 }
 
@@ -77,13 +121,15 @@ function returned(context: CommandContext, row: RegistryRow): RegistryRow {
 }
 
 function write(context: CommandContext, table: Table, key: Uint8Array, row: RegistryRow): void {
-  context.put(table, key, encodeRow(row), row.durable ? undefined : row.holder.incarnation);
+  rowBytes.reset();
+  writeRow(rowBytes, row);
+  context.put(table, key, rowBytes.view(), row.durable ? undefined : row.holder.incarnation);
 }
 
 /** The sender's claim. Only a node that is a member writes here. */
 function claimOf(context: CommandContext, nodeId: string, epoch: number): Claim {
   if (context.incarnation === 0 || context.liveIncarnation(nodeId) !== context.incarnation) throw new CommandRefused('the node is not a member');
-  return { nodeId, incarnation: context.incarnation, epoch, also: [] };
+  return { nodeId, incarnation: context.incarnation, epoch, also: none };
 }
 
 function isOf(claim: Claim | undefined, context: CommandContext, epoch: number): boolean {
@@ -95,21 +141,22 @@ function wasOf(claim: Claim, context: CommandContext, epoch: number): boolean {
   return claim.incarnation === context.incarnation && claim.also.includes(epoch);
 }
 
-function register(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
-  const body = decoded(() => decodeRegister(bytes));
+function register(context: CommandContext, table: Table, bytes: Uint8Array, reply: ByteWriter): void {
+  const body = decodeRegister(bytes);
   const mine = claimOf(context, body.nodeId, context.position);
   const before = read(context, table, body.key);
   const elsewhere = before !== undefined && before.holder.incarnation !== mine.incarnation;
   // Whoever has the client id with a quorum goes before one who had it without.
   if (body.mode === 'offer' && before !== undefined && (elsewhere || (before.owner !== undefined && before.owner.incarnation !== mine.incarnation))) {
-    return encodeRegisterReply({ epoch: 0, holder: before.holder, owner: before.owner, displaced: [] });
+    writeRegisterReply(reply, { epoch: 0, holder: before.holder, owner: before.owner, displaced: none });
+    return;
   }
   const keepsHolder = elsewhere && body.mode === 'continue';
-  const displaced = before?.displaced ?? [];
-  const also = before === undefined || elsewhere ? [] : [...before.holder.also, before.holder.epoch].slice(-alsoMax);
+  const displaced = before?.displaced ?? none;
+  const also = before === undefined || elsewhere ? none : [...before.holder.also, before.holder.epoch].slice(-alsoMax);
   write(context, table, body.key, {
     owner: mine,
-    holder: keepsHolder ? before.holder : { ...mine, also },
+    holder: keepsHolder ? before.holder : also === none ? mine : { ...mine, also },
     sessionExpiryInterval: body.sessionExpiryInterval,
     disconnectedAtMs: 0,
     displaced: elsewhere && !keepsHolder ? [...displaced, before.holder].slice(-displacedMax) : displaced,
@@ -117,7 +164,7 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array): Uin
     // While the old holder has the session, what counts is whether it is on that one's disk.
     durable: keepsHolder ? before.durable : body.durable,
   });
-  return encodeRegisterReply({ epoch: mine.epoch, holder: before?.holder, owner: before?.owner, displaced });
+  writeRegisterReply(reply, { epoch: mine.epoch, holder: before?.holder, owner: before?.owner, displaced });
 }
 
 /** The owner has the session now. Without a row its holder was purged meanwhile: the owner's claim stands alone. */

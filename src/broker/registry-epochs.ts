@@ -8,8 +8,8 @@ import type { Database, WriteFailureKind } from '#db/api.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Counter, Metrics } from '#env/metrics.js';
 import type { HeldSession } from './ports.js';
-import { type Claim, decodeEpochReply, type EpochReply, encodeEpoch, registryKey } from './registry-row.js';
-import { registryTableOf } from './schema.js';
+import { type Claim, decodeEpochReply, type EpochReply, registryKey, writeEpoch } from './registry-row.js';
+import type { RegistrySender } from './registry-sender.js';
 
 export type EpochCommand = 'disconnected' | 'ended' | 'reassert' | 'settle';
 
@@ -53,6 +53,7 @@ export interface EpochHooks {
 export class EpochCommands {
   readonly #clock: Clock;
   readonly #db: Database;
+  readonly #sender: RegistrySender;
   readonly #hooks: EpochHooks;
   readonly #retries: Map<string, Pending> = new Map();
   readonly #dropped: Counter;
@@ -65,9 +66,10 @@ export class EpochCommands {
   #timer: Timer | undefined;
   #closed = false;
 
-  constructor(clock: Clock, metrics: Metrics, db: Database, hooks: EpochHooks) {
+  constructor(clock: Clock, metrics: Metrics, db: Database, sender: RegistrySender, hooks: EpochHooks) {
     this.#clock = clock;
     this.#db = db;
+    this.#sender = sender;
     this.#hooks = hooks;
     this.#dropped = metrics.counter('starmesh_registry_dropped_total', 'Registry commands given up because too many waited for a quorum');
   }
@@ -105,15 +107,15 @@ export class EpochCommands {
     const { command, clientId, epoch } = p;
     const { connected = false, durable = p.durable === true, sessionExpiryInterval = neverExpires } = old ?? {};
     // What was not said yet about this epoch is overtaken.
-    this.#retries.delete(retryKey(p));
+    if (this.#retries.size > 0) this.#retries.delete(retryKey(p));
     const key = registryKey(clientId);
     const settled = this.#hooks.settled(clientId);
-    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval, settled, connected, durable });
+    const body = { key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval, settled, connected, durable };
     this.#flying++;
-    this.#db.command(registryTableOf(key).shard, command, body, { deadlineMs }, (failure, result) => {
+    this.#sender.send(command, key, body, writeEpoch, deadlineMs, (failure, reply) => {
       this.#flying--;
-      if (failure === undefined) this.#answered(p, epochReply(result.reply));
-      else if (mayRetry(failure.kind, command)) this.#retry(p);
+      if (failure === undefined) this.#answered(p, epochReply(reply));
+      else if (mayRetry(failure, command)) this.#retry(p);
       answered?.();
     });
   }

@@ -39,14 +39,25 @@ export interface RegistryRow {
   readonly durable: boolean;
 }
 
+/** Of claims, or of epochs. */
+const none: readonly never[] = [];
+
 const rowVersion = 1;
 /** Displaced holders that a row remembers; the oldest goes first. */
 export const displacedMax = 4;
 /** Older epochs that a claim remembers. */
 export const alsoMax = 4;
 
+/** For encodings that are copied out at once; none of them calls another. */
+const scratch = new ByteWriter(256);
+
 export function encodeRow(row: RegistryRow): Uint8Array {
-  const w = new ByteWriter(96 + row.will.length);
+  scratch.reset();
+  writeRow(scratch, row);
+  return scratch.finish();
+}
+
+export function writeRow(w: ByteWriter, row: RegistryRow): void {
   w.u8(rowVersion);
   writeClaim(w, row.holder);
   writeOptionalClaim(w, row.owner);
@@ -54,7 +65,6 @@ export function encodeRow(row: RegistryRow): Uint8Array {
   w.varint(row.disconnectedAtMs);
   writeClaims(w, row.displaced);
   w.blob(row.will);
-  return w.finish();
 }
 
 /** Throws MalformedError. */
@@ -69,9 +79,14 @@ export function decodeRow(bytes: Uint8Array, durable: boolean = false): Registry
     sessionExpiryInterval: r.u32(),
     disconnectedAtMs: r.varint(),
     displaced: readClaims(r),
-    will: copyBytes(r.blob()),
+    will: readWill(r),
     durable,
   };
+}
+
+function readWill(r: ByteReader): Uint8Array {
+  const will = r.blob();
+  return will.length === 0 ? emptyBytes : copyBytes(will);
 }
 
 function writeClaim(w: ByteWriter, claim: Claim): void {
@@ -83,11 +98,13 @@ function writeClaim(w: ByteWriter, claim: Claim): void {
 }
 
 function readClaim(r: ByteReader): Claim {
-  const nodeId = toHex(r.raw(16));
+  const nodeId = readNodeId(r);
   const incarnation = r.varint();
   const epoch = r.varint();
+  const count = r.u8();
+  if (count === 0) return { nodeId, incarnation, epoch, also: none };
   const also: number[] = [];
-  for (let n = r.u8(); n > 0; n--) also.push(r.varint());
+  for (let n = count; n > 0; n--) also.push(r.varint());
   return { nodeId, incarnation, epoch, also };
 }
 
@@ -105,16 +122,55 @@ function writeClaims(w: ByteWriter, claims: readonly Claim[]): void {
   for (const claim of claims) writeClaim(w, claim);
 }
 
-function readClaims(r: ByteReader): Claim[] {
+function readClaims(r: ByteReader): readonly Claim[] {
+  const count = r.u8();
+  if (count === 0) return none;
   const claims: Claim[] = [];
-  for (let n = r.u8(); n > 0; n--) claims.push(readClaim(r));
+  for (let n = count; n > 0; n--) claims.push(readClaim(r));
   return claims;
 }
 
+/** Node ids met last, as they are written and read all the time: a few, the same again and again. */
+const known: { readonly nodeId: string; readonly bytes: Uint8Array }[] = [];
+const knownMax = 16;
+let nextKnown = 0;
+
+function learn(nodeId: string, bytes: Uint8Array): void {
+  known[nextKnown] = { nodeId, bytes };
+  nextKnown = (nextKnown + 1) % knownMax;
+}
+
 function writeNodeId(w: ByteWriter, nodeId: string): void {
+  for (const k of known) {
+    if (k.nodeId === nodeId) {
+      w.raw(k.bytes);
+      return;
+    }
+  }
   const bytes = fromHex(nodeId);
   if (bytes?.length !== 16) throw new MalformedError('a node id has 32 hexadecimal digits');
+  learn(nodeId, bytes);
   w.raw(bytes);
+}
+
+function readNodeId(r: ByteReader): string {
+  if (r.remaining >= 16) {
+    for (const k of known) {
+      if (startsAt(r.bytes, r.at, k.bytes)) {
+        r.at += 16;
+        return k.nodeId;
+      }
+    }
+  }
+  const bytes = copyBytes(r.raw(16));
+  const nodeId = toHex(bytes);
+  learn(nodeId, bytes);
+  return nodeId;
+}
+
+function startsAt(bytes: Uint8Array, at: number, part: Uint8Array): boolean {
+  for (let i = 0; i < part.length; i++) if (bytes[at + i] !== part[i]) return false;
+  return true;
 }
 
 /** Key of a client id in its registry table. */
@@ -148,23 +204,27 @@ export interface RegisterBody {
 }
 
 export function encodeRegister(body: RegisterBody): Uint8Array {
-  const w = new ByteWriter(40 + body.key.length + body.will.length);
+  scratch.reset();
+  writeRegister(scratch, body);
+  return scratch.finish();
+}
+
+export function writeRegister(w: ByteWriter, body: RegisterBody): void {
   w.blob(body.key);
   writeNodeId(w, body.nodeId);
   w.u8(modes.indexOf(body.mode));
   w.u32(body.sessionExpiryInterval);
   w.blob(body.will);
   w.u8(body.durable ? 1 : 0);
-  return w.finish();
 }
 
 export function decodeRegister(bytes: Uint8Array): RegisterBody {
   const r = new ByteReader(bytes);
   const key = r.blob();
-  const nodeId = toHex(r.raw(16));
+  const nodeId = readNodeId(r);
   const mode = oneOf(modes, r);
   const sessionExpiryInterval = r.u32();
-  const will = copyBytes(r.blob());
+  const will = readWill(r);
   // An older node does not say, and has none.
   return { key, nodeId, mode, sessionExpiryInterval, will, durable: r.remaining > 0 && r.u8() === 1 };
 }
@@ -183,13 +243,11 @@ export interface RegisterReply {
   readonly displaced: readonly Claim[];
 }
 
-export function encodeRegisterReply(reply: RegisterReply): Uint8Array {
-  const w = new ByteWriter(80);
+export function writeRegisterReply(w: ByteWriter, reply: RegisterReply): void {
   w.varint(reply.epoch);
   writeOptionalClaim(w, reply.holder);
   writeOptionalClaim(w, reply.owner);
   writeClaims(w, reply.displaced);
-  return w.finish();
 }
 
 export function decodeRegisterReply(bytes: Uint8Array): RegisterReply {
@@ -212,20 +270,27 @@ export interface EpochBody {
 }
 
 export function encodeEpoch(body: EpochBody): Uint8Array {
-  const w = new ByteWriter(40 + body.key.length);
+  scratch.reset();
+  writeEpoch(scratch, body);
+  return scratch.finish();
+}
+
+export function writeEpoch(w: ByteWriter, body: EpochBody): void {
   w.blob(body.key);
   writeNodeId(w, body.nodeId);
   w.varint(body.epoch);
   w.u32(body.sessionExpiryInterval);
   w.u8((body.settled ? 1 : 0) | (body.connected ? 2 : 0) | (body.durable ? 4 : 0));
-  return w.finish();
 }
 
 export function decodeEpoch(bytes: Uint8Array): EpochBody {
   const r = new ByteReader(bytes);
-  const body = { key: r.blob(), nodeId: toHex(r.raw(16)), epoch: r.varint(), sessionExpiryInterval: r.u32() };
+  const key = r.blob();
+  const nodeId = readNodeId(r);
+  const epoch = r.varint();
+  const sessionExpiryInterval = r.u32();
   const flags = r.u8();
-  return { ...body, settled: (flags & 1) !== 0, connected: (flags & 2) !== 0, durable: (flags & 4) !== 0 };
+  return { key, nodeId, epoch, sessionExpiryInterval, settled: (flags & 1) !== 0, connected: (flags & 2) !== 0, durable: (flags & 4) !== 0 };
 }
 
 /** current: done, the epoch is the current one · stale: a newer one holds the client id · absent: there is no row. */
@@ -239,11 +304,9 @@ export interface EpochReply {
   readonly displaced: readonly Claim[];
 }
 
-export function encodeEpochReply(reply: EpochReply): Uint8Array {
-  const w = new ByteWriter(8 + 32 * reply.displaced.length);
+export function writeEpochReply(w: ByteWriter, reply: EpochReply): void {
   w.u8(verdicts.indexOf(reply.verdict));
   writeClaims(w, reply.displaced);
-  return w.finish();
 }
 
 export function decodeEpochReply(bytes: Uint8Array): EpochReply {

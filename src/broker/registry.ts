@@ -21,9 +21,9 @@ import { EpochCommands } from './registry-epochs.js';
 import { type ExpiryOptions, RowExpiry } from './registry-expiry.js';
 import { Kicks } from './registry-kick.js';
 import { ClientLines } from './registry-lines.js';
-import { type Claim, decodeRegisterReply, encodeRegister, type RegisterReply, registryKey } from './registry-row.js';
+import { type Claim, decodeRegisterReply, type RegisterReply, registryKey, writeRegister } from './registry-row.js';
+import { RegistrySender } from './registry-sender.js';
 import { fencedRetryMs, Takeovers } from './registry-takeovers.js';
-import { registryTableOf } from './schema.js';
 import { epochsOf, TakeoverClient } from './takeover-client.js';
 import type { TakeoverServerOptions } from './takeover-server.js';
 
@@ -71,6 +71,7 @@ export class ClusterRegistry implements Registry {
   readonly #db: Database;
   readonly #options: RegistryOptions;
   readonly #lines: ClientLines = new ClientLines();
+  readonly #sender: RegistrySender;
   readonly #client: TakeoverClient;
   readonly #discards: SessionDiscards;
   readonly #epochs: EpochCommands;
@@ -91,9 +92,14 @@ export class ClusterRegistry implements Registry {
     this.#options = { ...registryDefaults, ...options };
     const onStale = (clientId: string, epoch: number): void => this.#onStale(clientId, epoch);
     const onDisplaced = (clientId: string, claim: Claim): void => this.#displace(claim, clientId);
+    this.#sender = new RegistrySender(clock, db);
     this.#client = new TakeoverClient(clock, links, db);
     this.#discards = new SessionDiscards(clock, metrics, links, (claim) => this.#client.isLost(claim));
-    this.#epochs = new EpochCommands(clock, metrics, db, { onStale, settled: (clientId) => this.#discards.settled(clientId), onDisplaced });
+    this.#epochs = new EpochCommands(clock, metrics, db, this.#sender, {
+      onStale,
+      settled: (clientId) => this.#discards.settled(clientId),
+      onDisplaced,
+    });
     const onClosed = (clientId: string): void => this.#lines.leave(clientId);
     this.#takeovers = new Takeovers(clock, metrics, db, this.#client, this.#epochs, this.#options, { onDisplaced, onClosed });
     this.#overtaken = metrics.counter('starmesh_registrations_overtaken_total', 'Connections that a newer one of the same client overtook');
@@ -207,13 +213,12 @@ export class ClusterRegistry implements Registry {
       return;
     }
     const mode = cleanStart ? 'clean' : offer === true ? 'offer' : 'continue';
-    const body = encodeRegister({ key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will: emptyBytes, durable });
-    this.#db.command(registryTableOf(r.key).shard, 'register', body, { deadlineMs: left }, (failure, result) => {
-      const reply = failure === undefined ? orUndefined(() => decodeRegisterReply(result.reply)) : undefined;
+    const body = { key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will: emptyBytes, durable } as const;
+    this.#sender.send('register', r.key, body, writeRegister, left, (failure, bytes) => {
+      const reply = failure === undefined ? orUndefined(() => decodeRegisterReply(bytes)) : undefined;
       if (reply !== undefined) this.#registered(r, reply);
-      else if (failure === undefined) this.#end(r, { kind: 'failed', reason: 'refused' });
-      else if (failure.kind === 'fenced') this.#clock.setTimer(fencedRetryMs, () => this.#start(r));
-      else this.#end(r, { kind: 'failed', reason: failure.kind === 'refused' ? 'refused' : 'no-quorum' });
+      else if (failure === 'fenced') this.#clock.setTimer(fencedRetryMs, () => this.#start(r));
+      else this.#end(r, { kind: 'failed', reason: failure === undefined || failure === 'refused' ? 'refused' : 'no-quorum' });
     });
   }
 

@@ -64,7 +64,7 @@ export interface CommandContext extends Reader {
   readonly incarnation: number;
 }
 
-/** Returns the reply. Throwing {@link CommandRefused} logs no rows and fails the call with 'refused'. */
+/** Returns the reply, which is copied. Throwing {@link CommandRefused} logs no rows and fails the call with 'refused'. */
 export type CommandHandler = (context: CommandContext, body: Uint8Array) => Uint8Array;
 
 export class CommandRefused extends Error {

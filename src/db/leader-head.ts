@@ -5,13 +5,14 @@
 import { assert } from '#base/assert.js';
 import { ByteReader } from '#base/byte-reader.js';
 import type { ByteWriter } from '#base/byte-writer.js';
-import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { copyBytes, emptyBytes, equalBytes } from '#base/bytes.js';
 import { Deque } from '#base/deque.js';
 import { utf8Encode } from '#base/utf8.js';
-import { type CommandContext, CommandRefused, type Row, type ShardSchema, type Table } from './api.js';
+import { CommandRefused, type Row, type ShardSchema, type Table } from './api.js';
 import type { DbBounds } from './bounds.js';
 import { ConflictWindow, cellId } from './conflict-window.js';
 import { type EntryOp, type Status, status, writePlainOp } from './entry-codec.js';
+import { HeadContext } from './head-context.js';
 import { LiveSet } from './live-set.js';
 import { rangeThrough, seekBy } from './overlay.js';
 import { decodeCommand, decodeTransaction, OpsCursor, ownerSelf, type Proposal, type ProposedOp, proposalKind, readOps } from './proposal-codec.js';
@@ -26,9 +27,6 @@ interface Cell {
   readonly owner: number;
   readonly index: number;
 }
-
-/** Transactions of one entry get positions `index * positionsPerEntry + n`. */
-export const positionsPerEntry = 1024;
 
 /** What a judged proposal becomes in the log. */
 export interface Judged {
@@ -173,17 +171,18 @@ export class LeaderHead {
     const handler = Object.hasOwn(this.#schema.commands, name) ? this.#schema.commands[name] : undefined;
     if (handler === undefined) throw new CommandRefused(`shard ${this.#schema.name} has no command ${name}`);
     this.#settle();
-    const ops: EntryOp[] = [];
-    const context = this.#context(ops, incarnation, index, n);
+    const context = this.#context;
+    context.begin(incarnation, index, n, this.stampMs);
     this.#touched.clear();
+    this.#seenTable = -1;
     let reply: Uint8Array;
     try {
       reply = handler(context, body);
     } catch (error) {
-      this.#rollback(ops);
+      this.#rollback(context.ops);
       throw error;
     }
-    return { status: status.done, reply: copyBytes(reply), ops };
+    return { status: status.done, reply: copyBytes(reply), ops: context.ops };
   }
 
   // A command's writes are seen by its own later reads, so they go into the overlay at once; when
@@ -199,30 +198,31 @@ export class LeaderHead {
     ops.length = 0;
   }
 
-  #context(ops: EntryOp[], incarnation: number, index: number, n: number): CommandContext {
-    const write = (op: ProposedOp): void => {
-      this.#check(op);
-      const id = cellId(op.tableId, op.key);
-      if (!this.#touched.has(id)) this.#touched.set(id, this.#cells.get(id));
-      const previousOwner = this.#state.table(op.tableId)?.owned === true ? (this.#any(op.tableId, op.key)?.owner ?? 0) : 0;
-      const full: EntryOp = op.kind === 'put' ? { ...op, previousOwner } : { ...op, previousOwner };
-      ops.push(full);
-      this.#note(full, index);
-    };
-    return {
-      get: (table, key) => this.get(table, key),
-      range: (table, start, end, visit) => this.range(table, start, end, visit),
-      seek: (table, key) => this.seek(table, key),
-      put: (table, key, value, owner = 0) => write({ kind: 'put', tableId: table.id, key: copyBytes(key), value: copyBytes(value), owner }),
-      delete: (table, key) => write({ kind: 'delete', tableId: table.id, key: copyBytes(key) }),
-      admit: (nodeId, inc) => ops.push(...this.admit(nodeId, inc, index)),
-      purge: (nodeId, inc) => ops.push(...this.purge(nodeId, inc, index)),
-      liveIncarnation: (nodeId) => this.live.ofNode(nodeId),
-      isLive: (inc) => this.live.has(inc),
-      position: index * positionsPerEntry + n,
-      stampMs: this.stampMs,
-      incarnation,
-    };
+  // What the command under way has last read of the tables: valid within it, since nothing is applied meanwhile.
+  #seenTable = -1;
+  #seenKey: Uint8Array = emptyBytes;
+  #seenOwner = 0;
+
+  /** One context serves all commands: they run one after the other, and keep nothing of it. */
+  readonly #context: HeadContext = new HeadContext(this, (op, ops, index) => this.#write(op, ops, index));
+
+  /** A write of a command. */
+  #write(op: ProposedOp, ops: EntryOp[], index: number): void {
+    this.#check(op);
+    const id = cellId(op.tableId, op.key);
+    const before = this.#cells.get(id);
+    if (!this.#touched.has(id)) this.#touched.set(id, before);
+    let previousOwner = 0;
+    if (this.#state.table(op.tableId)?.owned === true) {
+      previousOwner = before === undefined ? this.#storedOwner(op.tableId, op.key) : before.owner;
+    }
+    ops.push(
+      op.kind === 'put'
+        ? { kind: 'put', tableId: op.tableId, key: op.key, owner: op.owner, previousOwner, value: op.value }
+        : { kind: 'delete', tableId: op.tableId, key: op.key, previousOwner },
+    );
+    this.#setCell(id, op, index);
+    this.#window.note(index, op.tableId, op.key);
   }
 
   /** Records a transaction of the leader's own (no stream), such as a sweep. */
@@ -254,7 +254,10 @@ export class LeaderHead {
   }
 
   #cell(op: ProposedOp, index: number): void {
-    const id = cellId(op.tableId, op.key);
+    this.#setCell(cellId(op.tableId, op.key), op, index);
+  }
+
+  #setCell(id: string, op: ProposedOp, index: number): void {
     const value = op.kind === 'put' ? op.value : undefined;
     // Re-inserted at the end: the map stays in the order of the indexes, which `applied` relies on.
     this.#cells.delete(id);
@@ -265,7 +268,22 @@ export class LeaderHead {
     if (this.#unread.length > 0) this.#settle();
     const cell = this.#cells.get(cellId(tableId, key));
     if (cell !== undefined) return cell.value === undefined ? undefined : { value: cell.value, owner: cell.owner };
-    return this.#state.reader.getAny(tableId, key);
+    return this.#stored(tableId, key);
+  }
+
+  /** The row in the tables. */
+  #stored(tableId: number, key: Uint8Array): Row | undefined {
+    const row = this.#state.reader.getAny(tableId, key);
+    this.#seenTable = tableId;
+    this.#seenKey = key;
+    this.#seenOwner = row?.owner ?? 0;
+    return row;
+  }
+
+  /** Whose the row in the tables is. Who writes a row has nearly always just read it: it is not looked up twice. */
+  #storedOwner(tableId: number, key: Uint8Array): number {
+    if (this.#seenTable === tableId && equalBytes(this.#seenKey, key)) return this.#seenOwner;
+    return this.#stored(tableId, key)?.owner ?? 0;
   }
 
   get(table: Table, key: Uint8Array): Row | undefined {

@@ -3,7 +3,7 @@
 // (`fault`), incarnations that are fenced and renewed. Like the real one it keeps each node's writes of
 // a shard in order: what was answered 'unknown' happens before the node's next write, or never.
 import { assert } from '#base/assert.js';
-import { copyBytes, emptyBytes } from '#base/bytes.js';
+import { copyBytes, emptyBytes, equalBytes } from '#base/bytes.js';
 import {
   type CommandContext,
   CommandRefused,
@@ -340,7 +340,7 @@ export class MemoryDatabase implements Database {
         const s = this.#cluster.shard(shard);
         s.lastStamp = Math.max(s.lastStamp, this.#cluster.leaderNow());
         const context = new MemoryContext(leader, position, incarnation, s.lastStamp);
-        const reply = handler(context, kept);
+        const reply = copyBytes(handler(context, kept));
         return { ops: context.ops, reply };
       },
       options,
@@ -448,7 +448,13 @@ class MemoryContext implements CommandContext {
     this.stampMs = stampMs;
   }
 
+  /** A command sees what it has written itself. */
   get(table: Table, key: Uint8Array): Row | undefined {
+    for (let i = this.ops.length - 1; i >= 0; i--) {
+      const op = this.ops[i] as MemoryOp;
+      if (op.kind === 'delete' && op.table === table && equalBytes(op.key, key)) return undefined;
+      if (op.kind === 'put' && op.table === table && equalBytes(op.key, key)) return { value: op.value, owner: op.owner };
+    }
     return this.#tables.get(table, key);
   }
 
