@@ -7,10 +7,21 @@
 /** Calls of other nodes that wait for one client; more are told to come again. */
 const deferredMax = 16;
 
-interface Line {
-  waiting: { readonly start: () => void; readonly overtaken: () => void } | undefined;
-  readonly deferred: (() => void)[];
+/** Who wants a line. */
+export interface LineUser {
+  /** It is his, until it is left. */
+  start(): void;
+  /** A later one took his place in the queue. */
+  overtaken(): void;
 }
+
+interface Line {
+  waiting: LineUser | undefined;
+  deferred: (() => void)[] | undefined;
+}
+
+/** Nobody waits: nearly every line. Another takes its place when somebody does. */
+const free: Line = { waiting: undefined, deferred: undefined };
 
 export class ClientLines {
   readonly #lines: Map<string, Line> = new Map();
@@ -19,16 +30,15 @@ export class ClientLines {
     return this.#lines.has(clientId);
   }
 
-  /** Runs `start` now or when the line is left; `overtaken` instead, when a later caller took the place in the queue. */
-  enter(clientId: string, start: () => void, overtaken: () => void): void {
-    const line = this.#lines.get(clientId);
-    if (line === undefined) {
-      this.#lines.set(clientId, { waiting: undefined, deferred: [] });
-      start();
+  enter(clientId: string, user: LineUser): void {
+    if (this.#lines.get(clientId) === undefined) {
+      this.#lines.set(clientId, free);
+      user.start();
       return;
     }
+    const line = this.#own(clientId);
     const before = line.waiting;
-    line.waiting = { start, overtaken };
+    line.waiting = user;
     before?.overtaken();
   }
 
@@ -36,17 +46,30 @@ export class ClientLines {
     const line = this.#lines.get(clientId);
     if (line === undefined) return;
     this.#lines.delete(clientId);
-    for (const run of line.deferred) run();
-    const next = line.waiting;
-    if (next !== undefined) this.enter(clientId, next.start, next.overtaken);
+    if (line.deferred !== undefined) for (const run of line.deferred) run();
+    if (line.waiting !== undefined) this.enter(clientId, line.waiting);
   }
 
   /** Runs `call` now, or when the line is left. False: too many wait already. */
   whenFree(clientId: string, call: () => void, max: number = deferredMax): boolean {
-    const line = this.#lines.get(clientId);
-    if (line === undefined) call();
-    else if (line.deferred.length < max) line.deferred.push(call);
-    else return false;
+    if (this.#lines.get(clientId) === undefined) {
+      call();
+      return true;
+    }
+    const line = this.#own(clientId);
+    line.deferred ??= [];
+    if (line.deferred.length >= max) return false;
+    line.deferred.push(call);
     return true;
+  }
+
+  /** The client's line, to be changed. */
+  #own(clientId: string): Line {
+    let line = this.#lines.get(clientId);
+    if (line === undefined || line === free) {
+      line = { waiting: undefined, deferred: undefined };
+      this.#lines.set(clientId, line);
+    }
+    return line;
   }
 }

@@ -20,7 +20,7 @@ import { SessionDiscards } from './registry-discards.js';
 import { EpochCommands } from './registry-epochs.js';
 import { type ExpiryOptions, RowExpiry } from './registry-expiry.js';
 import { Kicks } from './registry-kick.js';
-import { ClientLines } from './registry-lines.js';
+import { ClientLines, type LineUser } from './registry-lines.js';
 import { type Claim, decodeRegisterReply, type RegisterReply, registryKey, writeRegister } from './registry-row.js';
 import { RegistrySender } from './registry-sender.js';
 import { fencedRetryMs, Takeovers } from './registry-takeovers.js';
@@ -57,11 +57,34 @@ export interface RegistryEnv {
   readonly metrics: Metrics;
 }
 
-interface Registration {
+/** One call of `register`, from its place in the client's line to its answer. */
+class Registration implements LineUser {
   readonly request: RegisterRequest;
   readonly key: Uint8Array;
   readonly deadline: number;
   readonly done: (result: RegisterResult) => void;
+  readonly #host: RegistrationHost;
+
+  constructor(host: RegistrationHost, request: RegisterRequest, deadline: number, done: (result: RegisterResult) => void) {
+    this.#host = host;
+    this.request = request;
+    this.key = registryKey(request.clientId);
+    this.deadline = deadline;
+    this.done = done;
+  }
+
+  start(): void {
+    this.#host.start(this);
+  }
+
+  overtaken(): void {
+    this.#host.overtaken(this);
+  }
+}
+
+interface RegistrationHost {
+  start(r: Registration): void;
+  overtaken(r: Registration): void;
 }
 
 const noSource: TakeoverSource = { begin: () => undefined, finish: () => undefined, discard: () => {} };
@@ -80,6 +103,13 @@ export class ClusterRegistry implements Registry {
   readonly #kicks: Kicks;
   readonly #audit: SessionAudit;
   readonly #expiry: RowExpiry;
+  readonly #host: RegistrationHost = {
+    start: (r) => this.#start(r),
+    overtaken: (r) => {
+      this.#overtaken.value++;
+      r.done({ kind: 'failed', reason: 'overtaken' });
+    },
+  };
   #source: TakeoverSource = noSource;
   #timer: Timer | undefined;
   #closed = false;
@@ -147,15 +177,7 @@ export class ClusterRegistry implements Registry {
       return;
     }
     const deadline = this.#clock.now() + this.#options.deadlineMs;
-    const registration: Registration = { request, key: registryKey(clientId), deadline, done };
-    this.#lines.enter(
-      clientId,
-      () => this.#start(registration),
-      () => {
-        this.#overtaken.value++;
-        done({ kind: 'failed', reason: 'overtaken' });
-      },
-    );
+    this.#lines.enter(clientId, new Registration(this.#host, request, deadline, done));
     this.#takeovers.giveWay(clientId);
   }
 
