@@ -142,6 +142,8 @@ export class History {
   readonly counts: Record<string, number> = {};
   /** Whether a session of that client id has lost something to a bound by now. */
   overflowed: (clientId: string) => boolean = () => false;
+  /** Whether a node's process has ended without a word since then. */
+  ended: (node: string, since: number) => boolean = () => false;
   /** Hears of every acknowledgement that a client gets from a node. */
   onAcknowledged: ((node: BrokerNode) => void) | undefined = undefined;
   /** Hears of everything, when somebody looks. */
@@ -184,7 +186,10 @@ export class History {
       // Nor if the node that took a QoS 2 message in ended before it had answered: its client may send it again (docs/guarantees.md).
       const inDoubt = m.sendings.some(({ node }) => node.crashedAt.some((at) => at >= m.sentAt && at <= m.ackedAt));
       if (inDoubt && qos === 2) this.count('excused: twice, its node ended before PUBREC');
-      const once = (qos === 2 || m.qos === 0) && !inDoubt && !(known.scanned && (m.attempts > 1 || overlapping(s, m)));
+      // What a session got with QoS 0 stands in no journal: a node that ended since has forgotten it (docs/guarantees.md).
+      const forgotten = m.qos === 0 && s.nodes.some(({ node }) => this.ended(node, known.firstAt));
+      if (forgotten) this.count('excused: QoS 0 twice, its node ended in between');
+      const once = (qos === 2 || m.qos === 0) && !inDoubt && !forgotten && !(known.scanned && (m.attempts > 1 || overlapping(s, m)));
       if (once && s.tainted === undefined)
         this.violation(`${s.clientId} got message ${m.id} (QoS ${m.qos}→${qos}${dup ? ', DUP' : ''}) ${known.copies} times in session ${s.number}`);
       return;
