@@ -38,6 +38,8 @@ export interface LeaseShard {
  * never older than a round trip and one round.
  */
 const renewalsPerLease = 5;
+/** So many times as often by a node that grants leases which end with its own: asked for so, that is never so old that it is worth telling them. */
+const grantorsRenewals = 2;
 /** Answers to older rounds are too late for any lease. */
 const roundsKept = 64;
 
@@ -49,6 +51,8 @@ export class Leases {
   readonly #w: ByteWriter = new ByteWriter(1024);
   readonly #sentAt: Map<number, number> = new Map();
   #round = 0;
+  /** When this node granted a lease to one that it feeds. */
+  #fedAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #dueNow = false;
   #extending = false;
@@ -75,7 +79,8 @@ export class Leases {
   }
 
   #askLater(): void {
-    this.#timer = this.#env.clock.setTimer(this.#leaseMs / renewalsPerLease, () => {
+    const grants = this.#env.clock.now() - this.#fedAt <= this.#leaseMs;
+    this.#timer = this.#env.clock.setTimer(this.#leaseMs / (grants ? renewalsPerLease * grantorsRenewals : renewalsPerLease), () => {
       if (this.#closed) return;
       this.#ask();
       this.#askLater();
@@ -125,7 +130,9 @@ export class Leases {
     const grants: LeaseGrant[] = [];
     for (const request of requests) {
       const grant = this.#party(request.shard)?.judgeLease(from, request, round);
-      if (grant !== undefined) grants.push(grant);
+      if (grant === undefined) continue;
+      grants.push(grant);
+      if (grant.kind === 'stream') this.#fedAt = this.#env.clock.now();
     }
     this.#send(from, round, grants);
   }

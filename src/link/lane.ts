@@ -46,6 +46,9 @@ export class LaneConnection implements ConnectionHandler {
   paused = false;
   lastHeardAt: number;
   #lastSentAt: number;
+  /** When something but signs of life was sent or heard. */
+  #lastUsedAt: number = Number.NEGATIVE_INFINITY;
+  #lastPingAt: number = Number.NEGATIVE_INFINITY;
 
   constructor(lane: Lane, ready: ReadyLane, clock: Clock, limits: LinkLimits, counters: LaneCounters, owner: LaneOwner) {
     this.lane = lane;
@@ -92,6 +95,8 @@ export class LaneConnection implements ConnectionHandler {
       this.#counters.framesRefused.value++;
       return 'full';
     }
+    // Good enough, and no look at the clock.
+    this.#lastUsedAt = this.#lastSentAt;
     this.control(type, head, body, shared);
     return 'sent';
   }
@@ -124,16 +129,25 @@ export class LaneConnection implements ConnectionHandler {
     });
   }
 
-  /** Called every `pingIntervalMs`. `measure`: ping in any case, for the round trip. */
-  tick(now: number, measure: boolean): void {
+  /**
+   * Called every `pingIntervalMs`. `measure`: whether the round trip is wanted; where both ends want it seldom, either
+   * end's pings are signs of life for the other. `times`: what the bounds of quiet and silence are multiplied by.
+   */
+  tick(now: number, measure: 'often' | 'seldom' | undefined, times: number): void {
     if (!this.#open) return;
-    if (measure || now - this.#lastSentAt >= this.#limits.quietPingMs * 0.9) {
+    const { quietPingMs, pingIntervalMs, silenceMs } = this.#limits;
+    // One that is in use and silent may be gone; it answers at once if it is not.
+    const missed = measure === 'often' && this.inUse(now) && now - this.lastHeardAt >= pingIntervalMs / 2;
+    const quietMs = quietPingMs * times * 0.9;
+    const unmeasuredMs = measure === 'often' ? quietMs : measure === 'seldom' ? 2 * quietMs : Number.POSITIVE_INFINITY;
+    if (missed || now - this.#lastSentAt >= quietMs || now - this.#lastPingAt >= unmeasuredMs) {
+      this.#lastPingAt = now;
       const w = new ByteWriter(8);
       w.f64(now);
       this.control(frameTypes.ping, emptyBytes, w.view());
     }
     if (this.#wantsDrain) this.#tellDrain();
-    if (!this.paused && now - this.lastHeardAt > this.#limits.silenceMs) this.#owner.onLaneBroken(this, 'silent', 'nothing was heard');
+    if (!this.paused && now - this.lastHeardAt > silenceMs * times) this.#owner.onLaneBroken(this, 'silent', 'nothing was heard');
   }
 
   /** This process stood still: the peer is not to blame. */
@@ -142,6 +156,11 @@ export class LaneConnection implements ConnectionHandler {
   }
 
   /** Says why and closes, sending what is buffered first; `abort` drops it. Nothing is told to the owner. */
+  /** Something but signs of life went either way not long ago. */
+  inUse(now: number): boolean {
+    return now - this.#lastUsedAt <= this.#limits.silenceMs;
+  }
+
   close(reason: DownReason, abort: boolean, gone?: () => void): void {
     if (!this.#open) {
       if (gone !== undefined) this.#clock.endOfTurn(gone);
@@ -197,6 +216,7 @@ export class LaneConnection implements ConnectionHandler {
     if (!this.#open) return;
     this.#counters.framesReceived.value++;
     if (type === frameTypes.data || type > frameTypes.bye) {
+      this.#lastUsedAt = this.lastHeardAt;
       this.#owner.onLaneFrame(this, type, payload);
     } else if (type === frameTypes.ping && payload.length === 8) {
       // One answer a turn, whatever the number of pings.

@@ -8,8 +8,15 @@ import { frameTypes } from './frame.js';
 import type { ReadyLane } from './handshaking.js';
 import { LaneConnection, type LaneOwner } from './lane.js';
 import { laneCounters } from './link-metrics.js';
-import { type LinkLimits, lanes } from './options.js';
+import { type LinkLimits, lanes, quietLanes } from './options.js';
 import { RpcPeer } from './rpc.js';
+
+/**
+ * Of a new round trip one part of so many counts. There are few of them, and what makes one long has often to do with
+ * the two processes: a shorter one says more.
+ */
+const shorterShare = 2;
+const longerShare = 4;
 
 /** All lanes authenticated: what dial.ts and accept.ts hand over. */
 export interface ReadyLink {
@@ -90,8 +97,18 @@ export class Link implements LaneOwner {
     this.lane('rpc').control(frameTypes.hello, emptyBytes, hello);
   }
 
-  tick(now: number): void {
-    for (const lane of this.#lanes.values()) if (this.up) lane.tick(now, lane.lane === 'raft');
+  /** `ownRole`: the one that this node has. */
+  tick(now: number, ownRole: PeerHello['role']): void {
+    for (const lane of this.#lanes.values()) {
+      if (!this.up) return;
+      const raft = lane.lane === 'raft';
+      lane.tick(now, !raft ? undefined : this.#measured(lane, now, ownRole) ? 'often' : 'seldom', raft ? 1 : quietLanes);
+    }
+  }
+
+  /** How far away a core is counts, and a replicant for those replicants that it feeds. */
+  #measured(raft: LaneConnection, now: number, ownRole: PeerHello['role']): boolean {
+    return this.peer.role === 'core' || (ownRole !== 'core' && raft.inUse(now));
   }
 
   excuse(ms: number): void {
@@ -126,6 +143,7 @@ export class Link implements LaneOwner {
   }
 
   onRoundTrip(ms: number): void {
-    this.#roundTripMs = this.#roundTripMs === undefined ? ms : this.#roundTripMs + (ms - this.#roundTripMs) / 8;
+    const before = this.#roundTripMs ?? ms;
+    this.#roundTripMs = before + (ms - before) / (ms < before ? shorterShare : longerShare);
   }
 }

@@ -318,7 +318,7 @@ class NodeLinks implements Links, LinkOwner {
     for (const link of [...this.#links.values()]) {
       // This process stood still: what peers sent meanwhile lies unread.
       if (late > this.#limits.pingIntervalMs) link.excuse(late);
-      if (link.up) link.tick(now);
+      if (link.up) link.tick(now, this.self.role);
     }
   }
 }

@@ -11,11 +11,14 @@ export interface LinkLimits {
   readonly laneBufferBytesMax: Readonly<Record<Lane, number>>;
   /** Largest frame; a longer one from a peer closes the link, a longer one to send is a programmer error. */
   readonly frameBytesMax: number;
-  /** Between two looks at a link; the lane of Raft is pinged at each, for the round trip. */
+  /** Between two looks at a link. Who is silent for so long on a lane of Raft that is in use is pinged. */
   readonly pingIntervalMs: number;
-  /** A lane on which nothing was sent for so long sends a ping. */
+  /**
+   * When nothing was sent on the lane of Raft for so long, a ping is: it speaks for the whole link. Where the round
+   * trip counts, to cores and among replicants that feed each other, in any case. The other lanes' is `quietLanes` times as long.
+   */
   readonly quietPingMs: number;
-  /** A lane on which nothing was heard for so long takes its link down. */
+  /** A lane of Raft on which nothing was heard for so long takes its link down, another one after `quietLanes` times as long. */
   readonly silenceMs: number;
   /** From an accepted connection to the whole link, and for a dial as a whole. */
   readonly handshakeMs: number;
@@ -38,6 +41,12 @@ export interface LinkLimits {
 }
 
 const MiB = 1024 * 1024;
+
+/**
+ * A peer that is gone is missed on the lane of Raft. What the other lanes' pings find is a single connection
+ * that is broken without a word while the others live; with many nodes they are most of what an idle one does.
+ */
+export const quietLanes = 3;
 
 export const defaultLimits: LinkLimits = {
   laneBufferBytesMax: { raft: 16 * MiB, rlog: 16 * MiB, rpc: 8 * MiB, forward: 32 * MiB },
