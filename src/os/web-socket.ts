@@ -66,8 +66,35 @@ export class Upgrader {
     if (options.origins !== undefined && origin !== undefined && !options.origins.includes(origin)) return refuse(stream, 403);
     // [MQTT-6.0.0-3]
     if (options.failIfNoSubprotocol && !offers(request, options.subprotocols)) return refuse(stream, 400);
-    this.#sockets.handleUpgrade(request, stream, head, (socket) => this.#upgraded(stream, socket));
+    this.#sockets.handleUpgrade(request, stream, head, (socket) => {
+      if (socket.extensions !== '') stopAtError(socket);
+      this.#upgraded(stream, socket);
+    });
   }
+}
+
+/** The package's reader of frames, of which its types say nothing. */
+interface Receiver {
+  _write(chunk: Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void;
+}
+
+/**
+ * Chunks that come while a compressed message is being unpacked wait in the reader. It takes the next of them also
+ * when it has refused the one before, in the middle of a frame, and version 8.23 of the package throws then where
+ * nobody can catch it: any peer could end the process. After its first error it gets nothing any more.
+ */
+function stopAtError(socket: WebSocket): void {
+  const { _receiver: receiver } = socket as unknown as { readonly _receiver?: Receiver };
+  if (receiver === undefined) return;
+  const write = receiver._write;
+  let failed = false;
+  receiver._write = function (chunk, encoding, done): void {
+    if (failed) return done();
+    write.call(this, chunk, encoding, (error) => {
+      failed ||= error instanceof Error;
+      done(error);
+    });
+  };
 }
 
 function pathOf(request: IncomingMessage): string {

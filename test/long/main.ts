@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { churnLong } from './churn-long.js';
 import { crashPoints } from './crash-points-long.js';
 import { diskFaultsLong } from './disk-faults-long.js';
+import { fuzzInputsLong } from './fuzz-inputs-long.js';
 import { hostile } from './hostile-long.js';
 import { lostLog } from './lost-log-long.js';
 import { partitions } from './partitions-long.js';
@@ -14,6 +15,7 @@ const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
   churn: churnLong,
   'crash-points': crashPoints,
   'disk-faults': diskFaultsLong,
+  'fuzz-inputs': fuzzInputsLong,
   'lost-log': lostLog,
   hostile,
   partitions,
