@@ -132,7 +132,8 @@ export class Mirror implements Feed {
     }
     this.#compared = to;
     const config = this.#core.database.shardState(this.shard)?.position.config;
-    if (config !== undefined) this.#watch.configs.check(this.node.name, this.shard, core.raft, to, config);
+    // Tables that were just copied may be ahead of all that any log has told.
+    if (config !== undefined && model.index >= to) this.#watch.configs.check(this.node.name, this.shard, core.raft, to, config);
     this.#watch.settle(this.shard);
   }
 }
