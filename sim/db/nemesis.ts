@@ -72,6 +72,7 @@ export class Nemesis {
     this.#every(d.syncErrorMs, () => this.storage.syncError());
     this.#every(d.fullMs, () => this.storage.full());
     this.#every(d.tablesErrorMs, () => this.storage.tablesError());
+    this.#every(d.flipTablesMs, () => this.storage.flipTables());
     const m = this.#changes;
     this.#every(m.joinMs, () => this.membership.join());
     this.#every(m.leaveMs, () => this.membership.leave());

@@ -129,7 +129,8 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     moments: noMoments,
     ...makeHardship(prng, faults),
   };
-  const tree = withRelays(plan, prng.fork('relays'));
+  const looked = plan.storage.flipTablesMs === undefined ? plan : { ...plan, bounds: { ...plan.bounds, scrubEveryMs: 500 } };
+  const tree = withRelays(looked, prng.fork('relays'));
   if (!faults) return tree;
   if (plan.membership === noMembership && prng.fork('set up').chance(momentsShare)) return withMoments(tree, prng.fork('moments plan'));
   return prng.fork('storm').chance(0.15) ? copyStorm(tree) : tree;

@@ -42,6 +42,10 @@ export class ResumeCheck {
     const own = n.core?.database.coreShard(shard)?.raft;
     const source = leader.core?.database.coreShard(shard)?.source;
     if (own === undefined || source === undefined || n.core?.links.peer(leader.core?.nodeId ?? '') === undefined) return 'receiver gone';
+    const has = this.#state(n, shard);
+    if (has !== undefined && (has.damaged || has.anew)) return 'core: damaged tables';
+    // Its leader's log does not reach back; that of another core, with which it goes on, may.
+    if (own.installing && leader.core?.database.coreShard(shard)?.raft.role !== 'leader') return 'core: leader gone';
     if (own.lastIndex + 1 < source.firstIndex) return 'core: log compacted';
     if (own.recovering) return 'core: damaged log';
     if (own.termOf(source.firstIndex - 1) !== source.term(source.firstIndex - 1)) return 'core: other entries';
@@ -56,6 +60,7 @@ export class ResumeCheck {
     // The request is of a process that has ended or of a link that is down: nothing will come of the answer.
     if (source === undefined || has === undefined || n.core?.links.peer(core.core?.nodeId ?? '') === undefined) return 'receiver gone';
     if (n.core.database.replica(shard)?.upstream !== core.core?.nodeId) return 'receiver gone';
+    if (has.damaged) return 'damaged tables';
     if (has.position.historyId === '') return 'nothing there yet';
     if (has.position.historyId !== source.historyId) return 'other history';
     if (has.queuedIndex + 1 < source.firstIndex) return 'log compacted';

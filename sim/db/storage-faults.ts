@@ -1,4 +1,4 @@
-// Faults of disks during a run: single bytes turned over in the log, torn writes, syncs that fail, full
+// Faults of disks during a run: single bytes turned over in the log and in the tables, torn writes, syncs that fail, full
 // disks, table stores that fail. A node that cannot go on for such a reason has done right: it is started
 // again when its disk works, and with an empty one when it says that what it has cannot be trusted.
 // What would lose committed data by itself is done to a minority of the cores at a time, and to the next
@@ -17,6 +17,8 @@ export interface StoragePlan {
   readonly syncErrorMs: number | undefined;
   readonly fullMs: number | undefined;
   readonly tablesErrorMs: number | undefined;
+  /** A bit of a row is turned over under a running process. */
+  readonly flipTablesMs: number | undefined;
 }
 
 export const noStorageFaults: StoragePlan = {
@@ -25,6 +27,7 @@ export const noStorageFaults: StoragePlan = {
   syncErrorMs: undefined,
   fullMs: undefined,
   tablesErrorMs: undefined,
+  flipTablesMs: undefined,
 };
 
 export function makeStorageFaults(prng: Prng): StoragePlan {
@@ -35,6 +38,7 @@ export function makeStorageFaults(prng: Prng): StoragePlan {
     syncErrorMs: sometimes(2_000, 6_000),
     fullMs: sometimes(2_000, 6_000),
     tablesErrorMs: sometimes(3_000, 8_000),
+    flipTablesMs: sometimes(1_000, 3_000),
   };
 }
 
@@ -57,6 +61,8 @@ export class StorageFaults {
   readonly #failing: Set<RunningNode> = new Set();
   /** Something that they had acknowledged may be gone, and they may not have it back yet. */
   readonly #wounded: Set<RunningNode> = new Set();
+  /** A row of their tables may be damaged, and nobody have noticed it yet. */
+  readonly #stained: Set<RunningNode> = new Set();
   /** What ends processes that outlived a failed sync so far: at the healing at the latest, nobody is hurt after it. */
   readonly #outliving: Set<() => void> = new Set();
 
@@ -140,6 +146,22 @@ export class StorageFaults {
     };
     this.#outliving.add(end);
     this.#c.world.after(forMs, end);
+  }
+
+  /** Of any node, as long as most cores are unharmed: somebody must have the rows. */
+  flipTables(): void {
+    for (const n of this.#stained) if (readable(n)) this.#stained.delete(n);
+    const cores = this.#c.nodes.filter((n) => n.role === 'core');
+    const harmed = cores.filter((n) => this.#stained.has(n) || this.#wounded.has(n) || !whole(n)).length;
+    const spare = harmed + 1 <= Math.floor((cores.length - 1) / 2);
+    const fit = this.#c.nodes.filter((n) => n.up && !n.absent && !n.goes && (n.role === 'replicant' || (spare && whole(n) && readable(n))));
+    if (fit.length === 0) return;
+    const n = this.#prng.pick(fit);
+    const shard = this.#prng.pick(runShards);
+    const state = n.core?.database.shardState(shard);
+    if (state === undefined || !n.sim.tables.flipBit(`tables/${shard}/${state.generation}`)) return;
+    this.#stained.add(n);
+    this.#note('flipped row', `${n.name} ${shard}`);
   }
 
   /** What a failed sync leaves is unknown: the host is restarted with the process. */
@@ -243,13 +265,25 @@ export class StorageFaults {
   #patients(): RunningNode[] {
     for (const n of this.#wounded) if (whole(n)) this.#wounded.delete(n);
     const cores = this.#c.nodes.filter((n) => n.role === 'core');
-    if (this.#wounded.size + 1 > Math.floor((cores.length - 1) / 2)) return [];
-    return cores.filter((n) => n.up && !this.#wounded.has(n) && !this.#failing.has(n) && whole(n));
+    for (const n of this.#stained) if (readable(n)) this.#stained.delete(n);
+    const harmed = new Set([...this.#wounded, ...this.#stained].filter((n) => n.role === 'core'));
+    if (harmed.size + 1 > Math.floor((cores.length - 1) / 2)) return [];
+    return cores.filter((n) => n.up && !this.#wounded.has(n) && !this.#failing.has(n) && !this.#stained.has(n) && whole(n));
   }
 
   #between([from, to]: readonly [number, number]): number {
     return from + this.#prng.next() * (to - from);
   }
+}
+
+/** Every row of its tables is what was written. Does not tell the node. */
+function readable(n: RunningNode): boolean {
+  const db = n.core?.database;
+  if (db === undefined || !n.up) return false;
+  return runShards.every((shard) => {
+    const state = db.shardState(shard);
+    return state === undefined || n.sim.tables.checks(`tables/${shard}/${state.generation}`);
+  });
 }
 
 /** It takes part in every shard and lacks nothing that was committed. */

@@ -4,6 +4,7 @@
 
 import { memberShard } from '#cluster/schema.js';
 import type { Feed, Row, Table } from '#db/api.js';
+import { TablesError } from '#env/tables.js';
 import type { NodeCore } from '#node/node-core.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { ConfigCheck, changeMessage } from './config-check.js';
@@ -38,6 +39,8 @@ export class Mirror implements Feed {
   readonly #core: NodeCore;
   readonly #tables: readonly Table[];
   hash = 0;
+  /** It could not be read at the last reset, because a row is damaged: compared with nothing until the next. */
+  blind = false;
   index = -1;
   /** Entries of a core that were compared with the model. */
   #compared = 0;
@@ -55,7 +58,9 @@ export class Mirror implements Feed {
     if (index < this.index) this.#watch.violation(`${this.#who}: the tables went back from ${this.index} to ${index}`);
     this.rows.clear();
     this.hash = 0;
-    for (const [name, row] of this.#read()) this.#put(name, row);
+    const found = this.#read();
+    this.blind = found === undefined;
+    for (const [name, row] of found ?? []) this.#put(name, row);
     this.index = index;
     this.#compared = index;
     this.#watch.compare(this, 'after a reset');
@@ -93,7 +98,17 @@ export class Mirror implements Feed {
     }
   }
 
-  #read(): Map<string, MirrorRow> {
+  /** Undefined when a row turns out to be damaged: this copy will be replaced. */
+  #read(): Map<string, MirrorRow> | undefined {
+    try {
+      return this.#readAll();
+    } catch (error) {
+      if (error instanceof TablesError) return undefined;
+      throw error;
+    }
+  }
+
+  #readAll(): Map<string, MirrorRow> {
     const found = new Map<string, MirrorRow>();
     for (const table of this.#tables) {
       this.#core.database.range(table, new Uint8Array(0), undefined, (key, row) => {
@@ -106,7 +121,8 @@ export class Mirror implements Feed {
 
   /** What the feed told is what the tables hold. */
   compareTables(): void {
-    const found = this.#read();
+    const found = this.blind ? undefined : this.#read();
+    if (found === undefined) return;
     let same = found.size === this.rows.size;
     for (const [name, row] of found) if (this.rows.get(name)?.hash !== row.hash) same = false;
     if (!same) this.#watch.violation(`${this.#who}: at ${this.index} the tables hold other rows than the feed told`);
@@ -243,6 +259,7 @@ export class Watch {
 
   /** Equal tables at equal index. */
   compare(mirror: Mirror, why: string): void {
+    if (mirror.blind) return;
     const due: Due = { who: mirror.node.name, hash: mirror.hash, why };
     const model = this.model(mirror.shard);
     if (mirror.index <= model.index) return this.#compareNow(model, mirror.index, due);

@@ -2,6 +2,7 @@
 // the death of its node), thinks, and goes on. Some send several at once.
 import type { Prng } from '#base/prng.js';
 import { type Database, type Op, type Reader, type Transaction, type Until, type WriteDone, WriteFailure } from '#db/api.js';
+import { TablesError } from '#env/tables.js';
 import { type ClusterWorld, ownedTable, type RunningNode } from './cluster-world.js';
 import { describe, type History, type OpKind, type OpRecord, startBalance } from './history.js';
 import { LinearizableReads } from './linearizable.js';
@@ -168,7 +169,7 @@ export class Workload {
     const kind = p.pick(commands);
     const key = kind === 'increment' ? p.pick(keys.counters) : kind === 'cas' ? p.pick(keys.cells) : p.pick(keys.registers);
     if (kind !== 'cas') return { kind, key };
-    const row = holds ? node.core?.database.get(mainTable(shard), key) : undefined;
+    const row = holds ? readSound(() => node.core?.database.get(mainTable(shard), key)) : undefined;
     return { kind, key, expect: row === undefined ? 0 : decodeRow(row.value).op };
   }
 
@@ -216,11 +217,23 @@ export class Workload {
       try {
         submit(db, record, { until, deadlineMs }, done);
       } catch (error) {
-        if (!(error instanceof WriteFailure)) throw error;
-        done(error, { index: 0, reply: none });
+        if (error instanceof WriteFailure) done(error, { index: 0, reply: none });
+        // A row that it read is damaged, as is known: the caller hears that, and nothing was proposed.
+        else if (error instanceof TablesError) done(new WriteFailure('refused', error.message), { index: 0, reply: none });
+        else throw error;
       }
     });
     return record;
+  }
+}
+
+/** Undefined also for a row that turns out damaged. */
+function readSound<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof TablesError) return undefined;
+    throw error;
   }
 }
 

@@ -119,6 +119,18 @@ export class SimTables {
     return true;
   }
 
+  /** The rows of a shard's tables are what was written: their last four bytes say so. */
+  checks(dir: string): boolean {
+    let sound = true;
+    this.#stores.get(dir)?.rows.ascend('', undefined, (key, value) => {
+      const stored = Buffer.from(value);
+      const end = stored.length - 4;
+      sound = end >= 0 && crc32c(stored, crc32c(Buffer.from(key, 'latin1')), 0, end) === stored.readUInt32LE(end);
+      return sound;
+    });
+    return sound;
+  }
+
   /** Directories that hold a store. */
   stores(): string[] {
     return [...this.#stores.keys()].sort();

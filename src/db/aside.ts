@@ -15,6 +15,16 @@ export interface Aside {
   key: Uint8Array | undefined;
 }
 
+/** What a core wants of the one copy that it makes. */
+export interface OneCopy {
+  /** Whether the copy goes far enough; if not, it goes on. */
+  readonly reaches: (index: number) => boolean;
+  /** It stands still at `index`: whether it may be put in service now; asked again at each `lookAgain`. */
+  readonly fits: (index: number) => boolean;
+  /** Put in service: the stream has ended. */
+  readonly swapped: () => void;
+}
+
 /** Where the copy stands that was begun with another core; entries that came too early are forgotten. */
 export function copyPlace(aside: Aside, stamp: number): CopyPlace | undefined {
   const { state, key } = aside;

@@ -64,6 +64,10 @@ export interface DbBounds {
   readonly applyQueueBytesMax: number;
   /** One attempt at handing proposals to a leader. */
   readonly proposalAttemptMs: number;
+  /** All rows of the tables are read so often to see whether they are damaged, and how fast; Infinity: never. */
+  readonly scrubEveryMs: number;
+  readonly scrubRowsPerSecond: number;
+  readonly scrubBytesPerSecond: number;
 }
 
 export const dbBounds: DbBounds = {
@@ -102,4 +106,7 @@ export const dbBounds: DbBounds = {
   logKeepMs: 600_000,
   applyQueueBytesMax: 32 * 1024 * 1024,
   proposalAttemptMs: 2_000,
+  scrubEveryMs: 3_600_000,
+  scrubRowsPerSecond: 5_000,
+  scrubBytesPerSecond: 4 * 1024 * 1024,
 };

@@ -20,12 +20,12 @@ import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { LeaseParty } from './leases.js';
 import { LogKeeper } from './log-keeper.js';
 import type { RaftTransport } from './raft-transport.js';
-import type { GenerationMaker } from './replica.js';
+import type { GenerationMaker, ReplicaOptions } from './replica.js';
 import type { RlogMessage } from './rlog-codec.js';
 import { RlogServer } from './rlog-server.js';
 import { ShardLeader } from './shard-leader.js';
 import type { ShardState } from './shard-state.js';
-import { lateCounter, Visibility } from './visibility.js';
+import { lapseCounter, lateCounter, Visibility } from './visibility.js';
 
 export type RaftTimings = Partial<
   Pick<
@@ -57,6 +57,8 @@ export interface CoreShardOptions {
   readonly onFatal: (error: Error) => void;
   /** Leases are to be asked for at the end of the turn. */
   readonly askForLeases: () => void;
+  /** Whose tables to copy, if this core needs some. */
+  readonly chooseCore: ReplicaOptions['chooseCore'];
 }
 
 export class CoreShard implements LeaseParty {
@@ -101,6 +103,7 @@ export class CoreShard implements LeaseParty {
       ...(options.wal.lastIndex > 0 ? { silentUntil: options.env.clock.now() + options.bounds.leaseMs } : {}),
       askNow: options.askForLeases,
       onLate: lateCounter(options.env, this.shard),
+      onLapse: lapseCounter(options.env, this.shard),
     });
     const { transport, env, bounds } = options;
     this.#news = new CommitNews(
@@ -133,12 +136,13 @@ export class CoreShard implements LeaseParty {
     if (wal.lastIndex > 0) this.server.mindForgotten();
     this.#copy = new CoreCopy({
       ...options,
+      log: () => this.#raft,
       installed: (base) => {
         this.step({ type: 'snapshotInstalled', index: base.index, term: base.term, config: decodeConfig(base.config) });
         options.askForLeases();
       },
-      aborted: () => {
-        this.step({ type: 'snapshotAborted' });
+      repaired: () => {
+        this.#applyMore();
         options.askForLeases();
       },
       failed: (error) => this.#fail(error),
@@ -176,8 +180,10 @@ export class CoreShard implements LeaseParty {
     if (due <= this.#o.env.clock.now() || (due === Number.POSITIVE_INFINITY && this.#raft.leader !== '')) this.step({ type: 'tick' });
     this.#maybeLead();
     // A lease may have run out.
+    this.#visibility.look();
     this.#visibleMoved();
     this.#handOverIfBehind();
+    this.#copy.lookAgain();
     this.#keeper.maybeCompact(this.#wal, this.state, this.server.oldestNeeded(), (index) => this.#compact(index));
   }
 
@@ -212,7 +218,7 @@ export class CoreShard implements LeaseParty {
         this.server.expectCopy(e.to);
         return;
       case 'installSnapshot':
-        return this.#copyFrom(e.from);
+        return this.#copyFrom('the log does not reach back', e.from);
       case 'recovered':
         this.#wal.clearDamage();
         return;
@@ -258,7 +264,7 @@ export class CoreShard implements LeaseParty {
 
   /** Leads once its no-op and everything before it are in the tables. */
   #maybeLead(): void {
-    if (this.#raft.role !== 'leader' || this.leader !== undefined || this.#raft.transferee !== '') return;
+    if (this.#raft.role !== 'leader' || this.leader !== undefined || this.#raft.transferee !== '' || this.#copy.active) return;
     const { appliedIndex } = this.state;
     if (appliedIndex < this.#raft.termStartIndex || appliedIndex !== this.#raft.lastIndex || !this.state.idle) return;
     const { env, bounds } = this.#o;
@@ -289,9 +295,10 @@ export class CoreShard implements LeaseParty {
     return result.ok ? result.index : undefined;
   }
 
-  /** A leader whose tables trail far behind would judge slowly and keep a large overlay: another one should lead. */
+  /** A leader whose tables trail far behind would judge slowly and keep a large overlay, and one that copies them cannot judge: another one should lead. */
   #handOverIfBehind(): void {
-    if (this.#raft.role !== 'leader' || this.#raft.commitIndex - this.state.appliedIndex <= this.#o.bounds.leaderApplyLagMax) return;
+    if (this.#raft.role !== 'leader') return;
+    if (!this.#copy.active && this.#raft.commitIndex - this.state.appliedIndex <= this.#o.bounds.leaderApplyLagMax) return;
     let best: string | undefined;
     let match = 0;
     for (const f of this.#raft.followers()) if (f.voter && f.matchIndex > match) [best, match] = [f.id, f.matchIndex];
@@ -416,13 +423,22 @@ export class CoreShard implements LeaseParty {
     this.step({ type: 'readIndex', token });
   }
 
-  // ---- copy of the leader's tables ----
+  // ---- copy of another core's tables ----
 
-  #copyFrom(from: string): void {
+  /** The tables here are damaged, or gone; the log is whole. */
+  repair(why: string): void {
+    const { voters } = this.#raft.config;
+    if (voters.length === 1 && voters[0] === this.#o.nodeId)
+      return this.#fail(new Error(`the tables of shard ${this.shard} are damaged (${why}), and no other core has a copy`));
+    this.#copyFrom(`damaged: ${why}`, undefined);
+  }
+
+  #copyFrom(why: string, from: string | undefined): void {
+    // One that was begun for another reason serves this one as well.
     if (this.#copy.active) return;
     this.#leader?.close(undefined);
     this.#leader = undefined;
-    this.#copy.begin(from);
+    this.#copy.begin(why, from);
     // Whoever follows this core would stand still.
     this.server.dismiss('this core is copying tables itself');
     this.#visibility.left();

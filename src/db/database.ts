@@ -27,26 +27,22 @@ import { type HeldShard, tickShard } from './held-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { Leases } from './leases.js';
+import { openState, type ShardGenerations } from './open-state.js';
 import { prepareLogs } from './prepare-log.js';
 import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
 import type { Proposer } from './proposer.js';
 import { proposerOfShard } from './proposer-of-shard.js';
 import { RaftTransport } from './raft-transport.js';
-import type { GenerationMaker, Replica } from './replica.js';
+import type { Replica } from './replica.js';
 import { replicaOfShard } from './replica-of-shard.js';
+import { Scrubber } from './scrubber.js';
 import { ShardRpc } from './shard-rpc.js';
-import { type OpenGeneration, ShardState } from './shard-state.js';
+import type { ShardState } from './shard-state.js';
 import { shardsStatus } from './shards-status.js';
 import { Ticker, tickMs } from './ticker.js';
 import { transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
 import { feeds, Upstreams } from './upstreams.js';
-
-/** Generations of one shard's tables (store/generations on disk). */
-export interface ShardGenerations extends GenerationMaker {
-  /** The current generation, made when there is none. */
-  openCurrent(): OpenGeneration;
-}
 
 export interface DatabaseOptions {
   readonly env: Env;
@@ -97,6 +93,7 @@ export class NodeDatabase implements Database {
   readonly #incarnationListeners: ((incarnation: number) => void)[] = [];
   #incarnation = 0;
   readonly #ticker: Ticker;
+  readonly #scrubber: Scrubber;
   #closed = false;
   #members: () => Iterable<KnownMember> = () => [];
   #minted: () => number = () => 0;
@@ -123,7 +120,8 @@ export class NodeDatabase implements Database {
       links: options.links,
       bounds: this.bounds,
       feeder: (shard) => this.#held.get(shard)?.core ?? this.#held.get(shard)?.replica?.relay,
-      mayFeed: (peer) => feeds(peer, this.relay),
+      // A core that copies tables takes those of a core, like a relay.
+      mayFeed: (peer) => feeds(peer, this.relay || this.role === 'core'),
     });
     for (const schema of options.schemas) {
       this.#schemas.set(schema.name, schema);
@@ -154,25 +152,29 @@ export class NodeDatabase implements Database {
         }),
     );
     this.#ticker.start();
+    this.#scrubber = new Scrubber(options.env, this.bounds, () => [...this.#held.values()].map((h) => h.state));
+    this.#scrubber.start();
   }
 
   #hold(schema: ShardSchema): void {
     const { env, links, generations } = this.#o;
     const maker = generations(schema.name);
     let held: HeldShard | undefined;
-    const state = new ShardState(
-      {
-        env,
-        schema,
-        bounds: this.bounds,
-        ...(this.role === 'core' ? { pauseMs: this.bounds.coreApplyPauseMs } : {}),
-        onApplied: (index) => {
-          if (held !== undefined) this.#applied(held, index);
-        },
-        onFailure: (error) => this.#o.onFatal(error),
+    const state = openState({
+      env,
+      schema,
+      bounds: this.bounds,
+      generations: maker,
+      ...(this.role === 'core' ? { pauseMs: this.bounds.coreApplyPauseMs } : {}),
+      onApplied: (index) => {
+        if (held !== undefined) this.#applied(held, index);
       },
-      maker.openCurrent(),
-    );
+      onFailure: (error) => this.#o.onFatal(error),
+      onDamaged: (why) => {
+        held?.replica?.damaged(why);
+        held?.core?.repair(why);
+      },
+    });
     held = { schema, state, core: undefined, sweeper: undefined, replica: undefined, waits: new AppliedWaits() };
     this.#held.set(schema.name, held);
     for (const t of schema.tables) this.#byTable.set(t, held);
@@ -202,15 +204,20 @@ export class NodeDatabase implements Database {
     // Of a copy that came from elsewhere its own: the same, or that of a recovery by force.
     const { clusterId, history } = formation;
     const begun = (shard: string): string => (history === '' ? `${clusterId}/${shard}` : `${clusterId}/${shard}/${history}`);
-    const historyId = (h: HeldShard): string => h.state.position.historyId || begun(h.schema.name);
+    // Of one whose tables are gone that of its log.
+    const historyId = (h: HeldShard): string => h.state.position.historyId || log.shard(h.schema.name).base.historyId || begun(h.schema.name);
     // Nobody votes before every log is begun on disk, and that it is begun.
     const begin = (error: Error | undefined): void => {
       if (this.#closed) return;
       if (error === undefined) for (const h of this.#held.values()) this.#makeCoreShard(h, log.shard(h.schema.name), historyId(h));
       done(error);
     };
-    const all = [...this.#held.values()].map((h) => ({ state: h.state, wal: log.shard(h.schema.name), historyId: historyId(h) }));
-    prepareLogs(all, formation.voters, formation.recover ? { nodeId: this.nodeId, historyId: begun } : undefined, (error) => {
+    const all = [...this.#held.values()].map((h) => {
+      const { name } = h.schema;
+      return { state: h.state, wal: log.shard(name), generations: this.#o.generations(name), historyId: historyId(h) };
+    });
+    const recover = formation.recover ? { nodeId: this.nodeId, historyId: begun } : undefined;
+    prepareLogs(all, formation.voters, recover, (error) => {
       if (this.#closed) return;
       if (error === undefined) this.#o.logBegun(begin);
       else done(error);
@@ -257,12 +264,15 @@ export class NodeDatabase implements Database {
       },
       onFatal: (error) => this.#o.onFatal(error),
       askForLeases: () => this.#leases.askNow(),
+      chooseCore: (shard, not, index, chosen) => this.#upstreams.choose(shard, not, index, chosen),
     });
     h.core = core;
     h.sweeper = new Sweeper(core, this.bounds);
     this.#transport.register(h.schema.name, core);
     // Nobody else could lead: no reason to wait for an election timeout.
     const { voters } = core.raft.config;
+    if (h.state.damaged) core.repair('found at the start');
+    else if (h.state.appliedIndex < wal.base.index) core.repair('this core begins without them');
     if (voters.length === 1 && voters[0] === this.nodeId) core.step({ type: 'campaign' });
   }
 
@@ -473,6 +483,7 @@ export class NodeDatabase implements Database {
   close(done: () => void): void {
     this.#closed = true;
     this.#ticker.stop();
+    this.#scrubber.stop();
     this.#leases.close();
     for (const p of this.#proposers.values()) p.close();
     let missing = this.#held.size;

@@ -57,6 +57,7 @@ export class Sweeper {
     let to: Uint8Array = emptyBytes;
     let count = 0;
     let more = false;
+    if (state.damaged) return;
     state.store.range(ownerIndexStart(incarnation), ownerIndexStart(incarnation + 1), (key) => {
       if (key[0] !== ownerIndexByte) return false;
       if (count >= this.#bounds.sweepRowsMax) {

@@ -8,6 +8,7 @@ import type { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes, equalBytes } from '#base/bytes.js';
 import { Deque } from '#base/deque.js';
 import { utf8Encode } from '#base/utf8.js';
+import { TablesError } from '#env/tables.js';
 import { CommandRefused, type Row, type ShardSchema, type Table } from './api.js';
 import type { DbBounds } from './bounds.js';
 import { ConflictWindow, cellId } from './conflict-window.js';
@@ -57,6 +58,8 @@ export class LeaderHead {
   readonly #window: ConflictWindow;
   readonly #owned: (tableId: number) => boolean;
   stampMs: number;
+  /** The tables could not be read: nothing may be logged that was judged here any more. */
+  broken = false;
 
   /** `seed`: a random number, for the hashes of keys. */
   constructor(state: ShardState, bounds: DbBounds, seed: number) {
@@ -106,6 +109,8 @@ export class LeaderHead {
           return this.#command(proposal.body, incarnation, index, n);
       }
     } catch (error) {
+      // What was noted so far belongs to nothing.
+      if (error instanceof TablesError) this.broken = true;
       // Malformed or refused: an outcome without rows. What the command had buffered is dropped with it.
       return { status: status.refused, reply: utf8Encode(error instanceof Error ? error.message : String(error)), ops: [] };
     }

@@ -1,9 +1,10 @@
 // Makes a core's log and tables of one shard fit each other before Raft starts on them: begins both
 // at formation, or the log behind the tables of a replicant that becomes a core, and finishes what a
 // crash interrupted between the two.
-import { encodeConfig } from '#raft/codec.js';
+import { decodeConfig, encodeConfig } from '#raft/codec.js';
 import type { WalShard } from '#store/types.js';
 import { recoverLog } from './recover-log.js';
+import type { GenerationMaker } from './replica.js';
 import type { ShardState } from './shard-state.js';
 import { encodePosition, metaKey, startPosition } from './system-rows.js';
 
@@ -17,10 +18,33 @@ export interface Unprepared {
   readonly state: ShardState;
   readonly wal: WalShard;
   readonly historyId: string;
+  readonly generations: Pick<GenerationMaker, 'makeCurrent'>;
 }
 
 /** All shards of a core; `done` once, with the first error. `recover`: a new history begins, with this node alone. */
 export function prepareLogs(
+  all: readonly Unprepared[],
+  voters: readonly string[],
+  recover: RecoverOrder | undefined,
+  done: (error: Error | undefined) => void,
+): void {
+  nameAnew(all, (error) => {
+    if (error === undefined) prepareEach(all, voters, recover, done);
+    else done(error);
+  });
+}
+
+/** Of a core that begins with empty tables: they are made from its log, if that begins at the beginning, and are the current ones from now on. */
+function nameAnew(all: readonly Unprepared[], done: (error: Error | undefined) => void): void {
+  const [first, ...rest] = all.filter(({ state, wal }) => state.anew && wal.base.index === 0);
+  if (first === undefined) return done(undefined);
+  first.generations.makeCurrent(first.state.generation, (error) => {
+    if (error === undefined) nameAnew(rest, done);
+    else done(error);
+  });
+}
+
+function prepareEach(
   all: readonly Unprepared[],
   voters: readonly string[],
   recover: RecoverOrder | undefined,
@@ -42,15 +66,17 @@ export function prepareLogs(
       else recoverLog(state, wal, recover.nodeId, begins, one);
     };
     if (between) then(undefined);
-    else prepareLog(state, wal, voters, historyId, then);
+    else prepareLog(state, wal, voters, historyId, recover === undefined, then);
   }
 }
 
+/** `mayCopy`: without tables a core may go on, and copy another core's. */
 export function prepareLog(
   state: ShardState,
   wal: WalShard,
   voters: readonly string[],
   historyId: string,
+  mayCopy: boolean,
   done: (error: Error | undefined) => void,
 ): void {
   const { generation } = state;
@@ -68,6 +94,8 @@ export function prepareLog(
   }
   const { appliedIndex, appliedTerm, config } = state.position;
   if (appliedIndex < wal.base.index) {
+    // Its log and its votes are whole, and others have the tables.
+    if (mayCopy && decodeConfig(wal.base.config).voters.length > 1) return done(undefined);
     const gap = `the tables of shard ${state.schema.name} end at ${appliedIndex}, its log begins after ${wal.base.index}`;
     return done(
       new Error(`${gap}: the tables were damaged or replaced; restore them, or empty the data directory and let this core be admitted anew`),

@@ -8,16 +8,18 @@ import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { TableStore } from '#env/tables.js';
 import type { Links } from '#link/api.js';
-import type { BootstrapProgress, ReplicaShardStatus, ShardSchema } from './api.js';
-import { type Aside, copyPlace } from './aside.js';
+import type { ReplicaShardStatus, ShardSchema } from './api.js';
+import { type Aside, copyPlace, type OneCopy } from './aside.js';
 import type { DbBounds } from './bounds.js';
 import { HeldLease } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { LeaseParty } from './leases.js';
 import { Relay } from './relay.js';
 import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
+import { ReplicaStats } from './replica-stats.js';
 import { type CopyPlace, encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
 import { type OpenGeneration, ShardState } from './shard-state.js';
+import { lapseCounter } from './visibility.js';
 
 /** Where new generations come from (store/generations on a real node). */
 export interface GenerationMaker {
@@ -46,8 +48,8 @@ export interface ReplicaOptions {
   readonly askForLeases: () => void;
   /** This replicant feeds others. */
   readonly relay: boolean;
-  /** Set on a core that only needs one copy: after the swap the stream ends, and this runs instead. */
-  readonly onceSwapped?: () => void;
+  /** Set on a core that only needs one copy. */
+  readonly once?: OneCopy;
 }
 
 export class Replica implements LeaseParty {
@@ -58,6 +60,7 @@ export class Replica implements LeaseParty {
   readonly relay: Relay | undefined;
   #aside: Aside | undefined;
   readonly #lease: HeldLease = new HeldLease();
+  readonly #lapsed: () => void;
   /** What the node above was told of as seen. */
   #reported = 0;
   /** When this copy was in service last; when another node was looked for because it was not. */
@@ -69,20 +72,11 @@ export class Replica implements LeaseParty {
   #ackScheduled = false;
   #takenBytes = 0;
   #closed = false;
-  #bootstrapStartedAt = 0;
-  #rowsTotal = 0;
-  #committedTransactions = 0;
-  #behindSince: number | undefined;
-  #stats: { bootstrapTimeMs: number | undefined; rows: number | undefined; bootstraps: number; resumes: number; moves: number } = {
-    bootstrapTimeMs: undefined,
-    rows: undefined,
-    bootstraps: 0,
-    resumes: 0,
-    moves: 0,
-  };
-  #currentRows = 0;
-  #currentBytes = 0;
+  readonly #stats: ReplicaStats;
   #earlyBytes = 0;
+  /** Of one copy: it has to go further before it ends; it has ended and waits. */
+  #endsLater = false;
+  #waiting: (() => void) | undefined;
 
   constructor(options: ReplicaOptions, state: ShardState) {
     this.#o = options;
@@ -90,6 +84,8 @@ export class Replica implements LeaseParty {
     this.#machine.applied = state.appliedIndex;
     this.#servedAt = options.env.clock.now();
     const { env, links, bounds } = options;
+    this.#stats = new ReplicaStats(env.clock);
+    this.#lapsed = lapseCounter(env, options.schema.name);
     this.relay = !options.relay
       ? undefined
       : new Relay({
@@ -108,6 +104,20 @@ export class Replica implements LeaseParty {
   start(force: boolean = false): void {
     if (force) this.#machine.forceBootstrap();
     this.#step({ type: 'start' });
+  }
+
+  /** A row of the copy in service is damaged: another copy is made. */
+  damaged(why: string): void {
+    if (this.#closed || this.#machine.bootstrapping) return;
+    this.#step({ type: 'failed', why: `damaged tables: ${why}` });
+  }
+
+  /** Of one copy: what it waits for may have come. */
+  lookAgain(): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting !== undefined) waiting();
+    else if (this.#endsLater) this.#swap();
   }
 
   /** It holds a lease: whatever is reported effective has been seen here. */
@@ -147,7 +157,10 @@ export class Replica implements LeaseParty {
 
   #lookAtLease(): void {
     const held = this.#lease.until(this.#state.appliedIndex) > this.#o.env.clock.now();
-    if (held !== (this.#machine.state === 'normal')) this.#step({ type: held ? 'leased' : 'lapsed' });
+    const serves = this.#machine.state === 'normal';
+    if (held === serves) return;
+    if (serves) this.#lapsed();
+    this.#step({ type: held ? 'leased' : 'lapsed' });
   }
 
   tick(): void {
@@ -268,8 +281,7 @@ export class Replica implements LeaseParty {
       case 'ask-lease':
         this.#ack();
         this.#o.askForLeases();
-        if (this.#stats.bootstrapTimeMs === undefined || this.#bootstrapStartedAt === 0) this.#stats.resumes++;
-        this.#bootstrapStartedAt = 0;
+        this.#stats.inStep();
         return;
       case 'state':
         if (e.state === 'disconnected' || e.state === 'bootstrap') this.#lease.drop();
@@ -296,12 +308,8 @@ export class Replica implements LeaseParty {
   #beginBootstrap(rows: number): void {
     this.#dropAside();
     this.relay?.reset();
-    this.#bootstrapStartedAt = this.#o.env.clock.now();
-    this.#stats.bootstraps++;
-    this.#currentRows = 0;
-    this.#currentBytes = 0;
     this.#earlyBytes = 0;
-    this.#rowsTotal = rows;
+    this.#stats.bootstrapBegins(rows);
     this.#aside = { opened: this.#o.generations.create(), state: undefined, early: [], key: undefined };
   }
 
@@ -313,6 +321,8 @@ export class Replica implements LeaseParty {
   #dropAside(): void {
     const aside = this.#aside;
     this.#aside = undefined;
+    this.#endsLater = false;
+    this.#waiting = undefined;
     if (aside === undefined) return;
     // What is queued for it must not reach the store any more.
     aside.state?.detach();
@@ -322,9 +332,8 @@ export class Replica implements LeaseParty {
   #writeChunk(m: Extract<RlogMessage, { type: 'chunk' }>): void {
     const aside = this.#aside;
     if (aside === undefined) return;
-    this.#currentRows += m.rows.length;
     const bytes = rowsBytes(m.rows);
-    this.#currentBytes += bytes;
+    this.#stats.copied(m.rows.length, bytes);
     const { stream } = this.#machine;
     aside.opened.store.write(m.rows, (error) => {
       if (aside !== this.#aside || this.#closed) return;
@@ -345,8 +354,14 @@ export class Replica implements LeaseParty {
             if (aside !== this.#aside) return;
             this.#ackLater();
             this.#step({ type: 'applied', index });
+            if (this.#endsLater) this.#swap();
           },
           onFailure: (e) => this.#step({ type: 'failed', why: e.message }),
+          onDamage: (e) => {
+            this.#o.env.clock.setTimer(0, () => {
+              if (aside === this.#aside) this.#step({ type: 'failed', why: e.message });
+            });
+          },
         },
         aside.opened,
       );
@@ -358,7 +373,7 @@ export class Replica implements LeaseParty {
   }
 
   #enqueue(m: Extract<RlogMessage, { type: 'entries' }>): void {
-    this.#committedTransactions = m.committedTransactions;
+    this.#stats.committedTransactions = m.committedTransactions;
     const first = m.entries[0];
     if (first !== undefined && this.#aside !== undefined && this.#aside.state === undefined) {
       // The last chunk is still being written; the core's credit bounds what can come meanwhile.
@@ -376,46 +391,55 @@ export class Replica implements LeaseParty {
   }
 
   #noteLag(): void {
-    if (this.#state.appliedIndex >= this.#machine.commitIndex) this.#behindSince = undefined;
-    else this.#behindSince ??= this.#o.env.clock.now();
+    this.#stats.noteLag(this.#state.appliedIndex < this.#machine.commitIndex);
   }
 
   #swap(): void {
     const aside = this.#aside;
     const built = aside?.state;
     if (aside === undefined || built === undefined) return;
-    built.pause(() => {
-      built.store.flushed((error) => {
+    this.#endsLater = this.#o.once?.reaches(built.appliedIndex) === false;
+    if (!this.#endsLater) built.pause(() => this.#putInService(aside, built));
+  }
+
+  #putInService(aside: Aside, built: ShardState): void {
+    if (aside !== this.#aside || this.#closed) return;
+    if (this.#o.once?.fits(built.appliedIndex) === false) {
+      this.#waiting = () => this.#putInService(aside, built);
+      return;
+    }
+    built.store.flushed((error) => {
+      if (aside !== this.#aside || this.#closed) return;
+      if (error !== undefined) return this.#step({ type: 'failed', why: error.message });
+      this.#o.generations.makeCurrent(aside.opened.number, (failure) => {
         if (aside !== this.#aside || this.#closed) return;
-        if (error !== undefined) return this.#step({ type: 'failed', why: error.message });
-        this.#o.generations.makeCurrent(aside.opened.number, (failure) => {
-          if (aside !== this.#aside || this.#closed) return;
-          if (failure !== undefined) return this.#step({ type: 'failed', why: failure.message });
-          this.#aside = undefined;
-          const oldNumber = this.#state.generation;
-          const rest = built.detach();
-          this.#stats.bootstrapTimeMs = this.#o.env.clock.now() - this.#bootstrapStartedAt;
-          this.#stats.rows = this.#currentRows;
-          // The machine counts the copy as in service from here on; `swap` tells it what is applied.
-          this.#machine.applied = built.appliedIndex;
-          const old = this.#state.swap(aside.opened, built.cursor);
-          this.#o.generations.discard(oldNumber, old);
-          if (this.#o.onceSwapped !== undefined) {
-            const core = this.#machine.upstream;
-            if (core !== undefined) this.#perform({ type: 'close', core, stream: this.#machine.stream, why: 'copied' });
-            this.close();
-            this.#o.onceSwapped();
-            return;
-          }
-          this.relay?.reset();
-          this.#step({ type: 'swapped' });
-          this.#state.enqueue(rest);
-          this.relay?.received(rest, this.#committedTransactions);
-          // The old copy was behind; in a quiet shard nothing else would say that the new one is not.
-          this.#noteLag();
-        });
+        if (failure !== undefined) this.#step({ type: 'failed', why: failure.message });
+        else this.#exchange(aside, built);
       });
     });
+  }
+
+  #exchange(aside: Aside, built: ShardState): void {
+    this.#aside = undefined;
+    const oldNumber = this.#state.generation;
+    const rest = built.detach();
+    this.#stats.bootstrapEnds();
+    // The machine counts the copy as in service from here on; `swap` tells it what is applied.
+    this.#machine.applied = built.appliedIndex;
+    const old = this.#state.swap(aside.opened, built.cursor);
+    this.#o.generations.discard(oldNumber, old);
+    if (this.#o.once !== undefined) {
+      const core = this.#machine.upstream;
+      if (core !== undefined) this.#perform({ type: 'close', core, stream: this.#machine.stream, why: 'copied' });
+      this.close();
+      return this.#o.once.swapped();
+    }
+    this.relay?.reset();
+    this.#step({ type: 'swapped' });
+    this.#state.enqueue(rest);
+    this.relay?.received(rest, this.#stats.committedTransactions);
+    // The old copy was behind; in a quiet shard nothing else would say that the new one is not.
+    this.#noteLag();
   }
 
   #took(bytes: number): void {
@@ -444,33 +468,11 @@ export class Replica implements LeaseParty {
   }
 
   status(upstreamName: (nodeId: string) => string | undefined): ReplicaShardStatus {
-    const m = this.#machine;
-    const into = this.#aside?.state ?? this.#state;
-    const lag = Math.max(0, this.#committedTransactions - this.#state.position.transactions);
-    return {
-      state: m.state,
-      upstream: m.upstream === undefined ? undefined : (upstreamName(m.upstream) ?? m.upstream),
-      lastImportedTrans: this.#state.transactionsSinceStart,
-      appliedIndex: this.#state.appliedIndex,
-      lag,
-      lagMs: this.#behindSince === undefined || this.#state.appliedIndex >= m.commitIndex ? 0 : this.#o.env.clock.now() - this.#behindSince,
-      replayqLen: m.state === 'local_replay' ? Math.max(0, m.commitIndex - into.appliedIndex) : 0,
-      messageQueueLen: into.queueLength,
-      bootstrapTimeMs: m.state === 'bootstrap' ? this.#o.env.clock.now() - this.#bootstrapStartedAt : this.#stats.bootstrapTimeMs,
-      bootstrapNumKeys: m.state === 'bootstrap' ? this.#currentRows : this.#stats.rows,
+    const { upstream } = this.#machine;
+    return this.#stats.status(this.#machine, this.#state, this.#aside?.state ?? this.#state, this.#aside !== undefined, {
+      upstream: upstream === undefined ? undefined : (upstreamName(upstream) ?? upstream),
       replicants: this.relay?.server.replicants() ?? [],
-      bootstrap: this.#progress(),
-      bootstraps: this.#stats.bootstraps,
-      resumes: this.#stats.resumes,
-      moves: this.#stats.moves,
-    };
-  }
-
-  #progress(): BootstrapProgress | undefined {
-    if (this.#aside === undefined) return undefined;
-    const [rows, rowsTotal] = [this.#currentRows, Math.max(this.#rowsTotal, this.#currentRows)];
-    const elapsedMs = this.#o.env.clock.now() - this.#bootstrapStartedAt;
-    return { rows, rowsTotal, bytes: this.#currentBytes, leftMs: rows === 0 ? undefined : Math.round((elapsedMs * (rowsTotal - rows)) / rows) };
+    });
   }
 
   /** Ends the stream for good: the core must not wait for this copy any more. */

@@ -3,7 +3,7 @@
 // moment of sending, from short reads of tables and log: a slow receiver costs one position and
 // its credit, nothing more.
 import { concatBytes, copyBytes, emptyBytes } from '#base/bytes.js';
-import type { TableStore } from '#env/tables.js';
+import { type TableStore, TablesError } from '#env/tables.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
 import { Grantee, type LeaseTerms } from './lease.js';
@@ -178,8 +178,14 @@ export class RlogAgent {
 
   /** Sends what credit and lane allow. */
   pump(): void {
-    while (!this.closed && this.unackedBytes < this.#bounds.replicaCreditBytes) {
-      if (this.#mode === 'bootstrap' ? !this.#sendChunk() : !this.#sendEntries()) break;
+    try {
+      while (!this.closed && this.unackedBytes < this.#bounds.replicaCreditBytes) {
+        if (this.#mode === 'bootstrap' ? !this.#sendChunk() : !this.#sendEntries()) break;
+      }
+    } catch (error) {
+      if (!(error instanceof TablesError)) throw error;
+      // Nothing of a damaged copy goes to others.
+      this.close('the tables here are damaged');
     }
     this.held = this.catchingUp || this.backlog > 0;
   }

@@ -59,6 +59,7 @@ const entriesInFlightMax = 16;
 
 export class ShardLeader {
   readonly #o: LeaderOptions;
+  readonly #effectiveLate: { value: number };
   readonly head: LeaderHead;
   readonly #queue: Deque<Request> = new Deque();
   /** Of the first request in the queue: judged already. */
@@ -82,6 +83,13 @@ export class ShardLeader {
 
   constructor(options: LeaderOptions) {
     this.#o = options;
+    this.#effectiveLate = options.env.metrics.counter(
+      'starmesh_effective_late_total',
+      'Answers that did not wait any longer for a committed write to be effective',
+      {
+        shard: options.state.schema.name,
+      },
+    );
     this.head = new LeaderHead(options.state, options.bounds, options.env.random.int(2 ** 31));
   }
 
@@ -152,6 +160,10 @@ export class ShardLeader {
     // Registered first: a group of one commits inside `append`.
     if (append) this.#inFlight.push(index);
     for (const waiter of waiters) this.#waiters.push(waiter);
+    if (this.head.broken) {
+      this.close(undefined);
+      return false;
+    }
     if (!append) return true;
     this.logged += transactions;
     const appended = this.#o.append(this.#entry(transactions));
@@ -317,6 +329,7 @@ export class ShardLeader {
       this.#armed = false;
       if (this.#closed) return;
       const late = this.#effective.filter((w) => w.index <= newest);
+      this.#effectiveLate.value += late.length;
       this.#effective = this.#effective.filter((w) => w.index > newest);
       for (const w of late) this.#seen(w, true);
       if (this.#effective.length > 0) this.#armEffectiveBound();

@@ -117,7 +117,7 @@ interface Made {
 function make(store: MemoryStore, applyRowsMax: number, onFailure: (error: TablesError) => void = assert.fail): Made {
   const bounds = { ...dbBounds, applyRowsMax };
   const { env, endTurn } = testEnv();
-  const state = new ShardState({ env, schema, bounds, onApplied: () => {}, onFailure }, { number: 1, store });
+  const state = new ShardState({ env, schema, bounds, onApplied: () => {}, onFailure, onDamage: () => {} }, { number: 1, store });
   const apply = (): void => {
     while (!state.idle && !state.failed) endTurn();
   };

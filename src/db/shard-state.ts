@@ -8,7 +8,7 @@
 import { assert, defined } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import type { Env } from '#env/env.js';
-import type { TableStore, TablesError } from '#env/tables.js';
+import { type DamagedTablesError, type TableStore, TablesError } from '#env/tables.js';
 import { BufferedTables } from '#store/buffered-tables.js';
 import type { Feed, Row, ShardSchema, Table } from './api.js';
 import { type AppliedEntry, type ApplyBatch, ApplyCursor } from './apply.js';
@@ -28,12 +28,16 @@ export interface ShardStateOptions {
   readonly onApplied: (index: number) => void;
   /** The store refused a batch: the node must stop serving this shard. */
   readonly onFailure: (error: TablesError) => void;
+  /** A row is not what was written (told once per copy): this copy is of no use any more. The read that found it throws. */
+  readonly onDamage: (error: TablesError) => void;
 }
 
 /** An opened generation of a shard's tables. */
 export interface OpenGeneration {
   readonly number: number;
   readonly store: TableStore;
+  /** Empty, because the one that was there is damaged. */
+  readonly anew?: true;
 }
 
 export class ShardState {
@@ -44,7 +48,12 @@ export class ShardState {
   appliedIndex: number;
   /** Transactions applied since this process started. */
   transactionsSinceStart = 0;
+  /** A batch was refused, or a row is damaged: nothing is applied any more, until another copy takes over. */
   failed = false;
+  /** It began empty, because the copy that was there is damaged. */
+  readonly anew: boolean;
+  #damaged = false;
+  #minded: TableStore | undefined;
   readonly #options: ShardStateOptions;
   readonly #tables: Map<number, Table> = new Map();
   readonly #feeds: Set<Feed> = new Set();
@@ -65,6 +74,8 @@ export class ShardState {
     this.schema = options.schema;
     for (const t of options.schema.tables) this.#tables.set(t.id, t);
     this.#pacer = new Pacer(options.env.clock, options.pauseMs === undefined ? 0 : options.bounds.applyCoalesceMs);
+    this.anew = opened.anew === true;
+    this.#mind(opened.store);
     const system = loadSystem(opened.store);
     this.#cursor = new ApplyCursor(system, options.env.hash);
     this.#buffer = this.#buffered(opened.store);
@@ -100,6 +111,25 @@ export class ShardState {
   /** Commits to the tables since this process started, or since they were swapped. */
   get commits(): number {
     return this.#buffer.commits;
+  }
+
+  /** A row of this copy was found damaged. */
+  get damaged(): boolean {
+    return this.#damaged;
+  }
+
+  #mind(store: TableStore): void {
+    this.#minded = store;
+    store.onDamage = (error) => {
+      if (store === this.#minded) this.noteDamage(error);
+    };
+  }
+
+  /** What was read is not what was written. */
+  noteDamage(error: DamagedTablesError): void {
+    if (this.#damaged || this.#closed) return;
+    this.#damaged = true;
+    this.#options.onDamage(error);
   }
 
   /** The cursor's: ahead of readers while a batch is being committed. */
@@ -176,7 +206,14 @@ export class ShardState {
     for (;;) {
       const entry = this.#queue.peek();
       if (entry === undefined || batch.writes.length >= this.#options.bounds.applyRowsMax) break;
-      if (!this.#cursor.add(batch, entry, this.store)) break;
+      try {
+        if (!this.#cursor.add(batch, entry, this.store)) break;
+      } catch (error) {
+        // Rows that a sweep had to look at are damaged: what the cursor knows is half done, and goes with this copy.
+        if (!(error instanceof TablesError) || !this.#damaged) throw error;
+        this.failed = true;
+        return;
+      }
       this.#queue.shift();
       bytes += entryBytes(entry);
     }
@@ -256,9 +293,11 @@ export class ShardState {
     this.#pacer.reset();
     this.#queuedBytes = 0;
     this.#writing = false;
+    this.failed = this.#damaged = false;
     this.#cursor = cursor;
     this.#buffer = this.#buffered(opened.store);
     this.reader.store = this.#buffer;
+    this.#mind(opened.store);
     this.reader.live = new LiveSet(cursor.system.live);
     for (const t of this.schema.tables) this.reader.noteLongKey(t.id);
     this.generation = opened.number;

@@ -37,6 +37,8 @@ export interface VisibilityOptions {
   readonly silentUntil?: number;
   /** A member that lags is not waited for any more. */
   readonly onLate: () => void;
+  /** The lease of this core ran out while it was in service. */
+  readonly onLapse: () => void;
   /** Leases should be asked for without waiting for the next round. */
   readonly askNow: () => void;
 }
@@ -46,6 +48,20 @@ export function lateCounter(env: Env, shard: string): () => void {
   const counter = env.metrics.counter('starmesh_leases_late_total', 'Times that a node lagged for so long that writes do not wait for it any more', {
     shard,
   });
+  return () => {
+    counter.value++;
+  };
+}
+
+/** Counts the leases of this node that ended although it was in service: it was out of touch for too long. */
+export function lapseCounter(env: Env, shard: string): () => void {
+  const counter = env.metrics.counter(
+    'starmesh_leases_lapsed_total',
+    'Times that this node fell out of service because its lease was not renewed in time',
+    {
+      shard,
+    },
+  );
   return () => {
     counter.value++;
   };
@@ -75,6 +91,8 @@ export class Visibility {
   #reported = 0;
   #reportedTo = '';
   #wasInService = false;
+  /** At the last look. */
+  #serves = false;
 
   constructor(options: VisibilityOptions) {
     this.#o = options;
@@ -231,6 +249,13 @@ export class Visibility {
     let next = Number.POSITIVE_INFINITY;
     for (const m of this.#members.values()) if (m.until > now && m.until < next) next = m.until;
     return next;
+  }
+
+  /** Regularly: is this core still in service? */
+  look(): void {
+    const served = this.#serves;
+    this.#serves = this.inService;
+    if (served && !this.#serves && !this.#o.copying()) this.#o.onLapse();
   }
 
   // ---- reports ----

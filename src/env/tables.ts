@@ -28,6 +28,8 @@ export interface TableStore {
   /** Approximate number of rows and bytes, for metrics. */
   stat(): { readonly rows: number; readonly bytes: number };
   close(done: () => void): void;
+  /** Of a store that checks its rows: called when one is not what was written; the read that finds it throws the same. */
+  onDamage?: ((error: DamagedTablesError) => void) | undefined;
 }
 
 export interface RangeOptions {
@@ -37,6 +39,9 @@ export interface RangeOptions {
 export class TablesError extends Error {
   override readonly name = 'TablesError';
 }
+
+/** What lies on the disk is not what was written. */
+export class DamagedTablesError extends TablesError {}
 
 /** Longest key in bytes that a store takes (LMDB's limit at its page size). */
 export const tableKeyBytesMax = 1978;

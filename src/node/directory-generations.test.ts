@@ -13,10 +13,12 @@ class World {
   readonly env: Env;
 
   constructor() {
-    const store = (): TableStore => ({ close: (done: () => void) => done() }) as unknown as TableStore;
+    const store = (): TableStore => ({ close: (done: () => void) => done(), seek: () => undefined }) as unknown as TableStore;
     this.env = {
       files: {
-        makeDir: () => {},
+        makeDir: (dir: string) => {
+          if (dir.endsWith('.damaged')) this.trees.add(dir);
+        },
         exists: () => this.pointer !== undefined,
         read: () => utf8Encode(this.pointer ?? ''),
         list: () => [...this.trees].map((t) => t.slice(t.lastIndexOf('/') + 1)),
@@ -37,7 +39,7 @@ class World {
           return store();
         },
       },
-      log: { error: assert.fail },
+      log: { error: assert.fail, warn: () => {} },
     } as unknown as Env;
   }
 
@@ -105,6 +107,25 @@ test('generations: what was given up before it was named is not named any more',
   w.settle();
   assert.ok(failure !== undefined);
   w.check(1);
+});
+
+test('generations: one that is marked as damaged is not opened again, and stays until another one is named', () => {
+  const w = new World();
+  const g = new DirectoryGenerations(w.env, 's');
+  assert.equal(g.openCurrent().number, 1);
+  g.markDamaged(1);
+  for (const number of [2, 3]) {
+    const next = new DirectoryGenerations(w.env, 's');
+    const { number: opened, anew } = next.openCurrent();
+    assert.deepEqual([opened, anew], [number, true]);
+    assert.ok(w.trees.has('tables/s/1'));
+    if (number < 3) continue;
+    next.makeCurrent(3, assert.ifError);
+    w.settle();
+  }
+  const last = new DirectoryGenerations(w.env, 's').openCurrent();
+  assert.deepEqual([last.number, last.anew], [3, undefined]);
+  assert.deepEqual([...w.trees], ['tables/s/3']);
 });
 
 test('generations: leftovers go at the start, a damaged pointer removes nothing', () => {

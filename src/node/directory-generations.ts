@@ -1,15 +1,20 @@
 // Generations of one shard's tables as directories `tables/SHARD/NUMBER`, with a durable pointer
 // CURRENT. A generation that CURRENT does not name is a leftover and removed at the next start;
 // a pointer that cannot be read removes nothing and ends the start.
+//
+// `NUMBER.damaged` beside a generation says that a row of it was found damaged: it is not opened again. The
+// shard begins anew in an empty one; the damaged one stays until a whole copy has taken its place.
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
-import type { ShardGenerations } from '#db/database.js';
+import type { ShardGenerations } from '#db/open-state.js';
 import type { OpenGeneration } from '#db/shard-state.js';
 import type { Env } from '#env/env.js';
 import type { FilesError } from '#env/files.js';
-import { type TableStore, type Tables, TablesError } from '#env/tables.js';
+import { DamagedTablesError, type TableStore, type Tables, TablesError } from '#env/tables.js';
+import { CheckedTables } from '#store/checked-tables.js';
 import { DataDirectoryError } from './data-directory-error.js';
 
 const tablesDir = 'tables';
+const damagedMark = '.damaged';
 
 export class DirectoryGenerations implements ShardGenerations {
   readonly #env: Env;
@@ -33,23 +38,42 @@ export class DirectoryGenerations implements ShardGenerations {
   }
 
   openCurrent(): OpenGeneration {
-    const { files, tables, log } = this.#env;
+    const { files, log } = this.#env;
     files.makeDir(this.#dir);
     // Without a pointer generation 1 is the current one: it is written only once there is a second.
     const number = this.#readPointer() ?? 1;
+    let damaged = false;
     for (const name of files.list(this.#dir)) {
       const n = Number.parseInt(name, 10);
-      if (String(n) !== name) continue;
+      if (name === `${number}${damagedMark}`) damaged = true;
+      if (String(n) !== name && name !== `${n}${damagedMark}`) continue;
       this.#last = Math.max(this.#last, n);
       if (n !== number) files.removeTree(`${this.#dir}/${name}`);
     }
     this.#last = Math.max(this.#last, number);
     this.#serving = this.#named = number;
-    const store = openStore(tables, `${this.#dir}/${number}`);
+    try {
+      if (!damaged) return this.#open(number);
+    } catch (error) {
+      if (!(error instanceof DamagedTablesError)) throw unusable(error);
+      log.error('the tables cannot be opened', { generation: `${this.#dir}/${number}`, why: error.message });
+      this.markDamaged(number);
+    }
+    log.warn('the tables of this shard are damaged and not used any more', { generation: `${this.#dir}/${number}` });
+    return { ...this.#open(++this.#last), anew: true };
+  }
+
+  #open(number: number): OpenGeneration {
+    const store = openStore(this.#env.tables, `${this.#dir}/${number}`);
     this.#syncEntries(number, (error) => {
-      if (error !== undefined) log.error('the directory of the tables cannot be synced', { dir: this.#dir, code: error.code });
+      if (error !== undefined) this.#env.log.error('the directory of the tables cannot be synced', { dir: this.#dir, code: error.code });
     });
     return { number, store };
+  }
+
+  markDamaged(generation: number): void {
+    // At once: the process may not get further than this.
+    this.#env.files.makeDir(`${this.#dir}/${generation}${damagedMark}`);
   }
 
   #readPointer(): number | undefined {
@@ -75,7 +99,7 @@ export class DirectoryGenerations implements ShardGenerations {
 
   create(): OpenGeneration {
     const number = ++this.#last;
-    return { number, store: this.#env.tables.open(`${this.#dir}/${number}`) };
+    return { number, store: openStore(this.#env.tables, `${this.#dir}/${number}`) };
   }
 
   makeCurrent(generation: number, done: (error: Error | undefined) => void): void {
@@ -121,10 +145,16 @@ export class DirectoryGenerations implements ShardGenerations {
 }
 
 function openStore(tables: Tables, dir: string): TableStore {
+  const store = tables.open(dir);
   try {
-    return tables.open(dir);
+    return new CheckedTables(store);
   } catch (error) {
-    if (!(error instanceof TablesError)) throw error;
-    throw new DataDirectoryError(`the tables cannot be read: ${error.message}; empty the data directory and let the node join anew`);
+    store.close(() => {});
+    throw error;
   }
+}
+
+function unusable(error: unknown): unknown {
+  if (!(error instanceof TablesError)) return error;
+  return new DataDirectoryError(`the tables cannot be read: ${error.message}; empty the data directory and let the node join anew`);
 }

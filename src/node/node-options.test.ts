@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { dbBounds } from '#db/bounds.js';
 import { neverExpires } from '#session/limits.js';
 import type { StarmeshConfig } from './config/config.js';
 import { loadConfig } from './config/load.js';
@@ -46,6 +47,22 @@ test('a core without a file is a cluster of one that nobody can join', () => {
     [core.name],
   );
   assert.equal(listeners.length, 1);
+});
+
+test('bounds of the database are those of the configuration, and without one those of the database', () => {
+  const { core } = options('');
+  for (const [name, value] of Object.entries(core.bounds ?? {})) assert.equal(value, dbBounds[name as keyof typeof dbBounds], name);
+  const set = options(`database {
+    lease = 700ms, lease_late = 3s, effective_timeout = 2s, core_silent = 4s, rebalance_interval = infinity
+    relay_log_size = 2MB, pending_proposals = 5, pending_proposals_size = 3MB
+    scrub_interval = infinity, scrub_rows_per_second = 77, scrub_bytes_per_second = 1MB
+  }`).core.bounds;
+  assert.deepEqual(
+    [set?.leaseMs, set?.lateMs, set?.effectiveWaitMs, set?.coreSilentMs, set?.rebalanceMs],
+    [700, 3000, 2000, 4000, Number.POSITIVE_INFINITY],
+  );
+  assert.deepEqual([set?.relayLogBytes, set?.pendingProposalsMax, set?.pendingProposalBytesMax], [2 ** 21, 5, 3 * 2 ** 20]);
+  assert.deepEqual([set?.scrubEveryMs, set?.scrubRowsPerSecond, set?.scrubBytesPerSecond], [Number.POSITIVE_INFINITY, 77, 2 ** 20]);
 });
 
 test('a core of several listens where the list of cores says', () => {

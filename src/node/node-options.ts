@@ -3,13 +3,14 @@
 import { type BrokerOptions, defaultBrokerOptions } from '#broker/options.js';
 import type { RegistryOptions } from '#broker/registry.js';
 import { registryShards } from '#broker/schema.js';
+import type { DbBounds } from '#db/bounds.js';
 import type { CertificateField, TlsOptions, WebSocketOptions } from '#env/net.js';
 import type { PeerTarget } from '#link/api.js';
 import { type ListenerOptions, webSocketSubprotocols } from '#listener/options.js';
 import type { QoS } from '#mqtt/packet.js';
 import { defaultLimits, neverExpires, type SessionLimits } from '#session/limits.js';
 import { accessSettings } from './access-settings.js';
-import type { ListenerConfig, MqttConfig, PeerCertField, SslConfig, StarmeshConfig, WebSocketConfig } from './config/config.js';
+import type { DatabaseConfig, ListenerConfig, MqttConfig, PeerCertField, SslConfig, StarmeshConfig, WebSocketConfig } from './config/config.js';
 import type { NodeOptions } from './create-node.js';
 
 /** A CONNECT may carry a client id, a user name, a password, a will topic and a will payload of 64 KiB each, and properties. */
@@ -41,6 +42,29 @@ export function warnings(config: StarmeshConfig): string[] {
   return set.filter(([used]) => used).map(([, name]) => `${name}: has no effect yet in this version`);
 }
 
+function databaseBounds(database: DatabaseConfig): Partial<DbBounds> {
+  return {
+    proposalDeadlineMs: database.proposalTimeoutMs,
+    transactionRetries: database.transactionRetries,
+    logKeepBytes: database.logKeepSize,
+    logKeepMs: database.logKeepMs,
+    logKeepBytesMax: database.logKeepSizeMax,
+    replicaCreditBytes: database.replicantCredit,
+    bootstrapChunkBytes: database.bootstrapChunkSize,
+    leaseMs: database.leaseMs,
+    lateMs: database.leaseLateMs,
+    effectiveWaitMs: database.effectiveTimeoutMs,
+    coreSilentMs: database.coreSilentMs,
+    rebalanceMs: database.rebalanceIntervalMs,
+    relayLogBytes: database.relayLogSize,
+    pendingProposalsMax: database.pendingProposals,
+    pendingProposalBytesMax: database.pendingProposalsSize,
+    scrubEveryMs: database.scrubIntervalMs,
+    scrubRowsPerSecond: database.scrubRowsPerSecond,
+    scrubBytesPerSecond: database.scrubBytesPerSecond,
+  };
+}
+
 /** `cookie`: what a node without a configured one uses, being alone. */
 export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (error: Error) => void): NodeOptions {
   const { node, cluster, database, rpc, forward, mqtt, retainer } = config;
@@ -62,15 +86,7 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       autocleanMs: cluster.autocleanMs,
       coreAutoPromote: cluster.coreAutoPromote,
       relay: cluster.relay,
-      bounds: {
-        proposalDeadlineMs: database.proposalTimeoutMs,
-        transactionRetries: database.transactionRetries,
-        logKeepBytes: database.logKeepSize,
-        logKeepMs: database.logKeepMs,
-        logKeepBytesMax: database.logKeepSizeMax,
-        replicaCreditBytes: database.replicantCredit,
-        bootstrapChunkBytes: database.bootstrapChunkSize,
-      },
+      bounds: databaseBounds(database),
       timings: {
         heartbeatMs: database.heartbeatMs,
         electionTimeoutMinMs: database.electionTimeoutMinMs,

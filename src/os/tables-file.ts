@@ -5,7 +5,9 @@
 // meta pages at the start, each with a magic number, the page size, and the last page in use. The file may
 // rightly end before that page, when the pages behind its end are free; those are made to read as zeros,
 // which LMDB reports as an error if it ever follows a pointer there.
+
 import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
+import { DamagedTablesError } from '#env/tables.js';
 
 const metaPages = 2;
 const at = { magic: 24, pageSize: 48, lastPage: 144, end: 152 } as const;
@@ -20,12 +22,13 @@ export function lookAtTablesFile(path: string): void {
     const { size } = fstatSync(fd);
     const first = readMeta(fd, 0);
     if (size === 0 || first === undefined) return;
-    if (!pageSizes.includes(first.pageSize)) throw new Error('its first page is damaged');
+    if (!pageSizes.includes(first.pageSize)) throw new DamagedTablesError('its first page is damaged');
     const second = readMeta(fd, first.pageSize);
-    if (second === undefined) throw new Error(`it was cut to ${size} bytes`);
-    if (first.magic !== magic || second.magic !== magic || second.pageSize !== first.pageSize) throw new Error('its first pages are damaged');
+    if (second === undefined) throw new DamagedTablesError(`it was cut to ${size} bytes`);
+    if (first.magic !== magic || second.magic !== magic || second.pageSize !== first.pageSize)
+      throw new DamagedTablesError('its first pages are damaged');
     const pages = Math.max(metaPages, first.lastPage + 1, second.lastPage + 1);
-    if (!Number.isSafeInteger(pages * first.pageSize)) throw new Error('its first pages are damaged');
+    if (!Number.isSafeInteger(pages * first.pageSize)) throw new DamagedTablesError('its first pages are damaged');
     if (size < pages * first.pageSize) ftruncateSync(fd, pages * first.pageSize);
   } finally {
     closeSync(fd);

@@ -16,7 +16,7 @@ import { join, resolve } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { assert } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
-import { type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
+import { DamagedTablesError, type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
 import { lookAtTablesFile } from './tables-file.js';
 
 export interface TablesOptions {
@@ -56,7 +56,7 @@ export class OsTables implements Tables {
       for (const reverse of [false, true]) for (const _ of db.getRange({ limit: 1, reverse })) break;
       return new LmdbStore(db as unknown as Lmdb);
     } catch (error) {
-      throw new TablesError(`${dir}: ${(error as Error).message}`);
+      throw named(error, dir);
     }
   }
 }
@@ -272,7 +272,13 @@ interface RawRow {
 
 /** What LMDB says of a damaged file, or of any read after a failed commit. */
 function unreadable(error: unknown): TablesError {
-  return new TablesError(`the tables cannot be read: ${(error as Error).message}`);
+  return named(error, 'the tables cannot be read');
+}
+
+function named(error: unknown, where: string): TablesError {
+  const { message } = error as Error;
+  const damaged = error instanceof DamagedTablesError || /^MDB_(CORRUPTED|PAGE_NOTFOUND|INVALID)/.test(message);
+  return damaged ? new DamagedTablesError(`${where}: ${message}`) : new TablesError(`${where}: ${message}`);
 }
 
 /** Only LMDB's own errors are turned: not what a visitor throws. */

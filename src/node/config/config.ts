@@ -337,6 +337,10 @@ export interface DatabaseConfig {
   readonly proposalTimeoutMs: number;
   readonly transactionRetries: number;
   readonly leaseMs: number;
+  readonly leaseLateMs: number;
+  readonly effectiveTimeoutMs: number;
+  readonly coreSilentMs: number;
+  readonly rebalanceIntervalMs: number;
   readonly registryShards: number;
   readonly logSegmentSize: number;
   /** Log kept for followers and replicants: this size or this time, whichever is more, up to `logKeepSizeMax`. */
@@ -346,6 +350,13 @@ export interface DatabaseConfig {
   /** Unacknowledged bytes per replicant and shard. */
   readonly replicantCredit: number;
   readonly bootstrapChunkSize: number;
+  readonly relayLogSize: number;
+  readonly pendingProposals: number;
+  readonly pendingProposalsSize: number;
+  /** Infinity: never. */
+  readonly scrubIntervalMs: number;
+  readonly scrubRowsPerSecond: number;
+  readonly scrubBytesPerSecond: number;
 }
 
 export type LogLevel = 'debug' | 'info' | 'warning' | 'error';

@@ -303,6 +303,10 @@ const database: ObjectShape<DatabaseConfig> = object<DatabaseConfig>({
   proposalTimeoutMs: field('proposal_timeout', duration(1), 5000),
   transactionRetries: field('transaction_retries', integer(0, 100), 8),
   leaseMs: field('lease', duration(1), 500),
+  leaseLateMs: field('lease_late', duration(1), 2000),
+  effectiveTimeoutMs: field('effective_timeout', duration(1), 1000),
+  coreSilentMs: field('core_silent', duration(1), 1000),
+  rebalanceIntervalMs: field('rebalance_interval', durationOrInfinity, 10_000),
   registryShards: field('registry_shards', integer(1, 64), 4),
   logSegmentSize: field('log_segment_size', size(MiB), 64 * MiB),
   logKeepSize: field('log_keep_size', size(), 256 * MiB),
@@ -310,6 +314,12 @@ const database: ObjectShape<DatabaseConfig> = object<DatabaseConfig>({
   logKeepSizeMax: field('log_keep_size_max', size(), 4096 * MiB),
   replicantCredit: field('replicant_credit', size(65_536), 8 * MiB),
   bootstrapChunkSize: field('bootstrap_chunk_size', size(4096), MiB),
+  relayLogSize: field('relay_log_size', size(MiB), 64 * MiB),
+  pendingProposals: field('pending_proposals', integer(1), 100_000),
+  pendingProposalsSize: field('pending_proposals_size', size(MiB), 64 * MiB),
+  scrubIntervalMs: field('scrub_interval', durationOrInfinity, hour),
+  scrubRowsPerSecond: field('scrub_rows_per_second', integer(10), 5000),
+  scrubBytesPerSecond: field('scrub_bytes_per_second', size(4096), 4 * MiB),
 });
 
 const level: Field<LogLevel> = field<LogLevel>('level', levels(), 'info');

@@ -2,7 +2,7 @@
 // callbacks and bytes of `db`. Made by `open-database.ts` once the node is in service.
 // Invariants: every promise is settled, at `close` at the latest; nothing touches the store afterwards.
 import type { Member } from '#cluster/schema.js';
-import type { Op } from '#db/api.js';
+import type { Op, Reader } from '#db/api.js';
 import { type ShardStatus, type Until, type WriteDone, WriteFailure, type WriteOptions, type WriteResult } from '#db/api.js';
 import { dbBounds } from '#db/bounds.js';
 import type { Key } from '#db/key-codec.js';
@@ -11,7 +11,7 @@ import { DatabaseError } from './errors.js';
 import type { Command, Shard } from './schema.js';
 import { type SubscribeOptions, Subscription } from './subscription.js';
 import type { Table, TableInfo } from './table.js';
-import { iterateRange, type RangeOptions, type ReadView, type RowOptions, readView, transactionView, type WriteView } from './views.js';
+import { iterateRange, type RangeOptions, type ReadView, type RowOptions, readView, soundReader, transactionView, type WriteView } from './views.js';
 
 /** How a write is waited for: `until` and `deadlineMs`, see {@link WriteOptions}. */
 export type WaitOptions = WriteOptions;
@@ -71,6 +71,7 @@ interface Pending {
  */
 export class Database {
   readonly #p: DatabaseParts;
+  readonly #reader: Reader;
   readonly #tables: Set<TableInfo['stored']> = new Set();
   readonly #shards: Map<string, Shard> = new Map();
   readonly #pending: Set<Pending> = new Set();
@@ -85,6 +86,7 @@ export class Database {
   /** Use `openDatabase`. */
   constructor(parts: DatabaseParts) {
     this.#p = parts;
+    this.#reader = soundReader(parts.core.database);
     for (const shard of parts.shards) {
       this.#shards.set(shard.name, shard);
       for (const t of shard.tables) this.#tables.add(t.stored);
@@ -102,13 +104,13 @@ export class Database {
   /** The row's value in this node's copy, undefined when there is none. Throws {@link DatabaseError}. */
   get<K extends Key, V>(table: Table<K, V>, key: K): V | undefined {
     this.#readable(table);
-    const row = this.#p.core.database.get(table.stored, table.encodeKey(key));
+    const row = this.#reader.get(table.stored, table.encodeKey(key));
     return row === undefined ? undefined : table.decodeValue(row.value);
   }
 
   has<K extends Key, V>(table: Table<K, V>, key: K): boolean {
     this.#readable(table);
-    return this.#p.core.database.get(table.stored, table.encodeKey(key)) !== undefined;
+    return this.#reader.get(table.stored, table.encodeKey(key)) !== undefined;
   }
 
   /**
@@ -118,7 +120,7 @@ export class Database {
    */
   range<K extends Key, V>(table: Table<K, V>, options?: RangeOptions<K>): IterableIterator<[K, V]> {
     this.#readable(table);
-    return iterateRange(this.#p.core.database, table, options, () => this.#readable(table));
+    return iterateRange(this.#reader, table, options, () => this.#readable(table));
   }
 
   /**

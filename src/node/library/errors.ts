@@ -9,6 +9,8 @@
  * - refused: the cluster does not take this node.
  * - deadline: the node was not in service by `openDeadlineMs`; the message says what it waited for.
  * - failed: a disk failed or is full; the node has stopped by itself.
+ * - damaged: a row of this node's copy is not what was written. The copy is replaced by another node's: read again
+ *   later (the table's subscriptions begin anew then), or elsewhere. A node that nobody can help ends ('failed').
  * - closed: the database is closed.
  * - not-held: this node has no copy of the table's shard (a replicant and a shard of the cores alone).
  * - unknown-table: the table, command or shard is not among the `shards` that the database was opened with.
@@ -22,6 +24,7 @@ export type DatabaseErrorCode =
   | 'refused'
   | 'deadline'
   | 'failed'
+  | 'damaged'
   | 'closed'
   | 'not-held'
   | 'unknown-table'

@@ -3,6 +3,7 @@
 import { compareBytes, copyBytes } from '#base/bytes.js';
 import type { CommandContext, Reader, Transaction } from '#db/api.js';
 import { type Key, prefixRange } from '#db/key-codec.js';
+import { TablesError } from '#env/tables.js';
 import { DatabaseError } from './errors.js';
 import type { Table, TableInfo } from './table.js';
 
@@ -65,6 +66,24 @@ export function keyRange<K extends Key, V>(table: Table<K, V>, options: RangeOpt
   return { start, end, limit: options.limit ?? Number.POSITIVE_INFINITY };
 }
 
+/** A row that is damaged on this node's disk is a {@link DatabaseError} of its own. */
+export function soundReader(reader: Reader): Reader {
+  return {
+    get: (table, key) => sound(() => reader.get(table, key)),
+    range: (table, start, end, visit) => sound(() => reader.range(table, start, end, visit)),
+    seek: (table, key) => sound(() => reader.seek(table, key)),
+  };
+}
+
+function sound<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (!(cause instanceof TablesError)) throw cause;
+    throw new DatabaseError('damaged', "this node's copy of the table is damaged; it is being replaced by another node's", { cause });
+  }
+}
+
 /** Rows of one visit, decoded at once: for views that live as long as one call. */
 function readRange<K extends Key, V>(reader: Reader, table: Table<K, V>, options: RangeOptions<K> | undefined): [K, V][] {
   const { start, end, limit } = keyRange(table, options);
@@ -122,7 +141,7 @@ function makeView(
 
 export function transactionView(tx: Transaction): { readonly view: WriteView; readonly end: () => void } {
   return makeView(
-    tx,
+    soundReader(tx),
     (table, key, value, owner) => tx.put(table.stored, key, value, owner),
     (table, key) => tx.delete(table.stored, key),
   );
@@ -141,7 +160,7 @@ export function readView(reader: Reader): ReadView {
   const refuse = (): never => {
     throw new DatabaseError('ended', 'this view only reads');
   };
-  return makeView(reader, refuse, refuse).view;
+  return makeView(soundReader(reader), refuse, refuse).view;
 }
 
 const chunkRows = 256;
