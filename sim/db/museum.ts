@@ -32,7 +32,7 @@ export const dbMuseum: readonly Mutant[] = [
   db(
     'apply-skips',
     'db/shard-state',
-    'if (!this.#cursor.add(batch, entry, this.store))\n                break;',
+    'if (!this.#cursor.add(batch, entry, this.store))\n                    break;',
     'if (!this.#cursor.add(batch, entry, this.store)) {\n                this.#cursor.system.position = { ...this.#cursor.system.position, appliedIndex: entry.index, appliedTerm: entry.term };\n                this.#queue.shift();\n                break;\n            }',
     'an entry at the end of a page is counted and not applied',
   ),

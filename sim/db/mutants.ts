@@ -93,7 +93,7 @@ export const dbMutants: readonly Mutant[] = [
   db(
     'copy-not-flushed',
     'replica',
-    'aside.opened.store.flushed((error) =>',
+    'built.store.flushed((error) =>',
     '((f) => f(undefined))((error) =>',
     'a power cut leaves half a copy in service',
   ),

@@ -1,8 +1,10 @@
 // A copy of tables under construction, and where it stands. replica.ts owns it.
 import type { AppliedEntry } from './apply.js';
-import type { CopyPlace } from './rlog-codec.js';
+import type { CopyPlace, RlogMessage } from './rlog-codec.js';
 import type { OpenGeneration, ShardState } from './shard-state.js';
 import { decodePosition, metaKey } from './system-rows.js';
+
+type EntriesMessage = Extract<RlogMessage, { type: 'entries' }>;
 
 /** A copy under construction. */
 export interface Aside {
@@ -34,4 +36,9 @@ export function copyPlace(aside: Aside, stamp: number): CopyPlace | undefined {
   if (meta === undefined || key === undefined) return undefined;
   const { historyId, appliedIndex: index, appliedTerm: term } = decodePosition(meta);
   return { historyId, index, term, stamp, key };
+}
+
+/** Entries above `index` alone. */
+export function without(m: EntriesMessage, index: number): EntriesMessage {
+  return { ...m, entries: m.entries.filter((e) => e.index > index) };
 }

@@ -9,7 +9,7 @@ import type { Env } from '#env/env.js';
 import type { TableStore } from '#env/tables.js';
 import type { Links } from '#link/api.js';
 import type { ReplicaShardStatus, ShardSchema } from './api.js';
-import { type Aside, copyPlace, type OneCopy } from './aside.js';
+import { type Aside, copyPlace, type OneCopy, without } from './aside.js';
 import type { DbBounds } from './bounds.js';
 import { HeldLease } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
@@ -74,6 +74,8 @@ export class Replica implements LeaseParty {
   #closed = false;
   readonly #stats: ReplicaStats;
   #earlyBytes = 0;
+  /** The stream that was opened with the place of the copy before. */
+  #swappedIn = 0;
   /** Of one copy: it has to go further before it ends; it has ended and waits. */
   #endsLater = false;
   #waiting: (() => void) | undefined;
@@ -382,6 +384,10 @@ export class Replica implements LeaseParty {
       this.#earlyBytes += entriesBytes(m.entries);
     } else if (first !== undefined) {
       const into = this.#aside?.state ?? this.#state;
+      if (first.index <= into.queuedIndex && this.#machine.stream === this.#swappedIn) {
+        this.#took(entriesBytes(m.entries.filter((e) => e.index <= into.queuedIndex)));
+        return this.#enqueue(without(m, into.queuedIndex));
+      }
       if (first.index !== into.queuedIndex + 1) return this.#step({ type: 'failed', why: `entry ${first.index} after ${into.queuedIndex}` });
       into.enqueue(m.entries);
       this.#takenBytes += entriesBytes(m.entries);
@@ -421,6 +427,7 @@ export class Replica implements LeaseParty {
 
   #exchange(aside: Aside, built: ShardState): void {
     this.#aside = undefined;
+    this.#swappedIn = this.#machine.stream;
     const oldNumber = this.#state.generation;
     const rest = built.detach();
     this.#stats.bootstrapEnds();
