@@ -124,7 +124,7 @@ export class Outbox {
     const sendings = message.qos === 2 ? message.sendings : message.sendings.slice(-1);
     message.mayBeLost = sendings.some((s) => s.node.lost !== s.lostThen);
     this.#client.history.count('acknowledged');
-    if (this.#client.node !== undefined) this.#client.history.onAcknowledged?.(this.#client.node);
+    if (this.#client.node !== undefined) this.#client.history.onAcknowledged?.(this.#client.node, message);
   }
 
   onPubcomp(packetId: number): void {

@@ -55,6 +55,9 @@ export function drawFaults(prng: Prng): Faults {
 /** How long after its end a disturbance still counts: for reconnecting, catching up and writing routes again. */
 const aftermathMs = 3_000;
 const sampleEveryMs = 50;
+/** A sync takes some ms. */
+const holderSlowFactor = 10;
+const holderWaitMs = 1_000;
 
 interface Interval {
   from: number;
@@ -163,7 +166,11 @@ export class FaultInjector {
     const f = this.#faults;
     const kinds: (() => void)[] = [];
     if (f.kills) kinds.push(() => this.#crash(this.#prng.pick(this.#world.nodes), 'kill'));
-    if (f.powerCuts && this.#aims) kinds.push(() => this.#cutAfterAck());
+    if (f.powerCuts && this.#aims)
+      kinds.push(
+        () => this.#cutAfterAck(),
+        () => this.#cutHolder(),
+      );
     if (f.powerCuts) kinds.push(() => this.#crash(this.#prng.pick(this.#world.nodes), 'power'));
     if (f.leaderKills) kinds.push(() => this.#killLeader());
     if (f.partitions) kinds.push(() => this.#partition());
@@ -184,6 +191,34 @@ export class FaultInjector {
       this.#history.onAcknowledged = undefined;
       this.#world.world.after(0.01, () => {
         if (!this.#over) this.#crash(n, 'power');
+      });
+    };
+  }
+
+  /**
+   * The power goes at a node that keeps something for a client that is away, in the moment when the publisher has its
+   * acknowledgement; the node's disk is slow, so that what was not waited for is not there.
+   */
+  #cutHolder(): void {
+    const away = (n: BrokerNode): string[] => [...(n.node?.broker.clients() ?? [])].filter((c) => !c.connected).map((c) => c.clientId);
+    const holders = this.#world.nodes.filter((n) => away(n).length > 0);
+    if (holders.length === 0) return;
+    const n = this.#prng.pick(holders);
+    n.sim.disk.faults.slowFactor = holderSlowFactor;
+    const end = (): void => {
+      n.sim.disk.faults.slowFactor = 1;
+      this.#history.onAcknowledged = undefined;
+    };
+    this.#world.world.after(holderWaitMs, () => {
+      if (!this.#over) end();
+    });
+    this.#history.onAcknowledged = (_node, m) => {
+      if (m.qos === 0 || !n.sim.up || !away(n).some((clientId) => this.#history.owes(clientId, m))) return;
+      end();
+      this.#world.world.after(0.01, () => {
+        if (this.#over || !n.sim.up) return;
+        this.#history.count('holderCuts');
+        this.#crash(n, 'power');
       });
     };
   }

@@ -145,13 +145,20 @@ export class History {
   /** Whether a node's process has ended without a word since then. */
   ended: (node: string, since: number) => boolean = () => false;
   /** Hears of every acknowledgement that a client gets from a node. */
-  onAcknowledged: ((node: BrokerNode) => void) | undefined = undefined;
+  onAcknowledged: ((node: BrokerNode, message: SimMessage) => void) | undefined = undefined;
   /** Hears of everything, when somebody looks. */
   trace: ((line: string) => void) | undefined = undefined;
   readonly #now: () => number;
 
   constructor(now: () => number) {
     this.#now = now;
+  }
+
+  /** The client's session was subscribed before the message was sent, and has not got it. */
+  owes(clientId: string, m: SimMessage): boolean {
+    const session = this.sessions.findLast((s) => s.clientId === clientId);
+    if (session === undefined || session.endedAt !== Number.POSITIVE_INFINITY || session.received.has(m.id)) return false;
+    return session.matching(m.topicName).some((x) => x.qos > 0 && x.ackedAt < m.sentAt && m.ackedAt < x.unsubscribeSentAt);
   }
 
   count(name: string, by: number = 1): void {

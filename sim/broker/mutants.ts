@@ -93,6 +93,13 @@ export const brokerMutants: readonly Mutant[] = [
     'messages that wait for a persistent session are not in the journal',
   ),
   broker(
+    'persistent-acknowledged-before-sync',
+    'broker/durable-sessions',
+    'this.#journal.whenDurable((error) => done(error === undefined));',
+    'done(true);',
+    'a publisher is told before what waits for a persistent session is on disk',
+  ),
+  broker(
     'persistent-old-copy-stays',
     'broker/registry-audit',
     "if (verdicts[i] !== 'stale' && verdicts[i] !== 'absent')",

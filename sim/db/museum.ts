@@ -107,6 +107,20 @@ export const dbMuseum: readonly Mutant[] = [
     'a deposed leader answers a linearizable read',
   ),
   db(
+    'deposed-leader-reports',
+    'db/shard-leader',
+    'sendOn(w.request, w.from, w.to);\n        for (const w of this.#effective)',
+    'this.#resolve(w);\n        for (const w of this.#effective)',
+    'a deposed leader reports success of what it appended and has not committed',
+  ),
+  db(
+    'copy-goes-on-at-an-older-core',
+    'db/rlog-agent',
+    'if (s.appliedIndex < Math.max(copy.stamp, copy.index)) {',
+    'if (false) {',
+    'a second core goes on with a copy whose rows are newer than its own',
+  ),
+  db(
     'checksum-ignored',
     'store/record-walk',
     'crc32c(this.#bytes, headerCrc, start, end) !== crc || ',

@@ -206,6 +206,12 @@ export class Checkers {
     else if (known !== hash) fail('equal states', n, `another state after ${e.index}`);
   }
 
+  /** A node is told to copy another's tables; `already`: it does so, and how that ends is not known yet. */
+  copies(n: Watched, already: boolean): void {
+    if (already) fail('one copy at a time', n, 'is told to copy tables while a copy is on its way');
+    if (!n.raft.installing) fail('one copy at a time', n, 'is told to copy tables and does not wait for them');
+  }
+
   /** A read begun when `committedBefore` was the highest committed index anywhere. */
   readable(n: Watched, index: number, committedBefore: number): void {
     if (index < committedBefore) fail('linearizable reads', n, `answers a read with ${index}, committed when it began was ${committedBefore}`);

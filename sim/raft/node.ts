@@ -56,6 +56,8 @@ export class SimNode {
   #committedAtStart = 0;
   #syncing = false;
   #installing: Tables | undefined;
+  /** A copy was asked for, and it is not told yet how that ended. */
+  #copying = false;
   #tickAt: number = Number.POSITIVE_INFINITY;
   readonly #reads: Map<number, number> = new Map();
   #readToken = 0;
@@ -117,6 +119,7 @@ export class SimNode {
     this.tables = this.flushed;
     this.#syncing = false;
     this.#installing = undefined;
+    this.#copying = false;
     this.#tickAt = Number.POSITIVE_INFINITY;
     this.#reads.clear();
   }
@@ -141,6 +144,7 @@ export class SimNode {
 
   step(input: RaftInput, now: number): void {
     this.#now = now;
+    if (input.type === 'snapshotInstalled' || input.type === 'snapshotAborted') this.#copying = false;
     const effects: RaftEffect[] = [];
     this.raft.step(input, now * this.rate, effects);
     this.#perform(effects);
@@ -243,6 +247,8 @@ export class SimNode {
           this.#reads.delete(e.token);
           break;
         case 'installSnapshot':
+          checkers.copies(this, this.#copying);
+          this.#copying = true;
           this.#host.wantSnapshot(this, e.from, e.index);
           break;
         case 'recovered':
