@@ -104,6 +104,8 @@ export interface CorePeer {
   readonly name: string;
   readonly nodeId: string;
   readonly info: FormationInfo | undefined;
+  /** It is a member now: it has an incarnation. */
+  readonly joined?: boolean;
 }
 
 export type FormationStep =
@@ -113,12 +115,20 @@ export type FormationStep =
   /** Take over what a formed core announces; keep it durably, announce it. */
   | { readonly type: 'adopt'; readonly formed: Formed };
 
-/** Where a cluster is already. */
+/**
+ * Where a cluster is already. What another empty core has taken over is hearsay until it has joined: of a history that
+ * is over it would go from one emptied core to the next, and never end.
+ */
 export function decideAdoption(peers: readonly CorePeer[]): FormationStep | undefined {
   let found: { readonly name: string; readonly formed: Formed } | undefined;
+  let hearsay: string | undefined;
   for (const p of peers) {
     const formed = p.info?.formed;
     if (formed === undefined) continue;
+    if (p.joined !== true && !formed.voters.includes(p.nodeId)) {
+      hearsay ??= p.name;
+      continue;
+    }
     const other = found !== undefined && found.formed.clusterId !== formed.clusterId;
     const [ours, theirs] = [found?.formed.recovery, formed.recovery];
     if (found !== undefined && (other || (ours?.count === theirs?.count && ours?.tag !== theirs?.tag)))
@@ -126,7 +136,8 @@ export function decideAdoption(peers: readonly CorePeer[]): FormationStep | unde
     // Before and after a recovery by force: after.
     if (found === undefined || (theirs?.count ?? 0) > (ours?.count ?? 0)) found = { name: p.name, formed };
   }
-  return found === undefined ? undefined : { type: 'adopt', formed: found.formed };
+  if (found !== undefined) return { type: 'adopt', formed: found.formed };
+  return hearsay === undefined ? undefined : { type: 'wait', why: `${hearsay} knows of a cluster and has not joined it yet` };
 }
 
 /** For a core that is not formed yet. `peers`: cores whose link is up. */

@@ -51,7 +51,7 @@ export class Forming {
     const peers = links
       .peers()
       .filter((p: PeerHello) => p.role === 'core')
-      .map((p) => ({ name: p.name, nodeId: p.nodeId, info: decodeFormation(p.info) }));
+      .map((p) => ({ name: p.name, nodeId: p.nodeId, info: decodeFormation(p.info), joined: p.incarnation > 0 }));
     const gatherer = this.#gatherer();
     const step = gatherer === undefined ? decideFormation({ name, nodeId, cores: this.#names }, peers) : this.#gather(gatherer, peers);
     switch (step.type) {

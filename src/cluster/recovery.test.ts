@@ -42,6 +42,14 @@ test('an empty core follows the newest history in sight, and none where two are 
   assert.equal(decideAdoption([core('a', once), core('b', twice), core('c')])?.type, 'adopt');
 });
 
+test('an empty core does not believe another one that has not joined: it may have met a core of a history that is over', () => {
+  const misled = { ...core('misled'), nodeId: 'new id of misled' };
+  assert.equal(decideAdoption([misled])?.type, 'wait');
+  const step = decideAdoption([misled, core('survivor', once)]);
+  assert.equal(step?.type === 'adopt' ? step.formed.recovery?.tag : step?.type, 'aa');
+  assert.equal(decideAdoption([{ ...misled, joined: true }])?.type, 'adopt');
+});
+
 test('a core says which history it has', () => {
   const { info } = core('a', twice);
   assert.deepEqual(decodeFormation(encodeFormation(info)), info);
