@@ -11,7 +11,6 @@ import { decodeConfig, encodeConfig } from '#raft/codec.js';
 import { Raft } from '#raft/raft.js';
 import type { ChangeConfigResult, ConfigChange, RaftEffect, RaftInput, RaftMessage, RaftOptions } from '#raft/types.js';
 import type { LogEntry, WalError, WalShard } from '#store/types.js';
-import type { CoreShardStatus } from './api.js';
 import type { DbBounds } from './bounds.js';
 import { CommitNews } from './commit-news.js';
 import { CoreCopy } from './core-copy.js';
@@ -151,6 +150,10 @@ export class CoreShard implements LeaseParty {
 
   // ---- the machine ----
 
+  get nodeId(): string {
+    return this.#o.nodeId;
+  }
+
   get raft(): Raft {
     return this.#raft;
   }
@@ -275,6 +278,10 @@ export class CoreShard implements LeaseParty {
       append: (data) => this.#append(data),
       nextIndex: () => this.#raft.lastIndex + 1,
       commitIndex: () => this.#raft.commitIndex,
+      wanted: (index) => {
+        this.#visibility.want(index);
+        this.server.want(index);
+      },
     });
     this.#visibleMoved();
     this.#o.onLeadership(this);
@@ -340,6 +347,12 @@ export class CoreShard implements LeaseParty {
 
   visibleReport(from: string, index: number): void {
     this.#visibility.report(from, index);
+  }
+
+  reportWanted(from: string, index: number): void {
+    if (from !== this.#raft.leader) return;
+    this.server.want(index);
+    this.#visibility.wanted(index);
   }
 
   get caughtUp(): boolean {
@@ -458,29 +471,6 @@ export class CoreShard implements LeaseParty {
     this.#wal.compact({ index, term, config, historyId, generation: this.state.generation }, (error) => {
       if (error !== undefined) this.#fail(error);
     });
-  }
-
-  status(nodeName: (nodeId: string) => string): CoreShardStatus {
-    const role = this.#raft.role;
-    const { leader } = this.#raft;
-    return {
-      state:
-        role === 'leader'
-          ? 'leader'
-          : role === 'follower'
-            ? this.#raft.config.learners.includes(this.#o.nodeId)
-              ? 'learner'
-              : 'follower'
-            : 'candidate',
-      term: this.#raft.term,
-      leader: leader === '' ? undefined : nodeName(leader),
-      lastInterceptedTrans: this.state.transactionsSinceStart,
-      commitIndex: this.#raft.commitIndex,
-      appliedIndex: this.state.appliedIndex,
-      weight: this.server.streams,
-      replicants: this.server.replicants(),
-      serverMql: this.server.backlog(),
-    };
   }
 
   close(): void {

@@ -13,9 +13,11 @@ export interface RaftReceiver {
   raftMessage(from: string, message: RaftMessage): void;
   /** A core reports: everything up to `index` is seen on it and on its normal replicants. */
   visibleReport(from: string, index: number): void;
+  /** The leader has somebody who waits until everything up to `index` is seen. */
+  reportWanted(from: string, index: number): void;
 }
 
-const codes = { raft: 1, visible: 2, beats: 5 } as const;
+const codes = { raft: 1, visible: 2, beats: 5, wanted: 6 } as const;
 
 /** Heartbeats gathered for one node: the frame so far. A bound of its size is the number of shards. */
 interface Beats {
@@ -91,9 +93,18 @@ export class RaftTransport {
   }
 
   sendVisible(to: string, shard: string, index: number): void {
+    this.#sendIndex(codes.visible, to, shard, index);
+  }
+
+  /** To one who speaks `wantedReports`. */
+  sendWanted(to: string, shard: string, index: number): void {
+    this.#sendIndex(codes.wanted, to, shard, index);
+  }
+
+  #sendIndex(code: number, to: string, shard: string, index: number): void {
     const w = this.#w;
     w.reset();
-    w.u8(codes.visible);
+    w.u8(code);
     w.string(shard);
     w.varint(index);
     this.#links.send(to, 'raft', w.view());
@@ -109,6 +120,7 @@ export class RaftTransport {
       if (receiver === undefined) return;
       if (code === codes.raft) receiver.raftMessage(from.nodeId, decodeMessage(r));
       else if (code === codes.visible) receiver.visibleReport(from.nodeId, r.varint());
+      else if (code === codes.wanted) receiver.reportWanted(from.nodeId, r.varint());
       else this.#malformed.value++;
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;

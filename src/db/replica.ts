@@ -15,6 +15,7 @@ import { HeldLease } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { LeaseParty } from './leases.js';
 import { Relay } from './relay.js';
+import { ReplicaAcks } from './replica-acks.js';
 import { type ReplicaEffect, type ReplicaInput, ReplicaMachine } from './replica-machine.js';
 import { ReplicaStats } from './replica-stats.js';
 import { type CopyPlace, encodeRlog, entriesBytes, type RlogMessage, rowsBytes } from './rlog-codec.js';
@@ -69,11 +70,9 @@ export class Replica implements LeaseParty {
   /** When to look for a better core. */
   #lookAt = 0;
   #timer: Timer | undefined;
-  #ackScheduled = false;
-  #takenBytes = 0;
+  readonly #acks: ReplicaAcks;
   #closed = false;
   readonly #stats: ReplicaStats;
-  #earlyBytes = 0;
   /** The stream that was opened with the place of the copy before. */
   #swappedIn = 0;
   /** Of one copy: it has to go further before it ends; it has ended and waits. */
@@ -87,6 +86,7 @@ export class Replica implements LeaseParty {
     this.#servedAt = options.env.clock.now();
     const { env, links, bounds } = options;
     this.#stats = new ReplicaStats(env.clock);
+    this.#acks = this.#makeAcks();
     this.#lapsed = lapseCounter(env, options.schema.name);
     this.relay = !options.relay
       ? undefined
@@ -98,7 +98,7 @@ export class Replica implements LeaseParty {
           ready: () => this.inService,
           leaseUntil: () => (this.#machine.state === 'normal' ? this.#lease.until(state.appliedIndex) : Number.NEGATIVE_INFINITY),
           leaseFloor: () => Math.max(this.#reported, this.#lease.floor),
-          onVisible: () => this.#ackLater(),
+          onVisible: () => this.#acks.later(),
         });
   }
 
@@ -132,7 +132,9 @@ export class Replica implements LeaseParty {
   leaseRequests(ask: (of: string, request: LeaseRequest) => void): void {
     const { upstream, stream, asking } = this.#machine;
     if (this.#closed || upstream === undefined || !asking) return;
-    ask(upstream, { shard: this.#o.schema.name, kind: 'stream', n: stream, visible: this.#visible() });
+    const visible = this.#visible();
+    this.#acks.told(visible);
+    ask(upstream, { shard: this.#o.schema.name, kind: 'stream', n: stream, visible });
   }
 
   judgeLease(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
@@ -172,7 +174,7 @@ export class Replica implements LeaseParty {
     if (this.relay === undefined) return;
     this.relay.tick(this.#machine.upstream !== undefined);
     // A lease that it granted may have run out.
-    if (this.relay.server.streams > 0) this.#ackLater();
+    if (this.relay.server.streams > 0) this.#acks.later();
   }
 
   /** Fed by a node that is silent, or for long by one that grants no lease: it may be out of its group itself. */
@@ -212,7 +214,12 @@ export class Replica implements LeaseParty {
     const { relay } = this;
     if (message.type === 'open' || message.type === 'ack' || (message.type === 'close' && relay?.server.serves(from.nodeId) === true))
       return relay?.server.receive(from, message);
+    if (message.type === 'wanted') return this.#wantedBy(from.nodeId, message.index);
     this.#step({ type: 'message', from: from.nodeId, message });
+  }
+
+  #wantedBy(from: string, index: number): void {
+    if (from === this.#machine.upstream && this.#acks.want(index)) this.relay?.server.want(index);
   }
 
   peerDown(nodeId: string): void {
@@ -224,7 +231,7 @@ export class Replica implements LeaseParty {
   /** The copy in service applied a batch (told by its owner). */
   applied(index: number): void {
     if (this.#closed || this.#machine.bootstrapping) return;
-    this.#ackLater();
+    this.#acks.later();
     this.#noteLag();
     this.#step({ type: 'applied', index });
     this.#lookAtLease();
@@ -246,7 +253,7 @@ export class Replica implements LeaseParty {
         return this.#choose(e.delayMs, e.not);
       case 'open': {
         const p = this.#state.position;
-        this.#takenBytes = 0;
+        this.#acks.opened();
         const open = {
           type: 'open',
           shard: schema.name,
@@ -281,7 +288,7 @@ export class Replica implements LeaseParty {
       case 'swap':
         return this.#swap();
       case 'ask-lease':
-        this.#ack();
+        this.#acks.now();
         this.#o.askForLeases();
         this.#stats.inStep();
         return;
@@ -310,13 +317,13 @@ export class Replica implements LeaseParty {
   #beginBootstrap(rows: number): void {
     this.#dropAside();
     this.relay?.reset();
-    this.#earlyBytes = 0;
+    this.#acks.noneEarly();
     this.#stats.bootstrapBegins(rows);
     this.#aside = { opened: this.#o.generations.create(), state: undefined, early: [], key: undefined };
   }
 
   #copyPlace(): CopyPlace | undefined {
-    this.#earlyBytes = 0;
+    this.#acks.noneEarly();
     return this.#aside === undefined ? undefined : copyPlace(this.#aside, this.#machine.lastStamp);
   }
 
@@ -342,7 +349,7 @@ export class Replica implements LeaseParty {
       if (error !== undefined) return this.#step({ type: 'failed', why: error.message });
       // The next core was told of a copy without these rows: they come again.
       if (stream !== this.#machine.stream) return;
-      this.#took(bytes);
+      this.#acks.took(bytes);
       const lastKey = m.rows[m.rows.length - 1]?.key;
       if (lastKey !== undefined) aside.key = lastKey[0] === 0 ? emptyBytes : lastKey;
       if (!m.last) return;
@@ -354,7 +361,7 @@ export class Replica implements LeaseParty {
           bounds: this.#o.bounds,
           onApplied: (index) => {
             if (aside !== this.#aside) return;
-            this.#ackLater();
+            this.#acks.later();
             this.#step({ type: 'applied', index });
             if (this.#endsLater) this.#swap();
           },
@@ -367,7 +374,7 @@ export class Replica implements LeaseParty {
         },
         aside.opened,
       );
-      this.#earlyBytes = 0;
+      this.#acks.noneEarly();
       aside.state.enqueue(aside.early);
       this.#step({ type: 'chunks-written' });
       this.#step({ type: 'applied', index: aside.state.appliedIndex });
@@ -380,17 +387,16 @@ export class Replica implements LeaseParty {
     if (first !== undefined && this.#aside !== undefined && this.#aside.state === undefined) {
       // The last chunk is still being written; the core's credit bounds what can come meanwhile.
       this.#aside.early.push(...m.entries);
-      this.#takenBytes += entriesBytes(m.entries);
-      this.#earlyBytes += entriesBytes(m.entries);
+      this.#acks.took(entriesBytes(m.entries), true);
     } else if (first !== undefined) {
       const into = this.#aside?.state ?? this.#state;
       if (first.index <= into.queuedIndex && this.#machine.stream === this.#swappedIn) {
-        this.#took(entriesBytes(m.entries.filter((e) => e.index <= into.queuedIndex)));
+        this.#acks.took(entriesBytes(m.entries.filter((e) => e.index <= into.queuedIndex)));
         return this.#enqueue(without(m, into.queuedIndex));
       }
       if (first.index !== into.queuedIndex + 1) return this.#step({ type: 'failed', why: `entry ${first.index} after ${into.queuedIndex}` });
       into.enqueue(m.entries);
-      this.#takenBytes += entriesBytes(m.entries);
+      this.#acks.took(entriesBytes(m.entries));
     }
     if (this.#aside === undefined) this.relay?.received(m.entries, m.committedTransactions);
     this.#noteLag();
@@ -449,29 +455,21 @@ export class Replica implements LeaseParty {
     this.#noteLag();
   }
 
-  #took(bytes: number): void {
-    this.#takenBytes += bytes;
-    this.#ackLater();
-  }
-
-  #ackLater(): void {
-    if (this.#ackScheduled) return;
-    this.#ackScheduled = true;
-    this.#o.env.clock.endOfTurn(() => {
-      this.#ackScheduled = false;
-      if (!this.#closed) this.#ack();
+  #makeAcks(): ReplicaAcks {
+    const { env, bounds, links, schema } = this.#o;
+    const machine = this.#machine;
+    return new ReplicaAcks({
+      clock: env.clock,
+      creditBytes: bounds.replicaCreditBytes,
+      atOnce: () => machine.bootstrapping || !machine.asking || !links.speaks(machine.upstream ?? '', 'wantedReports'),
+      // What still waits in the old copy is none of the stream's bytes.
+      queuedBytes: () => (this.#aside === undefined ? this.#state.queuedBytes : (this.#aside.state?.queuedBytes ?? 0)),
+      visible: () => (machine.bootstrapping ? 0 : this.#visible()),
+      send: (visible, bytes) => {
+        const { upstream, stream } = machine;
+        if (upstream !== undefined) links.send(upstream, 'rlog', encodeRlog({ type: 'ack', shard: schema.name, stream, visible, bytes }));
+      },
     });
-  }
-
-  /** Credit is given back by what has been applied: what waits in a queue still counts against it. */
-  #ack(): void {
-    const core = this.#machine.upstream;
-    if (core === undefined) return;
-    // Of the copy that this stream feeds: what still waits in the old one is none of its bytes.
-    const queued = this.#aside === undefined ? this.#state.queuedBytes : (this.#aside.state?.queuedBytes ?? 0);
-    const bytes = Math.max(0, this.#takenBytes - queued - this.#earlyBytes);
-    const visible = this.#machine.bootstrapping ? 0 : this.#visible();
-    this.#o.links.send(core, 'rlog', encodeRlog({ type: 'ack', shard: this.#o.schema.name, stream: this.#machine.stream, visible, bytes }));
   }
 
   status(upstreamName: (nodeId: string) => string | undefined): ReplicaShardStatus {
@@ -492,6 +490,7 @@ export class Replica implements LeaseParty {
 
   close(): void {
     this.#closed = true;
+    this.#acks.close();
     this.#lease.drop();
     this.relay?.close();
     this.#timer?.cancel();

@@ -76,6 +76,8 @@ export class RlogAgent {
   #cursor: Uint8Array | undefined;
   #part = 0;
   #announcedCommit = 0;
+  /** The receiver was told. */
+  #wanted = 0;
   closed = false;
   /** The last pump left something for which there was no credit or no room in the lane. */
   held = false;
@@ -188,6 +190,12 @@ export class RlogAgent {
       this.close('the tables here are damaged');
     }
     this.held = this.catchingUp || this.backlog > 0;
+  }
+
+  /** Somebody waits until everything up to `index` is seen: told once, when the receiver was sent it. */
+  want(index: number): void {
+    if (index <= this.#wanted || this.next <= index || this.catchingUp || this.closed) return;
+    if (this.#message({ type: 'wanted', shard: this.#source.shard, index })) this.#wanted = index;
   }
 
   #sendChunk(): boolean {

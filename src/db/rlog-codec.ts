@@ -68,6 +68,8 @@ export type RlogMessage =
     }
   /** receiver → core: everything up to `visible` is applied and seen; `bytes` of chunks and entries taken since `opened`. */
   | { readonly type: 'ack'; readonly shard: string; readonly stream: number; readonly visible: number; readonly bytes: number }
+  /** core → receiver: somebody waits until everything up to `index` is seen; what nobody waits for need not be acknowledged at once. */
+  | { readonly type: 'wanted'; readonly shard: string; readonly index: number }
   /** Either side: the stream is over. */
   | { readonly type: 'close'; readonly shard: string; readonly stream: number; readonly why: string };
 
@@ -76,7 +78,7 @@ export interface StoredRow {
   readonly value: Uint8Array;
 }
 
-const codes = { open: 1, opened: 2, chunk: 3, entries: 4, ack: 5, close: 7 } as const;
+const codes = { open: 1, opened: 2, chunk: 3, entries: 4, ack: 5, close: 7, wanted: 8 } as const;
 const modes: readonly OpenedMode[] = ['resume', 'bootstrap', 'later', 'continue'];
 
 const scratch = new ByteWriter(4096);
@@ -129,6 +131,9 @@ export function encodeRlog(m: RlogMessage, continued: boolean = true): Uint8Arra
       w.varint(m.stream);
       w.varint(m.visible);
       w.varint(m.bytes);
+      break;
+    case 'wanted':
+      w.varint(m.index);
       break;
     case 'close':
       w.varint(m.stream);
@@ -194,6 +199,8 @@ export function decodeRlog(frame: Uint8Array): RlogMessage {
     }
     case codes.ack:
       return { type: 'ack', shard, stream: r.varint(), visible: r.varint(), bytes: r.varint() };
+    case codes.wanted:
+      return { type: 'wanted', shard, index: r.varint() };
     case codes.close:
       return { type: 'close', shard, stream: r.varint(), why: r.string() };
     default:

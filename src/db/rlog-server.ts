@@ -46,6 +46,8 @@ export class RlogServer {
   readonly #pacer: Pacer;
   readonly #terms: LeaseTerms;
   #carried = 0;
+  /** Somebody waits until everything up to here is seen. */
+  #wanted = 0;
   #scheduled = false;
   #closed = false;
 
@@ -113,6 +115,13 @@ export class RlogServer {
     agent.relays = isRelay(this.#links.peer(from.nodeId));
     this.#agents.set(from.nodeId, agent);
     this.pumpLater();
+  }
+
+  /** Somebody waits until everything up to `index` is seen: the receivers are told behind the entry, with which they get it. */
+  want(index: number): void {
+    if (index <= this.#wanted) return;
+    this.#wanted = index;
+    if (this.#source.commitIndex >= index) this.pumpLater();
   }
 
   judgeLease(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
@@ -222,6 +231,7 @@ export class RlogServer {
       this.#carried = committedTransactions;
       for (const agent of [...this.#agents.values()]) {
         agent.pump();
+        if (this.#links.speaks(agent.receiver, 'wantedReports')) agent.want(this.#wanted);
         if (agent.closed) this.#drop(agent, true);
       }
     });

@@ -23,6 +23,8 @@ export interface LeaderOptions {
   /** Index that the next appended entry gets. */
   readonly nextIndex: () => number;
   readonly commitIndex: () => number;
+  /** Somebody waits until everything up to `index` is effective. */
+  readonly wanted: (index: number) => void;
 }
 
 interface Request {
@@ -71,6 +73,7 @@ export class ShardLeader {
   /** Committed, waiting to be effective. */
   #effective: Waiter[] = [];
   #effectiveIndex = 0;
+  #wantedIndex = 0;
   #inFlight: number[] = [];
   #scheduled = false;
   #closed = false;
@@ -173,6 +176,8 @@ export class ShardLeader {
       return false;
     }
     assert(appended === index, `entry judged for ${index} was appended at ${appended}`);
+    // With the entry, so that nobody waits for the word; and of one that was in the log before, once it is committed.
+    if (waiters.some((waiter) => waiter.request.batch.effective)) this.#want(index);
     return true;
   }
 
@@ -270,6 +275,12 @@ export class ShardLeader {
     if (request.missing === 0) request.done(request.answers as Answer[]);
   }
 
+  #want(index: number): void {
+    if (index <= this.#wantedIndex) return;
+    this.#wantedIndex = index;
+    this.#o.wanted(index);
+  }
+
   #resolve(w: Waiter): void {
     const { request } = w;
     let later = 0;
@@ -278,6 +289,7 @@ export class ShardLeader {
     }
     if (later > 0) {
       this.#effective.push(w);
+      this.#want(w.index);
       this.#armEffectiveBound();
     }
     this.#settled(request, w.to - w.from - later);

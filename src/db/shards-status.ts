@@ -1,5 +1,5 @@
 // What a node says of all its shards, for status commands and pages. Called by database.ts.
-import type { ShardSchema, ShardStatus } from './api.js';
+import type { CoreShardStatus, ShardSchema, ShardStatus } from './api.js';
 import type { CoreShard } from './core-shard.js';
 import type { Replica } from './replica.js';
 
@@ -13,9 +13,25 @@ export function shardsStatus(schemas: Iterable<ShardSchema>, held: ReadonlyMap<s
   const all: ShardStatus[] = [];
   for (const schema of schemas) {
     const h = held.get(schema.name);
-    if (h?.core !== undefined) all.push({ shard: schema.name, core: h.core.status(name) });
+    if (h?.core !== undefined) all.push({ shard: schema.name, core: coreStatus(h.core, name) });
     else if (h?.replica !== undefined) all.push({ shard: schema.name, replica: h.replica.status(name) });
     else all.push({ shard: schema.name, down: true });
   }
   return all;
+}
+
+function coreStatus(core: CoreShard, name: (nodeId: string) => string): CoreShardStatus {
+  const { role, leader, term, commitIndex, config } = core.raft;
+  const follows = config.learners.includes(core.nodeId) ? 'learner' : 'follower';
+  return {
+    state: role === 'leader' ? 'leader' : role === 'follower' ? follows : 'candidate',
+    term,
+    leader: leader === '' ? undefined : name(leader),
+    lastInterceptedTrans: core.state.transactionsSinceStart,
+    commitIndex,
+    appliedIndex: core.state.appliedIndex,
+    weight: core.server.streams,
+    replicants: core.server.replicants(),
+    serverMql: core.server.backlog(),
+  };
 }

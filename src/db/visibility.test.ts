@@ -22,6 +22,8 @@ class Pair {
   readonly raft: Record<string, Raft> = {};
   readonly ends: Record<string, Visibility> = {};
   readonly reports: (() => void)[] = [];
+  /** Both know of reports that are only sent when somebody waits. */
+  lazy = false;
 
   constructor() {
     for (const [id, role] of [
@@ -34,7 +36,11 @@ class Pair {
         nodeId: id,
         clock: { now: () => this.now },
         bounds: dbBounds,
-        transport: { sendVisible: (to: string, _shard: string, index: number) => this.reports.push(() => this.end(to).report(id, index)) },
+        transport: {
+          sendVisible: (to: string, _shard: string, index: number) => this.reports.push(() => this.end(to).report(id, index)),
+          sendWanted: (to: string, _shard: string, index: number) =>
+            this.reports.push(() => (to === 'gone' ? undefined : this.end(to).wanted(index))),
+        },
         raft: () => ({ ...this.raft[id], config: { voters: ['a', 'b', 'gone'], learners: [] } }),
         leader: () => ({
           effective: (index: number) => {
@@ -44,7 +50,7 @@ class Pair {
         applied: () => this.applied[id],
         visibleHere: () => this.applied[id],
         copying: () => this.copying.has(id),
-        links: { peers: () => [] },
+        links: { peers: () => [], speaks: () => this.lazy },
         askNow: () => {},
       };
       this.ends[id] = new Visibility(options as unknown as VisibilityOptions);
@@ -206,4 +212,45 @@ test('answers of another term are none', () => {
   p.settle();
   assert.equal(p.end('a').inService, false);
   assert.equal(p.end('b').inService, false);
+});
+
+test('a report is sent when somebody waits for it; what nobody waits for is said with the next request for a lease', () => {
+  const p = new Pair();
+  p.lazy = true;
+  p.settle();
+  p.now = 1_000;
+  p.settle();
+  // The first report to a leader is always sent.
+  p.write(100, 'a', 'b');
+  p.applied.a = p.applied.b = 105;
+  p.end('a').moved();
+  p.end('b').moved();
+  assert.equal(p.reports.length, 0);
+  assert.equal(p.effective.a, 100);
+  p.ask('b');
+  assert.equal(p.effective.a, 105, 'the request says it');
+  assert.equal(p.end('b').floor, 105, 'and who joins there must have seen it');
+  p.end('a').want(107);
+  for (const tell of p.reports.splice(0)) tell();
+  for (const index of [106, 107, 108]) {
+    p.applied.a = p.applied.b = index;
+    p.end('b').moved();
+  }
+  assert.equal(p.reports.length, 2, 'each step up to what is waited for, and none beyond');
+  for (const tell of p.reports.splice(0)) tell();
+  assert.equal(p.effective.a, 107);
+});
+
+test('what somebody waits for and is seen already is reported at once', () => {
+  const p = new Pair();
+  p.lazy = true;
+  p.settle();
+  p.write(100, 'a', 'b');
+  p.applied.b = 105;
+  p.end('b').moved();
+  assert.equal(p.reports.length, 0);
+  p.end('b').wanted(103);
+  assert.equal(p.reports.length, 1);
+  p.end('b').wanted(102);
+  assert.equal(p.reports.length, 1);
 });

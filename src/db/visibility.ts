@@ -20,8 +20,8 @@ export interface VisibilityOptions {
   readonly nodeId: string;
   readonly clock: Clock;
   readonly bounds: DbBounds;
-  readonly links: Links;
-  readonly transport: Pick<RaftTransport, 'sendVisible'>;
+  readonly links: Pick<Links, 'peers' | 'speaks'>;
+  readonly transport: Pick<RaftTransport, 'sendVisible' | 'sendWanted'>;
   readonly raft: () => RaftMachine;
   readonly leader: () => ShardLeader | undefined;
   /** Seen by this core's own feeds. */
@@ -90,6 +90,8 @@ export class Visibility {
   #term = 0;
   #reported = 0;
   #reportedTo = '';
+  /** Somebody waits until everything up to here is seen. */
+  #wanted = 0;
   #wasInService = false;
   /** At the last look. */
   #serves = false;
@@ -158,7 +160,11 @@ export class Visibility {
     if (role === 'leader') {
       if (config.voters.length === 1) this.#confirmations.confirm(term, now + leadMs(this.#o.bounds.leaseMs));
       for (const id of config.voters) if (id !== nodeId) ask(id, { shard, kind: 'lead', n: term, visible: 0 });
-    } else if (leader !== '' && !this.#o.copying() && !this.#silent) ask(leader, { shard, kind: 'follow', n: term, visible: this.#here() });
+    } else if (leader !== '' && !this.#o.copying() && !this.#silent) {
+      // Told so as well as by a report: who joins from here on must have seen it.
+      this.#reported = this.#here();
+      ask(leader, { shard, kind: 'follow', n: term, visible: this.#reported });
+    }
   }
 
   judge(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
@@ -268,6 +274,22 @@ export class Visibility {
     return Math.max(this.#reported, this.#o.visibleHere());
   }
 
+  /** Leader: somebody waits until everything up to `index` is seen. */
+  want(index: number): void {
+    const { role, config } = this.#o.raft();
+    const { links, transport, shard, nodeId } = this.#o;
+    if (role !== 'leader') return;
+    for (const id of [...config.voters, ...config.learners])
+      if (id !== nodeId && links.speaks(id, 'wantedReports')) transport.sendWanted(id, shard, index);
+  }
+
+  /** Follower: the leader has somebody who waits. */
+  wanted(index: number): void {
+    if (index <= this.#wanted) return;
+    this.#wanted = index;
+    this.moved();
+  }
+
   /** Something was applied or seen here, or a lease has run out: tell the leader, or, leading, look what is effective now. */
   moved(): void {
     const { role, leader } = this.#o.raft();
@@ -275,6 +297,9 @@ export class Visibility {
     if (this.#o.copying() || this.#silent) return;
     const here = this.#here();
     if (leader === '' || (here === this.#reported && leader === this.#reportedTo)) return;
+    // The next request for a lease says it.
+    const waits = this.#reported < this.#wanted || leader !== this.#reportedTo || !this.#o.links.speaks(leader, 'wantedReports');
+    if (!waits) return;
     this.#reported = here;
     this.#reportedTo = leader;
     this.#o.transport.sendVisible(leader, this.#o.shard, here);

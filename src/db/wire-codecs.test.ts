@@ -61,6 +61,7 @@ const rlog: fc.Arbitrary<RlogMessage> = fc.oneof(
     last: fc.boolean(),
     rows: fc.array(fc.record({ key: bytes, value: bytes }), { maxLength: 4 }),
   }),
+  fc.record({ type: fc.constant('wanted' as const), shard: word, index: n }),
   fc.record({ type: fc.constant('ack' as const), shard: word, stream: n, visible: n, bytes: n }),
   fc.record({ type: fc.constant('close' as const), shard: word, stream: n, why: word }),
 );

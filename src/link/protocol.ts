@@ -17,10 +17,11 @@ export const ownProtocol: ProtocolRange = { min: protocolVersionMin, max: protoc
 /**
  * - gatheredBeats: heartbeats of all shards, and their answers, as one frame per pair of nodes.
  * - continuedCopies: a copy of the tables that was begun with one core goes on with another.
+ * - wantedReports: who is waited for is told so; what nobody waits for is reported with requests for leases.
  */
-export type ProtocolFeature = 'gatheredBeats' | 'continuedCopies';
+export type ProtocolFeature = 'gatheredBeats' | 'continuedCopies' | 'wantedReports';
 
-const since: Readonly<Record<ProtocolFeature, number>> = { gatheredBeats: 2, continuedCopies: 2 };
+const since: Readonly<Record<ProtocolFeature, number>> = { gatheredBeats: 2, continuedCopies: 2, wantedReports: 2 };
 
 export function hasFeature(version: number, feature: ProtocolFeature): boolean {
   return version >= since[feature];
