@@ -175,6 +175,33 @@ test('wal: damage names file and offset, stays flagged over restarts, spares oth
   assert.equal(third.shard('alpha').lastIndex, 11);
 });
 
+test('wal: a segment whose damage is made up for by those before it outlives none of them', () => {
+  const world = new TestWorld({ segmentBytes: 2000 });
+  let wal = world.open();
+  wal.shard('quiet').append({ entries: entries(1, 3, 1) });
+  for (let i = 1; i <= 100; i++) {
+    wal.shard('busy').append({ entries: entries(i, 1, 1, 100) });
+    // Most of it stands in the first segment, one entry in the second.
+    if (world.segments().length === 2 && wal.shard('quiet').lastIndex === 3) wal.shard('quiet').append({ entries: entries(4, 1, 1) });
+    world.run();
+  }
+  flip(world, 'quiet', 2); // where the segment's head says what the shard is
+  wal = world.restart();
+  assert.equal(world.recovery.damage.length, 1);
+  assert.deepEqual([wal.shard('quiet').damage, wal.shard('quiet').lastIndex], [undefined, 4]);
+  wal.shard('quiet').compact(base(3, 1));
+  wal.shard('busy').compact(base(100, 1));
+  world.run();
+  wal = world.restart();
+  assert.deepEqual([wal.shard('quiet').damage, wal.shard('quiet').entries(4, 5, 1e6)], [undefined, entries(4, 1, 1)]);
+  wal.shard('quiet').compact(base(4, 1));
+  world.run();
+  assert.ok(!world.segments().includes(segmentName(2)), 'kept for ever');
+  wal = world.restart();
+  assert.deepEqual(world.recovery.damage, []);
+  assert.deepEqual([wal.shard('quiet').damage, wal.shard('quiet').base], [undefined, base(4, 1)]);
+});
+
 test('wal: a wrong checksum in the very last record is damage, an incomplete one is a torn tail', () => {
   const flipped = threeShards();
   flip(flipped, 'entry 10 of term 1');

@@ -77,6 +77,8 @@ class NodeWal implements Wal, ShardOwner {
   #neededFrom = 0;
   /** Segments below this one are to be deleted. */
   #deleteTo = 0;
+  /** The newest segment that was found damaged. What it does not say of itself those before it may have: it outlives none of them. */
+  readonly #damagedTo: number;
   #deleting = false;
   #cleanedFor = 0;
   #leftovers: readonly string[];
@@ -90,6 +92,7 @@ class NodeWal implements Wal, ShardOwner {
     this.#cacheBytes = options.cacheBytes ?? walDefaults.cacheBytes;
     this.#shardCacheBytes = options.shardCacheBytes ?? walDefaults.shardCacheBytes;
     this.#segments = [...found.segments];
+    this.#damagedTo = Math.max(0, ...found.damage.map((d) => segmentNumber(d.file.slice(dir.length + 1)) ?? 0));
     const next = segmentName((found.segments.at(-1)?.segment ?? 0) + 1);
     this.#leftovers = found.leftovers.filter((name) => name !== next);
     for (const log of found.shards) this.#add(log);
@@ -239,7 +242,7 @@ class NodeWal implements Wal, ShardOwner {
       this.#cleanedFor = durableSegment;
       this.#attempt(() => this.#deleteStale(durableSegment));
     }
-    this.#deleteTo = Math.max(this.#deleteTo, segment);
+    if (segment > this.#damagedTo) this.#deleteTo = Math.max(this.#deleteTo, segment);
     if (!this.#deleting) this.#deleteNext();
   }
 
