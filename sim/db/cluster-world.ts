@@ -56,6 +56,8 @@ export class RunningNode {
   leaving = false;
   #promoted = false;
   fatal: Error | undefined;
+  /** Cores that its configuration names. */
+  told: readonly PeerTarget[] = [];
   readonly relay: boolean;
 
   constructor(sim: SimNode, name: string, role: NodeRole, relay: boolean) {
@@ -171,15 +173,30 @@ export class ClusterWorld {
     n.leaving = false;
   }
 
+  /**
+   * Who was cut off while every core was replaced, and reaches nobody who knows the new ones, cannot find them:
+   * its operator names them, or discovery does (docs/operations.md). Whoever knows one of them has to find it himself.
+   */
+  nameCores(): void {
+    const cores = this.members.filter((m) => m.role === 'core');
+    for (const n of this.members) {
+      const { core } = n;
+      if (core === undefined || core.cluster.serving) continue;
+      const known = new Set([...n.told, ...core.cluster.members()].map(({ name }) => name));
+      if (cores.every((m) => !known.has(m.name))) for (const m of cores) core.cluster.addSeed(targetOf(m));
+    }
+  }
+
   #start(n: RunningNode): void {
     const { scope } = n.sim;
+    n.told = this.#coresFor(n);
     n.core = createNodeCore(n.sim.env, {
       name: n.name,
       role: n.configured,
       cookie: 'simulated secret',
       listen: { host: n.sim.host, port: clusterPort },
       advertise: { host: n.sim.host, port: clusterPort },
-      cores: this.#coresFor(n),
+      cores: n.told,
       onLeft: () => {
         this.world.after(0, () => {
           if (!scope.dead) this.#gone(n);

@@ -160,6 +160,7 @@ export class Run {
   /** Nothing hurts any more: everything must come back by itself. */
   #recover(): void {
     const { world } = this.c;
+    if (!this.#until(() => this.c.allServing, servingBoundMs)) this.c.nameCores();
     if (!this.#until(() => this.c.allServing, servingBoundMs)) return this.#stuck('not every node serves', this.#notServing());
     if (!this.#until(() => this.#membersSettled() === '', servingBoundMs))
       return this.#stuck('the set of cores is not settled', this.#membersSettled());
