@@ -117,6 +117,23 @@ test('proposer queue: a batch is bounded, of one kind of waiting, and never empt
   assert.equal(queue.hasWork, false);
 });
 
+test('proposer queue: what is sent again is followed by everything above it, also what is under way', () => {
+  const queue = new ProposerQueue<string>();
+  for (const name of ['a', 'b', 'c', 'd']) queue.push(proposalKind.ops, body(1), false, 100, name);
+  const batches = [1, 2, 3, 4].map(() => queue.next(1, 100, true));
+  const [, second, third] = batches;
+  assert.ok(second && third);
+  // The second one met no leader; the leader refuses the later ones for the gap, whenever that will be heard.
+  queue.again(second);
+  const again = queue.next(10, 100, true);
+  assert.deepEqual(
+    again?.items.map((p) => p.seq),
+    [2, 3, 4],
+  );
+  queue.again(third);
+  assert.equal(queue.hasWork, false, 'a refusal of what was sent again since is old news');
+});
+
 test('proposer queue: a new incarnation begins at 1 with what is not resolved, in its order, before what waits', () => {
   const queue = new ProposerQueue<string>();
   for (const name of ['a', 'b', 'c']) queue.push(proposalKind.ops, body(1), false, name === 'b' ? 5 : 100, name);

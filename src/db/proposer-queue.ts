@@ -38,7 +38,7 @@ export class ProposerQueue<T> {
   #receivedUpTo = 0;
   #attempts = 0;
   #bytes = 0;
-  /** Numbers to send again, lowest first, before anything new. */
+  /** From here on everything is sent again, lowest first, before anything new. */
   #resendFrom: number | undefined;
 
   get length(): number {
@@ -80,8 +80,9 @@ export class ProposerQueue<T> {
       let seq = this.#resendFrom;
       for (; seq < this.#nextSeq; seq++) {
         const p = this.#sent.get(seq);
-        // Answered ones in between need no second sending: the leader knows their numbers.
-        if (p === undefined || p.attempt !== 0) continue;
+        // Answered ones in between need no second sending: the leader knows their numbers. Those under way do: what
+        // came to the leader before the number that is sent again now is refused for the gap, one by one.
+        if (p === undefined) continue;
         if (!take(p)) break;
         p.attempt = attempt;
       }

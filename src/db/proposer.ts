@@ -66,6 +66,8 @@ export class Proposer {
   #deadlineTimer: Timer | undefined;
   #deadlineAt = Number.POSITIVE_INFINITY;
   #hint: string | undefined;
+  /** Asked while nobody knows the leader: one at a time, for a stream spread over several cores is in order nowhere. */
+  #guess: string | undefined;
   #rotate = 0;
   /** The incarnation whose numbers are in doubt, while its frozen stream is being asked; 0: none. */
   #doubtful = 0;
@@ -125,7 +127,8 @@ export class Proposer {
     if (reachable(known)) return known;
     if (reachable(this.#hint)) return this.#hint;
     const all = cores().filter((c) => c !== nodeId && links.peer(c) !== undefined);
-    return all.length === 0 ? undefined : all[this.#rotate++ % all.length];
+    if (this.#guess === undefined || !all.includes(this.#guess)) this.#guess = all[this.#rotate++ % Math.max(1, all.length)];
+    return this.#guess;
   }
 
   #send(target: string, out: OutgoingBatch<Caller>): void {
@@ -152,7 +155,7 @@ export class Proposer {
     links.call(target, proposeMethod, w.view(), Math.max(bounds.proposalAttemptMs, 1), (failure, body) => {
       if (this.#closed || incarnation !== this.#incarnation) return;
       if (failure !== undefined) {
-        this.#hint = undefined;
+        this.#hint = this.#guess = undefined;
         return this.#failed(out);
       }
       let answers: Answer[];
@@ -182,6 +185,7 @@ export class Proposer {
         retry = true;
         const named = a.reply.length > 0 ? utf8Decode(a.reply) : undefined;
         this.#hint = named;
+        this.#guess = undefined;
       } else if (a.code === answer.fenced) fenced = true;
       else this.#finish(this.#queue.resolved((out.items[i] as Pending<Caller>).seq), a, now);
     }
