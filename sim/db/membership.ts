@@ -41,6 +41,8 @@ export function makeMembership(prng: Prng): MembershipPlan {
 }
 
 const forceAgainMs = 500;
+/** As long after a core was asked to leave the groups may be about to change. */
+const askedMs = 2_000;
 /** Of the cores taken out by force, how many come back with the disk they had. */
 const resurrectedShare = 0.5;
 const shards = [memberShard, 'items', 'vault'] as const;
@@ -53,6 +55,7 @@ export class Membership {
   /** Gone for ever, and not taken out yet. */
   readonly #dead: Set<RunningNode> = new Set();
   #again = false;
+  #askedAt = Number.NEGATIVE_INFINITY;
 
   constructor(c: ClusterWorld, note: (kind: string, detail: string) => void, restartLater: (n: RunningNode) => void) {
     this.#c = c;
@@ -78,8 +81,11 @@ export class Membership {
   leave(): void {
     const cores = this.#cores().filter((n) => n.up && n.core?.cluster.phase === 'joined');
     if (cores.length < 2) return;
+    // Those that stay must be most of a group that the dead ones are still in: nobody knows yet that these are dead.
+    if (cores.length - 1 <= this.#dead.size) return;
     const n = this.#prng.pick(cores);
     this.#note('leave', n.name);
+    this.#askedAt = this.#c.world.now;
     n.sim.run(() => n.core?.cluster.leave(() => {}));
   }
 
@@ -153,7 +159,7 @@ export class Membership {
 
   /** All cores run, serve, and are the voters of all groups, as every one of them sees it. */
   #inOrder(cores: readonly RunningNode[]): boolean {
-    if (this.#dead.size > 0) return false;
+    if (this.#dead.size > 0 || this.#c.world.now - this.#askedAt < askedMs) return false;
     return cores.every((n) => n.up && n.core?.cluster.serving === true) && groupsDifference(this.#c, cores) === '';
   }
 }

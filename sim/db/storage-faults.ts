@@ -123,6 +123,7 @@ export class StorageFaults {
       const grown = n.sim.disk.files().filter((f) => walSegment.test(f.path) && f.size > (before.get(f.path) ?? 0));
       for (const { path, size } of grown.slice(-1)) {
         const from = before.get(path) ?? 0;
+        this.#wounded.add(n); // it may have been found whole since it was claimed
         this.#note('flipped bit', `${n.name} ${path} ${n.sim.disk.flipBit(path, from + this.#prng.int(size - from))}`);
       }
       this.#startLater(n, quickMs);
