@@ -34,7 +34,7 @@ export type {
   Hooks,
   HookWill,
 } from './library/hook-types.js';
-export type { Address, CoreAddress, DatabaseOptions, LogOptions } from './library/options.js';
+export type { Address, ClusterTls, CoreAddress, DatabaseOptions, LogOptions } from './library/options.js';
 export { type Command, defineShard, type Shard, type ShardOptions, type TableOptions } from './library/schema.js';
 export type { Change, SubscribeOptions, Subscription, TableEvent } from './library/subscription.js';
 export type { Table } from './library/table.js';

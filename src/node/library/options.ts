@@ -3,6 +3,7 @@
 import { resolve } from 'node:path';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
+import type { TlsOptions } from '#env/net.js';
 import type { PeerTarget } from '#link/api.js';
 import type { LogLevel } from '#os/logger.js';
 import type { NodeCoreOptions } from '../node-core.js';
@@ -18,6 +19,20 @@ export interface Address {
 /** A core as the other nodes know it. */
 export interface CoreAddress extends Address {
   readonly name: string;
+}
+
+/** Certificates of the links between nodes: PEM files, read again when they change. */
+export interface ClusterTls {
+  readonly certfile: string;
+  readonly keyfile: string;
+  /** Who may have signed the other nodes' certificates: an authority of the cluster's own. */
+  readonly cacertfile: string;
+  /** Of the key. */
+  readonly password?: string;
+  /** Default: TLS 1.3 and 1.2. */
+  readonly versions?: readonly ('tlsv1.3' | 'tlsv1.2')[];
+  /** OpenSSL's names between colons. Default: OpenSSL's. */
+  readonly ciphers?: string;
 }
 
 export interface LogOptions {
@@ -38,6 +53,8 @@ export interface DatabaseOptions {
   readonly cores?: readonly CoreAddress[];
   /** The secret that all nodes share. Needed as soon as there is more than one node. */
   readonly cookie?: string;
+  /** Links to other nodes are encrypted, and both ends show a certificate; the same on every node. Default: plain TCP. */
+  readonly clusterTls?: ClusterTls;
   /** Where to accept other nodes. Default: this node's entry in `cores`. */
   readonly listen?: Address;
   /** How other nodes reach this one, when that is not `listen`. */
@@ -108,6 +125,7 @@ export function memberOptions(o: DatabaseOptions, cookie: string, onFatal: (erro
     cookie: o.cookie ?? cookie,
     listen: listen === undefined ? undefined : { host: listen.host, port: listen.port },
     advertise: { host: advertise.host, port: advertise.port },
+    tls: o.clusterTls === undefined ? undefined : tlsOf(o.clusterTls),
     cores: cores.length === 0 ? [self] : cores.map((c) => ({ name: c.name, role: 'core', host: c.host, port: c.port })),
     schemas: o.shards.map((s) => s.seal()),
     nodeDownAfterMs: o.nodeDownAfterMs ?? openDefaults.nodeDownAfterMs,
@@ -117,6 +135,14 @@ export function memberOptions(o: DatabaseOptions, cookie: string, onFatal: (erro
     ...(o.walSegmentBytes === undefined ? {} : { walSegmentBytes: o.walSegmentBytes }),
     onFatal,
   };
+}
+
+function tlsOf(t: ClusterTls): TlsOptions {
+  // From JavaScript: plain TCP, or nobody to check, would be the other node's guess.
+  for (const file of ['certfile', 'keyfile', 'cacertfile'] as const) if (!t[file]) refuse(`clusterTls: ${file} is missing`);
+  const { certfile, keyfile, cacertfile, password } = t;
+  const versions = t.versions ?? ['tlsv1.3', 'tlsv1.2'];
+  return { certfile, keyfile, cacertfile, password, versions, ciphers: t.ciphers ?? '', verify: 'verify_peer', failIfNoPeerCert: true };
 }
 
 export function envOptions(o: DatabaseOptions): {
