@@ -187,11 +187,19 @@ export class ClusterWorld {
     }
   }
 
-  #start(n: RunningNode): void {
+  /** With the name of another, whose disk was copied, on its own host. */
+  startAs(n: RunningNode, other: RunningNode): void {
+    if (!n.sim.up) n.sim.restart();
+    n.fatal = undefined;
+    this.#start(n, other.name);
+    this.options.onStart?.(n);
+  }
+
+  #start(n: RunningNode, name: string = n.name): void {
     const { scope } = n.sim;
     n.told = this.#coresFor(n);
     n.core = createNodeCore(n.sim.env, {
-      name: n.name,
+      name,
       role: n.configured,
       cookie: 'simulated secret',
       listen: { host: n.sim.host, port: clusterPort },

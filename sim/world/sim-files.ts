@@ -98,6 +98,17 @@ export class SimDisk {
     for (const dir of dirs) this.onDirGone?.(dir);
   }
 
+  /** Takes over what is on another disk now, durably, in the place of everything. */
+  copyFrom(other: SimDisk): void {
+    this.wipe();
+    for (const [path, e] of other.#live) {
+      const entry = e === 'dir' ? e : syncedInode(e.bytes.subarray(0, e.size));
+      this.#live.set(path, entry);
+      this.#durable.set(path, entry);
+    }
+    this.#recount();
+  }
+
   /** Turns one bit over, on disk and in the cache. Returns where, or undefined for an empty or absent file. */
   flipBit(path: string, at?: number): number | undefined {
     const inode = this.#live.get(clean(path));

@@ -103,6 +103,19 @@ export class SimTables {
     }
   }
 
+  /** Takes over what another host's stores hold. */
+  copyFrom(other: SimTables): void {
+    this.#stores.clear();
+    for (const [dir, store] of other.#stores) {
+      const copy = new Disk();
+      store.rows.ascend('', undefined, (key, value) => {
+        copy.rows.set(key, copyBytes(value));
+        return true;
+      });
+      this.#stores.set(dir, copy);
+    }
+  }
+
   /** Turns a bit over in the value of a random row; false when there is none. */
   flipBit(dir: string): boolean {
     const store = this.#stores.get(dir);

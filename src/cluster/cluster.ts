@@ -27,6 +27,7 @@ import {
   mintedIncarnation,
 } from './schema.js';
 import { isForgettable, isReplaced, Silence } from './silence.js';
+import { copiedAdvice, Twins } from './twins.js';
 import { Whereabouts } from './whereabouts.js';
 
 export interface ClusterOptions {
@@ -63,6 +64,10 @@ export interface ClusterOptions {
   /** This core survived the loss of the majority, and is to go on alone from this start on. */
   readonly recover?: boolean;
   readonly saveRecovered: (done: (error: Error | undefined) => void) => void;
+  /** Names of the processes that have run on this data directory since one of them joined; this one's is the last. Kept already. */
+  readonly lives?: () => readonly string[];
+  /** This process has joined: those before it need not be kept. */
+  readonly saveJoined?: (done: (error: Error | undefined) => void) => void;
   /** Keeps durably that the cluster went on without this core, in another history. */
   readonly saveSuperseded: (done: (error: Error | undefined) => void) => void;
   readonly saveLeft: (done: (error: Error | undefined) => void) => void;
@@ -98,6 +103,8 @@ export class Cluster {
   readonly #leaving: Leaving;
   readonly #promotion: Promotion;
   readonly #histories: Histories;
+  readonly #twins: Twins;
+  #joinKept = false;
   #minted = 0;
   #joinAt = 0;
   readonly #listeners: (() => void)[] = [];
@@ -106,6 +113,7 @@ export class Cluster {
     this.#o = options;
     this.#formed = options.formed;
     this.#whereabouts = new Whereabouts(options, () => this.#members.values());
+    this.#twins = new Twins(options);
     this.#coreNames = options.cores.map((c) => c.name).sort();
     this.#forming = new Forming(options, this.#coreNames, {
       waits: (why) => this.#say(why),
@@ -290,11 +298,27 @@ export class Cluster {
   // ---- joining ----
 
   #join(): void {
+    const { clock } = this.#o.env;
+    if (this.#joining || clock.now() < this.#joinAt) return;
+    if (this.#why === '' || this.#phase === 'forming') this.#say('joining');
+    // With nobody there is nobody to ask, nor to join, but for a core that leads by itself.
+    const leads = this.#o.database.coreShard(memberShard)?.leader !== undefined;
+    if (!leads && this.#o.links.peers().every((p) => p.role !== 'core')) return;
+    this.#joining = true;
+    this.#twins.look((why, stays) => {
+      if (this.#phase === 'joining' && why === undefined) return this.#askToJoin();
+      this.#joining = false;
+      if (this.#phase !== 'joining' || why === undefined) return;
+      this.#joinAt = clock.now() + joinAgainMs;
+      this.#say(why);
+      if (stays) this.#o.onFatal(new Error(why));
+    });
+  }
+
+  #askToJoin(): void {
     const { database, nodeId, name, host, port, links, env } = this.#o;
     const { role, incarnation } = database;
-    if (this.#joining || env.clock.now() < this.#joinAt) return;
-    this.#joining = true;
-    if (this.#why === '' || this.#phase === 'forming') this.#say('joining');
+    const lives = this.#o.lives?.() ?? [];
     const founders: KnownCore[] = [];
     this.#formed?.names?.forEach((of, i) => {
       founders.push({ nodeId: this.#formed?.voters[i] ?? '', name: of });
@@ -302,7 +326,7 @@ export class Cluster {
     database.commandUnjoined(
       memberShard,
       'join',
-      encodeJoin({ nodeId, name, role, host, port, founders, incarnation }),
+      encodeJoin({ nodeId, name, role, host, port, founders, incarnation, lives }),
       joinDeadlineMs,
       (failure, result) => {
         this.#joining = false;
@@ -319,6 +343,7 @@ export class Cluster {
           this.#joinAt = env.clock.now() + joinAgainMs;
           return this.#say(`a core ${name} with another node id counts as up: this one is admitted once that is known to be gone`);
         }
+        if (outcome === 'copied') return this.#o.onFatal(new Error(`another process has joined with the identity of this one: ${copiedAdvice}`));
         if (outcome === 'removed') {
           env.log.warn('this core was taken out of the cluster');
           return this.#leaving.begin();
@@ -326,6 +351,7 @@ export class Cluster {
         this.#phase = 'joined';
         this.#say('');
         this.#adoptClusterId();
+        this.#keepJoined();
         env.log.info('joined the cluster', { incarnation });
         links.updateSelf({ incarnation });
         database.setIncarnation(incarnation);
@@ -333,6 +359,14 @@ export class Cluster {
         this.#checkSelf();
       },
     );
+  }
+
+  #keepJoined(): void {
+    if (this.#joinKept) return;
+    this.#joinKept = true;
+    this.#o.saveJoined?.((error) => {
+      if (error !== undefined) this.#o.onFatal(error);
+    });
   }
 
   #adoptClusterId(): void {

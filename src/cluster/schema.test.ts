@@ -86,6 +86,23 @@ class World {
   }
 }
 
+test('join: whoever joins with a copy of a data directory that another process has joined with since is told so', () => {
+  const w = new World();
+  const join = (...lives: string[]): string => {
+    const request = { nodeId: 'n1', name: 'core1@h', role: 'core', host: 'h', port: 1, lives } as const;
+    return decodeJoinReply(w.run('join', encodeJoin(request))).outcome;
+  };
+  assert.equal(join('a'), 'joined');
+  assert.equal(join('a'), 'joined', 'again, after a fence');
+  assert.equal(join('a', 'b'), 'joined', 'a restart');
+  assert.equal(join('a', 'b', 'c', 'd'), 'joined', 'a restart after two that never joined, and one that did not hear that it had');
+  assert.equal(join('b', 'x'), 'copied', 'a copy of then');
+  assert.equal(join('d'), 'joined');
+  assert.equal(join(), 'joined', 'an older build says nothing');
+  assert.equal(join('y'), 'joined');
+  assert.equal(join('d', 'e'), 'copied');
+});
+
 test('join: every one gets a number of its own, higher than all before', () => {
   const w = new World();
   assert.deepEqual([w.join('a'), w.join('b'), w.join('a')], [1, 2, 3]);

@@ -30,6 +30,8 @@ export interface Member {
   readonly up: boolean;
   /** Leader's stamp of the last change, ms since 1970. */
   readonly changedMs: number;
+  /** The process that joined last, by the name that it gave itself; not of older builds. */
+  readonly life?: string;
 }
 
 export function memberKey(nodeId: string): Uint8Array {
@@ -47,6 +49,7 @@ export function encodeMember(m: Member): Uint8Array {
   w.varint(m.incarnation);
   w.u8(m.up ? 1 : 0);
   w.f64(m.changedMs);
+  if (m.life !== undefined) w.string(m.life);
   return w.finish();
 }
 
@@ -56,7 +59,8 @@ export function decodeMember(bytes: Uint8Array): Member {
   const nodeId = r.string();
   const name = r.string();
   const role = r.u8() === 0 ? 'core' : 'replicant';
-  return { nodeId, name, role, host: r.string(), port: r.varint(), incarnation: r.varint(), up: r.u8() === 1, changedMs: r.f64() };
+  const m = { nodeId, name, role, host: r.string(), port: r.varint(), incarnation: r.varint(), up: r.u8() === 1, changedMs: r.f64() } as const;
+  return r.remaining === 0 ? m : { ...m, life: r.string() };
 }
 
 // ---- the set of cores ----
@@ -120,6 +124,8 @@ export interface JoinRequest {
   readonly founders?: readonly KnownCore[];
   /** The one it has had until now: the new one is above it, whatever this copy of the table has seen. */
   readonly incarnation?: number;
+  /** Names of the processes that have run on this data directory since one of them joined, that one and this one, the last, included. */
+  readonly lives?: readonly string[];
 }
 
 export function encodeJoin(j: JoinRequest): Uint8Array {
@@ -131,18 +137,28 @@ export function encodeJoin(j: JoinRequest): Uint8Array {
     w.string(f.nodeId);
     w.string(f.name);
   }
+  const lives = j.lives ?? [];
+  w.varint(lives.length);
+  for (const life of lives) w.string(life);
   return w.finish();
 }
 
-function decodeJoin(body: Uint8Array): { readonly wanted: Member; readonly founders: readonly KnownCore[] } {
+function decodeJoin(body: Uint8Array): { readonly wanted: Member; readonly founders: readonly KnownCore[]; readonly lives: readonly string[] } {
   const r = new ByteReader(body);
-  const wanted = decodeMember(r.blob());
-  return { wanted, founders: Array.from({ length: r.count() }, () => ({ nodeId: r.string(), name: r.string() })) };
+  const member = decodeMember(r.blob());
+  const founders = Array.from({ length: r.count() }, () => ({ nodeId: r.string(), name: r.string() }));
+  // Older builds end here.
+  const lives = r.remaining === 0 ? [] : Array.from({ length: r.count() }, () => r.string());
+  const life = lives.at(-1);
+  return { wanted: life === undefined ? member : { ...member, life }, founders, lives };
 }
 
-/** joined · nameInUse: a core of this name counts as up under another id, ask again · removed: this core was taken out for ever. */
-export type JoinOutcome = 'joined' | 'nameInUse' | 'removed';
-const joinOutcomes: readonly JoinOutcome[] = ['joined', 'nameInUse', 'removed'];
+/**
+ * joined · nameInUse: a core of this name counts as up under another id, ask again · removed: this core was taken out
+ * for ever · copied: a process of another copy of this data directory has joined since.
+ */
+export type JoinOutcome = 'joined' | 'nameInUse' | 'removed' | 'copied';
+const joinOutcomes: readonly JoinOutcome[] = ['joined', 'nameInUse', 'removed', 'copied'];
 
 export interface JoinReply {
   readonly outcome: JoinOutcome;
@@ -233,8 +249,9 @@ function putMember(context: CommandContext, m: Member): void {
  * directory was lost, is wanted no more, once it is known not to run.
  */
 function join(context: CommandContext, body: Uint8Array): Uint8Array {
-  const { wanted, founders } = decodeJoin(body);
+  const { wanted, founders, lives } = decodeJoin(body);
   const before = memberOf(context, wanted.nodeId);
+  if (before?.life !== undefined && lives.length > 0 && !lives.includes(before.life)) return encodeJoinReply({ outcome: 'copied', incarnation: 0 });
   // A replicant that was promoted is a core when it comes back.
   if (before?.role === 'core' && wanted.role !== 'core') {
     throw new CommandRefused(`node ${wanted.name} joined as ${before.role}; to change its role, let it leave first`);

@@ -71,7 +71,13 @@ interface Identity {
   superseded?: true;
   /** The core has left its cluster: it would be a stranger with an old log. */
   left?: true;
+  /** Names of the processes that began here since one of them joined the cluster, that one first. */
+  lives?: readonly string[];
 }
+
+/** A process that joins would be known by one of these names; more are not drawn until one has joined. */
+const livesMax = 64;
+const lifeBytes = 8;
 
 const identityFile = 'node.json';
 
@@ -101,6 +107,7 @@ function closeAll(database: NodeDatabase, links: Links, wal: Wal | undefined, do
 export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
   const identity = loadIdentity(env, o.role);
   const { nodeId } = identity;
+  beginLife(env, identity);
   const save = (done: (error: Error | undefined) => void): void => {
     env.files.writeAtomic(identityFile, utf8Encode(`${JSON.stringify(identity, undefined, 2)}\n`), done);
   };
@@ -213,9 +220,20 @@ function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, data
       identity.left = true;
       save(done);
     },
+    lives: () => identity.lives ?? [],
+    saveJoined: (done) => {
+      identity.lives = identity.lives?.slice(-1) ?? [];
+      save(done);
+    },
     onLeft: () => o.onLeft?.(),
     onFatal: o.onFatal,
   });
+}
+
+/** Names this process, for good once `node.json` is written. */
+function beginLife(env: Env, identity: Identity): void {
+  const before = identity.lives ?? [];
+  if (before.length < livesMax) identity.lives = [...before, toHex(env.random.bytes(lifeBytes))];
 }
 
 function loadIdentity(env: Env, role: NodeRole): Identity {
@@ -253,6 +271,7 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
     formed: found.formed,
     bound: found.bound,
     ...(found.recover === true ? { recover: true } : {}),
+    ...(Array.isArray(found.lives) ? { lives: found.lives.filter((life) => typeof life === 'string') } : {}),
     logBegun: found.logBegun === true,
   };
 }
