@@ -10,7 +10,7 @@ import { ReasonCode } from '#mqtt/reason-code.js';
 import { AccessMetrics } from './access-metrics.js';
 import type { AuthnResult, Exchange } from './authenticator.js';
 import { BanKeeper } from './ban-keeper.js';
-import type { Chain } from './chain.js';
+import { anonymous, type Chain } from './chain.js';
 import type { AuthClient, Credentials } from './client.js';
 import { Flapping, type FlappingOptions } from './flapping.js';
 import { Grant, publishKind, subscribeKind, unknown } from './grant.js';
@@ -48,6 +48,14 @@ export type AccessStep =
 
 export interface AccessExchange {
   step(data: Uint8Array | undefined): AccessStep;
+}
+
+/** In the place of the grant of a client that is like most, until it is asked for: many only ever listen. */
+const letIn: unique symbol = Symbol('let in');
+
+function grantOf(client: AuthClient): Grant | undefined {
+  if (client.grant === letIn) client.grant = new Grant(false);
+  return client.grant instanceof Grant ? client.grant : undefined;
 }
 
 const recheckMsMin = 1_000;
@@ -113,8 +121,10 @@ export class AccessControl {
     const { client, password } = request;
     if (this.#refuseBanned(client, answer)) return;
     this.#metrics.authenticate.value++;
+    const { chain } = this.#options;
+    if (chain.empty) return this.#letIn(client, anonymous, answer);
     this.#pending.add(client);
-    this.#options.chain.authenticate(client, password, (result) => {
+    chain.authenticate(client, password, (result) => {
       // Gone meanwhile.
       if (!this.#pending.delete(client)) return;
       if (result.kind !== 'allow') this.#refuse(client, result, answer);
@@ -171,7 +181,10 @@ export class AccessControl {
     this.#metrics.success.value++;
     if (this.#options.chain.empty) this.#metrics.anonymous.value++;
     this.#clients.add(client);
-    if (!this.#publishOpen) client.grant = new Grant(result.superuser, result.acl, result.expiresAtMs);
+    if (!this.#publishOpen) {
+      const plain = !result.superuser && result.acl === undefined;
+      client.grant = plain ? letIn : new Grant(result.superuser, result.acl, result.expiresAtMs);
+    }
     if (result.expiresAtMs !== undefined && result.closeAtExpiry === true) this.#expireAt(client, result.expiresAtMs);
     answer(0);
   }
@@ -209,7 +222,7 @@ export class AccessControl {
   /** undefined: has to be asked, see {@link whenKnown}. */
   mayPublish(client: AuthClient, topicName: string, qos: 0 | 1 | 2, retain: boolean, now: number): boolean | undefined {
     if (this.#publishOpen) return true;
-    const grant = client.grant instanceof Grant ? client.grant : undefined;
+    const grant = grantOf(client);
     if (grant !== undefined) {
       if (grant.superuser) return this.#superuser();
       const cached = grant.cached(publishKind(qos, retain), topicName, this.#version, now);
@@ -220,7 +233,7 @@ export class AccessControl {
 
   maySubscribe(client: AuthClient, topicFilter: string, qos: 0 | 1 | 2, now: number): boolean | undefined {
     if (this.#open) return true;
-    const grant = client.grant instanceof Grant ? client.grant : undefined;
+    const grant = grantOf(client);
     if (grant !== undefined) {
       if (grant.superuser) return this.#superuser();
       const cached = grant.cached(subscribeKind(qos), topicFilter, this.#version, now);
@@ -242,7 +255,7 @@ export class AccessControl {
     const kind = action === 'subscribe' ? subscribeKind(qos) : publishKind(qos, retain);
     const version = this.#version;
     this.#ask(0, client, wish, true, (verdict, sure) => {
-      const grant = client.grant instanceof Grant ? client.grant : undefined;
+      const grant = grantOf(client);
       answer(this.#settle(grant, verdict, kind, topic, version, this.#clock.now()), sure);
     });
   }

@@ -4,7 +4,8 @@ import { copyBytes } from '#base/bytes.js';
 import type { Authenticator, AuthnAnswer, AuthnResult, Exchange } from './authenticator.js';
 import type { AuthClient } from './client.js';
 
-const anonymous: AuthnResult = { kind: 'allow', superuser: false };
+/** Who is let in without a proof of identity. */
+export const anonymous: Extract<AuthnResult, { kind: 'allow' }> = { kind: 'allow', superuser: false };
 
 export class Chain {
   readonly #members: readonly Authenticator[];

@@ -6,6 +6,9 @@ import type { Rule } from './rule.js';
 /** A verdict that is not known (or not any more). */
 export const unknown = 0;
 
+/** Nobody puts anything in here. */
+const noVerdicts: (Map<string, number> | undefined)[] = [];
+
 export class Grant {
   readonly superuser: boolean;
   readonly acl: readonly Rule[] | undefined;
@@ -18,7 +21,7 @@ export class Grant {
   #lastTopic = '';
   #lastUntil = 0;
   /** By action, QoS and retain: topic → monotonic ms until which it is good, negative when denied. */
-  readonly #verdicts: (Map<string, number> | undefined)[] = [];
+  #verdicts: (Map<string, number> | undefined)[] = noVerdicts;
 
   constructor(superuser: boolean, acl?: readonly Rule[], expiresAtMs?: number) {
     this.superuser = superuser;
@@ -51,6 +54,7 @@ export class Grant {
     this.#lastKind = -1;
     let map = this.#verdicts[kind];
     if (map === undefined) {
+      if (this.#verdicts === noVerdicts) this.#verdicts = [];
       map = new Map();
       this.#verdicts[kind] = map;
     }
@@ -79,7 +83,7 @@ export class Grant {
     this.#version = version;
     this.#lastKind = -1;
     this.#size = 0;
-    this.#verdicts.length = 0;
+    this.#verdicts = noVerdicts;
   }
 }
 

@@ -25,7 +25,6 @@ export interface AccessClient {
 export interface AccessRequest {
   readonly clientId: string;
   readonly username: string | undefined;
-  readonly peer: string;
   readonly password: Uint8Array | undefined;
   readonly client: AccessClient;
 }

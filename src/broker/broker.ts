@@ -1,6 +1,7 @@
 // The broker of one node: puts its parts together, gives connections their channels, and is what the
 // channels, the command line and the HTTP API talk to.
 import type { Env } from '#env/env.js';
+import type { Counter } from '#env/metrics.js';
 import type { AuthPacket, ConnectPacket, PublishPacket } from '#mqtt/packet.js';
 import { ReasonCode, reasonCodeName } from '#mqtt/reason-code.js';
 import type { ChannelEffects, ChannelEnd, SubscribeRequest } from '#session/channel.js';
@@ -59,6 +60,8 @@ export class Broker implements ChannelEffects {
   readonly #connector: Connector;
   readonly #unregistered: Unregistered;
   readonly #takeover: Takeover;
+  /** Counters of ends of connections, by who ended them and why. */
+  readonly #ends: Map<number, Counter> = new Map();
 
   constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {
     const core = new Core(env, options, ports, access);
@@ -163,8 +166,14 @@ export class Broker implements ChannelEffects {
   }
 
   #countEnd(end: ChannelEnd): void {
-    const reason = end.by === 'transport' ? 'connectionLost' : reasonCodeName(end.reasonCode);
-    this.#core.env.metrics.counter('starmesh_client_disconnects', 'ends of connections', { by: end.by, reason }).value++;
+    const key = (end.by === 'client' ? 0 : end.by === 'server' ? 256 : 512) + end.reasonCode;
+    let counter = this.#ends.get(key);
+    if (counter === undefined) {
+      const reason = end.by === 'transport' ? 'connectionLost' : reasonCodeName(end.reasonCode);
+      counter = this.#core.env.metrics.counter('starmesh_client_disconnects', 'ends of connections', { by: end.by, reason });
+      this.#ends.set(key, counter);
+    }
+    counter.value++;
   }
 
   /** Publishes a message of the broker's own (`makeMessage`). */

@@ -94,7 +94,7 @@ export class Connector {
       });
       return;
     }
-    const request = { clientId: channel.clientId, username: packet.username, password: packet.password, peer: channel.peer, client: channel };
+    const request = { clientId: channel.clientId, username: packet.username, password: packet.password, client: channel };
     core.access.authenticate(request, (reasonCode) => this.#authenticated(channel, packet, reasonCode));
   }
 
