@@ -172,8 +172,13 @@ class Recovery {
       case recordType.entries:
       case recordType.truncate:
       case recordType.install:
-        if (shard !== undefined) shard.suspect(damage);
-        else this.#lostNames ??= damage;
+        if (shard === undefined) {
+          this.#lostNames ??= damage;
+          return;
+        }
+        shard.suspect(damage);
+        // What follows may fit the log before it, as at a log's beginning: the base itself is lost in any case.
+        if (r.type === recordType.install) shard.lostBase ??= damage;
         return;
       case recordType.hardState:
         if (shard !== undefined) shard.lostVote ??= damage;

@@ -130,6 +130,27 @@ test('wal: compaction deletes segments that no shard needs; idle shards pin noth
   world.run();
 });
 
+test('wal: a lost beginning is damage although the entries behind it fit', () => {
+  const world = new TestWorld();
+  const wal = world.open();
+  const shard = wal.shard('s');
+  const begin = { ...base(0, 0), historyId: 'the history' };
+  shard.installBase(begin, undefined);
+  shard.append({ hardState: { currentTerm: 1, votedFor: 'v' }, entries: entries(1, 5, 1) });
+  world.run();
+  assert.deepEqual([world.restart().shard('s').base, world.recovery.damage], [begin, []]);
+  world.files.damage(`wal/${segmentName(1)}`, (bytes) => {
+    const at = Buffer.from(bytes).indexOf('the history');
+    assert.ok(at > 0);
+    bytes[at] = (bytes[at] as number) ^ 1;
+    return bytes;
+  });
+  const again = world.restart().shard('s');
+  assert.notEqual(again.damage, undefined);
+  assert.deepEqual(again.entries(1, 6, 1e6), entries(1, 5, 1));
+  world.run();
+});
+
 test('wal: a base with a staged log is installed in one step', () => {
   for (const crash of [false, true]) {
     const world = new TestWorld();
