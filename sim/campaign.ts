@@ -41,6 +41,8 @@ const batchesPerProcess = 200;
 
 /** The other process: runs the ranges that come as lines, answers each with one line. */
 export function serveBatches(scope: Scope, seconds: number): Promise<void> {
+  // Errors are part of every run, and where they were made is not asked: a violation is repeated by itself.
+  Error.stackTraceLimit = 0;
   const lines = createInterface({ input: process.stdin });
   lines.on('line', (line) => {
     const batch = JSON.parse(line) as Batch;

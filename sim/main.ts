@@ -120,6 +120,8 @@ function summary(totals: Totals, started: ReturnType<typeof spent>, hash: number
 function runHere(scope: Scope, seeds: readonly number[], seconds: number): Totals {
   const totals = noTotals();
   const started = spent();
+  // As in campaigns (campaign.ts).
+  if (seeds.length > 1) Error.stackTraceLimit = 0;
   for (const seed of seeds) {
     runSeed(scope, seed, seconds, totals);
     if (totals.violations > 0 && !args['keep-going']) break;

@@ -50,7 +50,7 @@ const servingBoundMs = 60_000;
 const quietBoundMs = 40_000;
 const formingBoundMs = 60_000;
 /** One seed in so many also checks who owns which bytes. */
-const strictSeeds = 4;
+const strictSeeds = 8;
 /** How often the conditions of a phase are looked at. */
 const lookEveryMs = 5;
 const lastWriteAttempts = 3;

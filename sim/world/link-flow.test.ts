@@ -168,6 +168,6 @@ test('round trips are measured, and lastHeardAt moves on an idle link', () => {
   world.runFor(20_000);
   const rtt = a.links.roundTripMs(b.nodeId) ?? 0;
   assert.ok(rtt > 70 && rtt < 90, String(rtt));
-  assert.ok(a.sim.env.clock.now() - (a.links.lastHeardAt(b.nodeId) ?? 0) < 700);
+  assert.ok(a.sim.env.clock.now() - (a.links.lastHeardAt(b.nodeId) ?? 0) < 2_000);
   assert.equal(a.links.lastHeardAt('0'.repeat(32)), undefined);
 });

@@ -82,6 +82,25 @@ export class SimPipe {
     this.#lastArrival = notBefore;
   }
 
+  write(bytes: Uint8Array): void {
+    const { net } = this;
+    // The usual case: nothing waits, and all of it fits.
+    if (!net.checkOwnership && this.pending.length === 0 && bytes.length <= windowBytes - this.#windowUsed) return this.#send(bytes);
+    this.pending.push({ bytes, crc: net.checkOwnership ? crc32c(bytes) : 0, at: 0 });
+    this.pendingBytes += bytes.length;
+    this.take();
+  }
+
+  /** The operating system has it: it travels as one segment or two. */
+  #send(piece: Uint8Array): void {
+    const { net } = this;
+    const size = piece.length;
+    this.#windowUsed += size;
+    const cut = size > 1 && net.prng.chance(net.faults.splitChance) ? 1 + net.prng.int(size - 1) : size;
+    this.#depart(cut === size ? piece : piece.subarray(0, cut));
+    if (cut < size) this.#depart(piece.subarray(cut));
+  }
+
   /** Takes what fits into the window. */
   take(): void {
     const { net } = this;
@@ -92,10 +111,7 @@ export class SimPipe {
       next.at += size;
       if (next.at === next.bytes.length) this.pending.shift();
       this.pendingBytes -= size;
-      this.#windowUsed += size;
-      const cut = size > 1 && net.prng.chance(net.faults.splitChance) ? 1 + net.prng.int(size - 1) : size;
-      this.#depart(cut === size ? piece : piece.subarray(0, cut));
-      if (cut < size) this.#depart(piece.subarray(cut));
+      this.#send(piece);
     }
     if (this.from.ending && this.pending.length === 0 && !this.#finQueued) {
       this.#finQueued = true;
@@ -291,9 +307,7 @@ export class SimConnection implements Connection {
     const pipe = this.out;
     if (this.closed || this.ending || pipe === undefined) return false;
     if (bytes.length > 0) {
-      pipe.pending.push({ bytes, crc: this.#net.checkOwnership ? crc32c(bytes) : 0, at: 0 });
-      pipe.pendingBytes += bytes.length;
-      pipe.take();
+      pipe.write(bytes);
     }
     if (pipe.pendingBytes <= highWatermarkBytes) return true;
     this.wantsDrain = true;

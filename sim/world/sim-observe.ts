@@ -124,6 +124,9 @@ export class SimMetrics implements Metrics {
 }
 
 function key(name: string, labels: Labels): string {
-  const sorted = Object.keys(labels).sort();
-  return `${name}{${sorted.map((l) => `${l}=${labels[l]}`).join(',')}}`;
+  const names = Object.keys(labels);
+  if (names.length > 1) names.sort();
+  let k = `${name}{`;
+  for (let i = 0; i < names.length; i++) k += `${i === 0 ? '' : ','}${names[i]}=${labels[names[i] as string]}`;
+  return `${k}}`;
 }

@@ -11,6 +11,20 @@ export class MalformedError extends Error {
   override readonly name = 'MalformedError';
 }
 
+/**
+ * Names of nodes and shards come again and again: the string of the last time is found sooner than a new one is made, and
+ * maps know its hash. One string per place, short ones of ASCII only.
+ */
+const places = 1_024;
+const placedBytesMax = 40;
+const placed: string[] = Array.from({ length: places }, () => '');
+
+function isPlaced(s: string, bytes: Uint8Array, at: number, n: number): boolean {
+  if (s.length !== n) return false;
+  for (let i = 0; i < n; i++) if (s.charCodeAt(i) !== bytes[at + i]) return false;
+  return true;
+}
+
 export class ByteReader {
   readonly bytes: Uint8Array;
   at: number;
@@ -90,8 +104,18 @@ export class ByteReader {
   string(): string {
     const n = this.varint();
     const at = this.#take(n);
-    const s = utf8Decode(this.bytes, at, at + n);
+    const { bytes } = this;
+    let place = -1;
+    if (n <= placedBytesMax) {
+      let hash = n;
+      for (let i = at; i < at + n; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);
+      place = (hash ^ (hash >>> 15)) & (places - 1);
+      const s = placed[place] as string;
+      if (isPlaced(s, bytes, at, n)) return s;
+    }
+    const s = utf8Decode(bytes, at, at + n);
     if (s === undefined) throw new MalformedError('string is not UTF-8');
+    if (place >= 0 && s.length === n) placed[place] = s;
     return s;
   }
 

@@ -39,6 +39,7 @@ export interface CoreSetView {
 /** The next step, undefined when the group is as wanted or nothing can be done now. */
 export function nextCoreSetStep(wanted: readonly WantedCore[], v: CoreSetView): CoreSetStep | undefined {
   const { voters, learners } = v.config;
+  if (v.blind !== true && wanted.every((w) => settled(w, v))) return undefined;
   const status = new Map(v.followers.map((f) => [f.id, f]));
   const runs = (id: NodeId): boolean => {
     if (id === v.self) return true;
@@ -78,6 +79,12 @@ export function nextCoreSetStep(wanted: readonly WantedCore[], v: CoreSetView): 
   if (promote !== undefined) return change('promote', promote);
   if (add !== undefined) return change('addLearner', add);
   return removeRunning === undefined ? undefined : change('remove', removeRunning);
+}
+
+/** What is wanted of it is so, as it mostly is. */
+function settled({ nodeId, wanted }: WantedCore, { self, config: { voters, learners } }: CoreSetView): boolean {
+  if (wanted === 'voter') return voters.includes(nodeId);
+  return nodeId !== self && !voters.includes(nodeId) && !learners.includes(nodeId);
 }
 
 function change(kind: ConfigChange['kind'], node: NodeId): CoreSetStep {

@@ -7,6 +7,7 @@
 import type { Clock } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
+import { majorityValue } from '#raft/quorum.js';
 import type { RaftMachine } from '#raft/types.js';
 import type { DbBounds } from './bounds.js';
 import { Confirmations } from './confirmations.js';
@@ -80,6 +81,8 @@ export class Visibility {
   readonly #members: Map<string, Grantee> = new Map();
   /** Leader: when each voter was asked last of those times that it confirmed this leader. */
   readonly #confirmed: Map<string, number> = new Map();
+  readonly #askedAt = (id: string): number =>
+    id === this.#o.nodeId ? Number.POSITIVE_INFINITY : (this.#confirmed.get(id) ?? Number.NEGATIVE_INFINITY);
   /** Leader: until when its predecessors may count on each voter that confirmed it. */
   readonly #earlier: Map<string, number> = new Map();
   readonly #confirmations: Confirmations;
@@ -143,11 +146,8 @@ export class Visibility {
    */
   #leadsUntil(): number {
     const { voters } = this.#o.raft().config;
-    const { nodeId, bounds } = this.#o;
-    const asked = voters.map((id) => (id === nodeId ? Number.POSITIVE_INFINITY : (this.#confirmed.get(id) ?? Number.NEGATIVE_INFINITY)));
-    asked.sort((a, b) => b - a);
-    const at = asked[asked.length >> 1] ?? Number.NEGATIVE_INFINITY;
-    return at + leadMs(bounds.leaseMs) * (1 - leaseMargin);
+    if (voters.length === 0) return Number.NEGATIVE_INFINITY;
+    return majorityValue(voters, this.#askedAt) + leadMs(this.#o.bounds.leaseMs) * (1 - leaseMargin);
   }
 
   // ---- leases ----

@@ -188,7 +188,8 @@ export class LaneConnection implements ConnectionHandler {
     this.lastHeardAt = this.#clock.now();
     this.#counters.bytesReceived.value += chunk.length;
     // A plain array, not Node's own kind: whoever takes frames apart sees one kind only, and views of it cost a fifth.
-    const fault = this.#decoder.push(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length));
+    const plain = Object.getPrototypeOf(chunk) === Uint8Array.prototype ? chunk : new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length);
+    const fault = this.#decoder.push(plain);
     if (fault !== undefined) this.#owner.onLaneBroken(this, 'protocol', fault);
   }
 
