@@ -2,12 +2,13 @@
 // when needed, then the committed log, at the receiver's pace. Everything it sends it reads at the
 // moment of sending, from short reads of tables and log: a slow receiver costs one position and
 // its credit, nothing more.
+import { ByteWriter } from '#base/byte-writer.js';
 import { concatBytes, copyBytes, emptyBytes } from '#base/bytes.js';
 import { type TableStore, TablesError } from '#env/tables.js';
 import type { AppliedEntry } from './apply.js';
 import type { DbBounds } from './bounds.js';
 import { Grantee, type LeaseTerms } from './lease.js';
-import { type CopyPlace, encodeRlog, entriesBytes, type OpenedMode, type RlogMessage, rowsBytes, type StoredRow } from './rlog-codec.js';
+import { type CopyPlace, chunkHead, encodeRlog, entriesBytes, type OpenedMode, type RlogMessage, rowBytes, writeChunkRow } from './rlog-codec.js';
 import { ownerIndexByte } from './stored-row.js';
 import { decodePosition, firstUserKey, metaKey } from './system-rows.js';
 
@@ -37,6 +38,10 @@ const copyParts: readonly [CopyPart, ...CopyPart[]] = [
   { start: firstUserKey, end: Uint8Array.of(ownerIndexByte) },
   { start: Uint8Array.of(ownerIndexByte + 1), end: undefined },
 ];
+
+/** The rows of the chunk that is being made; given back when a large row has made it grow. */
+const chunkRows: ByteWriter = new ByteWriter(4096);
+const chunkRowsBytesMax = 4 * 1024 * 1024;
 
 /** Where the key is copied; the system rows come before the first. */
 function partOf(key: Uint8Array): number {
@@ -202,8 +207,11 @@ export class RlogAgent {
     const store = this.#source.store;
     const meta = store.get(metaKey);
     const stamp = meta === undefined ? 0 : decodePosition(meta).appliedIndex;
-    const rows: StoredRow[] = [];
+    const w = chunkRows;
+    w.reset();
+    let rows = 0;
     let bytes = 0;
+    let credit = 0;
     /** Where the next chunk begins, when this one is full. */
     let cut: Uint8Array | undefined;
     // The first chunk is everything that apply consults, from one read: it is small and must be whole.
@@ -216,8 +224,10 @@ export class RlogAgent {
           cut = copyBytes(key);
           return false;
         }
-        rows.push({ key: copyBytes(key), value: copyBytes(value) });
+        writeChunkRow(w, key, value);
+        rows++;
         bytes += key.length + value.length;
+        credit += rowBytes(key, value);
         return true;
       });
       const next = copyParts[part + 1];
@@ -226,9 +236,11 @@ export class RlogAgent {
       from = next.start;
     }
     const last = !system && cut === undefined;
-    const sent = this.#message({ type: 'chunk', shard: this.#source.shard, stream: this.stream, stamp, last, rows });
+    const head = chunkHead({ type: 'chunk', shard: this.#source.shard, stream: this.stream, stamp, last }, rows);
+    const sent = this.#send(head, w.view());
+    if (w.bytes.length > chunkRowsBytesMax) w.bytes = new Uint8Array(4096);
     if (!sent) return false;
-    this.#sentBytes += rowsBytes(rows);
+    this.#sentBytes += credit;
     if (system) {
       this.next = stamp + 1;
       this.#cursor = copyParts[0].start;

@@ -107,14 +107,8 @@ export function encodeRlog(m: RlogMessage, continued: boolean = true): Uint8Arra
       w.string(m.why);
       break;
     case 'chunk':
-      w.varint(m.stream);
-      w.varint(m.stamp);
-      w.u8(m.last ? 1 : 0);
-      w.varint(m.rows.length);
-      for (const row of m.rows) {
-        w.blob(row.key);
-        w.blob(row.value);
-      }
+      writeChunkHead(w, m, m.rows.length);
+      for (const row of m.rows) writeChunkRow(w, row.key, row.value);
       break;
     case 'entries':
       w.varint(m.commitIndex);
@@ -141,6 +135,29 @@ export function encodeRlog(m: RlogMessage, continued: boolean = true): Uint8Arra
       break;
   }
   return w.finish();
+}
+
+/** The rows of a chunk, written one by one as they are read; what comes before them is `chunkHead`. */
+export function writeChunkRow(w: ByteWriter, key: Uint8Array, value: Uint8Array): void {
+  w.blob(key);
+  w.blob(value);
+}
+
+/** A `chunk` without its rows. */
+export function chunkHead(m: Omit<Extract<RlogMessage, { type: 'chunk' }>, 'rows'>, rows: number): Uint8Array {
+  const w = scratch;
+  w.reset();
+  w.u8(codes.chunk);
+  w.string(m.shard);
+  writeChunkHead(w, m, rows);
+  return w.finish();
+}
+
+function writeChunkHead(w: ByteWriter, m: Omit<Extract<RlogMessage, { type: 'chunk' }>, 'rows'>, rows: number): void {
+  w.varint(m.stream);
+  w.varint(m.stamp);
+  w.u8(m.last ? 1 : 0);
+  w.varint(rows);
 }
 
 function writeCopy(w: ByteWriter, copy: CopyPlace | undefined): void {
@@ -208,10 +225,15 @@ export function decodeRlog(frame: Uint8Array): RlogMessage {
   }
 }
 
+/** What a row of a chunk counts against the receiver's credit. */
+export function rowBytes(key: Uint8Array, value: Uint8Array): number {
+  return key.length + value.length + 4;
+}
+
 /** What a chunk or an entries message counts against the receiver's credit. */
 export function rowsBytes(rows: readonly StoredRow[]): number {
   let n = 0;
-  for (const row of rows) n += row.key.length + row.value.length + 4;
+  for (const row of rows) n += rowBytes(row.key, row.value);
   return n;
 }
 

@@ -10,6 +10,8 @@ import { Slab } from '#base/slab.js';
 import { DamagedTablesError, type RangeOptions, type TableStore, TablesError, type TableWrite } from '#env/tables.js';
 
 const checksumBytes = 4;
+/** Longest value of which a copy is cheaper than a view. */
+const shortBytes = 60;
 /** Before every other: shards' own rows begin with 00 and a letter. */
 const formatKey: Uint8Array = Uint8Array.of(0, 0);
 const afterFormat: Uint8Array = Uint8Array.of(0, 0, 0);
@@ -22,6 +24,7 @@ export class CheckedTables implements TableStore {
   onDamage: ((error: DamagedTablesError) => void) | undefined;
   readonly #store: TableStore;
   readonly #slab: Slab = new Slab();
+  readonly #values: Slab = new Slab();
   #begun: boolean;
 
   /** Throws {@link TablesError}; the store is still the caller's then. */
@@ -38,14 +41,14 @@ export class CheckedTables implements TableStore {
   get(key: Uint8Array): Uint8Array | undefined {
     try {
       const stored = this.#store.get(key);
-      return stored === undefined || !this.checked ? stored : stored.subarray(0, trusted(key, stored));
+      return stored === undefined || !this.checked ? stored : this.#value(key, stored);
     } catch (error) {
       throw this.#noted(error);
     }
   }
 
   range(start: Uint8Array, end: Uint8Array | undefined, visit: (key: Uint8Array, value: Uint8Array) => boolean, options?: RangeOptions): void {
-    const each = (key: Uint8Array, stored: Uint8Array): boolean => isFormat(key) || visit(key, stored.subarray(0, trusted(key, stored)));
+    const each = (key: Uint8Array, stored: Uint8Array): boolean => isFormat(key) || visit(key, this.#value(key, stored));
     try {
       this.#store.range(start, end, this.checked ? each : visit, options);
     } catch (error) {
@@ -58,10 +61,19 @@ export class CheckedTables implements TableStore {
       const found = this.#store.seek(key);
       if (found === undefined || !this.checked) return found;
       if (isFormat(found.key)) return this.seek(afterFormat);
-      return { key: found.key, value: found.value.subarray(0, trusted(found.key, found.value)) };
+      return { key: found.key, value: this.#value(found.key, found.value) };
     } catch (error) {
       throw this.#noted(error);
     }
+  }
+
+  /** Short ones are copied: what LMDB gives of them lies in an array's own memory, and a view of that is dear. */
+  #value(key: Uint8Array, stored: Uint8Array): Uint8Array {
+    const end = trusted(key, stored);
+    if (end > shortBytes) return stored.subarray(0, end);
+    const value = this.#values.take(end);
+    for (let i = 0; i < end; i++) value[i] = stored[i] as number;
+    return value;
   }
 
   #noted(error: unknown): unknown {
