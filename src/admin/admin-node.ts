@@ -8,6 +8,8 @@ export interface AdminNode {
   readonly version: string;
   /** `starting` until clients can be served; `why`: what it waits for, empty when there is nothing to say. */
   state(): { readonly state: 'starting' | 'running' | 'stopping'; readonly why: string };
+  /** It gives its clients away. */
+  evacuating(): boolean;
   shards(): readonly ShardStatus[];
   /** Counts of this process that the status does not carry; undefined where this node holds no core copy. */
   elections(shard: string): { readonly elections: number; readonly leaderChanges: number } | undefined;

@@ -42,12 +42,14 @@ const replica: ShardStatus = {
 };
 
 let state: ReturnType<AdminNode['state']>;
+let evacuating = false;
 let server: AdminServer;
 
 const node: AdminNode = {
   name: 'core1@host',
   version: '1.2.3',
   state: () => state,
+  evacuating: () => evacuating,
   shards: () => [core, replica, { shard: 'registry-0', down: true }],
   elections: (shard) => (shard === 'route' ? { elections: 5, leaderChanges: 6 } : undefined),
   collect: () => [{ type: 'counter', name: 'emqx_messages_received', help: 'in', samples: [{ labels: {}, value: 42 }] }],
@@ -84,6 +86,18 @@ test('status is 200 exactly while clients can be served', async () => {
     state = { state: 'stopping', why: '' };
     assert.equal((await get(path)).status, 503);
   }
+});
+
+test('new clients are to be sent here while the node runs and does not give its clients away', async () => {
+  const path = '/api/v5/load_rebalance/availability_check';
+  const free = await get(path);
+  assert.deepEqual([free.status, await free.json()], [200, {}]);
+  evacuating = true;
+  const going = await get(path);
+  assert.deepEqual([going.status, ((await going.json()) as { readonly code: string }).code], [503, 'NODE_EVACUATING']);
+  evacuating = false;
+  state = { state: 'starting', why: '' };
+  assert.equal((await get(path)).status, 503);
 });
 
 test('status as JSON', async () => {

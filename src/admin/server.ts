@@ -43,6 +43,7 @@ function routes(server: FastifyInstance, node: AdminNode): void {
   };
   for (const path of ['/status', '/api/v5/status']) server.get(path, (request, reply) => status(node, request, reply));
   for (const path of ['/metrics', '/api/v5/prometheus/stats']) server.get(path, metrics);
+  server.get('/api/v5/load_rebalance/availability_check', (_request, reply) => availability(node, reply));
   server.get('/api/v5/rlog/status', (_request, reply) => reply.send(node.rlogStatus()));
   server.setNotFoundHandler((_request, reply) => reply.code(404).send({ code: 'NOT_FOUND', message: 'there is nothing here' }));
   server.setErrorHandler((error: { readonly statusCode?: number; readonly message: string }, _request, reply) => {
@@ -54,6 +55,13 @@ function routes(server: FastifyInstance, node: AdminNode): void {
 async function everywhere(node: AdminNode): Promise<MetricFamily[]> {
   const others = await node.collectOthers();
   return [labelled(node.name, nodeFamilies(node)), ...others.map((o) => labelled(o.node, o.families))].flat();
+}
+
+/** For load balancers and readiness gates: whether new clients should be sent here. */
+function availability(node: AdminNode, reply: FastifyReply): FastifyReply {
+  const { state } = node.state();
+  if (node.evacuating()) return reply.code(503).send({ code: 'NODE_EVACUATING', message: 'the node gives its clients away' });
+  return state === 'running' ? reply.send({}) : reply.code(503).send({ code: 'SERVICE_UNAVAILABLE', message: `the node is ${state}` });
 }
 
 /** 200 once clients can be served, 503 before and while stopping. */

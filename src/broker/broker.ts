@@ -20,6 +20,7 @@ import { Core, type SysEvents } from './core.js';
 import type { DurableOptions, JournalPort } from './durable-options.js';
 import { bringBack, ReturningRoutes } from './durable-recovery.js';
 import { DurableSessions } from './durable-sessions.js';
+import { Evacuation, type EvacuationOptions, type EvacuationStatus, evacuationDefaults } from './evacuation.js';
 import { HookedAccess } from './hooked-access.js';
 import type { BrokerHooks } from './hooks.js';
 import { InProcess, type Receive } from './in-process.js';
@@ -62,10 +63,12 @@ export class Broker implements ChannelEffects {
   readonly #takeover: Takeover;
   /** Counters of ends of connections, by who ended them and why. */
   readonly #ends: Map<number, Counter> = new Map();
+  #evacuation: Evacuation | undefined = undefined;
 
   constructor(env: Env, options: BrokerOptions, ports: BrokerPorts, access: Access) {
     const core = new Core(env, options, ports, access);
     this.#core = core;
+    core.effects = this;
     this.#publisher = new Publisher(core);
     this.#wills = new Wills(core, this.#publisher);
     this.#sessions = new Sessions(core, this.#wills);
@@ -74,6 +77,7 @@ export class Broker implements ChannelEffects {
     this.#connector = new Connector(core, this.#sessions, this.#unregistered);
     this.#takeover = new Takeover(core, this.#sessions);
     ports.registry.serve(this.#takeover);
+    ports.handover?.onGiven((adopted, done) => this.#connector.adopt(adopted, done));
     core.recheck.end = (subscription) => this.#sessions.unsubscribe(subscription);
     core.recheck.withdrawn = (session, items) => this.#sessions.withdrawn(session, items);
     access.whenRulesChange?.((cleaned) => core.recheck.rulesChanged(cleaned));
@@ -269,8 +273,31 @@ export class Broker implements ChannelEffects {
     };
   }
 
+  // ---- a node that goes ----
+
+  /** Gives clients and sessions away; `over` runs when nothing is left that could be. A second call changes how. */
+  evacuate(options: Partial<EvacuationOptions>, over: () => void = () => {}): void {
+    this.#evacuation?.stop();
+    const evacuation = new Evacuation(this.#core, this.#sessions, this.#wills, { ...evacuationDefaults, ...options }, over);
+    this.#evacuation = evacuation;
+    this.#connector.farewell = evacuation.farewell;
+  }
+
+  /** Clients may come again. */
+  stopEvacuation(): void {
+    this.#evacuation?.stop();
+    this.#evacuation = undefined;
+    this.#connector.farewell = undefined;
+  }
+
+  /** Undefined: this node stays. */
+  get evacuation(): EvacuationStatus | undefined {
+    return this.#evacuation?.status;
+  }
+
   /** Refuses new clients and closes every connection (MQTT 5.0: with `reasonCode`). Sessions stay. */
   stop(reasonCode: number = ReasonCode.serverShuttingDown): void {
+    this.#evacuation?.stop();
     this.#connector.stop();
     const now = this.#core.now();
     for (const session of [...this.#core.sessions.values()]) session.channel?.disconnect(reasonCode, now);

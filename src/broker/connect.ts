@@ -4,24 +4,25 @@
 // Session Present says 1 only when the complete session is here; nothing is sent before CONNACK.
 import { MalformedError } from '#base/byte-reader.js';
 import { toHex } from '#base/bytes.js';
-import type { AuthPacket, ConnectPacket } from '#mqtt/packet.js';
+import type { AuthPacket, ConnectPacket, Properties } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { isMountable, mountpointOf } from '#mqtt/special-topics.js';
 import type { Channel } from '#session/channel.js';
 import { accept, refuse, sessionExpiryOf } from '#session/on-connect.js';
-import type { Session } from '#session/session.js';
-import { Subscription } from '#session/session.js';
-import type { SessionRest, SessionState } from '#session/session-codec.js';
+import type { Session, Subscription } from '#session/session.js';
+import type { SessionRest } from '#session/session-codec.js';
 import { decodeRest, decodeSession } from '#session/session-codec.js';
 import { start } from '#session/step.js';
+import { absentChannel } from './absent-client.js';
 import { askAccess } from './access.js';
+import type { Adopted } from './adopted.js';
 import type { Core } from './core.js';
 import { Enhanced } from './enhanced.js';
 import { HoldBack } from './hold-back.js';
 import { keepConnect } from './hooks.js';
 import type { RegisterResult, TakeoverOutcome } from './ports.js';
 import type { Sessions } from './sessions.js';
-import { takeIn } from './settling.js';
+import { restore, takeIn } from './settling.js';
 import type { Unregistered } from './unregistered.js';
 
 interface Attempt {
@@ -31,6 +32,8 @@ interface Attempt {
   readonly expiryIntervalS: number;
   /** Of what is written of persistent sessions: CONNACK waits for what came after. */
   writtenBefore: number;
+  /** Its client is away, and so is its channel from the beginning: the session comes because its node goes. */
+  readonly adoption?: { readonly adopted: Adopted; taken: boolean; readonly done: (taken: boolean) => void };
 }
 
 export class Connector {
@@ -42,6 +45,8 @@ export class Connector {
   readonly #active = new Map<string, Attempt>();
   readonly #waiting = new Map<string, Attempt>();
   #stopping = false;
+  /** What a client hears instead of being let in, while this node gives its clients away. */
+  farewell: { readonly reasonCode: number; readonly properties: Properties | undefined } | undefined = undefined;
   /** Whose registration was begun last. */
   #entered: Channel | undefined = undefined;
 
@@ -69,6 +74,10 @@ export class Connector {
     core.metrics.clientConnect.value++;
     if (this.#stopping) {
       refuse(channel, ReasonCode.serverUnavailable, core.now());
+      return;
+    }
+    if (this.farewell !== undefined) {
+      refuse(channel, this.farewell.reasonCode, core.now(), this.farewell.properties);
       return;
     }
     if (packet.clientId === '') channel.clientId = `sm-${toHex(core.env.random.bytes(12))}`; // [MQTT-3.1.3-6] [MQTT-3.1.3-7]
@@ -146,6 +155,19 @@ export class Connector {
     refuse(channel, reasonCode, this.#core.now()); // [MQTT-3.1.4-2]
   }
 
+  /** Takes in the session of a client that is away. It stands back behind every client. */
+  adopt(adopted: Adopted, done: (taken: boolean) => void): void {
+    const { clientId, meta } = adopted;
+    const { effects, limits, metrics } = this.#core;
+    if (this.#stopping || this.farewell !== undefined || this.#active.has(clientId) || effects === undefined) {
+      done(false);
+      return;
+    }
+    const channel = absentChannel(effects, limits, metrics, adopted);
+    const packet: ConnectPacket = { type: 'connect', protocolVersion: 5, clientId, cleanStart: false, keepAlive: 0, username: meta.username };
+    this.#run({ channel, packet, clientId, expiryIntervalS: meta.expiryIntervalS, writtenBefore: 0, adoption: { adopted, taken: false, done } });
+  }
+
   // ---- one at a time per client id ----
 
   #enter(attempt: Attempt): void {
@@ -163,12 +185,14 @@ export class Connector {
     this.#active.set(attempt.clientId, attempt);
     const { clientId, expiryIntervalS, packet } = attempt;
     const durable = this.#core.durable !== undefined && expiryIntervalS > 0;
-    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS, durable }; // [MQTT-3.1.4-4]
+    const adopt = attempt.adoption !== undefined;
+    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS, durable, adopt }; // [MQTT-3.1.4-4]
     this.#core.ports.registry.register(request, (result) => this.#registered(attempt, result));
   }
 
   #leave(attempt: Attempt): void {
     this.#active.delete(attempt.clientId);
+    attempt.adoption?.done(attempt.adoption.taken);
     const next = this.#waiting.get(attempt.clientId);
     if (next === undefined) return;
     this.#waiting.delete(attempt.clientId);
@@ -371,6 +395,13 @@ export class Connector {
   }
 
   #takenOver(attempt: Attempt, session: Session, now: number): void {
+    const { adoption } = attempt;
+    if (adoption !== undefined) {
+      adoption.taken = true;
+      this.#sessions.adopted(session, adoption.adopted, now);
+      this.#leave(attempt);
+      return;
+    }
     if (attempt.channel.state !== 'connecting') {
       this.#sessions.abandoned(session, now);
       this.#leave(attempt);
@@ -448,15 +479,4 @@ export class Connector {
     start(channel, this.#core.now());
     this.#leave(attempt);
   }
-}
-
-function restore(session: Session, state: SessionState): void {
-  session.mountpoint = state.mountpoint;
-  session.username = state.username;
-  session.lastPacketId = state.lastPacketId;
-  for (const { topicFilter, options } of state.subscriptions) {
-    if (!session.subscriptions.has(topicFilter)) session.addSubscription(new Subscription(session, topicFilter, options));
-  }
-  for (const entry of state.inflight) if (session.inflight?.get(entry.packetId) === undefined) session.needInflight().add(entry);
-  if (state.awaitingRel.length > 0) session.awaitingRel = new Map(state.awaitingRel.map((id) => [id, undefined]));
 }

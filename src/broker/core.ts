@@ -2,7 +2,7 @@
 // that every journey touches. Made by `broker.ts`; knows none of the journeys.
 import type { Env } from '#env/env.js';
 import { publishedTopic } from '#mqtt/special-topics.js';
-import type { Channel, ChannelEnd } from '#session/channel.js';
+import type { Channel, ChannelEffects, ChannelEnd } from '#session/channel.js';
 import { Frames } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { Session, SubscriptionOptions } from '#session/session.js';
@@ -46,6 +46,8 @@ export class Core {
   readonly recheck: Recheck;
   /** Told of clients that come and go; undefined: nobody is. */
   sys: SysEvents | undefined = undefined;
+  /** The broker, as channels see it. */
+  effects: ChannelEffects | undefined = undefined;
   /** Absent: sessions live in memory only. */
   durable: DurableSessions | undefined = undefined;
 

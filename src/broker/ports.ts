@@ -2,6 +2,7 @@
 // asks of the clustered half (routes, forwarding, retained store, registry), and the other way
 // round. Both halves are tested against these with doubles.
 import type { Message, Qos } from '#session/message.js';
+import type { Adopted } from './adopted.js';
 
 // ---- routes ----
 
@@ -230,6 +231,8 @@ export interface RegisterRequest {
   readonly durable?: boolean;
   /** A session that was begun without a quorum is made known. It stands back behind any other node: then 'overtaken'. */
   readonly offer?: boolean;
+  /** The session of a client that is away shall be held here, because its node goes. It stands back behind every client: then 'overtaken'. */
+  readonly adopt?: boolean;
 }
 
 /**
@@ -285,6 +288,22 @@ export interface SubscriptionOptions {
   readonly subscriptionIdentifier: number | undefined;
 }
 
+// ---- sessions of a node that goes ----
+
+/** A node that can take sessions in. */
+export interface Recipient {
+  readonly nodeId: string;
+  readonly name: string;
+}
+
+/** Hands sessions of absent clients to other nodes, and takes such in. */
+export interface Handover {
+  recipients(): readonly Recipient[];
+  /** Answers once; false: not taken, or nobody knows. */
+  give(nodeId: string, adopted: Adopted, done: (taken: boolean) => void): void;
+  onGiven(take: (adopted: Adopted, done: (taken: boolean) => void) => void): void;
+}
+
 // ---- everything together ----
 
 export interface NodeIdentity {
@@ -304,5 +323,7 @@ export interface BrokerPorts {
   readonly delayed?: DelayedStore | undefined;
   /** Absent: `$exclusive/…` is refused. */
   readonly exclusive?: ExclusiveStore | undefined;
+  /** Absent: sessions of absent clients stay. */
+  readonly handover?: Handover | undefined;
   readonly identity: NodeIdentity;
 }

@@ -22,6 +22,7 @@ import {
   type EpochVerdict,
   encodeLookup,
   encodeVerdicts,
+  type RegisterMode,
   type RegistryRow,
   writeEpochReply,
   writeRegisterReply,
@@ -146,12 +147,11 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array, repl
   const mine = claimOf(context, body.nodeId, context.position);
   const before = read(context, table, body.key);
   const elsewhere = before !== undefined && before.holder.incarnation !== mine.incarnation;
-  // Whoever has the client id with a quorum goes before one who had it without.
-  if (body.mode === 'offer' && before !== undefined && (elsewhere || (before.owner !== undefined && before.owner.incarnation !== mine.incarnation))) {
-    writeRegisterReply(reply, { epoch: 0, holder: before.holder, owner: before.owner, displaced: none });
+  if (standsBack(body.mode, before, mine)) {
+    writeRegisterReply(reply, { epoch: 0, holder: before?.holder, owner: before?.owner, displaced: none });
     return;
   }
-  const keepsHolder = elsewhere && body.mode === 'continue';
+  const keepsHolder = elsewhere && (body.mode === 'continue' || body.mode === 'adopt');
   const displaced = before?.displaced ?? none;
   const also = before === undefined || elsewhere ? none : [...before.holder.also, before.holder.epoch].slice(-alsoMax);
   write(context, table, body.key, {
@@ -165,6 +165,14 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array, repl
     durable: keepsHolder ? before.durable : body.durable,
   });
   writeRegisterReply(reply, { epoch: mine.epoch, holder: before?.holder, owner: before?.owner, displaced });
+}
+
+function standsBack(mode: RegisterMode, before: RegistryRow | undefined, mine: Claim): boolean {
+  // Whoever has the client id with a quorum goes before one who had it without.
+  if (mode === 'offer' && before !== undefined)
+    return before.holder.incarnation !== mine.incarnation || (before.owner !== undefined && before.owner.incarnation !== mine.incarnation);
+  // There is a session elsewhere, and its client is not connected.
+  return mode === 'adopt' && (before === undefined || before.owner !== undefined || before.holder.incarnation === mine.incarnation);
 }
 
 /** The owner has the session now. Without a row its holder was purged meanwhile: the owner's claim stands alone. */

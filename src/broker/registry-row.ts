@@ -187,11 +187,12 @@ export function registryShardIndex(key: Uint8Array, shards: number): number {
 
 /**
  * continue: takes the session along · clean: it is over · offer: nobody asks, a session that was begun without a quorum
- * shall be known; it stands back behind any other node.
+ * shall be known; it stands back behind any other node · adopt: nobody asks, a session on a node that goes is to move to the
+ * sender; it stands back behind every client.
  */
-export type RegisterMode = 'continue' | 'clean' | 'offer';
+export type RegisterMode = 'continue' | 'clean' | 'offer' | 'adopt';
 
-const modes: readonly RegisterMode[] = ['continue', 'clean', 'offer'];
+const modes: readonly RegisterMode[] = ['continue', 'clean', 'offer', 'adopt'];
 
 export interface RegisterBody {
   readonly key: Uint8Array;
@@ -235,7 +236,7 @@ function oneOf<T>(all: readonly T[], r: ByteReader): T {
   return found;
 }
 
-/** Who had the client id before. `epoch` 0: an offer that stood back. */
+/** Who had the client id before. `epoch` 0: one that stood back. */
 export interface RegisterReply {
   readonly epoch: number;
   readonly holder: Claim | undefined;

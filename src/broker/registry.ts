@@ -172,7 +172,7 @@ export class ClusterRegistry implements Registry {
   register(request: RegisterRequest, done: (result: RegisterResult) => void): void {
     const { clientId } = request;
     // Nobody waits for an offer, and nobody gives way to one.
-    if (request.offer === true && this.#lines.busy(clientId)) {
+    if ((request.offer === true || request.adopt === true) && this.#lines.busy(clientId)) {
       done({ kind: 'failed', reason: 'no-quorum' });
       return;
     }
@@ -228,13 +228,13 @@ export class ClusterRegistry implements Registry {
 
   #start(r: Registration): void {
     const left = r.deadline - this.#clock.now();
-    const { cleanStart, sessionExpiryInterval, offer, clientId, durable = false } = r.request;
+    const { cleanStart, sessionExpiryInterval, offer, adopt, clientId, durable = false } = r.request;
     // The session that the client had here before goes first.
     if (left <= 0 || (offer === true && this.#epochs.unasserted(clientId))) {
       this.#end(r, { kind: 'failed', reason: 'no-quorum' });
       return;
     }
-    const mode = cleanStart ? 'clean' : offer === true ? 'offer' : 'continue';
+    const mode = cleanStart ? 'clean' : offer === true ? 'offer' : adopt === true ? 'adopt' : 'continue';
     const body = { key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will: emptyBytes, durable } as const;
     this.#sender.send('register', r.key, body, writeRegister, left, (failure, bytes) => {
       const reply = failure === undefined ? orUndefined(() => decodeRegisterReply(bytes)) : undefined;

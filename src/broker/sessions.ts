@@ -1,6 +1,7 @@
 // The sessions of this node: their beginning, their time without a client, their end. Also the `home`
 // that sessions see. `connect.ts` and `takeover.ts` decide; this keeps the maps, the routes of their
 // subscriptions, the timers and the registry in step.
+import type { Will } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel, ChannelEnd } from '#session/channel.js';
 import type { SessionCounters } from '#session/counters.js';
@@ -9,6 +10,7 @@ import type { SessionLimits } from '#session/limits.js';
 import type { QueuedMessage } from '#session/queue.js';
 import type { DeliveryHooks, QueueRights, SessionHome, Subscription } from '#session/session.js';
 import { Session } from '#session/session.js';
+import type { Adopted } from './adopted.js';
 import type { Core } from './core.js';
 import type { Wills } from './wills.js';
 
@@ -199,6 +201,29 @@ export class Sessions implements SessionHome {
     this.#arm(session);
     this.keep(session);
     if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
+  }
+
+  /** The session has come without its client, because its node goes; it goes on as it was there. */
+  adopted(session: Session, { leftMs, meta }: Adopted, now: number): void {
+    const { durable, env, ports } = this.#core;
+    session.expiresAt = now + leftMs;
+    const { will } = meta;
+    if (will !== undefined) this.#wills.restore(session, will.will, now + will.dueAtMs);
+    this.#arm(session);
+    this.keep(session);
+    // What of its time had passed by then.
+    const awayMs = leftMs === Number.POSITIVE_INFINITY ? 0 : Math.max(0, session.expiryIntervalS * 1000 - leftMs);
+    const wallNow = env.clock.wallNow();
+    durable?.presence(session, wallNow - awayMs, will === undefined ? undefined : { will: will.will, dueAtMs: wallNow + will.dueAtMs });
+    ports.registry.disconnected(session.clientId, session.epoch);
+  }
+
+  /** The delay of its will goes on, if its client is still away. */
+  willWaits(session: Session, will: Will, due: number): void {
+    if (session.ended || session.channel !== undefined || this.#wills.due(session) !== undefined) return;
+    this.#wills.restore(session, will, due);
+    this.#arm(session);
+    this.#keepAway(session);
   }
 
   /** The client continues the session on another node: a will whose delay has not passed is off. [MQTT-3.1.3-9] */

@@ -6,7 +6,8 @@
 // acknowledged: the same as for a destination that is lost.
 import { settle, settleRefused } from '#session/channel.js';
 import type { AckChannel, DeferredAck, Session } from '#session/session.js';
-import type { SessionRest } from '#session/session-codec.js';
+import { Subscription } from '#session/session.js';
+import type { SessionRest, SessionState } from '#session/session-codec.js';
 import type { Core } from './core.js';
 import type { AckOutcome } from './ports.js';
 
@@ -22,6 +23,18 @@ export function ticketFor(core: Core, session: Session): string {
     if (acks.some((ack) => ack.reasonCode < 0)) return undefined;
     return acks.map(({ packetId, reasonCode }): AckOutcome => ({ packetId, reasonCode }));
   });
+}
+
+/** The session as its old holder had it, without what waits. */
+export function restore(session: Session, state: SessionState): void {
+  session.mountpoint = state.mountpoint;
+  session.username = state.username;
+  session.lastPacketId = state.lastPacketId;
+  for (const { topicFilter, options } of state.subscriptions) {
+    if (!session.subscriptions.has(topicFilter)) session.addSubscription(new Subscription(session, topicFilter, options));
+  }
+  for (const entry of state.inflight) if (session.inflight?.get(entry.packetId) === undefined) session.needInflight().add(entry);
+  if (state.awaitingRel.length > 0) session.awaitingRel = new Map(state.awaitingRel.map((id) => [id, undefined]));
 }
 
 /** The session has come with the rest that its old holder handed over last. */

@@ -22,6 +22,7 @@ export function adminNode(config: StarmeshConfig, env: OsEnv, node: StarmeshNode
     name: config.node.name,
     version: version(),
     state: () => ({ state: node.state, why: waitsFor(node) }),
+    evacuating: () => node.broker.evacuation !== undefined,
     shards: () => database.status(),
     elections: (shard) => database.coreShard(shard),
     collect: () => env.metrics.collect(),

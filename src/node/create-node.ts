@@ -9,6 +9,7 @@ import { type AuthSettings, adminSettings, buildAccess, openSettings } from '#au
 import { PasswordHasher } from '#auth/password.js';
 import { authSchema } from '#auth/schema.js';
 import { utf8Encode } from '#base/utf8.js';
+import { NodeHandover } from '#broker/adoption.js';
 import { type Broker, createBroker } from '#broker/broker.js';
 import { type DelayedOptions, ReplicatedDelayed } from '#broker/delayed.js';
 import type { DurableOptions } from '#broker/durable-options.js';
@@ -111,6 +112,7 @@ export class StarmeshNode {
       registry: this.registry,
       delayed: this.delayed,
       exclusive: this.exclusive,
+      handover: new NodeHandover(links, (nodeId) => cluster.member(nodeId)?.up === true),
       identity: database,
     };
     const auth = options.auth ?? openSettings;

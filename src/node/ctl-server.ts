@@ -89,8 +89,11 @@ function serve(socket: Socket, handlers: CtlHandlers): void {
     if (received.length === 0) return;
     // One at a time, in order; a client that floods waits in its own socket.
     socket.pause();
+    // Some answers take their time.
+    socket.setTimeout(0);
     busy = busy.then(async () => {
       for (const line of received) answer(await run(line, handlers));
+      socket.setTimeout(idleMsMax);
       socket.resume();
     });
   });

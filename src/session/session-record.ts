@@ -440,7 +440,7 @@ function sendFirst(s: Building, packetId: number): void {
   s.lastPacketId = packetId;
 }
 
-function readMeta(r: ByteReader): SessionMeta {
+export function readMeta(r: ByteReader): SessionMeta {
   const epoch = r.varint();
   const expiryIntervalS = r.varint();
   const username = readOptional(r);

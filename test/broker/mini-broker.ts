@@ -50,9 +50,9 @@ export class MiniBroker implements TakeoverSource {
     });
   }
 
-  connect(clientId: string, cleanStart: boolean, done: (how: string, session: MiniSession | undefined) => void = () => {}): void {
+  connect(clientId: string, cleanStart: boolean, done: (how: string, session: MiniSession | undefined) => void = () => {}, adopt = false): void {
     this.open++;
-    this.registry.register({ clientId, cleanStart, sessionExpiryInterval: 100, durable: this.durable }, (result) => {
+    this.registry.register({ clientId, cleanStart, sessionExpiryInterval: 100, durable: this.durable, adopt }, (result) => {
       this.open--;
       this.#registered(clientId, result, done);
     });

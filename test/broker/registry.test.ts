@@ -43,6 +43,39 @@ test('long states and queues come in chunks', () => {
   assert.deepEqual(second?.queue, ['m1']);
 });
 
+test('a session is adopted only while its client is away, and by another node than its own', () => {
+  const c = cluster(3);
+  const [a, b, third] = three(c);
+  const adopt = (node: MiniBroker): string => {
+    let how = 'pending';
+    const done = (said: string): void => {
+      how = said;
+    };
+    node.connect('x', false, done, true);
+    c.clock.advance(200);
+    return how;
+  };
+  assert.equal(adopt(b), 'overtaken', 'there is none');
+  assert.equal(c.row('x'), undefined);
+  const [, first] = c.connect(a, 'x');
+  first?.queue.push('m1');
+  assert.equal(adopt(b), 'overtaken', 'its client is connected');
+  a.disconnect('x', false);
+  c.clock.advance(20);
+  assert.equal(adopt(a), 'overtaken', 'it is here');
+  assert.equal(c.row('x')?.owner, undefined, 'and the row is as it was');
+  assert.equal(adopt(b), 'remote');
+  assert.deepEqual([a.sessions.size, b.sessions.get('x')?.queue], [0, ['m1']]);
+  b.disconnect('x', false);
+  c.clock.advance(20);
+  // The client comes somewhere else while its session is on its way.
+  third.connect('x', false, () => {}, true);
+  c.clock.advance(2);
+  const [how, session] = c.connect(a, 'x', false, 500);
+  assert.deepEqual([how, session?.queue], ['remote', ['m1']]);
+  assert.deepEqual([b.sessions.size, third.sessions.size], [0, 0]);
+});
+
 test('the longest client id works', () => {
   const c = cluster(2);
   const [a, b] = c.nodes as [MiniBroker, MiniBroker];

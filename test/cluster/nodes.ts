@@ -173,7 +173,7 @@ export class TestNode {
   }
 
   ctl(...words: string[]): Promise<CtlReply> {
-    return ask(ctlSocketPath(this.dataDir), words);
+    return ask(ctlSocketPath(this.dataDir), words, readyMsMax);
   }
 
   get(path: string): Promise<Response> {

@@ -52,6 +52,7 @@ function commands(finish: (status: number) => void): Command {
     )
     .option('--json', 'answer for programs')
     .addOption(new Option('--force', 'with cluster recover').hideHelp())
+    .allowUnknownOption()
     .action(async (words: string[], flags: AskFlags & RecoverFlags) => finish(await ctl(words, flags)));
   withNodeChoice(program.command('eval <expression>'))
     .description("read one value of a running node: eval 'rlog.status()'")
@@ -72,7 +73,14 @@ function withNodeChoice(command: Command): Command {
     .option('--data-dir <dir>', 'the node with this data directory');
 }
 
+/** Commands whose options the node reads. */
+const withOptions: ReadonlySet<string> = new Set(['rebalance start', 'cluster evacuate']);
+/** A node leaves when its clients and sessions are elsewhere. */
+const leaveMsMax = 3_600_000;
+
 async function ctl(words: readonly string[], flags: AskFlags & RecoverFlags): Promise<number> {
+  const unknown = words.find((word) => word.startsWith('--'));
+  if (unknown !== undefined && !withOptions.has(words.slice(0, 2).join(' '))) throw new Error(`unknown option ${unknown}`);
   if (words.join(' ') !== 'cluster recover') return tell(words, flags);
   const { recover } = await import('./recover.js');
   console.log(await recover(flags));
@@ -80,7 +88,8 @@ async function ctl(words: readonly string[], flags: AskFlags & RecoverFlags): Pr
 }
 
 async function tell(words: readonly string[], flags: AskFlags): Promise<number> {
-  const reply = await ask(await findSocket(flags), words).catch((error: unknown) => {
+  const timeoutMs = words.join(' ') === 'cluster leave' ? leaveMsMax : undefined;
+  const reply = await ask(await findSocket(flags), words, timeoutMs).catch((error: unknown) => {
     throw error instanceof NotRunning ? new Error('the node does not run; start it and ask again') : error;
   });
   if (!reply.ok) {

@@ -2,11 +2,27 @@
 // socket.
 import type { PeerTarget } from '#link/api.js';
 import type { StarmeshNode } from '../create-node.js';
-import type { ClusterActions } from './handlers.js';
+import type { ClusterActions, EvacuationActions } from './handlers.js';
 
 const joinMsMax = 12_000;
 const joinPollMs = 50;
 const clusterPort = 4370;
+
+/** Clients that have been told to go have so long to come back elsewhere before their sessions are handed over. */
+const leaveWaitTakeoverMs = 5_000;
+
+/** Clients are told to go elsewhere, sessions are with other nodes, as far as anybody takes them. */
+function evacuated({ broker }: StarmeshNode): Promise<void> {
+  const before = broker.evacuation;
+  if (before?.state === 'prohibiting') return Promise.resolve();
+  return new Promise((done) => {
+    broker.evacuate({ ...before?.options, forGood: true, waitTakeoverMs: leaveWaitTakeoverMs, waitHealthCheckMs: 0 }, () => {
+      const left = broker.evacuation?.sessions ?? 0;
+      if (left > 0) broker.env.log.warn('sessions end with this node: nobody takes them', { sessions: left });
+      done();
+    });
+  });
+}
 
 /** `core1@10.0.0.1`, `core1@10.0.0.1:4370` or `10.0.0.1:4370`; the name of the last is its address. Undefined: none of these. */
 export function parseSeed(text: string): PeerTarget | undefined {
@@ -16,6 +32,23 @@ export function parseSeed(text: string): PeerTarget | undefined {
   const port = match[3] === undefined ? clusterPort : Number(match[3]);
   if (port < 1 || port > 65_535 || (match[1] === undefined && match[3] === undefined)) return undefined;
   return { name: match[1] === undefined ? text : `${match[1]}@${match[2] as string}`, role: 'core', host, port };
+}
+
+export function evacuationActions(node: StarmeshNode): EvacuationActions {
+  const { broker } = node;
+  return {
+    start: (options) => {
+      if (node.state !== 'running') return `the node is ${node.state}`;
+      broker.evacuate(options);
+      return undefined;
+    },
+    stop: () => {
+      if (broker.evacuation === undefined) return false;
+      broker.stopEvacuation();
+      return true;
+    },
+    status: () => broker.evacuation,
+  };
 }
 
 /** `joinAnew`: this node, which is a cluster of its own, starts again with an empty data directory and joins. */
@@ -42,6 +75,7 @@ export function clusterActions(node: StarmeshNode, joinAnew?: (seed: PeerTarget)
     leave: async () => {
       const refused = cluster.leaveRefusal();
       if (refused !== undefined) return `this node cannot leave: ${refused}`;
+      await evacuated(node);
       // Before anybody stops to count on it: what its clients do would not reach everybody any more.
       await new Promise<void>((done) => node.retire(done));
       const failed = await new Promise<string | undefined>((done) => cluster.leave(done));

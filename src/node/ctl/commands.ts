@@ -5,6 +5,7 @@ import { authzCommands } from './authz-commands.js';
 import { clusterCommands } from './cluster-commands.js';
 import { evaluate } from './eval.js';
 import type { CtlHandlers, ListenerAction } from './handlers.js';
+import { rebalanceCommands } from './rebalance-commands.js';
 import {
   type CtlReply,
   clientReply,
@@ -32,6 +33,7 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['pem_cache clean', async (_args, node) => node.reloadCertificates()],
   ['topics list', async (_args, node) => topicsReply(await node.topicsList(listRowsMax))],
   ...clusterCommands,
+  ...rebalanceCommands,
   [
     'cluster recover',
     () => ({ ok: false, text: 'recovery is for a core that is stopped: stop it, then starmesh ctl cluster recover --force --data-dir DIR' }),
@@ -43,7 +45,7 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
 ]);
 
 // Commands that will come under these names; they say so instead of being unknown.
-const planned: ReadonlySet<string> = new Set('cluster evacuate,subscriptions,retainer,admins,broker,rules,conf,data,topics show'.split(','));
+const planned: ReadonlySet<string> = new Set('subscriptions,retainer,admins,broker,rules,conf,data,topics show'.split(','));
 
 /** Runs one command line; never throws: a failing handler is a reply that is not ok. */
 export async function runCtl(argv: readonly string[], node: CtlHandlers): Promise<CtlReply> {

@@ -1,6 +1,7 @@
 // What a running node tells and does when it is asked over its control socket. `startNode`
 // implements it; `commands.ts` turns it into text and JSON.
 import type { AuthAdmin } from '#auth/admin.js';
+import type { EvacuationOptions, EvacuationStatus } from '#broker/evacuation.js';
 import type { ShardStatus } from '#db/api.js';
 
 export interface NodeStatus {
@@ -106,12 +107,22 @@ export interface ExclusiveActions {
   delete(topic: string): Promise<string | undefined>;
 }
 
+export interface EvacuationActions {
+  /** Why it cannot be; undefined: it has begun. */
+  start(options: Partial<EvacuationOptions>): string | undefined;
+  /** False: there was none. */
+  stop(): boolean;
+  /** Undefined: this node stays. */
+  status(): EvacuationStatus | undefined;
+}
+
 export interface AuthzActions {
   /** Forgets cached verdicts, of one client or of all. The names of nodes that did not answer. */
   clean(where: 'here' | 'everywhere', clientId: string | undefined): Promise<readonly string[]>;
 }
 
 export interface CtlHandlers {
+  readonly evacuation?: EvacuationActions;
   readonly authz?: AuthzActions;
   /** Messages that wait for their time; absent: `$delayed/…` are names like any other. */
   readonly delayed?: DelayedActions | undefined;

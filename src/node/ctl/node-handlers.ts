@@ -5,7 +5,7 @@ import type { StarmeshConfig } from '../config/config.js';
 import type { StarmeshNode } from '../create-node.js';
 import { version } from '../version.js';
 import { authzActions } from './authz-commands.js';
-import { clusterActions } from './cluster-actions.js';
+import { clusterActions, evacuationActions } from './cluster-actions.js';
 import type { ClientInfo, ClusterStatus, CtlHandlers, MemberStatus, NodeStatus, RlogStatus, RouteInfo } from './handlers.js';
 import { listenerAction, reloadCertificates } from './listener-actions.js';
 import { delayedActions, exclusiveActions } from './topic-actions.js';
@@ -74,6 +74,7 @@ export function ctlHandlers(config: StarmeshConfig, node: StarmeshNode, joinAnew
   return {
     authAdmin: node.authAdmin,
     cluster: clusterActions(node, joinAnew),
+    evacuation: evacuationActions(node),
     authz: authzActions(node),
     delayed: delayedActions(node),
     exclusive: exclusiveActions(node),
