@@ -53,7 +53,7 @@ function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: st
     memberShard: 'cluster',
     barrier: (_ms: number, done: (ok: boolean) => void) => done(true),
   };
-  new CoreSetDriver(options as unknown as CoreSetDriverOptions).look(core as unknown as CoreShard);
+  new CoreSetDriver(options as unknown as CoreSetDriverOptions).look(core as unknown as CoreShard, undefined);
   return { taken, asked };
 }
 
@@ -63,4 +63,34 @@ test("a dead core leaves the members' group once it is out of all others", () =>
 
 test('until then its replacement comes in: it may lead another group, and has to see there who is out', () => {
   assert.deepEqual(rig(false), { taken: [{ kind: 'addLearner', node: 'd' }], asked: ['c'] });
+});
+
+test("who leads a group and is not in the members' group sees nothing of what is wanted, and hands leadership on", () => {
+  const given: string[] = [];
+  const follower = { id: 'b', state: 'replicate', matchIndex: 10, recovering: false, lastHeardAt: 10_000 };
+  const core = {
+    shard: 'items',
+    leader: {},
+    raft: { transferee: '', lastIndex: 10, config: { voters: ['a', 'b', 'c'], learners: [] }, followers: () => [follower] },
+    step: (input: { readonly type: string; readonly to: string }) => given.push(`${input.type} ${input.to}`),
+  };
+  let voters = ['a', 'b'];
+  const options = {
+    env: { clock: { now: () => 10_000 }, log: { info: () => {} } },
+    links: { peer: (id: string) => ({ name: id }) },
+    nodeId: 'a',
+    learnerLagMax: 5,
+    silentMs: 1_000,
+    barrierMs: 1_000,
+    wanted: () => [],
+    memberShard: 'cluster',
+    barrier: (_ms: number, done: (ok: boolean) => void) => done(false),
+  };
+  const driver = new CoreSetDriver(options as unknown as CoreSetDriverOptions);
+  const look = (): void => driver.look(core as unknown as CoreShard, { voters, learners: [] });
+  for (let i = 0; i < 10; i++) look();
+  assert.deepEqual(given, [], 'a member has nothing to do');
+  voters = ['b'];
+  for (let i = 0; i < 5; i++) look();
+  assert.deepEqual(given, ['transferLeader b'], 'once it has asked in vain often enough');
 });

@@ -3,6 +3,7 @@
 // database.ts owns it; the cluster room asks it to look, regularly and whenever the set has changed.
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
+import type { RaftConfig } from '#raft/types.js';
 import { type CoreSetStep, nextCoreSetStep, type WantedCore } from './core-set.js';
 import type { CoreShard } from './core-shard.js';
 
@@ -35,8 +36,13 @@ export class CoreSetDriver {
     this.#o = options;
   }
 
-  look(core: CoreShard): void {
-    if (this.#checking.has(core) || this.#next(core) === undefined) return;
+  /** `members`: the members' group. Who belongs to it sees in the end what is wanted. */
+  look(core: CoreShard, members: RaftConfig | undefined): void {
+    // Who leads and has never come into the members' group, or is out of it, has nothing to do as far as it sees, ever.
+    if (this.#checking.has(core) || core.leader === undefined) return;
+    const { nodeId } = this.#o;
+    const sees = members === undefined || members.voters.includes(nodeId) || members.learners.includes(nodeId);
+    if (this.#next(core) === undefined && sees) return;
     this.#checking.add(core);
     this.#check(core);
   }

@@ -315,7 +315,7 @@ export class NodeDatabase implements Database {
 
   /** Every group that this node leads takes its next step towards the set of cores, if there is one to take. */
   changeCores(): void {
-    for (const h of this.#held.values()) if (h.core !== undefined) this.#coreSet.look(h.core);
+    for (const h of this.#held.values()) if (h.core !== undefined) this.#coreSet.look(h.core, this.coreShard(this.#o.memberShard)?.raft.config);
   }
 
   setIncarnation(incarnation: number): void {
