@@ -2,8 +2,10 @@
 // reads after a barrier, must have one order that fits their times. `history.ts` holds writes against
 // the log; this looks from outside, knows no log, and sees what reads were told. Called once per run,
 // when everything is quiet.
+
 import { byteString } from '#base/bytes.js';
 import type { Database } from '#db/api.js';
+import { DamagedTablesError } from '#env/tables.js';
 import { checkParts, partition } from '../linearizability/checker.js';
 import { explain } from '../linearizability/explain.js';
 import { type Operation, unknownOutput } from '../linearizability/model.js';
@@ -24,6 +26,16 @@ function nameOf(shard: string, key: Uint8Array): string {
   return `${shard} ${byteString(key.subarray(0, 16))}`;
 }
 
+/** A damaged row is served to nobody: the reader gets an error. */
+function readable(db: Database, shard: string, key: Uint8Array): ReturnType<Database['get']> | 'damaged' {
+  try {
+    return db.get(mainTable(shard), key);
+  } catch (error) {
+    if (error instanceof DamagedTablesError) return 'damaged';
+    throw error;
+  }
+}
+
 /** What reads after a barrier have seen. */
 export class LinearizableReads {
   readonly operations: RowOperation[] = [];
@@ -31,7 +43,8 @@ export class LinearizableReads {
   /** In the turn in which the barrier, called at `calledAt`, came back. */
   record(client: number, node: string, db: Database, shard: string, calledAt: number, now: number): void {
     for (const key of rows) {
-      const row = db.get(mainTable(shard), key);
+      const row = readable(db, shard, key);
+      if (row === 'damaged') return;
       const value = row === undefined ? 0 : decodeRow(row.value).op;
       this.operations.push({
         client: `${client} on ${node}`,
