@@ -74,9 +74,8 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
     return this.#before?.held?.() ?? [];
   }
 
-  /** Of what scans delivered, while live copies of it may still come. */
-  get origins(): readonly Origin[] {
-    const out: Origin[] = [];
+  known(): readonly Origin[] {
+    const out: Origin[] = [...(this.#before?.known?.() ?? [])];
     for (const [id, qos] of this.#scanned ?? []) {
       const colon = id.indexOf(':');
       if (qos > 0) out.push([Number(id.slice(0, colon)), Number(id.slice(colon + 1))]);

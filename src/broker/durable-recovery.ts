@@ -56,6 +56,7 @@ function originsOf(s: RecoveredSession, max: number): Origin[] {
     const message = s.got[i];
     if (message !== undefined && message.originIncarnation > 0) found.push([message.originIncarnation, message.originNumber]);
   }
+  found.push(...s.known.slice(0, max - found.length));
   return found;
 }
 

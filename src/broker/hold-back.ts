@@ -145,9 +145,9 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   }
 
   /** What the session had got before it came here, while copies of that may still come. */
-  get origins(): readonly Origin[] {
+  known(): readonly Origin[] {
     const out: Origin[] = [];
-    for (const id of this.#known ?? none) {
+    for (const id of this.#known ?? this.#expected ?? none) {
       if (id.includes('@')) continue; // picked for the session: no other copy is on its way
       const colon = id.indexOf(':');
       out.push([Number(id.slice(0, colon)), Number(id.slice(colon + 1))]);

@@ -4,24 +4,13 @@ import { WheelTimer } from '#base/timer-wheel.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Session } from '#session/session.js';
 import { encodeRest, encodeSession } from '#session/session-codec.js';
-import { CatchUp } from './catch-up.js';
 import type { Core } from './core.js';
-import { HoldBack } from './hold-back.js';
 import type { HeldSession, TakeoverSource } from './ports.js';
-import type { Origin } from './recent-origins.js';
 import type { Sessions } from './sessions.js';
 import { ticketFor } from './settling.js';
 
 /** Messages that a session takes along as known. */
 const recentMax = 2_000;
-
-/** It may have come here only just before. */
-function broughtAlong(session: Session): readonly Origin[] {
-  const { gate } = session;
-  const first = gate instanceof CatchUp ? gate.before : gate;
-  const scanned = gate instanceof CatchUp ? gate.origins : [];
-  return first instanceof HoldBack ? [...scanned, ...first.origins] : scanned;
-}
 
 /** When a session that was handed over is still here, the takeover has failed. */
 const returnMs = 30_000;
@@ -71,10 +60,10 @@ export class Takeover implements TakeoverSource {
     // A session that was to end with its connection has.
     if (session.ended) return undefined;
     this.#sessions.continuedElsewhere(session);
-    // What the session got here may be late where it goes.
+    // What the session got here, or brought along, may be late where it goes.
     const { recent, options } = this.#core;
     const here = recent.matching(session.subscriptions.keys(), now - options.retainedDedupMs, recentMax);
-    return encodeSession(session, now, [...here, ...broughtAlong(session)].slice(0, recentMax));
+    return encodeSession(session, now, [...here, ...(session.gate?.known?.() ?? [])].slice(0, recentMax));
   }
 
   finish(clientId: string, epoch: number): Uint8Array | undefined {

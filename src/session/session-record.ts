@@ -25,7 +25,9 @@ import {
 import type { QueuedMessage } from './queue.js';
 import type { Session, Subscription, SubscriptionOptions } from './session.js';
 
-const format = 1;
+/** The first had no origins at its end. */
+const format = 2;
+const formatMin = 1;
 
 /** Types of the journal's records. */
 export const sessionRecord: { readonly message: 1; readonly session: 2; readonly ops: 3; readonly end: 4 } = {
@@ -70,6 +72,8 @@ export interface RecoveredSession extends SessionMeta {
   readonly queue: readonly QueuedMessage[];
   /** What it got lately for itself, not as a member of a group, its client has it or not: the newest last, those that the journal still says. */
   readonly got: readonly Message[];
+  /** Incarnation and number of what it had got on other nodes before it came. */
+  readonly known: readonly (readonly [number, number])[];
 }
 
 /** Of what a session got, so many are remembered at the least. */
@@ -138,6 +142,12 @@ export function writeSessionRecord(w: ByteWriter, session: Session, meta: Sessio
     writeQueued(w, item, writeNumber);
   }
   w.u8(0);
+  const known = session.gate?.known?.().slice(0, gotMax) ?? [];
+  w.varint(known.length);
+  for (const [incarnation, number] of known) {
+    w.varint(incarnation);
+    w.varint(number);
+  }
 }
 
 export function writeMeta(w: ByteWriter, meta: SessionMeta): void {
@@ -230,6 +240,7 @@ interface Building {
   /** Of `queue`: those before have left it. */
   first: number;
   got: Message[];
+  known: readonly (readonly [number, number])[];
 }
 
 /** Puts sessions together from the records of a journal, in their order (a `JournalVisitor` of the store). */
@@ -313,7 +324,7 @@ export class RecoveringSessions {
 
   *sessions(): IterableIterator<RecoveredSession> {
     for (const s of this.#sessions.values()) {
-      const { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received, got } = s;
+      const { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received, got, known } = s;
       yield {
         slot,
         clientId,
@@ -326,6 +337,7 @@ export class RecoveringSessions {
         received,
         queue: s.queue.slice(s.first),
         got,
+        known,
       };
     }
   }
@@ -333,7 +345,7 @@ export class RecoveringSessions {
   /** `before`: what the slot was until now; the same session, when it is stated anew. */
   #session(slot: number, r: ByteReader, before: Building | undefined): Building {
     const found = r.u8();
-    if (found !== format) throw new MalformedError(`session record of format ${found}`);
+    if (found < formatMin || found > format) throw new MalformedError(`session record of format ${found}`);
     const clientId = r.string();
     const createdAtMs = r.f64();
     const lastPacketId = readPacketId(r);
@@ -350,9 +362,25 @@ export class RecoveringSessions {
     for (let n = r.varint(); n > 0; n--) received.add(readPacketId(r));
     const queue: QueuedMessage[] = [];
     while (r.u8() !== 0) queue.push(readQueued(r, this.#message));
+    const known: [number, number][] = [];
+    for (let n = found === formatMin ? 0 : r.varint(); n > 0; n--) known.push([r.varint(), r.varint()]);
     r.done();
     const got = before?.clientId === clientId && before.createdAtMs === createdAtMs ? before.got : [];
-    const s: Building = { slot, clientId, createdAtMs, lastPacketId, queueDropped, meta, subscriptions, inflight, received, queue, first: 0, got };
+    const s: Building = {
+      slot,
+      clientId,
+      createdAtMs,
+      lastPacketId,
+      queueDropped,
+      meta,
+      subscriptions,
+      inflight,
+      received,
+      queue,
+      first: 0,
+      got,
+      known,
+    };
     for (const item of inflight.values()) remember(s, item);
     for (const item of queue) remember(s, item);
     return s;

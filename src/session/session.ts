@@ -193,6 +193,8 @@ export interface DeliveryGate {
   drained?(): void;
   /** What it took and has not passed on. */
   held?(): readonly QueuedMessage[];
+  /** Incarnation and number of messages that the session got by another way, while copies of them may still come. */
+  known?(): readonly (readonly [number, number])[];
 }
 
 function groupOf(topicFilter: string): string | undefined {

@@ -132,7 +132,7 @@ test('after a restart a session knows what it got before, and takes that along',
   assert.ok(back !== undefined && back.gate instanceof HoldBack);
   const subscription = back.subscriptions.get('t/+');
   assert.ok(subscription !== undefined);
-  assert.deepEqual(back.gate.origins.toSorted(), [
+  assert.deepEqual(back.gate.known().toSorted(), [
     [4, 1],
     [4, 2],
   ]);
