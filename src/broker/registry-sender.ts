@@ -14,7 +14,10 @@ import { registryTableOf } from './schema.js';
 /** `failure` undefined: the leader's reply, a view of what may be kept. */
 export type SentDone = (failure: WriteFailureKind | undefined, reply: Uint8Array) => void;
 
-/** With fewer on their way a command does not wait: it costs more, and is answered sooner. */
+/**
+ * With fewer on their way a command does not wait: it costs more, and is answered sooner. As long as so many go at once,
+ * there is a storm, and only one batch is on its way.
+ */
 const straightMax = 4;
 /** Of one batch. */
 const batchCommandsMax = 1_000;
@@ -44,8 +47,9 @@ class Lane {
   readonly waiting: Batch[] = [];
   waitingCommands = 0;
   waitingBytes = 0;
-  /** Commands on their way. */
+  /** Commands on their way, and with how many of them the next ones wait. */
   flying = 0;
+  limit: number = straightMax;
   scheduled = false;
   /** One is kept for the next batch. */
   spare: ByteWriter | undefined = undefined;
@@ -96,7 +100,7 @@ export class RegistrySender {
   }
 
   #schedule(lane: Lane): void {
-    if (lane.scheduled || lane.flying >= straightMax) return;
+    if (lane.scheduled || lane.flying >= lane.limit) return;
     lane.scheduled = true;
     this.#clock.endOfTurn(() => {
       lane.scheduled = false;
@@ -105,11 +109,12 @@ export class RegistrySender {
   }
 
   #flush(lane: Lane): void {
+    lane.limit = lane.waitingCommands >= straightMax ? 1 : straightMax;
     for (let batch = lane.waiting.shift(); batch !== undefined; batch = lane.waiting.shift()) {
       lane.waitingCommands -= batch.done.length;
       lane.waitingBytes -= batch.body.length;
       this.#sendBatch(lane, batch);
-      if (lane.flying >= straightMax) return;
+      if (lane.flying >= lane.limit) return;
     }
   }
 

@@ -15,9 +15,10 @@ import {
   isSideKey,
   ownerIndexByte,
   ownerIndexKey,
+  ownerIndexKeyIn,
   ownerIndexStart,
   plainKeyBytesMax,
-  plainValueIn,
+  shortValueIn,
   storedKeyIn,
   storedOfOwnerIndex,
   storedValue,
@@ -125,10 +126,9 @@ export class ApplyCursor {
     const key = storedKeyIn(this.#slab, tableId, bytes, keyFrom, keyTo, this.#hash);
     const long = keyTo - keyFrom > plainKeyBytesMax;
     if (long) batch.longTables.add(tableId);
-    const value =
-      long || owner !== 0
-        ? storedValue(owner, bytes.subarray(keyFrom, keyTo), bytes.subarray(e.valueFrom, e.valueTo))
-        : plainValueIn(this.#slab, bytes, e.valueFrom, e.valueTo);
+    const value = long
+      ? storedValue(owner, bytes.subarray(keyFrom, keyTo), bytes.subarray(e.valueFrom, e.valueTo))
+      : shortValueIn(this.#slab, owner, bytes, e.valueFrom, e.valueTo);
     batch.writes.push({ key, value });
     this.#reindex(batch, key, e.previousOwner, owner);
     if (!batch.feeds) return;
@@ -167,8 +167,8 @@ export class ApplyCursor {
 
   #reindex(batch: ApplyBatch, key: Uint8Array, previous: number, owner: number): void {
     if (previous === owner) return;
-    if (previous !== 0) batch.writes.push({ key: ownerIndexKey(previous, key), value: undefined });
-    if (owner !== 0) batch.writes.push({ key: ownerIndexKey(owner, key), value: empty });
+    if (previous !== 0) batch.writes.push({ key: ownerIndexKeyIn(this.#slab, previous, key), value: undefined });
+    if (owner !== 0) batch.writes.push({ key: ownerIndexKeyIn(this.#slab, owner, key), value: empty });
   }
 
   #admit(batch: ApplyBatch, nodeId: string, incarnation: number): void {

@@ -48,13 +48,22 @@ function shortKey(out: Uint8Array, tableId: number, bytes: Uint8Array, from: num
   return out;
 }
 
-/** Of a row whose key is short and that nobody owns; every other is `storedValue`'s. */
-export function plainValueIn(slab: Slab, bytes: Uint8Array, from: number, to: number): Uint8Array {
-  const out = slab.take(1 + to - from);
-  out[0] = 0;
-  if (to - from > shortBytes) out.set(bytes.subarray(from, to), 1);
-  else for (let i = from, at = 1; i < to; i++, at++) out[at] = bytes[i] as number;
+/** Of a row whose key is short; every other is `storedValue`'s. */
+export function shortValueIn(slab: Slab, owner: number, bytes: Uint8Array, from: number, to: number): Uint8Array {
+  const out = slab.take(varintLength(owner) + to - from);
+  let at = 0;
+  let x = owner;
+  for (; x >= 0x80; x = Math.floor(x / 128)) out[at++] = (x % 128) | 0x80;
+  out[at++] = x;
+  if (to - from > shortBytes) out.set(bytes.subarray(from, to), at);
+  else for (let i = from; i < to; i++, at++) out[at] = bytes[i] as number;
   return out;
+}
+
+function varintLength(v: number): number {
+  let n = 1;
+  for (let x = v; x >= 0x80; x = Math.floor(x / 128)) n++;
+  return n;
 }
 
 export function isSideKey(stored: Uint8Array): boolean {
@@ -75,9 +84,17 @@ export function sideStart(tableId: number, key: Uint8Array): Uint8Array {
 }
 
 export function ownerIndexKey(incarnation: number, stored: Uint8Array): Uint8Array {
-  const out = new Uint8Array(7 + stored.length);
+  return fillIndexKey(new Uint8Array(7 + stored.length), incarnation, stored);
+}
+
+export function ownerIndexKeyIn(slab: Slab, incarnation: number, stored: Uint8Array): Uint8Array {
+  return fillIndexKey(slab.take(7 + stored.length), incarnation, stored);
+}
+
+function fillIndexKey(out: Uint8Array, incarnation: number, stored: Uint8Array): Uint8Array {
   writeOwner(out, incarnation);
-  out.set(stored, 7);
+  if (stored.length > shortBytes) out.set(stored, 7);
+  else for (let i = 0; i < stored.length; i++) out[7 + i] = stored[i] as number;
   return out;
 }
 
