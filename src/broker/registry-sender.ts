@@ -16,9 +16,11 @@ export type SentDone = (failure: WriteFailureKind | undefined, reply: Uint8Array
 
 /**
  * With fewer on their way a command does not wait: it costs more, and is answered sooner. As long as so many go at once,
- * there is a storm, and only one batch is on its way.
+ * there is a storm, and commands wait for the answer to the batch before.
  */
 const straightMax = 4;
+/** A storm's batches are at most so far apart, however long the way to the leader and its disk take. */
+const gatherMs = 2;
 /** Of one batch. */
 const batchCommandsMax = 1_000;
 const batchBytesMax = 256 * 1024;
@@ -50,6 +52,8 @@ class Lane {
   /** Commands on their way, and with how many of them the next ones wait. */
   flying = 0;
   limit: number = straightMax;
+  /** When the last batch went. */
+  sentAt: number = Number.NEGATIVE_INFINITY;
   scheduled = false;
   /** One is kept for the next batch. */
   spare: ByteWriter | undefined = undefined;
@@ -84,10 +88,12 @@ export class RegistrySender {
     write(w, body);
     endItem(w, at);
     batch.done.push(done);
-    batch.deadlineAt = Math.min(batch.deadlineAt, this.#clock.now() + deadlineMs);
+    const now = this.#clock.now();
+    batch.deadlineAt = Math.min(batch.deadlineAt, now + deadlineMs);
     lane.waitingCommands++;
     lane.waitingBytes += w.length - at;
-    this.#schedule(lane);
+    // Who comes last waits for an answer at the most: no timer is needed.
+    if (lane.flying < lane.limit || now - lane.sentAt >= gatherMs) this.#schedule(lane);
   }
 
   #lane(shard: string): Lane {
@@ -100,7 +106,7 @@ export class RegistrySender {
   }
 
   #schedule(lane: Lane): void {
-    if (lane.scheduled || lane.flying >= lane.limit) return;
+    if (lane.scheduled) return;
     lane.scheduled = true;
     this.#clock.endOfTurn(() => {
       lane.scheduled = false;
@@ -110,11 +116,11 @@ export class RegistrySender {
 
   #flush(lane: Lane): void {
     lane.limit = lane.waitingCommands >= straightMax ? 1 : straightMax;
+    lane.sentAt = this.#clock.now();
     for (let batch = lane.waiting.shift(); batch !== undefined; batch = lane.waiting.shift()) {
       lane.waitingCommands -= batch.done.length;
       lane.waitingBytes -= batch.body.length;
       this.#sendBatch(lane, batch);
-      if (lane.flying >= lane.limit) return;
     }
   }
 
