@@ -61,6 +61,8 @@ export class StorageFaults {
   readonly #failing: Set<RunningNode> = new Set();
   /** Something that they had acknowledged may be gone, and they may not have it back yet. */
   readonly #wounded: Set<RunningNode> = new Set();
+  /** Their logs will be spoilt. */
+  readonly #claimed: Set<RunningNode> = new Set();
   /** A row of their tables may be damaged, and nobody have noticed it yet. */
   readonly #stained: Set<RunningNode> = new Set();
   /** What ends processes that outlived a failed sync so far: at the healing at the latest, nobody is hurt after it. */
@@ -104,7 +106,7 @@ export class StorageFaults {
   /** Its log may be spoilt from now on; false: with it too many would not be whole. */
   claim(n: RunningNode): boolean {
     if (!this.#patients().includes(n)) return false;
-    this.#wounded.add(n);
+    this.#claimed.add(n);
     return true;
   }
 
@@ -118,12 +120,13 @@ export class StorageFaults {
     n.sim.tables.faults.slowFactor = slowTables;
     this.#c.world.after(forMs, () => {
       n.sim.tables.faults.slowFactor = 1;
+      this.#claimed.delete(n);
       if (scope.dead || n.core === undefined) return;
       this.#c.crash(n, 'power');
       const grown = n.sim.disk.files().filter((f) => walSegment.test(f.path) && f.size > (before.get(f.path) ?? 0));
       for (const { path, size } of grown.slice(-1)) {
         const from = before.get(path) ?? 0;
-        this.#wounded.add(n); // it may have been found whole since it was claimed
+        this.#wounded.add(n);
         this.#note('flipped bit', `${n.name} ${path} ${n.sim.disk.flipBit(path, from + this.#prng.int(size - from))}`);
       }
       this.#startLater(n, quickMs);
@@ -141,6 +144,8 @@ export class StorageFaults {
       if (!this.#outliving.delete(end)) return;
       n.sim.disk.faults.syncErrorChance = 0;
       n.sim.tables.faults.slowFactor = 1;
+      this.#claimed.delete(n);
+      this.#wounded.add(n);
       if (scope.dead || n.core === undefined) return;
       this.#c.crash(n, 'power');
       this.#startLater(n, quickMs);
@@ -153,7 +158,7 @@ export class StorageFaults {
   flipTables(): void {
     for (const n of this.#stained) if (readable(n)) this.#stained.delete(n);
     const cores = this.#c.nodes.filter((n) => n.role === 'core');
-    const harmed = cores.filter((n) => this.#stained.has(n) || this.#wounded.has(n) || !whole(n)).length;
+    const harmed = cores.filter((n) => this.#stained.has(n) || this.#claimed.has(n) || this.#wounded.has(n) || !whole(n)).length;
     const spare = harmed + 1 <= Math.floor((cores.length - 1) / 2);
     const fit = this.#c.nodes.filter((n) => n.up && !n.absent && !n.goes && (n.role === 'replicant' || (spare && whole(n) && readable(n))));
     if (fit.length === 0) return;
@@ -267,9 +272,9 @@ export class StorageFaults {
     for (const n of this.#wounded) if (whole(n)) this.#wounded.delete(n);
     const cores = this.#c.nodes.filter((n) => n.role === 'core');
     for (const n of this.#stained) if (readable(n)) this.#stained.delete(n);
-    const harmed = new Set([...this.#wounded, ...this.#stained].filter((n) => n.role === 'core'));
+    const harmed = new Set([...this.#claimed, ...this.#wounded, ...this.#stained].filter((n) => n.role === 'core'));
     if (harmed.size + 1 > Math.floor((cores.length - 1) / 2)) return [];
-    return cores.filter((n) => n.up && !this.#wounded.has(n) && !this.#failing.has(n) && !this.#stained.has(n) && whole(n));
+    return cores.filter((n) => n.up && !this.#claimed.has(n) && !this.#wounded.has(n) && !this.#failing.has(n) && !this.#stained.has(n) && whole(n));
   }
 
   #between([from, to]: readonly [number, number]): number {
