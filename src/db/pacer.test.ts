@@ -114,3 +114,27 @@ test('after a reset nothing waits', () => {
     false,
   );
 });
+
+test('a longer pause is cut short to the bound when somebody waits, also once it has begun', () => {
+  const world = new ManualClock();
+  const pacer = new Pacer(world.clock, 4);
+  let runs = 0;
+  const run = (): void => {
+    runs++;
+  };
+  pacer.ran(world.at, 1, 0, 10);
+  assert.equal(pacer.holds(run), true);
+  world.advance(3);
+  assert.equal(pacer.holds(run, true), true);
+  world.advance(3.9);
+  assert.equal(runs, 0);
+  world.advance(0.1);
+  assert.equal(runs, 1);
+  pacer.ran(world.at, 1, 0, 10);
+  assert.equal(pacer.holds(run), true);
+  world.advance(9);
+  assert.equal(pacer.holds(run, true), true);
+  world.advance(1);
+  assert.equal(runs, 2, 'what is due sooner stays');
+  assert.equal(world.timers.length, 0);
+});

@@ -30,8 +30,13 @@ const expectedCopyMs = 60_000;
 /** The rounds of a stream are a little closer than the pauses of apply, so that a busy receiver's pause meets two of them. */
 const ofApplyPause = 0.8;
 
-/** A round to many receivers is many frames, here and there: those after the first are paid for with a pause. */
-const pausePerReceiverMs = 0.75;
+/**
+ * A round to many receivers is many frames, and many processes that wake for it: those after the second are paid for
+ * with a pause, which nobody notices but who waits for a write to be effective, and for him it is as short as any.
+ */
+const pausePerReceiverMs = 1.5;
+/** Of the longest pause of apply. */
+const ofReceiversPause = 2;
 
 export class RlogServer {
   readonly #env: Env;
@@ -48,6 +53,8 @@ export class RlogServer {
   #carried = 0;
   /** Somebody waits until everything up to here is seen. */
   #wanted = 0;
+  /** Committed when the last round was made. */
+  #sentTo = 0;
   #scheduled = false;
   #closed = false;
 
@@ -121,6 +128,7 @@ export class RlogServer {
   want(index: number): void {
     if (index <= this.#wanted) return;
     this.#wanted = index;
+    // Committed by now: they were sent it, or are about to be.
     if (this.#source.commitIndex >= index) this.pumpLater();
   }
 
@@ -216,7 +224,7 @@ export class RlogServer {
   /** Something was committed: the streams hear of it at the end of the turn, or a little later under load. */
   committed(): void {
     if (this.#scheduled || this.#closed || this.#agents.size === 0) return;
-    if (!this.#pacer.holds(() => this.pumpLater())) this.pumpLater();
+    if (!this.#pacer.holds(() => this.pumpLater(), this.#wanted > this.#sentTo)) this.pumpLater();
   }
 
   /** Once per turn, after everything that the turn committed. */
@@ -227,7 +235,9 @@ export class RlogServer {
       this.#scheduled = false;
       if (this.#closed) return;
       const { committedTransactions } = this.#source;
-      this.#pacer.ran(this.#env.clock.now(), committedTransactions - this.#carried, (this.#agents.size - 1) * pausePerReceiverMs);
+      const forReceiversMs = Math.min((this.#agents.size - 2) * pausePerReceiverMs, this.#bounds.applyCoalesceMs * ofReceiversPause);
+      this.#pacer.ran(this.#env.clock.now(), committedTransactions - this.#carried, 0, forReceiversMs);
+      this.#sentTo = this.#source.commitIndex;
       this.#carried = committedTransactions;
       for (const agent of [...this.#agents.values()]) {
         agent.pump();
