@@ -9,6 +9,7 @@ import type { Links, NodeRole, PeerTarget } from '#link/api.js';
 import type { DiscoveryOptions } from './discovery.js';
 import { encodeFormation, type Formed, formationOf } from './formation.js';
 import { Forming } from './forming.js';
+import { Hearsay } from './hearsay.js';
 import { Leaving } from './leaving.js';
 import { Promotion } from './promotion.js';
 import { Histories } from './recovery.js';
@@ -104,7 +105,7 @@ export class Cluster {
   readonly #promotion: Promotion;
   readonly #histories: Histories;
   readonly #twins: Twins;
-  #joinKept = false;
+  readonly #hearsay: Hearsay;
   #minted = 0;
   #joinAt = 0;
   readonly #listeners: (() => void)[] = [];
@@ -114,6 +115,7 @@ export class Cluster {
     this.#formed = options.formed;
     this.#whereabouts = new Whereabouts(options, () => this.#members.values());
     this.#twins = new Twins(options);
+    this.#hearsay = new Hearsay(options.links, options.env.clock);
     this.#coreNames = options.cores.map((c) => c.name).sort();
     this.#forming = new Forming(options, this.#coreNames, {
       waits: (why) => this.#say(why),
@@ -343,7 +345,7 @@ export class Cluster {
           this.#joinAt = env.clock.now() + joinAgainMs;
           return this.#say(`a core ${name} with another node id counts as up: this one is admitted once that is known to be gone`);
         }
-        if (outcome === 'copied') return this.#o.onFatal(new Error(`another process has joined with the identity of this one: ${copiedAdvice}`));
+        if (outcome === 'copied') return this.#o.onFatal(new Error(`another process joined with the identity of this one: ${copiedAdvice}`));
         if (outcome === 'removed') {
           env.log.warn('this core was taken out of the cluster');
           return this.#leaving.begin();
@@ -351,7 +353,7 @@ export class Cluster {
         this.#phase = 'joined';
         this.#say('');
         this.#adoptClusterId();
-        this.#keepJoined();
+        this.#o.saveJoined?.((error) => error !== undefined && this.#o.onFatal(error));
         env.log.info('joined the cluster', { incarnation });
         links.updateSelf({ incarnation });
         database.setIncarnation(incarnation);
@@ -359,14 +361,6 @@ export class Cluster {
         this.#checkSelf();
       },
     );
-  }
-
-  #keepJoined(): void {
-    if (this.#joinKept) return;
-    this.#joinKept = true;
-    this.#o.saveJoined?.((error) => {
-      if (error !== undefined) this.#o.onFatal(error);
-    });
   }
 
   #adoptClusterId(): void {
@@ -441,12 +435,20 @@ export class Cluster {
       if (m.nodeId === nodeId) continue;
       if (m.up) {
         const silent = this.#silence.ofNode(m.nodeId, links.lastHeardAt(m.nodeId), now) > this.#o.nodeDownAfterMs;
-        if (silent || isReplaced(m, links)) this.#declare('fence', m);
+        if (isReplaced(m, links)) this.#declare('fence', m);
+        else if (silent) this.#hearsay.ask(m.nodeId, (agoMs) => this.#silent(m, agoMs));
         continue;
       }
       this.#silence.forget(m.nodeId);
       if (isForgettable(m, env.clock.wallNow() - m.changedMs > this.#o.autocleanMs, this.#cores)) this.#declare('forget', m);
     }
+  }
+
+  /** This core has heard nothing of it for too long; the others since `agoMs`. */
+  #silent(m: Member, agoMs: number): void {
+    const { env, database, nodeDownAfterMs } = this.#o;
+    if (agoMs <= nodeDownAfterMs) this.#silence.heard(m.nodeId, env.clock.now() - agoMs);
+    else if (database.coreShard(memberShard)?.leader !== undefined) this.#declare('fence', m);
   }
 
   // ---- changing the set of cores ----

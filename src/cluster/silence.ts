@@ -36,6 +36,11 @@ export class Silence {
     return Math.max(0, now - last);
   }
 
+  /** Another core has heard it then. */
+  heard(nodeId: string, at: number): void {
+    this.#heard.set(nodeId, Math.max(at, this.#heard.get(nodeId) ?? at));
+  }
+
   forget(nodeId: string): void {
     this.#heard.delete(nodeId);
   }

@@ -16,6 +16,8 @@ import { type Answer, answer, decodeAnswers, type ProposalBatch, type ProposalKi
 import { type OutgoingBatch, type Pending, ProposerQueue } from './proposer-queue.js';
 
 export const proposeMethod = 'db.propose';
+/** To a core that is not the leader: pass it on. */
+export const throughMethod = 'db.proposeThrough';
 export const outcomesMethod = 'db.outcomes';
 
 /** How a leader on this very node takes proposals, without a link. */
@@ -69,6 +71,8 @@ export class Proposer {
   /** Asked while nobody knows the leader: one at a time, for a stream spread over several cores is in order nowhere. */
   #guess: string | undefined;
   #rotate = 0;
+  /** The leader is known and not reached: the target is to pass on what it is sent. */
+  #through = false;
   /** The incarnation whose numbers are in doubt, while its frozen stream is being asked; 0: none. */
   #doubtful = 0;
   #closed = false;
@@ -124,8 +128,10 @@ export class Proposer {
     const reachable = (id: string | undefined): id is string =>
       id !== undefined && (id === nodeId ? this.#o.localLeader() !== undefined : links.peer(id) !== undefined);
     const known = leader();
+    this.#through = false;
     if (reachable(known)) return known;
     if (reachable(this.#hint)) return this.#hint;
+    this.#through = (known ?? this.#hint ?? nodeId) !== nodeId;
     const all = cores().filter((c) => c !== nodeId && links.peer(c) !== undefined);
     if (this.#guess === undefined || !all.includes(this.#guess)) this.#guess = all[this.#rotate++ % Math.max(1, all.length)];
     return this.#guess;
@@ -152,7 +158,8 @@ export class Proposer {
     const w = this.#w;
     w.reset();
     writeProposalBatch(w, batch);
-    links.call(target, proposeMethod, w.view(), Math.max(bounds.proposalAttemptMs, 1), (failure, body) => {
+    const through = this.#through;
+    links.call(target, through ? throughMethod : proposeMethod, w.view(), Math.max(bounds.proposalAttemptMs, 1), (failure, body) => {
       if (this.#closed || incarnation !== this.#incarnation) return;
       if (failure !== undefined) {
         this.#hint = this.#guess = undefined;
@@ -165,7 +172,7 @@ export class Proposer {
         if (!(error instanceof MalformedError)) throw error;
         return this.#failed(out);
       }
-      this.#answered(out, answers);
+      this.#answered(out, answers, target, through);
     });
   }
 
@@ -174,7 +181,7 @@ export class Proposer {
     this.#retryLater();
   }
 
-  #answered(out: OutgoingBatch<Caller>, answers: readonly Answer[]): void {
+  #answered(out: OutgoingBatch<Caller>, answers: readonly Answer[], asked?: string, through: boolean = false): void {
     let retry = false;
     let fenced = false;
     const now = this.#o.env.clock.now();
@@ -185,14 +192,21 @@ export class Proposer {
         retry = true;
         const named = a.reply.length > 0 ? utf8Decode(a.reply) : undefined;
         this.#hint = named;
-        this.#guess = undefined;
+        // Who names somebody that this node does not reach may reach him.
+        this.#guess = named === undefined || through ? undefined : asked;
       } else if (a.code === answer.fenced) fenced = true;
       else this.#finish(this.#queue.resolved((out.items[i] as Pending<Caller>).seq), a, now);
     }
     if (retry || fenced) this.#queue.again(out);
     if (fenced) this.#o.onFenced(this.#incarnation);
-    else if (retry) this.#retryLater(this.#hint !== undefined && answers[0]?.code === answer.notLeader ? 0 : undefined);
+    else if (retry) this.#retryLater(answers[0]?.code === answer.notLeader && this.#isNewWay(through) ? 0 : undefined);
     else if (this.#queue.hasWork) this.#schedule();
+  }
+
+  /** What was named is another way than the one just tried, and not to be waited for. */
+  #isNewWay(through: boolean): boolean {
+    const { links, nodeId } = this.#o;
+    return this.#hint !== undefined && (!through || this.#hint === nodeId || links.peer(this.#hint) !== undefined);
   }
 
   #finish(caller: Caller | undefined, a: Answer, now: number): void {

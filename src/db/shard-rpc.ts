@@ -1,5 +1,6 @@
-// The rpc methods by which nodes ask a shard's core: to take proposals, to say what became of an
-// old stream, and how far a linearizable read must wait.
+// The rpc methods by which nodes ask a shard's core: to take proposals, or to pass them on to the leader when
+// the node does not reach it (one hop, and only between cores), to say what became of an old stream, and how far a
+// linearizable read must wait.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { emptyBytes } from '#base/bytes.js';
@@ -9,8 +10,10 @@ import type { Links, PeerHello, RpcReply } from '#link/api.js';
 import type { DbBounds } from './bounds.js';
 import type { CoreShard } from './core-shard.js';
 import { answer, encodeAnswers, readProposalBatch } from './proposal-codec.js';
-import { outcomesMethod, proposeMethod } from './proposer.js';
+import { outcomesMethod, proposeMethod, throughMethod } from './proposer.js';
 
+/** From a core that passes on what another node proposes. */
+const passedOnMethod = 'db.proposeFor';
 const readIndexMethod = 'db.readIndex';
 
 export class ShardRpc {
@@ -19,6 +22,7 @@ export class ShardRpc {
   readonly #nodeId: string;
   readonly #bounds: DbBounds;
   readonly #core: (shard: string) => CoreShard | undefined;
+  readonly #passedOn: { value: number };
 
   constructor(env: Env, links: Links, nodeId: string, bounds: DbBounds, core: (shard: string) => CoreShard | undefined) {
     this.#env = env;
@@ -26,7 +30,14 @@ export class ShardRpc {
     this.#nodeId = nodeId;
     this.#bounds = bounds;
     this.#core = core;
+    this.#passedOn = env.metrics.counter(
+      'starmesh_proposals_passed_on_total',
+      'Proposals that this core passed on for nodes that do not reach the leader',
+      {},
+    );
     links.handle(proposeMethod, (from, body, reply) => this.#onPropose(from, body, reply));
+    links.handle(throughMethod, (from, body, reply) => this.#onThrough(from, body, reply));
+    links.handle(passedOnMethod, (from, body, reply) => this.#onPassedOn(from, body, reply));
     links.handle(outcomesMethod, (_from, body, reply) => reply(undefined, this.outcomes(body)));
     links.handle(readIndexMethod, (_from, body, reply) => this.#onReadIndex(body, reply));
   }
@@ -38,7 +49,7 @@ export class ShardRpc {
     return ids;
   }
 
-  #onPropose(from: PeerHello, body: Uint8Array, reply: RpcReply): void {
+  #onPropose(from: Pick<PeerHello, 'nodeId'>, body: Uint8Array, reply: RpcReply): void {
     try {
       const batch = readProposalBatch(body);
       const core = this.#core(batch.shard);
@@ -48,6 +59,44 @@ export class ShardRpc {
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       reply('malformed proposals');
+    }
+  }
+
+  /** From a node that does not reach the leader: here, or by this core, if it does. */
+  #onThrough(from: PeerHello, body: Uint8Array, reply: RpcReply): void {
+    const shard = this.#shardOf(body);
+    const core = shard === undefined ? undefined : this.#core(shard);
+    const to = core?.raft.leader ?? '';
+    if (to === '' || core?.leader !== undefined || to === from.nodeId || this.#links.peer(to) === undefined)
+      return this.#onPropose(from, body, reply);
+    const w = new ByteWriter(64 + body.length);
+    w.string(from.nodeId);
+    w.raw(body);
+    this.#passedOn.value++;
+    // At most so many calls are under way per peer as its link allows (`rpcOutstandingMax`): beyond that this fails at once.
+    this.#links.call(to, passedOnMethod, w.view(), this.#bounds.proposalAttemptMs, (failure, answers) =>
+      reply(undefined, failure === undefined ? answers : this.#notLeader(core)),
+    );
+  }
+
+  #onPassedOn(from: PeerHello, body: Uint8Array, reply: RpcReply): void {
+    if (from.role !== 'core') return reply('only cores pass on what others propose');
+    try {
+      const r = new ByteReader(body);
+      const nodeId = r.string();
+      this.#onPropose({ nodeId }, r.raw(r.remaining), reply);
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      reply('malformed proposals');
+    }
+  }
+
+  #shardOf(body: Uint8Array): string | undefined {
+    try {
+      return new ByteReader(body).string();
+    } catch (error) {
+      if (error instanceof MalformedError) return undefined;
+      throw error;
     }
   }
 

@@ -10,7 +10,7 @@ import { type WriteDone, WriteFailure } from './api.js';
 import type { DbBounds } from './bounds.js';
 import type { CoreShard } from './core-shard.js';
 import { answer, decodeAnswers, encodeCommand, type ProposalBatch, proposalKind, writeProposalBatch } from './proposal-codec.js';
-import { proposeMethod } from './proposer.js';
+import { proposeMethod, throughMethod } from './proposer.js';
 
 export interface UnjoinedOptions {
   readonly env: Env;
@@ -34,6 +34,8 @@ export function commandUnjoined(o: UnjoinedOptions, name: string, body: Uint8Arr
     proposals: [{ seq: 0, kind: proposalKind.command, body: encodeCommand(name, body) }],
   };
   let hint: string | undefined;
+  /** Who named it, and so may reach it. */
+  let namedBy: string | undefined;
   let turn = 0;
   let attemptMs = o.bounds.proposalAttemptMs;
   const again = (): void => {
@@ -54,12 +56,16 @@ export function commandUnjoined(o: UnjoinedOptions, name: string, body: Uint8Arr
     const cores = o.links.peers().filter((p) => p.role === 'core');
     const leader = core?.raft.leader ?? '';
     const known = leader === '' || leader === o.nodeId ? hint : leader;
-    const target = known !== undefined && o.links.peer(known) !== undefined ? known : cores[turn++ % Math.max(1, cores.length)]?.nodeId;
+    const linked = known !== undefined && o.links.peer(known) !== undefined;
+    const passing = hint !== undefined && namedBy !== undefined && o.links.peer(namedBy) !== undefined ? namedBy : undefined;
+    const target = linked ? known : (passing ?? cores[turn++ % Math.max(1, cores.length)]?.nodeId);
     if (target === undefined) return again();
     const w = new ByteWriter(256);
     writeProposalBatch(w, batch);
-    o.links.call(target, proposeMethod, w.view(), Math.max(1, Math.min(attemptMs, deadlineAt - o.env.clock.now())), (failure, reply) => {
+    const method = known === undefined || linked ? proposeMethod : throughMethod;
+    o.links.call(target, method, w.view(), Math.max(1, Math.min(attemptMs, deadlineAt - o.env.clock.now())), (failure, reply) => {
       hint = undefined;
+      namedBy = target;
       if (failure !== undefined) {
         // Each attempt is executed anew: a leader that is slow must not be given ever more to do.
         attemptMs *= 2;

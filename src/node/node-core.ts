@@ -222,6 +222,8 @@ function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, data
     },
     lives: () => identity.lives ?? [],
     saveJoined: (done) => {
+      // Not again after each fence.
+      if (identity.lives?.length === 1) return done(undefined);
       identity.lives = identity.lives?.slice(-1) ?? [];
       save(done);
     },
