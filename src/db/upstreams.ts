@@ -99,7 +99,9 @@ export class Upstreams {
           const r = new ByteReader(answer);
           const base = r.varint() + (relays && role === 'core' ? corePenalty : 0);
           const weight = base + (links.roundTripMs(nodeId) ?? 0) / rttPerStreamMs + env.random.next() / 100;
-          ready.push({ node: nodeId, weight, firstIndex: r.varint(), commitIndex: r.varint() });
+          // Builds before the first release say nothing of their log; whether it reaches is seen then.
+          const firstIndex = r.remaining > 0 ? r.varint() : 0;
+          ready.push({ node: nodeId, weight, firstIndex, commitIndex: r.remaining > 0 ? r.varint() : Number.MAX_SAFE_INTEGER });
         }
         if (--missing > 0) return;
         found(ready.sort((a, b) => a.weight - b.weight));

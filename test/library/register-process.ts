@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Dump, NodeReport, RegisterReply, RegisterRequest, ShardReport } from './register-node.js';
 
-const program = fileURLToPath(new URL('./register-node.js', import.meta.url));
+const ownProgram = fileURLToPath(new URL('./register-node.js', import.meta.url));
 const errorCharsKept = 8_000;
 
 /** A request without its number. */
@@ -27,6 +27,8 @@ export class RegisterProcess {
   #errors = '';
   /** Processes started so far. */
   starts = 0;
+  /** What the next start runs; undefined: register-node.ts of this build. */
+  program: string | undefined;
 
   constructor(name: string, options: object) {
     this.name = name;
@@ -57,7 +59,7 @@ export class RegisterProcess {
 
   /** Resolves when the node is in service, rejects when it ends before. `under`: a command that runs it. */
   async start(under: readonly string[] = []): Promise<void> {
-    const [command, ...args] = [...under, process.execPath, program, JSON.stringify(this.options)];
+    const [command, ...args] = [...under, process.execPath, this.program ?? ownProgram, JSON.stringify(this.options)];
     const child = spawn(command ?? '', args, { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child = child;
     this.#errors = '';

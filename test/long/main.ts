@@ -10,6 +10,7 @@ import { lostLog } from './lost-log-long.js';
 import { partitions } from './partitions-long.js';
 import { roundTrips } from './round-trips-long.js';
 import type { LongOptions } from './suite.js';
+import { upgradeLong } from './upgrade-long.js';
 
 const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
   churn: churnLong,
@@ -20,6 +21,7 @@ const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
   hostile,
   partitions,
   'round-trips': roundTrips,
+  upgrade: upgradeLong,
 };
 
 const { positionals, values } = parseArgs({

@@ -8,13 +8,22 @@ import { Load, pause } from './load.js';
 import { SlowProxy } from './slow-proxy.js';
 
 const host = '127.0.0.1';
-/** Links are made anew after the delay changed, and Raft has measured again. */
-const settleMs = 3_000;
+/** Links are made anew after the delay changed; there are no elections any more when there were none for so long. */
+const settleMs = 5_000;
+const settlePollMs = 500;
+const settleMsMax = 60_000;
+/** A timer that comes so much later says that this machine had no time for anybody. */
+const stallTickMs = 50;
 
 export interface Measured extends Burst {
   readonly roundTripMs: number;
   readonly from: 'leader' | 'follower';
   readonly writers: number;
+}
+
+export interface Elections {
+  readonly elections: number;
+  readonly stalledMs: number;
 }
 
 export class SlowLab {
@@ -44,9 +53,39 @@ export class SlowLab {
   async roundTrip(ms: number): Promise<void> {
     for (const p of this.proxies) p.way.delayMs = ms / 2;
     for (const p of this.proxies) p.reset();
-    await pause(settleMs);
+    await this.settled();
     await this.lab.leader();
     await this.lab.caughtUp();
+  }
+
+  /** Until no shard has had an election for a while: what comes afterwards is nobody's but the load's. */
+  async settled(): Promise<void> {
+    let terms = await this.terms();
+    let since = performance.now();
+    for (const end = since + settleMsMax; performance.now() - since < settleMs && performance.now() < end; ) {
+      await pause(settlePollMs);
+      const now = await this.terms();
+      if (now !== terms) since = performance.now();
+      terms = now;
+    }
+  }
+
+  /** How many elections there were during `what`, and how long this process stood still meanwhile at most. */
+  async elections(what: () => Promise<void>): Promise<Elections> {
+    const before = await this.terms();
+    let stalledMs = 0;
+    let last = performance.now();
+    const timer = setInterval(() => {
+      const now = performance.now();
+      stalledMs = Math.max(stalledMs, now - last - stallTickMs);
+      last = now;
+    }, stallTickMs);
+    try {
+      await what();
+    } finally {
+      clearInterval(timer);
+    }
+    return { elections: (await this.terms()) - before, stalledMs: Math.round(stalledMs) };
   }
 
   /** Highest terms of all shards together: grows with every election. */
