@@ -5,6 +5,8 @@
 // - witness: what is acknowledged is on the leader and on as few others as a majority needs; then the leader
 //   is out of reach, and one of those others loses the end of its log, or its unsynced part, and is back.
 // - deposed: a leader is cut off or stands still while another one takes over; it is asked for reads and writes.
+// - second core: a replicant copies tables, its core is out of reach in the middle of that, and the only other one that
+//   it reaches lags behind what is there already.
 // - amnesia: a core that feeds replicants forgets that, its process is new at once, and they do not notice.
 import type { Prng } from '#base/prng.js';
 import type { Until } from '#db/api.js';
@@ -12,7 +14,7 @@ import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { runShards } from './schema.js';
 import type { StorageFaults } from './storage-faults.js';
 
-export type MomentKind = 'witness' | 'deposed' | 'amnesia';
+export type MomentKind = 'witness' | 'deposed' | 'amnesia' | 'second core';
 
 export interface MomentsPlan {
   readonly kinds: readonly MomentKind[];
@@ -22,7 +24,7 @@ export interface MomentsPlan {
 
 export const noMoments: MomentsPlan = { kinds: [], pauseMs: 0 };
 
-const allKinds: readonly MomentKind[] = ['witness', 'deposed', 'amnesia'];
+const allKinds: readonly MomentKind[] = ['witness', 'deposed', 'amnesia', 'second core'];
 
 export function makeMoments(prng: Prng): MomentsPlan {
   const kinds = allKinds.filter(() => prng.chance(0.5));
@@ -46,6 +48,13 @@ const slowlyMs = 120;
 /** Two leases: whoever was forgotten has noticed by then. */
 const amnesiaMs = 1_200;
 const quickMs: readonly [number, number] = [1, 20];
+const denselyMs = 20;
+/** Until a wiped replicant copies tables again. */
+const copyingWithinMs = 4_000;
+const lagMs = 30;
+const copyMs: readonly [number, number] = [30, 150];
+const secondMs = 300;
+const copyDelayMs = 10;
 
 export class Moments {
   readonly #c: ClusterWorld;
@@ -55,6 +64,8 @@ export class Moments {
   readonly #clients: Clients;
   readonly #note: (kind: string, detail: string) => void;
   #active = false;
+  /** Of the moment of a second core: who is to copy tables. */
+  #copier: RunningNode | undefined;
 
   constructor(c: ClusterWorld, plan: MomentsPlan, disks: StorageFaults, clients: Clients, note: (kind: string, detail: string) => void) {
     this.#c = c;
@@ -85,6 +96,7 @@ export class Moments {
 
   #begin(kind: MomentKind): number {
     if (kind === 'witness') return this.#witness();
+    if (kind === 'second core') return this.#secondCore();
     return kind === 'deposed' ? this.#deposed() : this.#amnesia();
   }
 
@@ -197,6 +209,62 @@ export class Moments {
       for (const a of withIt) for (const b of away) net.heal(a.name, b.name);
     });
     return forMs + 1_000;
+  }
+
+  /** All cores lag a little behind their leaders, so that the next one has less than the first when its news stop. */
+  #secondCore(): number {
+    const replicants = this.#c.members.filter((n) => n.role === 'replicant' && n.up);
+    const cores = this.#cores();
+    if (replicants.length === 0 || cores.length < 3) return 0;
+    const n = this.#prng.pick(replicants);
+    this.#note('second core', n.name);
+    this.#copier = n;
+    this.#ways(cores, lagMs);
+    this.#c.crash(n, 'power');
+    n.renew();
+    this.#startLater(n);
+    const shard = runShards[0] as string;
+    this.#repeat(denselyMs, copyingWithinMs, () => {
+      const leader = this.#c.leaderOf(shard);
+      if (this.#copier === n && leader !== undefined) this.#write(leader, shard, 'committed');
+    });
+    this.#later(copyingWithinMs, () => {
+      this.#copier = undefined;
+      this.#ways(cores, undefined);
+    });
+    return copyingWithinMs + 500;
+  }
+
+  #ways(cores: readonly RunningNode[], delayMs: number | undefined): void {
+    const { net } = this.#c;
+    for (const a of cores) for (const b of cores) if (a !== b) net.setWay(a.name, b.name, { ...net.way, delayMs: delayMs ?? net.way.delayMs });
+  }
+
+  /** A node begins to copy the tables of another. */
+  copying(to: string, from: string): void {
+    const n = this.#copier;
+    const leader = this.#c.leaderOf(runShards[0] as string);
+    if (!this.#active || n === undefined || n.name !== to || leader === undefined) return;
+    const seconds = this.#cores().filter((m) => m.name !== from && m !== leader);
+    if (seconds.length === 0) return;
+    const second = this.#prng.pick(seconds);
+    const others = this.#cores().filter((m) => m !== second);
+    const { net } = this.#c;
+    for (const m of others) net.cut(m.name, second.name);
+    net.setWay(from, to, { ...net.way, delayMs: copyDelayMs });
+    this.#later(this.#between(copyMs), () => {
+      for (const m of others) {
+        net.resetConnections(m.name, n.name);
+        net.cut(m.name, n.name);
+      }
+      this.#later(secondMs, () => {
+        for (const m of others) {
+          net.heal(m.name, n.name);
+          net.heal(m.name, second.name);
+        }
+        net.setWay(from, to, { ...net.way });
+      });
+    });
   }
 
   #amnesia(): number {

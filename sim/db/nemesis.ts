@@ -169,6 +169,7 @@ export class Nemesis {
 
   /** `n` begins to copy the tables of `from`: what it says when it is done comes late. */
   copying(n: string, from: string): void {
+    this.#moments?.copying(n, from);
     if (this.#active && this.#prng.chance(this.#plan.copyLossShare)) this.#loseCopy(n, from);
     if (!this.#active || !this.#prng.chance(this.#plan.copySlowShare)) return;
     this.#note('slow copy', `${n} ${from}`);

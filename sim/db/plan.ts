@@ -139,7 +139,13 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
 function withMoments(plan: Plan, prng: Prng): Plan {
   const moments = makeMoments(prng);
   const alone = prng.chance(0.3) && moments.kinds.join() === 'amnesia';
-  const set = { moments, cores: alone ? 1 : Math.max(3, plan.cores), replicants: Math.max(1, plan.replicants) };
+  const second = moments.kinds.includes('second core') ? { replicaCreditBytes: 500, bootstrapChunkBytes: 100 } : {};
+  const set = {
+    bounds: { ...plan.bounds, ...second },
+    moments,
+    cores: alone ? 1 : Math.max(3, plan.cores),
+    replicants: Math.max(1, plan.replicants),
+  };
   return prng.chance(0.45) ? { ...plan, ...set } : { ...plan, ...set, faults: noFaults, storage: noStorageFaults };
 }
 
