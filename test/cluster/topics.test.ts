@@ -93,6 +93,11 @@ test('ctl sees and deletes delayed messages and exclusive subscriptions on any n
   assert.deepEqual([topic, payload, from_clientid], ['one/x', Buffer.from('secret').toString('base64'), other.mqtt.options.clientId]);
   assert.equal((await replicant.ctl('delayed', 'delete', msgid)).text, 'ok');
   assert.match((await replicant.ctl('delayed', 'info')).text, /^Number of delayed messages: 0 /);
+  assert.deepEqual(await replicant.ctl('authz', 'cache-clean', 'all'), {
+    ok: true,
+    text: 'the cached verdicts are forgotten',
+    data: { cleaned: 'all' },
+  });
   await Promise.all([holder.close(), other.close()]);
 });
 
