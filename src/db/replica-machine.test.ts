@@ -202,6 +202,22 @@ test('replica: after a failure the next stream is a copy, until one has been put
     .step({ type: 'chosen', core: 'a' }, 'open a 3');
 });
 
+test('replica: a copy that is put in service while the next stream is asked for: it is asked for anew, from there', () => {
+  const s = new Script();
+  s.machine.forceBootstrap();
+  s.step({ type: 'start' }, 'choose').step({ type: 'chosen', core: 'a' }, 'open a 1 force');
+  s.step(from('a', opened(1, 'bootstrap', 10)), 'bootstrap', 'begin-bootstrap')
+    .step(from('a', chunk(1, 12, true)), 'write-chunk')
+    .step({ type: 'chunks-written' }, 'local_replay')
+    .step({ type: 'applied', index: 12 }, 'swap')
+    .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2 force')
+    .step({ type: 'swapped' }, 'open b 3')
+    // An answer to what was asked before, by a core that is behind the new copy.
+    .step(from('b', opened(2, 'bootstrap', 11)))
+    .step(from('b', opened(3, 'later', 11)), 'choose not b');
+});
+
 test('replica: it is chosen for once at a time', () => {
   new Script().normal().step({ type: 'chosen', core: 'b' });
 });

@@ -110,6 +110,8 @@ export class ReplicaMachine {
       case 'swapped':
         this.#bootstrapping = false;
         this.#force = false;
+        // What was asked for before said where the old copy was: an answer to that could take the new one back.
+        if (this.#opening && this.upstream !== undefined) this.#ask(this.upstream, effects);
         this.#progress(effects);
         return;
       case 'leased':
@@ -139,9 +141,13 @@ export class ReplicaMachine {
   #open(core: string, effects: ReplicaEffect[]): void {
     if (this.upstream !== undefined) return;
     this.upstream = core;
-    this.stream++;
     this.#opening = true;
     this.asking = false;
+    this.#ask(core, effects);
+  }
+
+  #ask(core: string, effects: ReplicaEffect[]): void {
+    this.stream++;
     effects.push({ type: 'open', core, stream: this.stream, force: this.#force });
   }
 
