@@ -55,6 +55,8 @@ export class Membership {
   /** Gone for ever, and not taken out yet. */
   readonly #dead: Set<RunningNode> = new Set();
   #again = false;
+  /** Cores that are to leave. */
+  readonly #asked: Set<RunningNode> = new Set();
   #askedAt = Number.NEGATIVE_INFINITY;
 
   constructor(c: ClusterWorld, note: (kind: string, detail: string) => void, restartLater: (n: RunningNode) => void) {
@@ -81,12 +83,20 @@ export class Membership {
   leave(): void {
     const cores = this.#cores().filter((n) => n.up && n.core?.cluster.phase === 'joined');
     if (cores.length < 2) return;
-    // Those that stay must be most of a group that the dead ones are still in: nobody knows yet that these are dead.
-    if (cores.length - 1 <= this.#dead.size) return;
+    // Those that stay must be somebody, and most of a group that the dead ones are still in: nobody may know yet that
+    // these are dead.
     const n = this.#prng.pick(cores);
+    for (const one of this.#asked) if (one.absent || one.newcomer) this.#asked.delete(one);
+    const staying = cores.filter((one) => one !== n && !this.#asked.has(one)).length;
+    if (staying <= this.#dead.size) return;
     this.#note('leave', n.name);
     this.#askedAt = this.#c.world.now;
-    n.sim.run(() => n.core?.cluster.leave(() => {}));
+    this.#asked.add(n);
+    n.sim.run(() =>
+      n.core?.cluster.leave((refused) => {
+        if (refused !== undefined) this.#asked.delete(n);
+      }),
+    );
   }
 
   promote(): void {
