@@ -46,8 +46,8 @@ export const brokerMutants: readonly Mutant[] = [
   broker(
     'hand-over-not-deduplicated',
     'broker/hold-back',
-    'this.#held.filter((item) => !known.has(identity(item.message, item.group)))',
-    'this.#held',
+    'for (const item of handedOver)\n            known.add(identity(item.message, item.group));',
+    '',
     'what was handed over is delivered once more from the new node’s own arrivals',
   ),
   broker(
@@ -60,7 +60,7 @@ export const brokerMutants: readonly Mutant[] = [
   broker(
     'hand-over-forgets-recent',
     'broker/takeover',
-    '[...here, ...broughtAlong(session)].slice(0, recentMax)',
+    '[...here, ...(session.gate?.known?.() ?? [])].slice(0, recentMax)',
     '[]',
     'a copy that is late at the new node of a session is delivered once more',
   ),
