@@ -221,3 +221,15 @@ test('replica: a copy that is put in service while the next stream is asked for:
 test('replica: it is chosen for once at a time', () => {
   new Script().normal().step({ type: 'chosen', core: 'b' });
 });
+
+test('replica machine: an upstream that never answers is left', () => {
+  new Script()
+    .begin()
+    .step(from('a', { type: 'close', shard, stream: 0, why: '' }))
+    .step({ type: 'unanswered' }, 'close a 1', 'choose not a')
+    .step({ type: 'unanswered' })
+    .step({ type: 'chosen', core: 'b' }, 'open b 2')
+    .step(from('a', opened(1, 'resume', 5)))
+    .step(from('b', opened(2, 'resume', 5)), 'local_replay')
+    .step({ type: 'unanswered' });
+});

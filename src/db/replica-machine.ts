@@ -29,6 +29,8 @@ export type ReplicaInput =
   | { readonly type: 'lapsed' }
   /** Another core would be better. */
   | { readonly type: 'move'; readonly to: string }
+  /** The upstream has not answered for long: it may have become something else in the moment in which it was asked. */
+  | { readonly type: 'unanswered' }
   /** The store or the bytes received are not usable. */
   | { readonly type: 'failed'; readonly why: string };
 
@@ -74,6 +76,11 @@ export class ReplicaMachine {
 
   get bootstrapping(): boolean {
     return this.#bootstrapping;
+  }
+
+  /** The upstream was asked for a stream, and has not answered. */
+  get opening(): boolean {
+    return this.#opening;
   }
 
   /** The next stream begins with a copy of the tables, whatever the position. */
@@ -122,6 +129,10 @@ export class ReplicaMachine {
         return;
       case 'move':
         return this.#move(input.to, effects);
+      case 'unanswered':
+        if (!this.#opening || this.upstream === undefined) return;
+        effects.push({ type: 'close', core: this.upstream, stream: this.stream, why: 'no answer' });
+        return this.#lose(this.upstream, 0, effects);
       case 'failed':
         this.#force = true;
         if (this.upstream !== undefined) {

@@ -1,8 +1,6 @@
-// Driver of one shard's replica on this node: performs what the replica machine decides. Chooses a
-// core, feeds chunks into a new generation and entries into the copy in service or under
-// construction, swaps, acknowledges. On a replicant for all its life; on a core only while it
-// falls back to a copy of the leader's tables (snapshot).
-
+// Driver of one shard's replica on this node: performs what the replica machine decides. Chooses a core, feeds chunks into a
+// new generation and entries into the copy in service or under construction, swaps, acknowledges. On a replicant for all its
+// life; on a core only while it falls back to a copy of the leader's tables (snapshot).
 import { emptyBytes } from '#base/bytes.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
@@ -64,9 +62,10 @@ export class Replica implements LeaseParty {
   readonly #lapsed: () => void;
   /** What the node above was told of as seen. */
   #reported = 0;
-  /** When this copy was in service last; when another node was looked for because it was not. */
+  /** When this copy was in service last; when another node was looked for because it was not; when a stream was asked for. */
   #servedAt = 0;
   #triedAt = 0;
+  #askedAt = 0;
   /** When to look for a better core. */
   #lookAt = 0;
   #timer: Timer | undefined;
@@ -193,6 +192,7 @@ export class Replica implements LeaseParty {
     const now = this.#o.env.clock.now();
     const { upstream, stream } = this.#machine;
     if (this.inService) this.#servedAt = now;
+    if (this.#machine.opening && now - this.#askedAt >= 2 * this.#o.bounds.lateMs) return this.#step({ type: 'unanswered' });
     if (upstream === undefined || this.#machine.bootstrapping) return;
     if (!this.inService) return this.#leaveUseless(now, upstream, stream);
     if (now < this.#lookAt) return;
@@ -252,6 +252,7 @@ export class Replica implements LeaseParty {
       case 'choose-core':
         return this.#choose(e.delayMs, e.not);
       case 'open': {
+        this.#askedAt = this.#o.env.clock.now();
         const p = this.#state.position;
         this.#acks.opened();
         const open = {
