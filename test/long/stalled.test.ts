@@ -2,6 +2,7 @@
 // nodes, one of them slowed at its files or large enough to be copied for a while.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { dbBounds } from '#db/bounds.js';
 import { eventually } from '../cluster/nodes.js';
 import type { RegisterProcess } from '../library/register-process.js';
 import { generousMs, Lab } from './lab.js';
@@ -10,6 +11,8 @@ import { Tracer } from './tracer.js';
 
 const stallUs = 4_000_000;
 const writes = 40;
+/** More than the memory in front of the tables takes while a commit is under way (DbBounds.tableCommitRows): apply has to wait. */
+const stalledRows = 8 * dbBounds.tableCommitRows;
 const largeRows = 40_000;
 const largeRowBytes = 1_000;
 
@@ -30,7 +33,7 @@ async function stall(lab: Lab, node: RegisterProcess): Promise<void> {
   const path = lab.tablesFile(node, 'beside');
   const tracer = await Tracer.attach(node.pid, { calls: 'pwrite64,pwritev,writev', what: `delay_enter=${stallUs}`, when: '1+', path });
   assert.ok(tracer !== undefined);
-  await writer.ask({ op: 'fill', rows: 600, bytes: 100 });
+  await writer.ask({ op: 'fill', rows: stalledRows, bytes: 100 });
   const [stalled, ahead] = [await besideIndex(node), await besideIndex(writer)];
   assert.ok(stalled < ahead, `${node.name} stands still at ${stalled}, ${writer.name} is at ${ahead}`);
   await effective(writer, `while ${node.name} stalls`);
