@@ -1,7 +1,7 @@
 // A bit turns over in the data file of a running node's tables: what is read is right or refused, and the
 // node gets its copy from another one, as it runs.
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { DatabaseError, defineShard } from '#node/open-database.js';
@@ -13,25 +13,38 @@ const notes = bank.table<number, string>({ id: 1, name: 'notes' });
 const rows = 200;
 const text = (n: number): string => `the note with the number ${n}!`;
 
-/** Turns over a bit of `of` wherever it stands in the files of the node's tables. */
-async function damage(dataDir: string, of: string): Promise<void> {
-  await eventually('the rows are in the file', async () => turnOver(dataDir, of) > 0);
-}
+/** Changes a text wherever it stands in the tables that a node has now. */
+class Damager {
+  readonly #files: readonly string[];
+  readonly #of: Buffer;
 
-function turnOver(dataDir: string, of: string): number {
-  const dir = join(dataDir, 'tables', 'bank');
-  let found = 0;
-  for (const generation of readdirSync(dir).filter((name) => /^\d+$/.test(name))) {
-    const path = join(dir, generation, 'data.mdb');
-    const bytes = readFileSync(path);
-    const fd = openSync(path, 'r+');
-    for (let at = bytes.indexOf(of); at >= 0; at = bytes.indexOf(of, at + 1)) {
-      writeSync(fd, Uint8Array.of((bytes[at + 4] as number) ^ 1), 0, 1, at + 4);
-      found++;
-    }
-    closeSync(fd);
+  constructor(dataDir: string, of: string) {
+    const dir = join(dataDir, 'tables', 'bank');
+    const generations = readdirSync(dir).filter((name) => /^\d+$/.test(name));
+    this.#files = generations.map((generation) => join(dir, generation, 'data.mdb'));
+    this.#of = Buffer.from(of);
   }
-  return found;
+
+  /** Turns over a bit of each that is still right: a commit that was under way may have written another one since. */
+  turnOver(): number {
+    let found = 0;
+    for (const path of this.#files) {
+      // The node may have thrown it away by now.
+      const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
+      if (bytes.length === 0) continue;
+      const fd = openSync(path, 'r+');
+      for (let at = bytes.indexOf(this.#of); at >= 0; at = bytes.indexOf(this.#of, at + 1)) {
+        writeSync(fd, Uint8Array.of((bytes[at + 4] as number) ^ 1), 0, 1, at + 4);
+        found++;
+      }
+      closeSync(fd);
+    }
+    return found;
+  }
+
+  async begin(): Promise<void> {
+    await eventually('the rows are in the file', async () => this.turnOver() > 0);
+  }
 }
 
 function rightOrRefused(read: () => string | undefined, right: string = text(77)): boolean {
@@ -54,7 +67,8 @@ for (const name of ['core2', 'replicant1'])
       await db.barrier(bank);
       const events = db.subscribe(notes)[Symbol.asyncIterator]();
       assert.equal((await events.next()).value?.kind, 'reset');
-      await damage(join(cluster.dir, name), text(77));
+      const damager = new Damager(join(cluster.dir, name), text(77));
+      await damager.begin();
       // Until another copy is in service, whether this reader or the node itself is the first to see it.
       let replaced = false;
       const next = events.next().then((event) => {
@@ -62,6 +76,7 @@ for (const name of ['core2', 'replicant1'])
         return event;
       });
       while (!replaced) {
+        damager.turnOver();
         assert.ok(rightOrRefused(() => db.get(notes, 77)));
         assert.ok(rightOrRefused(() => new Map(db.range(notes)).get(77)));
         await new Promise((done) => setImmediate(done));
@@ -89,12 +104,14 @@ test('the only node of a cluster ends with the reason, and makes its tables from
       for (let n = 0; n < rows; n++) b.put(notes, n, text(n));
     });
     await db.barrier(bank);
-    await damage(join(cluster.dir, 'core1'), text(1));
+    const damager = new Damager(join(cluster.dir, 'core1'), text(1));
+    await damager.begin();
     let ended = false;
     void db.closed.then(() => {
       ended = true;
     });
     while (!ended) {
+      damager.turnOver();
       assert.ok(rightOrRefused(() => db.get(notes, 1), text(1)));
       await new Promise((done) => setImmediate(done));
     }
