@@ -438,8 +438,7 @@ export class Replica implements LeaseParty {
     const oldNumber = this.#state.generation;
     const rest = built.detach();
     this.#stats.bootstrapEnds();
-    // The machine counts the copy as in service from here on; `swap` tells it what is applied.
-    this.#machine.applied = built.appliedIndex;
+    this.#machine.applied = built.appliedIndex; // counts as in service from here on
     const old = this.#state.swap(aside.opened, built.cursor);
     this.#o.generations.discard(oldNumber, old);
     if (this.#o.once !== undefined) {
@@ -449,9 +448,10 @@ export class Replica implements LeaseParty {
       return this.#o.once.swapped();
     }
     this.relay?.reset();
-    this.#step({ type: 'swapped' });
+    // First what is queued: a stream that is asked for anew begins behind it.
     this.#state.enqueue(rest);
     this.relay?.received(rest, this.#stats.committedTransactions);
+    this.#step({ type: 'swapped' });
     // The old copy was behind; in a quiet shard nothing else would say that the new one is not.
     this.#noteLag();
   }
