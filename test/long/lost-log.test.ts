@@ -4,4 +4,4 @@ import { test } from 'node:test';
 import { loseLog } from './lost-log.js';
 
 test('a core that lost its log elects nobody together with one that never had the entries', async (t) =>
-  t.diagnostic(await loseLog('a flipped byte in the log')));
+  t.diagnostic(await loseLog('a spoilt stretch of the log')));
