@@ -62,6 +62,7 @@ export class SimClient implements ClientHost {
   #packetId = 0;
   #will: SimWill | undefined = undefined;
   #disconnectSent = false;
+  #disconnectAt = 0;
   #pingAt = 0;
   #lastPong = 0;
 
@@ -126,7 +127,7 @@ export class SimClient implements ClientHost {
       packet.properties = { sessionExpiryInterval: this.profile.lasting ? 3_600 : 0, receiveMaximum: this.profile.receiveMaximum };
     }
     if (this.profile.withWill) {
-      const will: SimWill = { clientId: this.profile.clientId, topicName: `will/${this.profile.clientId}`, withdrawn: false };
+      const will: SimWill = { clientId: this.profile.clientId, topicName: `will/${this.profile.clientId}`, withdrawn: undefined };
       this.history.wills.push(will);
       this.#will = will;
       packet.will = { topicName: will.topicName, payload: utf8Encode(`w${this.history.wills.length - 1}`), qos: 1, retain: false };
@@ -156,7 +157,8 @@ export class SimClient implements ClientHost {
       onDrain: () => {},
       onClose: (error) => {
         if (!mine()) return;
-        if (this.#disconnectSent && error === undefined && this.#will !== undefined && !this.profile.double) this.#will.withdrawn = true;
+        if (this.#disconnectSent && error === undefined && this.#will !== undefined && !this.profile.double)
+          this.#will.withdrawn = { at: this.#disconnectAt, node: this.node?.name ?? '', until: this.now };
         this.#lost(error?.code ?? 'end');
       },
     };
@@ -202,6 +204,7 @@ export class SimClient implements ClientHost {
     if (this.state !== 'connected') return;
     this.send({ type: 'disconnect', reasonCode: 0 });
     this.#disconnectSent = true;
+    this.#disconnectAt = this.now;
     const c = this.#conn;
     // The will is withdrawn if the server ends the connection in order; nothing more is said meanwhile.
     this.state = 'dialling';

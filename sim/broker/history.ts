@@ -115,8 +115,8 @@ export interface SharedCopy {
 export interface SimWill {
   readonly clientId: string;
   readonly topicName: string;
-  /** The client took it back, and its connection ended in order after that. */
-  withdrawn: boolean;
+  /** The client took it back at that time, and its connection to that node ended in order, which it knew at `until`. */
+  withdrawn: { readonly at: number; readonly node: string; readonly until: number } | undefined;
 }
 
 /** A message came after a later one of its line; whether that is a fault the end tells. */
@@ -142,8 +142,8 @@ export class History {
   readonly counts: Record<string, number> = {};
   /** Whether a session of that client id has lost something to a bound by now. */
   overflowed: (clientId: string) => boolean = () => false;
-  /** Whether a node's process has ended without a word since then. */
-  ended: (node: string, since: number) => boolean = () => false;
+  /** Whether a node's process has ended without a word since then (and until then). */
+  ended: (node: string, since: number, until?: number) => boolean = () => false;
   /** Hears of every acknowledgement that a client gets from a node. */
   onAcknowledged: ((node: BrokerNode, message: SimMessage) => void) | undefined = undefined;
   /** Hears of everything, when somebody looks. */

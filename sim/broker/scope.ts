@@ -90,7 +90,8 @@ class BrokerRun {
     const { world } = this.world;
     this.history = new History(() => world.now);
     this.history.overflowed = (clientId) => this.world.nodes.some((n) => (n.node?.broker.client(clientId)?.queueDropped ?? 0) > 0);
-    this.history.ended = (node, since) => this.world.nodes.some((n) => n.name === node && n.crashedAt.some((at) => at >= since));
+    this.history.ended = (node, since, until = Number.POSITIVE_INFINITY) =>
+      this.world.nodes.some((n) => n.name === node && n.crashedAt.some((at) => at >= since && at <= until));
     this.world.overflowed = (clientId) => {
       const session = this.history.sessions.findLast((s) => s.clientId === clientId);
       if (session !== undefined) session.overflowed = true;
