@@ -150,6 +150,11 @@ export class RouteTable {
     return this.#shapes.complete;
   }
 
+  /** Certainly no row. */
+  get empty(): boolean {
+    return this.#shapes.total === 0 && this.#shapes.complete && !this.#shapes.doubtful;
+  }
+
   /** Nodes that have rows, each as a string of its 16 bytes. */
   nodes(): Iterable<string> {
     return this.#shapes.nodes();
@@ -270,8 +275,8 @@ export class RouteTable {
 
   #onChange(key: Uint8Array, row: Row | undefined): void {
     if (row === undefined) {
-      this.#shapes.remove(key);
-      this.#known.delete(byteString(key));
+      // A row that was not there may be deleted, too: by who cannot know what became of the write before.
+      if (this.#kind.rewritten !== true || this.#known.delete(byteString(key))) this.#shapes.remove(key);
     } else if (this.#isNew(key)) this.#shapes.put(key);
     const name = this.#kind.name(key);
     if (name === undefined) return;

@@ -66,7 +66,7 @@ export class SharedRouteSync implements SharedRoutes {
   }
 
   get empty(): boolean {
-    return this.#table.count === 0 && this.#table.complete;
+    return this.#table.empty;
   }
 
   add(filter: string, done: (outcome: RouteOutcome) => void): void {

@@ -13,6 +13,7 @@ import type { MemberCounts, RouteOutcome, SharedAddress } from '#broker/ports.js
 import { RouteSync } from '#broker/route-sync.js';
 import { brokerSchema, sharedTable } from '#broker/schema.js';
 import { decodeCounts, encodeCounts } from '#broker/shared-routes.js';
+import { encodeSharedKey } from '#router/route-key.js';
 import type { Message, Qos } from '#session/message.js';
 import { makeMessage } from '#session/message.js';
 import { ManualClock } from '../doubles/manual-clock.js';
@@ -20,6 +21,7 @@ import { MemoryCluster } from '../doubles/memory-database.js';
 import { MemoryNetwork } from '../doubles/memory-links.js';
 import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
 
+const hexBytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex'));
 const id = (i: number) => i.toString(16).padStart(32, '0');
 
 function routesOf(n: number) {
@@ -106,6 +108,21 @@ test('rows of a node that is purged go, and are written again when it is back', 
   clock.advance(200);
   assert.equal(seen(b, 't').length, 1);
   assert.ok(a.routes.quiet);
+});
+
+test('a row that is deleted once more when it is gone already is not counted off: other groups stay known', () => {
+  const { clock, nodes } = routesOf(2);
+  const [a, b] = nodes as [RoutesOf, RoutesOf];
+  a.routes.add('$share/g/t', () => {});
+  clock.advance(50);
+  const gone = encodeSharedKey('gone', 'g', hexBytes(id(1)));
+  for (let i = 0; i < 2; i++) {
+    a.node.write(sharedTable.shard, [{ kind: 'delete', table: sharedTable, key: gone }], { until: 'effective', deadlineMs: 1_000 }, () => {});
+    clock.advance(50);
+  }
+  assert.equal(b.routes.count, 1);
+  assert.ok(!b.routes.shared.empty);
+  assert.equal(seen(b, 't').length, 1);
 });
 
 test('a row that says the wrong numbers is mended', () => {
