@@ -1,5 +1,6 @@
 // A simulated cluster of database nodes: the node core (links, log, Raft, tables, membership) on
 // simulated hosts. Scenarios start, crash, cut and heal it; checkers look at it.
+import { toHex } from '#base/bytes.js';
 import type { ShardSchema, Table } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
@@ -261,6 +262,16 @@ export class ClusterWorld {
   leaderOf(shard: string): RunningNode | undefined {
     return this.nodes.find((n) => n.core?.database.coreShard(shard)?.leader !== undefined);
   }
+}
+
+/** All rows of the node's copy of the shard `items`, in order, the system's included. */
+export function contentOf(n: RunningNode): string[] {
+  const out: string[] = [];
+  n.core?.database.shardState('items')?.store.range(Uint8Array.of(0), undefined, (key, value) => {
+    out.push(`${toHex(key)}=${toHex(value)}`);
+    return true;
+  });
+  return out;
 }
 
 function targetOf(n: RunningNode): PeerTarget {

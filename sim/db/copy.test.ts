@@ -1,25 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { toHex } from '#base/bytes.js';
 import { Prng } from '#base/prng.js';
 import { utf8Encode } from '#base/utf8.js';
 import type { Op } from '#db/api.js';
-import { ClusterWorld, itemsTable, ownedTable, type RunningNode } from './cluster-world.js';
+import { ClusterWorld, contentOf, itemsTable, ownedTable, type RunningNode } from './cluster-world.js';
 import { continueMessage, copyMessage } from './resume-check.js';
 
 const rows = 400;
 
 function write(n: RunningNode, ops: readonly Op[]): void {
   n.sim.run(() => n.core?.database.write('items', ops, {}, () => {}));
-}
-
-function content(n: RunningNode): string[] {
-  const out: string[] = [];
-  n.core?.database.shardState('items')?.store.range(Uint8Array.of(0), undefined, (key, value) => {
-    out.push(`${toHex(key)}=${toHex(value)}`);
-    return true;
-  });
-  return out;
 }
 
 function rowsCopied(n: RunningNode): number {
@@ -95,6 +85,6 @@ for (const seed of [51, 52, 53, 54]) {
       c.world.report(),
     );
     c.world.runFor(5_000);
-    assert.deepEqual(content(late), content(writer));
+    assert.deepEqual(contentOf(late), contentOf(writer));
   });
 }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { toHex } from '#base/bytes.js';
 import { utf8Encode } from '#base/utf8.js';
-import { ClusterWorld, itemsTable, type RunningNode } from './cluster-world.js';
+import { ClusterWorld, contentOf, itemsTable, type RunningNode } from './cluster-world.js';
 
 const rows = 300;
 const bounds = { scrubEveryMs: 1_000, scrubRowsPerSecond: 1_000, replicaCreditBytes: 4_000, bootstrapChunkBytes: 1_000 };
@@ -26,15 +26,6 @@ function until(c: ClusterWorld, true_: () => boolean, ms: number = 30_000): void
 function write(n: RunningNode, k: number, value: string): void {
   const op = { kind: 'put', table: itemsTable, key: utf8Encode(`k${k}`), value: utf8Encode(value) } as const;
   n.sim.run(() => n.core?.database.write('items', [op], {}, () => {}));
-}
-
-function content(n: RunningNode): string[] {
-  const out: string[] = [];
-  n.core?.database.shardState('items')?.store.range(Uint8Array.of(0), undefined, (key, value) => {
-    out.push(`${toHex(key)}=${toHex(value)}`);
-    return true;
-  });
-  return out;
 }
 
 function generation(n: RunningNode): number {
@@ -68,8 +59,8 @@ for (const [seed, short] of [
     for (let k = 0; k < rows; k += 3) write(writer, k, 'newer');
     until(c, () => c.allServing);
     c.world.runFor(3_000);
-    for (const other of c.nodes) assert.deepEqual(content(other), content(writer), other.name);
-    assert.equal(content(writer).filter((row) => row.endsWith(toHex(utf8Encode('newer')))).length, rows / 3);
+    for (const other of c.nodes) assert.deepEqual(contentOf(other), contentOf(writer), other.name);
+    assert.equal(contentOf(writer).filter((row) => row.endsWith(toHex(utf8Encode('newer')))).length, rows / 3);
     assert.equal(
       c.nodes.find((one) => one.fatal !== undefined),
       undefined,
@@ -79,7 +70,7 @@ for (const [seed, short] of [
     c.start(n);
     until(c, () => c.allServing);
     c.world.runFor(1_000);
-    assert.deepEqual(content(n), content(writer));
+    assert.deepEqual(contentOf(n), contentOf(writer));
   });
 }
 
@@ -88,21 +79,21 @@ test('damage that ends the process is not opened again: the next one begins with
   for (const short of ['core2', 'replicant1']) {
     const n = c.node(short);
     flip(n);
-    assert.throws(() => content(n), /damaged/);
+    assert.throws(() => contentOf(n), /damaged/);
     c.crash(n);
     c.start(n);
     until(c, () => c.allServing);
     c.world.runFor(1_000);
-    assert.deepEqual(content(n), content(c.node('core1')), short);
+    assert.deepEqual(contentOf(n), contentOf(c.node('core1')), short);
   }
 });
 
 test('a core whose log reaches back to its beginning makes its tables from it', () => {
   const c = cluster(5, 1, 0);
   const n = c.node('core1');
-  const before = content(n);
+  const before = contentOf(n);
   flip(n);
-  assert.throws(() => content(n), /damaged/);
+  assert.throws(() => contentOf(n), /damaged/);
   until(c, () => n.fatal !== undefined);
   assert.match(n.fatal?.message ?? '', /tables of shard items are damaged .*no other core has a copy/);
   // The mark is for the next process; the second one has tables that are durable.
@@ -111,7 +102,7 @@ test('a core whose log reaches back to its beginning makes its tables from it', 
     c.start(n);
     until(c, () => c.allServing);
     const strip = (all: string[]): string[] => all.filter((row) => !row.startsWith('00'));
-    assert.deepEqual(strip(content(n)), strip(before));
+    assert.deepEqual(strip(contentOf(n)), strip(before));
   }
 });
 

@@ -32,7 +32,7 @@ export interface RetainedOptions {
   readonly expiryOverrideMs: number | undefined;
   /** `retainer.allow_never_expire`: false: the override is also for messages that would stay. */
   readonly allowNeverExpire: boolean;
-  /** `retainer.max_publish_rate`: stored and cleared through this node per second; Infinity: any number. */
+  /** `retainer.max_publish_rate`: stored and cleared through this node per second; Infinity: no bound. */
   readonly publishRate: number;
   readonly barrierMs: number;
   readonly deadlineMs: number;

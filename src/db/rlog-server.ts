@@ -32,7 +32,7 @@ const ofApplyPause = 0.8;
 
 /**
  * A round to many receivers is many frames, and many processes that wake for it: those after the second are paid for
- * with a pause, which nobody notices but who waits for a write to be effective, and for him it is as short as any.
+ * with a pause, which nobody notices but who waits for a write to be effective, and for him it is short.
  */
 const pausePerReceiverMs = 1.5;
 /** Of the longest pause of apply. */

@@ -16,7 +16,7 @@ export interface ListenerStatus {
   readonly bind: string;
   readonly running: boolean;
   readonly connections: number;
-  /** Infinity: any number. */
+  /** Infinity: no bound. */
   readonly maxConnections: number;
   readonly proxyProtocol: boolean;
   /** Wall clock milliseconds; undefined: no certificate in use. */

@@ -81,7 +81,7 @@ interface Receiver {
 /**
  * Chunks that come while a compressed message is being unpacked wait in the reader. It takes the next of them also
  * when it has refused the one before, in the middle of a frame, and version 8.23 of the package throws then where
- * nobody can catch it: any peer could end the process. After its first error it gets nothing any more.
+ * nobody can catch it: a single peer could end the process. After its first error it gets nothing any more.
  */
 function stopAtError(socket: WebSocket): void {
   const { _receiver: receiver } = socket as unknown as { readonly _receiver?: Receiver };

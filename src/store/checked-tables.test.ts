@@ -78,7 +78,7 @@ test('checked tables: rows come back as they were written, and nothing else is s
   assert.deepEqual(all(again), ['0100=value 0', '0102=value 2']);
 });
 
-test('checked tables: any bit of a row that turns over is noticed by whoever reads it', () => {
+test('checked tables: each bit of a row that turns over is noticed by whoever reads it', () => {
   const { disk, tables } = filled(3);
   let told = 0;
   tables.onDamage = () => told++;
