@@ -8,6 +8,7 @@ import { ByteWriter } from '#base/byte-writer.js';
 import { emptyBytes } from '#base/bytes.js';
 import type { Database, WriteFailureKind } from '#db/api.js';
 import type { Clock } from '#env/clock.js';
+import type { Counter, Metrics } from '#env/metrics.js';
 import { type BatchedCommand, beginItem, endItem, itemHeadBytes, Replies, readItems } from './registry-batch.js';
 import { registryTableOf } from './schema.js';
 
@@ -66,17 +67,25 @@ class Lane {
 export class RegistrySender {
   readonly #clock: Clock;
   readonly #db: Database;
+  readonly #refused: Counter;
   readonly #lanes: Map<string, Lane> = new Map();
 
-  constructor(clock: Clock, db: Database) {
+  constructor(clock: Clock, metrics: Metrics, db: Database) {
     this.#clock = clock;
     this.#db = db;
+    this.#refused = metrics.counter(
+      'starmesh_registry_commands_refused_total',
+      'Commands of the client registry refused because too many wait on this node',
+    );
   }
 
   /** `write` puts the body of the command for the client id whose `key` it is. */
   send<T>(command: BatchedCommand, key: Uint8Array, body: T, write: (w: ByteWriter, body: T) => void, deadlineMs: number, done: SentDone): void {
     const lane = this.#lane(registryTableOf(key).shard);
-    if (lane.waitingCommands >= waitingMax || lane.waitingBytes >= waitingBytesMax) return done('refused', emptyBytes);
+    if (lane.waitingCommands >= waitingMax || lane.waitingBytes >= waitingBytesMax) {
+      this.#refused.value++;
+      return done('refused', emptyBytes);
+    }
     let batch = lane.waiting[lane.waiting.length - 1];
     if (batch === undefined || batch.full) {
       batch = new Batch(lane.spare ?? new ByteWriter(1024));

@@ -122,7 +122,7 @@ export class ClusterRegistry implements Registry {
     this.#options = { ...registryDefaults, ...options };
     const onStale = (clientId: string, epoch: number): void => this.#onStale(clientId, epoch);
     const onDisplaced = (clientId: string, claim: Claim): void => this.#displace(claim, clientId);
-    this.#sender = new RegistrySender(clock, db);
+    this.#sender = new RegistrySender(clock, metrics, db);
     this.#client = new TakeoverClient(clock, links, db);
     this.#discards = new SessionDiscards(clock, metrics, links, (claim) => this.#client.isLost(claim));
     this.#epochs = new EpochCommands(clock, metrics, db, this.#sender, {

@@ -86,6 +86,7 @@ export function testEnv(): { readonly env: Env; endTurn(): void } {
     },
     random: { next: () => prng.next(), int: (n: number) => prng.int(n), bytes: (n: number) => prng.bytes(n) },
     hash,
+    metrics: { counter: () => ({ value: 0 }) },
   } as unknown as Env;
   return {
     env,

@@ -8,6 +8,7 @@
 import { assert, defined } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import type { Env } from '#env/env.js';
+import type { Counter } from '#env/metrics.js';
 import { type DamagedTablesError, type TableStore, TablesError } from '#env/tables.js';
 import { BufferedTables } from '#store/buffered-tables.js';
 import type { Feed, Row, ShardSchema, Table } from './api.js';
@@ -60,6 +61,7 @@ export class ShardState {
   readonly #queue: Deque<AppliedEntry> = new Deque();
   readonly #pacer: Pacer;
   #buffer: BufferedTables;
+  readonly #full: Counter;
   #scheduled = false;
   #cursor: ApplyCursor;
   #writing = false;
@@ -72,6 +74,10 @@ export class ShardState {
   constructor(options: ShardStateOptions, opened: OpenGeneration) {
     this.#options = options;
     this.schema = options.schema;
+    const { name: shard } = options.schema;
+    this.#full = options.env.metrics.counter('starmesh_tables_full_total', 'Batches that waited until the tables had taken what is in memory', {
+      shard,
+    });
     for (const t of options.schema.tables) this.#tables.set(t.id, t);
     this.#pacer = new Pacer(options.env.clock, options.pauseMs === undefined ? 0 : options.bounds.applyCoalesceMs);
     this.anew = opened.anew === true;
@@ -94,6 +100,7 @@ export class ShardState {
       commitMs: bounds.tableCommitMs,
       commitRows: bounds.tableCommitRows,
       commitBytes: bounds.tableCommitBytes,
+      onFull: () => this.#full.value++,
       onFailure: (error) => this.#fail(error),
     });
   }

@@ -82,6 +82,8 @@ interface Made {
   /** Runs the timer that is set; false when none is. */
   pass(): boolean;
   readonly failures: string[];
+  /** Times that a writer had to wait. */
+  full: number;
 }
 
 function make(commitRows: number, commitBytes: number = 1_000_000): Made {
@@ -94,7 +96,15 @@ function make(commitRows: number, commitBytes: number = 1_000_000): Made {
   const failures: string[] = [];
   const onFailure = (error: TablesError): void => void failures.push(error.message);
   const clock = { setTimer } as unknown as Clock;
-  const tables = new BufferedTables(store, { clock, random: () => 0.5, commitMs: 100, commitRows, commitBytes, onFailure });
+  const tables: BufferedTables = new BufferedTables(store, {
+    clock,
+    random: () => 0.5,
+    commitMs: 100,
+    commitRows,
+    commitBytes,
+    onFull: () => made.full++,
+    onFailure,
+  });
   const pass = (): boolean => {
     assert.ok(timers.size <= 1, 'one timer at most');
     for (const fn of timers) {
@@ -104,7 +114,8 @@ function make(commitRows: number, commitBytes: number = 1_000_000): Made {
     }
     return false;
   };
-  return { store, tables, pass, failures };
+  const made: Made = { store, tables, pass, failures, full: 0 };
+  return made;
 }
 
 const aKey = fc.uint8Array({ minLength: 1, maxLength: 2, max: 3 });
@@ -173,9 +184,11 @@ test('buffered tables: many rows of a key are one, and a commit waits for its ti
 });
 
 test('buffered tables: writers wait once much is written while a commit is under way', () => {
-  const { store, tables } = make(2);
+  const made = make(2);
+  const { store, tables } = made;
   let taken = 0;
   for (let i = 0; i < 12; i++) tables.write([row(i)], () => taken++);
+  assert.equal(made.full, 3);
   assert.equal(taken, 9, 'two rows are with the store, seven before the bound is reached');
   store.commit();
   assert.equal(taken, 12);

@@ -20,6 +20,8 @@ export interface BufferedTablesOptions {
   /** A commit is begun when so many rows or bytes wait. */
   readonly commitRows: number;
   readonly commitBytes: number;
+  /** A writer has to wait for room. */
+  readonly onFull: () => void;
   /** The store refused a commit: what is seen is ahead of what will ever be on disk. No write is taken any more. */
   readonly onFailure: (error: TablesError) => void;
 }
@@ -107,8 +109,10 @@ export class BufferedTables implements TableStore {
     for (const row of batch) this.#young.set(row);
     if (this.#full(1)) this.#commit();
     else if (this.#timer === undefined && this.#young.rows > 0) this.#commitLater();
-    if (this.#full(waitingMax)) this.#held.push(committed);
-    else committed(undefined);
+    if (this.#full(waitingMax)) {
+      this.#held.push(committed);
+      this.#o.onFull();
+    } else committed(undefined);
   }
 
   #full(times: number): boolean {

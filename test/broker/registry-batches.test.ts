@@ -4,6 +4,7 @@ import { registryKey, writeRegister } from '#broker/registry-row.js';
 import { RegistrySender } from '#broker/registry-sender.js';
 import { registryTableOf, registryTables } from '#broker/schema.js';
 import { type WriteDone, WriteFailure, type WriteOptions } from '#db/api.js';
+import { ReadableMetrics } from '../doubles/quiet-env.js';
 import type { MiniBroker } from './mini-broker.js';
 import { cluster, id, type MiniCluster } from './mini-cluster.js';
 
@@ -94,7 +95,7 @@ test('a leader of an older version, which knows no batches, is asked for each', 
 test('a command of a batch is refused by itself', () => {
   const c = cluster(2);
   const node = c.nodes[1] as MiniBroker;
-  const sender = new RegistrySender(c.clock, node.db);
+  const sender = new RegistrySender(c.clock, new ReadableMetrics(), node.db);
   const key = registryKey('x');
   const answers: string[] = [];
   const body = (nodeId: string) => ({ key, nodeId, mode: 'clean', sessionExpiryInterval: 0, will: new Uint8Array(0), durable: false }) as const;
@@ -122,4 +123,24 @@ test('what fails on the way fails for all of a batch', () => {
   for (const clientId of ids(50)) node.connect(clientId, true, (how) => got.push(how));
   c.clock.advance(5_500);
   assert.deepEqual(got, new Array(50).fill('no-quorum'));
+});
+
+test('more than may wait is refused at once, and counted', () => {
+  const c = cluster(2);
+  const metrics = new ReadableMetrics();
+  const sender = new RegistrySender(c.clock, metrics, (c.nodes[1] as MiniBroker).db);
+  const key = registryKey('x');
+  const payload = new Uint8Array(1024 * 1024);
+  const answers: (string | undefined)[] = [];
+  for (let i = 0; i < 70; i++)
+    sender.send(
+      'ended',
+      key,
+      payload,
+      (w, bytes) => w.blob(bytes),
+      1_000,
+      (failure) => answers.push(failure),
+    );
+  assert.equal(metrics.read('starmesh_registry_commands_refused_total'), 6);
+  assert.deepEqual(answers, new Array(6).fill('refused'));
 });

@@ -350,6 +350,10 @@ export interface DatabaseConfig {
   /** Unacknowledged bytes per replicant and shard. */
   readonly replicantCredit: number;
   readonly bootstrapChunkSize: number;
+  /** What is applied is in memory for so long, or so many rows or bytes, until it is in the tables. */
+  readonly tableCommitIntervalMs: number;
+  readonly tableCommitRows: number;
+  readonly tableCommitSize: number;
   readonly relayLogSize: number;
   readonly pendingProposals: number;
   readonly pendingProposalsSize: number;
