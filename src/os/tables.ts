@@ -9,7 +9,8 @@
 // or not at all, the end of the sync stands in for it.
 //
 // One batch is with the writer at a time, so that an error belongs to one batch; after the
-// first error the store takes no more writes, because later batches build on the failed one.
+// first error the store takes no more writes, because later batches build on the failed one, and
+// is never closed (lmdb-faults.ts).
 import { Buffer } from 'node:buffer';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -17,6 +18,7 @@ import { open, type RootDatabase } from 'lmdb';
 import { assert } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import { DamagedTablesError, type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
+import { endWithoutClosing, errorName, shortenWriteError } from './lmdb-faults.js';
 import { lookAtTablesFile } from './tables-file.js';
 
 export interface TablesOptions {
@@ -37,6 +39,7 @@ export class OsTables implements Tables {
 
   open(dir: string): TableStore {
     assert(!dir.startsWith('/') && !dir.split('/').includes('..'), `tables: ${dir} is not inside the data directory`);
+    shortenWriteError();
     try {
       const path = join(this.#root, dir);
       // LMDB makes files that everybody may read, and there are hashes of passwords in some: nobody else gets to them.
@@ -181,8 +184,9 @@ class LmdbStore implements TableStore {
       last?.then(
         () => this.#progress(job, statusFlushed),
         (error: CommitError) => {
-          error.commitError?.catch(() => undefined);
-          this.#fail(job, error.message);
+          // The reason is in a promise of its own, refused when the writer has said how it ended.
+          if (error.commitError === undefined) this.#fail(job, error.message);
+          else error.commitError.catch((why: Error) => this.#fail(job, why.message));
         },
       );
     } catch (error) {
@@ -193,7 +197,7 @@ class LmdbStore implements TableStore {
   #progress(job: Job, status: number): void {
     if (status === statusCallback || !this.#unflushed.has(job)) return;
     if (status !== statusVisible && status !== statusFlushed) {
-      this.#fail(job, `LMDB error ${status}`);
+      this.#fail(job, `a write failed: ${errorName(status)}`);
       return;
     }
     if (!job.visible) this.#done(job, undefined);
@@ -203,6 +207,7 @@ class LmdbStore implements TableStore {
   #fail(job: Job, message: string): void {
     if (!this.#unflushed.has(job)) return;
     this.#failure ??= new TablesError(message);
+    endWithoutClosing();
     if (!job.visible) this.#done(job, this.#failure);
     this.#flushed(job, this.#failure);
   }
@@ -259,7 +264,7 @@ class LmdbStore implements TableStore {
     const closing = this.#closing;
     if (closing === undefined || this.#closed || this.#queue.length > 0 || this.#unflushed.size > 0) return;
     this.#closed = true;
-    // After a failure lmdb waits for a commit that never ends.
+    // After a failure lmdb waits for a commit that never ends (lmdb-faults.ts).
     if (this.#failure !== undefined) setImmediate(closing);
     else this.#db.close().then(closing, closing);
   }
