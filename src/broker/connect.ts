@@ -18,7 +18,7 @@ import { askAccess } from './access.js';
 import type { Adopted } from './adopted.js';
 import type { Core } from './core.js';
 import { Enhanced } from './enhanced.js';
-import { HoldBack } from './hold-back.js';
+import { HoldBack, originsOf } from './hold-back.js';
 import { keepConnect } from './hooks.js';
 import type { RegisterResult, TakeoverOutcome } from './ports.js';
 import type { Sessions } from './sessions.js';
@@ -341,9 +341,10 @@ export class Connector {
   #fetchQueue(attempt: Attempt, session: Session, holdBack: HoldBack, whole: boolean): void {
     let rest: SessionRest | undefined;
     const prepare = (bytes: Uint8Array, next: (ok: boolean) => void): void => {
-      rest = whole ? this.#decode(() => decodeRest(bytes, this.#core.now())) : undefined;
-      if (rest === undefined) next(true);
-      else this.#keepMoved(session, rest, holdBack, next);
+      const decoded = whole ? this.#decode(() => decodeRest(bytes, this.#core.now())) : undefined;
+      rest = decoded;
+      if (decoded === undefined) next(true);
+      else this.#whenArrived(decoded, () => this.#keepMoved(session, decoded, holdBack, next));
     };
     const finished = (outcome: TakeoverOutcome): void => {
       const now = this.#core.now();
@@ -375,6 +376,14 @@ export class Connector {
     this.#core.ports.registry.finishTakeover(attempt.clientId, session.epoch, prepare, finished);
   }
 
+  /** What is older than what was handed over may be on its own way here, and goes before it [MQTT-4.6.0-6]: it is waited for, some time. */
+  #whenArrived({ queue }: SessionRest, then: () => void): void {
+    const origins = originsOf(queue);
+    const { forwarder } = this.#core.ports;
+    if (origins.size === 0 || forwarder.arrivedOf === undefined) then();
+    else forwarder.arrivedOf(origins, then);
+  }
+
   /** Before this node claims the session it is on its disk: the old holder drops it as soon as it is claimed. */
   #keepMoved(session: Session, rest: SessionRest, holdBack: HoldBack, next: (ok: boolean) => void): void {
     const { durable } = this.#core;
@@ -389,8 +398,7 @@ export class Connector {
       next(false);
       return;
     }
-    holdBack.expect(rest.queue);
-    durable.rewrite(session, [...rest.queue, ...holdBack.held()]);
+    durable.rewrite(session, holdBack.expect(rest.queue));
     durable.kept(from, next);
   }
 

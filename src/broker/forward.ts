@@ -165,8 +165,15 @@ export class NodeForwarder implements Forwarder {
     this.#probes.arrived(done);
   }
 
+  arrivedOf(origins: ReadonlySet<number>, done: () => void): void {
+    const live = new Set<number>();
+    for (const origin of origins) if (origin !== this.#db.incarnation && this.#db.isLive(routeTable.shard, origin)) live.add(origin);
+    this.#probes.arrivedOf(live, done);
+  }
+
   /** The incarnation was fenced: what is on its way to it is lost. */
   purged(nodeId: string, incarnation: number): void {
+    this.#probes.gone(incarnation);
     const d = this.#destinations.get(nodeId);
     if (d === undefined || (d.incarnation !== incarnation && d.incarnation !== 0)) return;
     this.#lose(d);

@@ -100,12 +100,13 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
 
   /**
    * What is handed over is here, and about to be written down: copies of it are held, and written, no more. A process that
-   * ends before the hand-over is complete would bring them back.
+   * ends before the hand-over is complete would bring them back. Returns what is to be written: all of it, in order.
    */
-  expect(handedOver: readonly QueuedMessage[]): void {
+  expect(handedOver: readonly QueuedMessage[]): QueuedMessage[] {
     const known = this.#knownWith(handedOver);
     this.#expected = known;
     this.#held = this.#held.filter((item) => !known.has(identity(item.message, item.group)));
+    return merged(handedOver, this.#held);
   }
 
   #knownWith(handedOver: readonly QueuedMessage[]): Set<string> {
@@ -125,15 +126,15 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
     this.#expected = undefined;
     this.#known = known;
     this.#core.timers.schedule(this, this.#core.now() + this.#core.options.retainedDedupMs);
-    const held = new HeldByOrigin(this.#held.filter((item) => !known.has(identity(item.message, item.group))));
-    for (const item of handedOver) {
-      // The old holder may have missed an earlier message of the same origin that came here.
-      held.before(item.message, (earlier) => this.#deliver(earlier));
-      if (ordered(item)) this.#inOrder(item.message);
-      session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers, item.group);
-    }
-    held.rest((item) => this.#deliver(item));
+    const held = new Set(this.#held.filter((item) => !known.has(identity(item.message, item.group))));
     this.#held = [];
+    for (const item of merged(handedOver, held)) {
+      if (held.has(item)) this.#deliver(item);
+      else {
+        if (ordered(item)) this.#inOrder(item.message);
+        session.enqueue(item.message, item.qos, item.retain, item.subscriptionIdentifiers, item.group);
+      }
+    }
   }
 
   #deliver(item: QueuedMessage): void {
@@ -164,6 +165,31 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
 }
 
 const none: Set<string> = new Set();
+
+/**
+ * Incarnations of the nodes where messages entered that are handed over and owed: an older one of such a line may be on its
+ * own way here, because its node did not know of the old holder's routes yet.
+ */
+export function originsOf(handedOver: readonly QueuedMessage[]): Set<number> {
+  const origins = new Set<number>();
+  for (const { message, qos, group } of handedOver) if (qos > 0 && group === undefined) origins.add(message.originIncarnation);
+  return origins;
+}
+
+/** What was handed over, and before each what was held and is older in its line: the old holder may have missed it. The rest follows. */
+function merged(handedOver: readonly QueuedMessage[], held: Iterable<QueuedMessage>): QueuedMessage[] {
+  const byOrigin = new HeldByOrigin([...held]);
+  const out: QueuedMessage[] = [];
+  const take = (item: QueuedMessage): void => {
+    out.push(item);
+  };
+  for (const item of handedOver) {
+    byOrigin.before(item.message, take);
+    out.push(item);
+  }
+  byOrigin.rest(take);
+  return out;
+}
 
 /**
  * Messages in the order they came, and per origin, publisher and topic name in that of their numbers. Beyond

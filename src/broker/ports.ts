@@ -97,6 +97,8 @@ export interface Forwarder {
   onRelief(listener: () => void): void;
   /** Frames of other nodes: the receiver delivers locally and never routes again. Its result: had it any receiver. */
   onMessage(receive: (message: Message, to?: SharedAddress) => boolean): void;
+  /** `done`: all that these incarnations of other nodes had forwarded here before this call was taken, or the wait for it ended. */
+  arrivedOf?(origins: ReadonlySet<number>, done: () => void): void;
   readonly outcomes: Outcomes;
 }
 

@@ -119,7 +119,8 @@ export class Takeovers {
         return;
       }
       prepare(result.bytes, (ok) => {
-        if (ok) this.#claimFetched(clientId, takeover, deadline, true, end);
+        // What it waits for is bounded, and must not cost the session its move.
+        if (ok) this.#claimFetched(clientId, takeover, Math.max(deadline, this.#clock.now() + reserveAfterFinishMs), true, end);
         else {
           this.leave(clientId, epoch);
           end('no-quorum');

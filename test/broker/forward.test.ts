@@ -211,6 +211,46 @@ test('a silent destination is given up after the deadline, no earlier', () => {
   assert.deepEqual(got, ['lost', 'accepted']);
 });
 
+test('what nodes have sent is waited for behind it, also of one that is not linked yet', () => {
+  const c = cluster(4);
+  const [a, b, away] = c.nodes as [Node, Node, Node];
+  const got: string[] = [];
+  const wait = (what: string, ...of: Node[]): void => b.forward.arrivedOf(new Set(of.map((n) => n.db.incarnation)), () => got.push(what));
+  c.net.cut(id(2), id(3));
+  away.forward.forward(message('t', '1', 1), to(2), () => {});
+  a.forward.forward(message('t', '2', 1), to(2), () => {});
+  c.clock.advance(0);
+  wait('linked', a);
+  wait('both', a, away);
+  wait('own', b);
+  b.forward.arrivedOf(new Set([12_345]), () => got.push('not live'));
+  assert.deepEqual(got, ['own', 'not live']);
+  c.clock.advance(10);
+  assert.deepEqual(b.got.map(text), ['2']);
+  assert.deepEqual(got, ['own', 'not live', 'linked']);
+  c.net.heal(id(2), id(3));
+  c.clock.advance(10);
+  assert.deepEqual(b.got.map(text), ['2', '1']);
+  assert.deepEqual(got, ['own', 'not live', 'linked', 'both']);
+});
+
+test('the wait for a node that is not linked ends: after a second, or when the node is declared down', () => {
+  const c = cluster(3);
+  const [, b, away] = c.nodes as [Node, Node, Node];
+  c.net.cut(id(2), id(3));
+  const got: string[] = [];
+  const wait = (): void => b.forward.arrivedOf(new Set([away.db.incarnation]), () => got.push('over'));
+  wait();
+  c.clock.advance(990);
+  assert.deepEqual(got, []);
+  c.clock.advance(20);
+  assert.deepEqual(got, ['over']);
+  assert.equal(b.metrics.read('starmesh_forward_probe_timeouts_total'), 1);
+  wait();
+  b.forward.purged(id(3), away.db.incarnation);
+  assert.deepEqual(got, ['over', 'over']);
+});
+
 test('frames that are not frames are counted and silence the lane of that peer', () => {
   const c = cluster(2);
   const [a, b] = c.nodes as [Node, Node];

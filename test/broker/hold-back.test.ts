@@ -7,7 +7,7 @@ import { utf8Encode } from '#base/utf8.js';
 import type { Core } from '#broker/core.js';
 import { bringBack } from '#broker/durable-recovery.js';
 import { DurableSessions } from '#broker/durable-sessions.js';
-import { HoldBack } from '#broker/hold-back.js';
+import { HoldBack, originsOf } from '#broker/hold-back.js';
 import { BrokerMetrics } from '#broker/metrics.js';
 import type { Sessions } from '#broker/sessions.js';
 import type { Wills } from '#broker/wills.js';
@@ -103,6 +103,23 @@ test('what is handed over is neither held nor written down a second time', () =>
   holdBack.release(handedOver);
   const queue = Array.from({ length: session.queuedCount }, (_, i) => session.queue?.at(i)).filter((item) => item !== undefined);
   assert.deepEqual(numbersOf(queue).sort(), [1, 2, 3, 5]);
+});
+
+test('what is written down of a move is in the order in which the client gets it', () => {
+  const bench = new Bench();
+  const session = new Session(bench.home, 'c', 2, 60, 0);
+  const subscription = new Subscription(session, 't/+', options);
+  session.addSubscription(subscription);
+  const holdBack = new HoldBack(bench.core, session, []);
+  for (const number of [1, 3, 5, 6]) holdBack.admit(subscription, copyOf(number), 2);
+  holdBack.admit(subscription, copyOf(1, 9), 2);
+  const handedOver = [itemOf(copyOf(2)), itemOf(copyOf(5)), itemOf(copyOf(4, 7))];
+  const written = holdBack.expect(handedOver);
+  assert.deepEqual(numbersOf(written), [1, 2, 3, 5, 4, 6, 1]);
+  holdBack.release(handedOver);
+  const queue = Array.from({ length: session.queuedCount }, (_, i) => session.queue?.at(i)).filter((item) => item !== undefined);
+  assert.deepEqual(numbersOf(queue), numbersOf(written));
+  assert.deepEqual([...originsOf([...handedOver, { ...itemOf(copyOf(8, 8)), qos: 0 }, { ...itemOf(copyOf(8, 8)), group: 'g' }])], [4, 7]);
 });
 
 test('after a restart a session knows what it got before, and takes that along', () => {

@@ -68,6 +68,9 @@ export class FakeCluster {
   readonly stores: (() => void)[] = [];
   readonly finishes: (() => void)[] = [];
   readonly barriers: (() => void)[] = [];
+  autoArrived = true;
+  /** Who waits for what nodes of these incarnations have sent, and goes on when it is run. */
+  readonly arrivals: { readonly origins: readonly number[]; readonly done: () => void }[] = [];
   /** Who has asked for outcomes that are not known yet. */
   readonly tickets: Map<string, Ticket> = new Map();
   #epoch = 0;
@@ -114,6 +117,10 @@ export class FakeCluster {
         onRelief: (listener) => void node.relief.push(listener),
         onMessage: (receive) => {
           node.receive = receive;
+        },
+        arrivedOf: (origins, done) => {
+          if (this.autoArrived) done();
+          else this.arrivals.push({ origins: [...origins], done });
         },
         outcomes: {
           offer: (read) => {
