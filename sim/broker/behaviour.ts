@@ -152,7 +152,7 @@ export class Behaviour {
   #home(client: SimClient): BrokerNode | undefined {
     if (!this.#homing || client.session?.lasting !== true || client.profile.double) return undefined;
     const name = client.session.nodes.at(-1)?.node;
-    return this.#world.nodes.find((n) => n.name === name);
+    return this.#world.nodes.find((n) => n.name === name && !n.evacuating);
   }
 
   /** Mostly one that runs; which one serves is for the client to find out. */

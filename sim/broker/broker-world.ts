@@ -25,6 +25,12 @@ export class BrokerNode {
   readonly role: NodeRole;
   node: StarmeshNode | undefined;
   fatal: Error | undefined;
+  /** What it tells clients that have to go, while it gives them away and for some time after. */
+  farewell: { readonly reasonCode: number; readonly until: number } | undefined = undefined;
+  /** When it began to give sessions away last. */
+  gaveAwayAt: number = Number.NEGATIVE_INFINITY;
+  /** When it last let a client in without a registration. */
+  readonly isolatedAt: Map<string, number> = new Map();
   /** When its process ended without a word. */
   readonly crashedAt: number[] = [];
   #lostBefore = 0;
@@ -53,6 +59,11 @@ export class BrokerNode {
   ends(): void {
     this.#lostBefore += this.#lostNow();
     this.node = undefined;
+  }
+
+  /** It lets nobody in. */
+  get evacuating(): boolean {
+    return this.farewell?.until === Number.POSITIVE_INFINITY;
   }
 
   get serving(): boolean {
@@ -112,6 +123,9 @@ export class BrokerWorld {
     });
     n.node.broker.hooks.session = (moment, session) => {
       if ((moment === 'terminated' || moment === 'discarded') && session.queueDropped > 0) this.overflowed(session.clientId);
+    };
+    n.node.broker.hooks.connected = (channel) => {
+      if (channel.session?.epoch === 0) n.isolatedAt.set(channel.clientId, this.world.now);
     };
     watchEpochs(n.name, n.node.core.database, (text) => this.violation(text));
   }

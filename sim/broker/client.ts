@@ -8,6 +8,7 @@ import type { Connection, ConnectionHandler, Net } from '#env/net.js';
 import { Decoder, DecoderSettings } from '#mqtt/decoder.js';
 import { encode } from '#mqtt/encoder.js';
 import type { ConnackPacket, ConnectPacket, Packet, ProtocolVersion, QoS } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
 import { Scope } from '../world/scheduler.js';
 import { type BrokerNode, type BrokerWorld, mqttPort } from './broker-world.js';
 import { type ClientHost, type ClientProfile, never, type Operation } from './client-host.js';
@@ -61,6 +62,7 @@ export class SimClient implements ClientHost {
   #sessions = 0;
   #packetId = 0;
   #will: SimWill | undefined = undefined;
+  #connectSentAt = 0;
   #disconnectSent = false;
   #disconnectAt = 0;
   #pingAt = 0;
@@ -133,6 +135,7 @@ export class SimClient implements ClientHost {
       packet.will = { topicName: will.topicName, payload: utf8Encode(`w${this.history.wills.length - 1}`), qos: 1, retain: false };
     }
     this.#disconnectSent = false;
+    this.#connectSentAt = this.now;
     const last = this.session?.nodes.at(-1)?.node;
     if (last !== this.node?.name) this.#wasElsewhere = true;
     this.send(packet);
@@ -258,6 +261,7 @@ export class SimClient implements ClientHost {
         return this.#subscriptions.onSuback(packet.packetId, packet.reasonCodes);
       case 'disconnect':
         this.history.count(`disconnect0x${packet.reasonCode.toString(16)}`);
+        this.#checkFarewell(packet.reasonCode);
         return;
       case 'pingresp':
         this.#lastPong = this.now;
@@ -267,6 +271,14 @@ export class SimClient implements ClientHost {
     }
   }
 
+  /** Told to go elsewhere: by a node that gives its clients away, and as it should. */
+  #checkFarewell(reasonCode: number): void {
+    if (reasonCode !== ReasonCode.useAnotherServer && reasonCode !== ReasonCode.serverMoved) return;
+    const { farewell, name } = this.node ?? {};
+    if (farewell === undefined || farewell.until < this.now || farewell.reasonCode !== reasonCode)
+      this.history.violation(`${this.name} is told 0x${reasonCode.toString(16)} by ${name}, which has no reason to`);
+  }
+
   #onConnack(packet: ConnackPacket): void {
     if (this.state !== 'connecting') {
       this.history.violation(`${this.name} got a second CONNACK`);
@@ -274,6 +286,7 @@ export class SimClient implements ClientHost {
     }
     if (packet.reasonCode !== 0) {
       this.history.count(`connack0x${packet.reasonCode.toString(16)}`);
+      this.#checkFarewell(packet.reasonCode);
       if (packet.sessionPresent) this.history.violation(`${this.name}: Session Present with a refusal`);
       this.drop();
       this.backoffUntil = this.now + 200 + this.prng.int(500);
@@ -300,13 +313,16 @@ export class SimClient implements ClientHost {
     return node?.sim.up === true && node.sim.lives === this.nodeLife ? node.node?.broker : undefined;
   }
 
+  /** CONNACK may have been long on its way: what it is about has ended by now, maybe. */
+  #letInIsolated(): boolean {
+    return (this.node?.isolatedAt.get(this.profile.clientId) ?? Number.NEGATIVE_INFINITY) >= this.#connectSentAt;
+  }
+
   #taintIfIsolated(): void {
     const broker = this.#broker();
     if (this.session === undefined) return;
     if (this.profile.double) this.session.tainted = 'double';
-    const info = broker?.client(this.profile.clientId);
-    if (info === undefined) return;
-    if (info.epoch === 0) {
+    if (broker?.client(this.profile.clientId)?.epoch === 0 || this.#letInIsolated()) {
       this.session.tainted = 'isolated';
       this.#wasIsolated = true;
       this.#isolatedMarkers.add(this.session.marker);
@@ -373,6 +389,8 @@ export class SimClient implements ClientHost {
     if (this.session?.lasting !== true || this.#cleanSent || this.profile.double || this.#wasIsolated || this.session.tainted !== undefined)
       return false;
     if (this.#wasElsewhere || this.#unanswered > 0 || this.session.nodes.length === 0) return false;
+    if (this.#letInIsolated()) return false;
+    if ((this.node?.gaveAwayAt ?? 0) > (this.session.nodes.at(-1)?.at ?? 0)) return false;
     const epoch = this.#broker()?.client(this.profile.clientId)?.epoch ?? 0;
     if (epoch > 0) this.history.count('mustBeThere');
     return epoch > 0;

@@ -6,6 +6,7 @@ import type { RunOptions, RunResult, Scope } from '../scope.js';
 import { Behaviour, drawSwarm, type Swarm } from './behaviour.js';
 import { BrokerWorld, type NodeSettings } from './broker-world.js';
 import { checkBounds, checkCluster, checkDelivery, checkLostSessions, checkOrder, checkRefusals } from './checkers.js';
+import { Evacuations } from './evacuations.js';
 import { drawFaults, FaultInjector, type Faults, noFaults } from './faults.js';
 import { History } from './history.js';
 import { checkShared } from './shared-checker.js';
@@ -74,6 +75,7 @@ class BrokerRun {
   readonly history: History;
   readonly behaviour: Behaviour;
   readonly faults: FaultInjector;
+  readonly evacuations: Evacuations;
   readonly settings: NodeSettings;
   readonly #seconds: number;
   /** Lost forwards per node when everything should have been well again. */
@@ -106,6 +108,7 @@ class BrokerRun {
       faults,
       this.behaviour.clients.map((c) => c.name),
     );
+    this.evacuations = new Evacuations(this.world, this.history, this.faults.disturbances);
     if (options.trace !== undefined) this.#trace(options.trace, shape, swarm, faults);
     this.#watchBounds();
   }
@@ -132,6 +135,7 @@ class BrokerRun {
     if (history.violations.length === 0) {
       const ms = this.#seconds * 1_000;
       world.runFor(wildShare * ms);
+      this.evacuations.heal();
       this.faults.heal();
       this.behaviour.phase = 'steady';
       const recovering = Math.min((1 - wildShare) * ms, recoverMs);

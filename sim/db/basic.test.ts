@@ -56,6 +56,31 @@ test('three cores and two replicants: a write from each is effective everywhere'
   for (const n of c.nodes) for (const m of c.nodes) assert.equal(read(n, m.name), 'x', `${m.name} on ${n.name}`);
 });
 
+test('a replicant that leaves is answered, is a member no more, and the leader goes on', () => {
+  const c = new ClusterWorld({ seed: 5, cores: 3, replicants: 1 });
+  formed(c);
+  const n = c.node('replicant1');
+  let answer: string | undefined | 'none' = 'none';
+  n.sim.run(() =>
+    n.core?.cluster.leave((refused) => {
+      answer = refused;
+    }),
+  );
+  assert.ok(
+    c.world.runUntil(() => answer !== 'none', 8_000),
+    c.world.report(),
+  );
+  assert.equal(answer, undefined);
+  const names = (): string[] => [...(c.node('core1').core?.cluster.members() ?? [])].map((m) => m.name).sort();
+  assert.deepEqual(names(), ['core1@core1', 'core2@core2', 'core3@core3']);
+  const w = put(c, c.node('core2'), 'a', '1');
+  assert.ok(
+    c.world.runUntil(() => w.done, 5_000),
+    c.world.report(),
+  );
+  assert.equal(w.failure, undefined);
+});
+
 test('a killed leader: nothing acknowledged is lost, writes go on, the replicants resume without a bootstrap', () => {
   const c = new ClusterWorld({ seed: 3, cores: 3, replicants: 2 });
   formed(c);

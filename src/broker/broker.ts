@@ -281,6 +281,7 @@ export class Broker implements ChannelEffects {
     const evacuation = new Evacuation(this.#core, this.#sessions, this.#wills, { ...evacuationDefaults, ...options }, over);
     this.#evacuation = evacuation;
     this.#connector.farewell = evacuation.farewell;
+    evacuation.start();
   }
 
   /** Clients may come again. */

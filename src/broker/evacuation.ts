@@ -3,7 +3,8 @@
 // the sessions of clients that are away are handed to other nodes. `node` starts it, for `ctl rebalance start --evacuation`
 // and before `ctl cluster leave`.
 // Invariants: a session is here until another node has it whole; nobody's connection elsewhere is disturbed by a session
-// that is handed over; what is under way is bounded, and every step is tried a bounded number of times.
+// that is handed over; what is under way is bounded, and every step is tried a bounded number of times. Sessions are looked
+// at in rounds, `scanMax` a tick: with very many of them, a round takes many ticks, and no tick is long.
 import type { Timer } from '#env/clock.js';
 import type { Counter } from '#env/metrics.js';
 import type { Properties } from '#mqtt/packet.js';
@@ -29,6 +30,8 @@ export interface EvacuationOptions {
   readonly redirectTo: string | undefined;
   /** Names of the nodes that get sessions; undefined: all others. */
   readonly migrateTo: readonly string[] | undefined;
+  /** Sessions looked at in one tick for clients to disconnect, and as many for sessions to hand over. */
+  readonly scanMax: number;
 }
 
 export const evacuationDefaults: EvacuationOptions = {
@@ -39,6 +42,7 @@ export const evacuationDefaults: EvacuationOptions = {
   forGood: false,
   redirectTo: undefined,
   migrateTo: undefined,
+  scanMax: 5_000,
 };
 
 /** EMQX's words. `prohibiting`: nobody is here any more, and nobody is let in. */
@@ -50,7 +54,7 @@ export interface EvacuationStatus {
   readonly initialConnections: number;
   readonly connections: number;
   readonly initialSessions: number;
-  /** Those of clients that are away and come back, still here. */
+  /** Those of clients that are away, still here. */
   readonly sessions: number;
   /** Of them: nobody could be found who takes them. */
   readonly stuck: number;
@@ -80,7 +84,12 @@ export class Evacuation {
   readonly #handedOver: Counter;
   readonly #initialConnections: number;
   readonly #initialSessions: number;
-  readonly #attempts = new Map<Session, Attempt>();
+  readonly #attempts = new WeakMap<Session, Attempt>();
+  readonly #stuck = new Set<Session>();
+  readonly #toEvict: Rounds;
+  readonly #toGive: Rounds;
+  /** Whether this round has met a session that is to be handed over. */
+  #found = false;
   #state: EvacuationState = 'waiting_health_check';
   #until: number;
   #timer: Timer | undefined;
@@ -100,9 +109,14 @@ export class Evacuation {
     const { metrics } = core.env;
     this.#evicted = metrics.counter('starmesh_evicted_connections_total', 'Clients that were told to go to another node because this one goes');
     this.#handedOver = metrics.counter('starmesh_evicted_sessions_total', 'Sessions of absent clients handed to other nodes because this one goes');
+    this.#toEvict = new Rounds(core.sessions);
+    this.#toGive = new Rounds(core.sessions);
     this.#initialConnections = sessions.connected;
-    this.#initialSessions = this.#count();
+    this.#initialSessions = this.#away;
     this.#until = core.now() + options.waitHealthCheckMs;
+  }
+
+  start(): void {
     this.#tick();
   }
 
@@ -115,14 +129,14 @@ export class Evacuation {
 
   get status(): EvacuationStatus {
     let stuck = 0;
-    for (const [session, { count }] of this.#attempts) if (!session.ended && count >= attemptsMax) stuck++;
+    for (const session of this.#stuck) if (!session.ended) stuck++;
     return {
       state: this.#state,
       options: this.#options,
       initialConnections: this.#initialConnections,
       connections: this.#sessions.connected,
       initialSessions: this.#initialSessions,
-      sessions: this.#count(),
+      sessions: this.#away,
       stuck,
       recipients: this.#recipients().map((r) => r.name),
     };
@@ -133,10 +147,9 @@ export class Evacuation {
     this.#timer?.cancel();
   }
 
-  #count(): number {
-    let count = 0;
-    for (const session of this.#core.sessions.values()) if (isAway(session)) count++;
-    return count;
+  /** Sessions without a client: one that does not last has ended with its connection. */
+  get #away(): number {
+    return Math.max(0, this.#core.sessions.size - this.#sessions.connected);
   }
 
   #recipients(): readonly Recipient[] {
@@ -162,11 +175,12 @@ export class Evacuation {
     const now = this.#core.now();
     const { reasonCode, properties } = this.farewell;
     const going: Channel[] = [];
-    for (const { channel } of this.#core.sessions.values()) {
-      if (!(channel instanceof Channel)) continue;
-      if (this.#connectionsDue < 1) break;
+    for (let looked = 0; looked < this.#options.scanMax && this.#connectionsDue >= 1; looked++) {
+      const session = this.#toEvict.next();
+      if (session === undefined) break;
+      if (!(session.channel instanceof Channel)) continue;
       this.#connectionsDue--;
-      going.push(channel);
+      going.push(session.channel);
     }
     for (const channel of going) {
       this.#evicted.value++;
@@ -185,26 +199,31 @@ export class Evacuation {
       this.#state = 'waiting_takeover';
       this.#until = now + this.#options.waitTakeoverMs;
     }
-    if (this.#state === 'waiting_takeover' && (now >= this.#until || this.#count() === 0)) this.#state = 'evicting_sessions';
+    if (this.#state === 'waiting_takeover' && (now >= this.#until || this.#away === 0)) this.#state = 'evicting_sessions';
     if (this.#state === 'evicting_sessions') this.#handOver(now);
   }
 
   #handOver(now: number): void {
     const recipients = this.#recipients();
-    let waiting = this.#open;
-    for (const session of this.#core.sessions.values()) {
-      if (!isAway(session)) continue;
+    let over = recipients.length === 0;
+    for (let looked = 0; !over && looked < this.#options.scanMax && this.#open < openMax && this.#sessionsDue >= 1; looked++) {
+      const session = this.#toGive.next();
+      if (session === undefined) {
+        over = !this.#found && this.#open === 0;
+        this.#found = false;
+        break;
+      }
+      if (!isAway(session) || this.#stuck.has(session)) continue;
+      this.#found = true;
       const attempt = this.#attempts.get(session) ?? { count: 0, at: 0 };
-      if (attempt.count >= attemptsMax) continue;
-      waiting++;
-      if (attempt.at > now || recipients.length === 0 || this.#open >= openMax || this.#sessionsDue < 1) continue;
+      if (attempt.at > now) continue;
       this.#sessionsDue--;
       attempt.count++;
       attempt.at = Number.POSITIVE_INFINITY;
       this.#attempts.set(session, attempt);
       this.#give(session, recipients[this.#turn++ % recipients.length] as Recipient, attempt);
     }
-    if (this.#sessions.connected === 0 && (waiting === 0 || recipients.length === 0)) this.#state = 'prohibiting';
+    if (over && this.#sessions.connected === 0) this.#state = 'prohibiting';
   }
 
   #give(session: Session, to: Recipient, attempt: Attempt): void {
@@ -217,10 +236,30 @@ export class Evacuation {
     this.#core.ports.handover?.give(to.nodeId, { clientId, leftMs: Math.max(0, session.expiresAt - now), meta }, (taken) => {
       this.#open--;
       attempt.at = this.#core.now() + retryMs;
+      if (!taken && attempt.count >= attemptsMax) this.#stuck.add(session);
       if (taken) this.#handedOver.value++;
       // It was called off for a client that was about to continue the session, and nobody has.
       else if (pending !== undefined) this.#sessions.willWaits(session, pending.will, pending.due);
     });
+  }
+}
+
+/** All sessions in turn, over and over: those that come meanwhile at the end, those that go are not met. */
+class Rounds {
+  readonly #sessions: ReadonlyMap<string, Session>;
+  #cursor: IterableIterator<Session> | undefined = undefined;
+
+  constructor(sessions: ReadonlyMap<string, Session>) {
+    this.#sessions = sessions;
+  }
+
+  /** Undefined: the round is over, and the next call begins another. */
+  next(): Session | undefined {
+    this.#cursor ??= this.#sessions.values();
+    const step = this.#cursor.next();
+    if (step.done !== true) return step.value;
+    this.#cursor = undefined;
+    return undefined;
   }
 }
 

@@ -248,7 +248,7 @@ export class LeaderHead {
 
   /** Every numbered transaction that goes into the log. */
   record(incarnation: number, seq: number, receivedUpTo: number, outcome: Outcome): void {
-    const next = this.streams.record(incarnation, seq, receivedUpTo, outcome);
+    const next = this.streams.record(incarnation, seq, receivedUpTo, outcome, true);
     assert(next, 'the leader logs only the next number of a stream');
   }
 

@@ -48,6 +48,16 @@ test('streams: a frozen one answers and takes nothing; only it can be released',
   assert.equal(s.get(1), undefined);
 });
 
+test('streams: a transaction that has frozen its own stream is its last', () => {
+  const streams = new Streams();
+  streams.admit('a', 1, 0);
+  streams.freeze(1);
+  assert.equal(streams.record(1, 1, 0, outcome(5)), false);
+  assert.equal(streams.record(1, 2, 0, outcome(5), true), false);
+  assert.equal(streams.record(1, 1, 0, outcome(5), true), true);
+  assert.deepEqual([streams.get(1)?.lastSeq, streams.get(1)?.frozen, streams.record(1, 2, 0, outcome(6))], [1, true, false]);
+});
+
 test('streams: an admission freezes the one it replaces and drops the node’s older ones, and no other node’s', () => {
   const s = admitted();
   s.admit('b', 2, 0);

@@ -124,10 +124,13 @@ export class Streams {
     if (s?.frozen === true) this.#byIncarnation.delete(incarnation);
   }
 
-  /** True when the number was the stream's next one: then, and only then, the transaction counts. */
-  record(incarnation: number, seq: number, receivedUpTo: number, outcome: Outcome): boolean {
+  /**
+   * True when the number was the stream's next one: then, and only then, the transaction counts. `judged`: it has been judged
+   * already, and may have frozen its own stream, as a node does that leaves.
+   */
+  record(incarnation: number, seq: number, receivedUpTo: number, outcome: Outcome, judged: boolean = false): boolean {
     const s = this.#byIncarnation.get(incarnation);
-    if (s === undefined || s.frozen || seq !== s.lastSeq + 1) return false;
+    if (s === undefined || (s.frozen && !judged) || seq !== s.lastSeq + 1) return false;
     s.lastSeq = seq;
     s.outcomes.push(outcome);
     const upTo = Math.min(receivedUpTo, seq - 1);

@@ -94,6 +94,24 @@ test('a session goes with what waits, what is left of its time, and its will', (
   assert.equal(two.broker.client('c'), undefined, 'its 100 s are over');
 });
 
+test('a tick looks at a bounded number of sessions, and none is forgotten', () => {
+  const { clock, one, two, given } = pair();
+  for (let i = 0; i < 40; i++) one.connect(lasting(`away ${i}`)).drop();
+  for (let i = 0; i < 5; i++) one.connect();
+  let over = 0;
+  one.broker.evacuate({ waitHealthCheckMs: 0, waitTakeoverMs: 0, connectionRate: 1_000, sessionRate: 1_000, scanMax: 10 }, () => void over++);
+  assert.equal(one.broker.stats().connections, 5, 'those that are connected come behind forty that are not');
+  clock.advance(350);
+  assert.equal(one.broker.stats().connections, 5);
+  clock.advance(100);
+  assert.equal(one.broker.stats().connections, 0);
+  const before = given.length;
+  clock.advance(100);
+  assert.ok(given.length - before <= 10, `${given.length - before} in one tick`);
+  clock.advance(2_000);
+  assert.deepEqual([over, one.broker.stats().sessions, two.broker.stats().sessions, given.length], [1, 0, 40, 40]);
+});
+
 test('what nobody takes is tried again, some times', () => {
   let refusals = 2;
   const { clock, one, two, given } = pair((take, adopted, done) => {
