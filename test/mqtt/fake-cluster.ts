@@ -118,10 +118,7 @@ export class FakeCluster {
         onMessage: (receive) => {
           node.receive = receive;
         },
-        arrivedOf: (origins, done) => {
-          if (this.autoArrived) done();
-          else this.arrivals.push({ origins: [...origins], done });
-        },
+        arrivedOf: (origins, done) => this.#arrivedOf(origins, done),
         outcomes: {
           offer: (read) => {
             const ticket = `ticket ${this.tickets.size + 1}`;
@@ -220,6 +217,11 @@ export class FakeCluster {
       }
     }
     return rows;
+  }
+
+  #arrivedOf(origins: ReadonlySet<number>, done: () => void): void {
+    if (this.autoArrived) done();
+    else this.arrivals.push({ origins: [...origins], done });
   }
 
   /** The destinations of what is under way are gone. */

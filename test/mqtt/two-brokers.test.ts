@@ -237,43 +237,6 @@ test('a message of QoS 0 that comes late to a session that went and came back is
   assert.deepEqual(back.seen(), ['t/2=younger', 't/1=late 1 q1', 't/2=youngest']);
 });
 
-test('a message that is older than what is handed over, and on its own way, comes before it', () => {
-  for (const qos of [1, 2] as const) {
-    const { cluster, a, b, bench } = pair();
-    const publisher = bench().connect();
-    a.connect({ clientId: 's', ...lasting }).subscribe({ topicFilter: 't', qos: 2 });
-    cluster.autoForward = false;
-    cluster.autoFinish = false;
-    cluster.autoArrived = false;
-    const moved = b.connect({ clientId: 's', ...lasting });
-    publisher.publish('t', 'older', { qos });
-    cluster.frames.shift(); // its node knew nothing of the first holder's route yet
-    const late = cluster.frames.shift();
-    publisher.publish('t', 'younger', { qos });
-    cluster.frames.shift()?.();
-    cluster.run(cluster.finishes);
-    b.settle();
-    assert.equal(moved.connack, undefined);
-    assert.deepEqual(
-      cluster.arrivals.map((w) => w.origins),
-      [[3]],
-    );
-    late?.();
-    for (const { done } of cluster.arrivals) done();
-    b.settle();
-    assert.deepEqual(moved.seen(), [`t=older q${qos}`, `t=younger q${qos}`]);
-  }
-});
-
-test('nobody is waited for when a session comes without messages that are owed', () => {
-  const { cluster, a, b, bench } = pair();
-  a.connect({ clientId: 's', ...lasting }).subscribe('t');
-  a.connect({ clientId: 's', ...lasting }).drop();
-  bench().connect().publish('t', 'of QoS 0');
-  cluster.autoArrived = false;
-  assert.equal(b.connect({ clientId: 's', ...lasting }).connack?.sessionPresent, true);
-});
-
 test('a holder that is lost, is malformed, or ends meanwhile: a fresh session', () => {
   const { cluster, a, b } = pair();
   a.connect({ clientId: 's', ...lasting }).subscribe('t');
