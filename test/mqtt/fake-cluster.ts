@@ -129,11 +129,7 @@ export class FakeCluster {
         },
       },
       retained: {
-        store: (message, done) => {
-          const store = (): void => (this.quorum ? this.retained.store(message, done) : done('no-quorum', 'no quorum'));
-          if (this.autoStore) store();
-          else this.stores.push(store);
-        },
+        store: (message, done) => this.#store(message, done),
         scan: (topicFilter, visit, after, rowsMax) => this.retained.scan(topicFilter, visit, after, rowsMax),
         barrier: (done) => {
           if (this.autoBarrier) done();
@@ -217,6 +213,12 @@ export class FakeCluster {
       }
     }
     return rows;
+  }
+
+  #store(message: Message, done: (outcome: 'stored' | 'refused' | 'no-quorum', message: string) => void): void {
+    const store = (): void => (this.quorum ? this.retained.store(message, done) : done('no-quorum', 'no quorum'));
+    if (this.autoStore) store();
+    else this.stores.push(store);
   }
 
   #arrivedOf(origins: ReadonlySet<number>, done: () => void): void {
