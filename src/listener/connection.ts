@@ -22,7 +22,7 @@ import { step } from '#session/step.js';
 import { type IdentityOptions, identify } from './identity.js';
 import type { WireMetrics } from './metrics.js';
 import type { ConnectionOptions } from './options.js';
-import type { Outbox, OutboxClient } from './outbox.js';
+import { absent, type Outbox, type OutboxClient } from './outbox.js';
 import { RateLimit, type Rates } from './rate-limit.js';
 
 /** What the connections of a listener share. */
@@ -61,7 +61,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   readonly #home: ConnectionHome;
   readonly #decoder: Decoder;
   readonly #channel: Channel;
-  outHead = -1;
+  outHead: number = absent;
   outTail = -1;
   outBytes = 0;
   /** Bytes that the transport has not passed on, as of the last flush. */
@@ -129,6 +129,8 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     } finally {
       current = undefined;
     }
+    // Between two chunks nobody is in the middle of a delivery.
+    this.#home.outbox.early();
   }
 
   /** One packet of the chunk. */
@@ -160,8 +162,13 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     this.#buffered = 0;
     this.#fullSinceS = -1;
     if (this.#closing) return;
+    this.#read(full);
+    this.#goOn();
+  }
+
+  /** There is room for what waits. */
+  #goOn(): void {
     try {
-      this.#read(full);
       this.#channel.drained();
     } catch (error) {
       this.#failed(error);
@@ -299,7 +306,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     this.#home.broker.timers.schedule(this, this.#home.broker.env.clock.now() + this.#home.options.lingerMs);
   }
 
-  // ---- after the turn's write ----
+  // ---- after a write ----
 
   flushed(isFull: boolean, bytes: number): void {
     if (this.#gone) return;
@@ -310,8 +317,8 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (!isFull) {
       // What is left has not reached the mark at which `onDrain` would follow.
       if (this.#fullSinceS === -1) this.#buffered = 0;
-      // The turn alone was over the bound, and the transport took it all.
-      if (bytes >= this.#home.options.outputBytesMax) this.#channel.drained();
+      // These bytes alone were over the bound, and the transport took them all.
+      if (bytes >= this.#home.options.outputBytesMax) this.#goOn();
       return;
     }
     this.#buffered = this.net.bufferedBytes;

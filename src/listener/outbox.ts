@@ -1,7 +1,10 @@
 // The output of all connections during one turn of the event loop: pieces of byte arrays, linked per
-// connection, written at the end of the turn with (nearly always) one write each. Frames that follow
-// each other in a received chunk are joined and passed on without a copy; everything else is copied
-// once, into fresh memory that the transport owns from then on. Nothing is allocated per piece.
+// connection, written at the end of the turn with (nearly always) one write each. Who has got much by
+// then is written to between two chunks of input (`early`): in a turn that reads a thousand clients
+// those who receive can work meanwhile. Frames that follow each other in a received chunk are joined and
+// passed on without a copy; everything else is copied once, into fresh memory that the transport owns
+// from then on. Nothing is allocated per piece.
+// Invariant: a client is in the list of the turn exactly while its `outHead` is not `absent`.
 import { emptyBytes } from '#base/bytes.js';
 import type { Clock } from '#env/clock.js';
 import type { Counter, Histogram } from '#env/metrics.js';
@@ -11,15 +14,23 @@ import { viewOf } from '#mqtt/wire-reader.js';
 /** A connection as the outbox sees it; the fields `out*` are the outbox's own. */
 export interface OutboxClient {
   readonly net: Connection;
-  /** First and last piece of this turn; -1: none. */
+  /** The first piece that is not written yet, or one of the states below; made as `absent`. */
   outHead: number;
+  /** The last one; -1: none. */
   outTail: number;
-  /** Bytes of this turn. */
+  /** Bytes that are not written yet. */
   outBytes: number;
   /** `bytes` of output were written. `full`: the transport wants no more for now. */
   flushed(full: boolean, bytes: number): void;
 }
 
+/** `outHead` of a client that has no output in this turn; of one whose output is all written; of one that wants `flushed` alone. */
+export const absent = -1;
+const written = -2;
+const touched = -3;
+
+/** So much for one client is written before the turn ends. */
+export const earlyBytes: number = 8 * 1024;
 /** Memory is taken in pieces of this size, and cut up. */
 const slabBytes = 64 * 1024;
 /** Longer pieces are written by themselves instead of being copied together. */
@@ -37,6 +48,9 @@ export class Outbox {
   #turnBegan = 0;
   #dirty: OutboxClient[] = [];
   #spare: OutboxClient[] = [];
+  /** Who has come to `earlyBytes`; some of them may have been written to since. */
+  #early: OutboxClient[] = [];
+  #earlySpare: OutboxClient[] = [];
   #scheduled = false;
   // Columns of the pieces: bytes[start, end), the place and value of a packet identifier, the next piece.
   #count = 0;
@@ -70,7 +84,10 @@ export class Outbox {
 
   /** Adds `bytes[start, end)`, which nobody may change any more. `idAt` 0: no packet identifier to patch. */
   add(client: OutboxClient, bytes: Uint8Array, start: number, end: number, idAt: number, id: number): void {
-    client.outBytes += end - start;
+    const before = client.outBytes;
+    const total = before + end - start;
+    client.outBytes = total;
+    if (total >= earlyBytes && before < earlyBytes) this.#early.push(client);
     const tail = client.outTail;
     if (tail !== -1 && idAt === 0 && this.#end[tail] === start && this.#bytes[tail] === bytes && this.#idAt[tail] === 0) {
       this.#end[tail] = end;
@@ -87,8 +104,8 @@ export class Outbox {
     client.outTail = n;
     if (tail !== -1) this.#next[tail] = n;
     else {
+      if (client.outHead === absent) this.#mark(client);
       client.outHead = n;
-      this.#mark(client);
     }
   }
 
@@ -106,7 +123,24 @@ export class Outbox {
 
   /** `client.flushed` is wanted at the end of the turn, output or not. */
   touch(client: OutboxClient): void {
-    if (client.outHead === -1) this.#mark(client);
+    if (client.outHead === absent) this.#mark(client);
+    if (client.outHead < 0) client.outHead = touched;
+  }
+
+  /**
+   * Writes what is much already. Called between two chunks of input, when nobody is in the middle of a delivery. What
+   * `flushed` adds meanwhile waits for the next chunk or the end of the turn: a client that takes all it gets keeps nobody waiting.
+   */
+  early(): void {
+    const early = this.#early;
+    if (early.length === 0) return;
+    this.#early = this.#earlySpare;
+    for (let i = 0; i < early.length; i++) {
+      const client = early[i] as OutboxClient;
+      if (client.outBytes >= earlyBytes) this.#write(client, written);
+    }
+    early.length = 0;
+    this.#earlySpare = early;
   }
 
   #mark(client: OutboxClient): void {
@@ -142,8 +176,13 @@ export class Outbox {
     const began = this.#turnBegan;
     this.#dirty = this.#spare;
     this.#scheduled = false;
+    this.#early.length = 0;
     // Writing may report a lost connection, and more output for others: it goes behind the pieces of this turn.
-    for (let i = 0; i < dirty.length; i++) this.#write(dirty[i] as OutboxClient);
+    for (let i = 0; i < dirty.length; i++) {
+      const client = dirty[i] as OutboxClient;
+      if (client.outHead === written) client.outHead = absent;
+      else this.#write(client, absent);
+    }
     dirty.length = 0;
     this.#spare = dirty;
     this.#latency.observe((this.#clock.now() - began) / 1000);
@@ -170,14 +209,14 @@ export class Outbox {
     this.#next = new Int32Array(piecesKept);
   }
 
-  #write(client: OutboxClient): void {
+  #write(client: OutboxClient, then: typeof absent | typeof written): void {
     const head = client.outHead;
     const tail = client.outTail;
     const total = client.outBytes;
-    client.outHead = -1;
+    client.outHead = then;
     client.outTail = -1;
     client.outBytes = 0;
-    if (head === -1) {
+    if (head < 0) {
       client.flushed(false, 0);
       return;
     }
