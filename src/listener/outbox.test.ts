@@ -4,30 +4,31 @@ import fc from 'fast-check';
 import type { Clock } from '#env/clock.js';
 import type { Connection } from '#env/net.js';
 import type { OutboxClient } from './outbox.js';
-import { Outbox, piecesKept } from './outbox.js';
+import { absent, earlyBytes, Outbox, piecesKept } from './outbox.js';
 
 class Sink implements OutboxClient {
   readonly net: Connection;
-  outHead = -1;
+  outHead: number = absent;
   outTail = -1;
   outBytes = 0;
   /** What was written, as it was at the end of all turns: nobody may change it after the write. */
   readonly written: Uint8Array[] = [];
-  flushes = 0;
+  readonly flushes: [full: boolean, bytes: number][] = [];
+  /** What the transport answers to a write. */
+  takes = true;
+  onFlushed: () => void = () => {};
 
   constructor(bufferedBytes: number) {
-    const { written } = this;
-    this.net = {
-      bufferedBytes,
-      write: (bytes: Uint8Array) => {
-        written.push(bytes);
-        return true;
-      },
-    } as unknown as Connection;
+    const write = (bytes: Uint8Array): boolean => {
+      this.written.push(bytes);
+      return this.takes;
+    };
+    this.net = { bufferedBytes, write } as unknown as Connection;
   }
 
-  flushed(): void {
-    this.flushes++;
+  flushed(full: boolean, bytes: number): void {
+    this.flushes.push([full, bytes]);
+    this.onFlushed();
   }
 
   get bytes(): number[] {
@@ -66,6 +67,8 @@ const piece = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ client: fc.nat(2), start: fc.constant(-1), length: fc.integer({ min: 2, max: 5 }), id: fc.constant(undefined) }),
   },
+  // The end of a chunk of input: what is much already goes out.
+  { weight: 1, arbitrary: fc.constant({ client: 0, start: -2, length: 0, id: undefined }) },
 );
 
 test('every client gets its pieces, whole and in order, whoever else writes, also when it is slow', () => {
@@ -80,6 +83,10 @@ test('every client gets its pieces, whole and in order, whoever else writes, als
         for (const { client, start, length, id } of round) {
           const sink = sinks[client] as Sink;
           const own = expected[client] as number[];
+          if (start === -2) {
+            outbox.early();
+            continue;
+          }
           if (start === -1) {
             const at = outbox.room(sink, length);
             for (let i = 0; i < length; i++) outbox.slab[at + i] = i;
@@ -94,7 +101,13 @@ test('every client gets its pieces, whole and in order, whoever else writes, als
         }
         end();
       }
-      for (const [i, sink] of sinks.entries()) assert.deepEqual(sink.bytes, expected[i]);
+      for (const [i, sink] of sinks.entries()) {
+        assert.deepEqual(sink.bytes, expected[i]);
+        assert.equal(
+          sink.flushes.reduce((n, [, bytes]) => n + bytes, 0),
+          sink.bytes.length,
+        );
+      }
       assert.equal(
         sent.value,
         expected.reduce((n, e) => n + e.length, 0),
@@ -118,6 +131,74 @@ test('adjacent pieces are one view of the received chunk, and a fan-out shares i
   outbox.add(slow, source, 0, 10, 0, 0);
   end();
   assert.equal(slow.written[0]?.buffer.byteLength, 10);
+});
+
+test('who has got much is written to before the turn ends, what comes later at its end, nobody twice', () => {
+  const { clock, end } = turns();
+  const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
+  const [much, little] = [new Sink(0), new Sink(0)] as const;
+  outbox.add(little, source, 0, 10, 0, 0);
+  outbox.add(much, source, 0, earlyBytes - 1, 0, 0);
+  outbox.early();
+  assert.deepEqual([much.flushes, little.flushes], [[], []]);
+  outbox.add(much, source, 20_000, 20_001, 0, 0);
+  outbox.add(much, source, 30_000, 30_001, 0, 0);
+  outbox.early();
+  outbox.early();
+  assert.deepEqual([much.flushes, little.flushes], [[[false, earlyBytes + 1]], []]);
+  // All is written: nothing is left for the end.
+  end();
+  assert.deepEqual([much.flushes.length, little.flushes], [1, [[false, 10]]]);
+  // And the same again with something behind it.
+  outbox.add(much, source, 0, earlyBytes, 0, 0);
+  outbox.early();
+  outbox.add(much, source, 5, 8, 0, 0);
+  end();
+  assert.deepEqual(much.flushes.slice(1), [
+    [false, earlyBytes],
+    [false, 3],
+  ]);
+  assert.deepEqual([...(much.written.at(-1) ?? [])], [...source.subarray(5, 8)]);
+  end();
+  assert.equal(much.flushes.length, 3);
+});
+
+test('a client that is written to early hears of the end of the turn when it wants to, once', () => {
+  const { clock, end } = turns();
+  const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
+  const sink = new Sink(0);
+  outbox.add(sink, source, 0, earlyBytes, 0, 0);
+  outbox.early();
+  outbox.touch(sink);
+  outbox.touch(sink);
+  end();
+  assert.deepEqual(sink.flushes, [
+    [false, earlyBytes],
+    [false, 0],
+  ]);
+  outbox.touch(sink);
+  outbox.add(sink, source, 0, 3, 0, 0);
+  outbox.touch(sink);
+  end();
+  assert.deepEqual(sink.flushes.slice(2), [[false, 3]]);
+});
+
+test('a transport that is full says so at once, and a client that always has more keeps nobody waiting', () => {
+  const { clock, end } = turns();
+  const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
+  const [greedy, other] = [new Sink(0), new Sink(0)] as const;
+  greedy.onFlushed = () => outbox.add(greedy, source, 0, earlyBytes, 0, 0);
+  outbox.add(greedy, source, 0, earlyBytes, 0, 0);
+  outbox.add(other, source, 0, earlyBytes, 0, 0);
+  other.takes = false;
+  outbox.early();
+  assert.deepEqual([greedy.flushes.length, other.flushes], [1, [[true, earlyBytes]]]);
+  end();
+  assert.equal(greedy.flushes.length, 2);
+  // What came in while the turn ended is the next one's.
+  greedy.onFlushed = () => {};
+  end();
+  assert.deepEqual([greedy.flushes.length, greedy.bytes.length], [3, 3 * earlyBytes]);
 });
 
 test('room for very many pieces is given back after their turn', () => {

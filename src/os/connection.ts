@@ -4,12 +4,13 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type CertificateField, type Connection, type ConnectionHandler, type NetAddress, NetError } from '#env/net.js';
+import { SharedReads } from './shared-read.js';
 
 /** The connection of a socket: one set of listeners serves all sockets, so that none has closures of its own. */
 const owner: unique symbol = Symbol('connection');
 type Owned = Duplex & { [owner]?: OsConnection };
 
-function onData(this: Owned, chunk: Buffer): void {
+function onData(this: Owned, chunk: Uint8Array): void {
   this[owner]?.received(chunk);
 }
 
@@ -25,6 +26,8 @@ function onClose(this: Owned): void {
   this[owner]?.closed();
 }
 
+const sharedReads = new SharedReads<Owned & Socket>(onData);
+
 export class OsConnection implements Connection {
   handler: ConnectionHandler | undefined = undefined;
   readonly #socket: Duplex;
@@ -33,14 +36,14 @@ export class OsConnection implements Connection {
   #error: NetError | undefined = undefined;
   #closed = false;
 
-  /** `remote`: where the peer really is, if the socket does not know. */
-  constructor(socket: Duplex, remote: NetAddress | undefined) {
+  /** `remote`: where the peer really is, if the socket does not know. `reads`: of a socket that was just accepted, and nobody has read. */
+  constructor(socket: Duplex, remote: NetAddress | undefined, reads?: 'shared') {
     this.#remote = remote;
     this.#socket = socket;
     (socket as Owned)[owner] = this;
     // Asked for now, the address is known after the end, too.
     if (remote === undefined) void (socket as Partial<Socket>).remoteAddress;
-    socket.on('data', onData);
+    if (reads !== 'shared' || !sharedReads.share(socket as Socket)) socket.on('data', onData);
     socket.on('drain', onDrain);
     socket.on('error', onError);
     socket.on('close', onClose);
@@ -54,7 +57,7 @@ export class OsConnection implements Connection {
 
   // ---- for the listeners above ----
 
-  received(chunk: Buffer): void {
+  received(chunk: Uint8Array): void {
     if (!this.#closed) this.handler?.onData(chunk);
   }
 

@@ -118,7 +118,7 @@ export class OsNet implements Net {
 }
 
 function plain(socket: Socket): OsConnection {
-  return new OsConnection(socket, undefined);
+  return new OsConnection(socket, undefined, 'shared');
 }
 
 function listeningOf(server: Server, at: NetAddress): Listening {
