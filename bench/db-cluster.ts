@@ -1,12 +1,13 @@
 // Benchmarks of the replicated database: nodes as processes on loopback, all on this machine.
 //   npm run bench -- db [--writers 1,16,256] [--replicants 0,2,5] [--rate 500] [--from leader|follower|replicant]
-//   npm run bench -- db --lag 1000 | --resume | --bootstrap | --failover | --read | --memory
+//   npm run bench -- db --lag 1000 | --resume | --bootstrap | --bootstrap-under-load | --failover | --read | --memory
 // Every option, and what is measured how, is in docs/benchmarks.md.
 import { mkdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { Load } from './db-loads.js';
 import { type BenchCluster, type BenchNode, Perf, used } from './db-nodes.js';
 import { bootstrap, failover, lag, memory, reads, resume, startCluster } from './db-rows.js';
+import { bootstrapUnderLoad } from './db-under-load.js';
 import { median } from './load.js';
 
 const { values } = parseArgs({
@@ -31,6 +32,9 @@ const { values } = parseArgs({
     lag: { type: 'string', default: '' },
     resume: { type: 'boolean', default: false },
     bootstrap: { type: 'boolean', default: false },
+    'bootstrap-under-load': { type: 'boolean', default: false },
+    /** Rows of one transaction of that load. */
+    'rows-each': { type: 'string', default: '100' },
     failover: { type: 'boolean', default: false },
     read: { type: 'boolean', default: false },
     memory: { type: 'boolean', default: false },
@@ -58,6 +62,8 @@ if (values.help)
 else if (values.lag !== '') await lag(options, numbers(values.lag), Number(values.seconds), Number(values.rounds), say);
 else if (values.resume) await resume(options, rows(100_000), say);
 else if (values.bootstrap) await bootstrap(options, rows(1_000_000), say);
+else if (values['bootstrap-under-load'])
+  await bootstrapUnderLoad(options, rows(1_000_000), Number(values.rate) || 20_000, Number(values['rows-each']), say);
 else if (values.failover) await failover(options, Number(values.rounds), say);
 else if (values.read) await reads(options, rows(100_000), say);
 else if (values.memory) await memory(options, rows(1_000_000), say);
@@ -100,7 +106,7 @@ async function source(cluster: BenchCluster): Promise<{ readonly leader: BenchNo
 }
 
 async function one(cluster: BenchCluster, writers: number, seconds: number): Promise<void> {
-  if (seconds > 0) await (await source(cluster)).from.ask({ type: 'write', ...load(writers, seconds) });
+  if (seconds > 0) await (await source(cluster)).from.ask({ type: 'write', ...load(writers, seconds), rate: 0 });
 }
 
 function load(writers: number, seconds: number): Load {

@@ -15,6 +15,26 @@ export interface Load {
   readonly times: boolean;
 }
 
+/** Transactions of many rows each, one behind the other from a random place of those that were filled, until it is told to stop. */
+export interface Churn {
+  readonly rate: number;
+  readonly rows: number;
+  readonly rowsEach: number;
+  readonly valueBytes: number;
+  readonly prefix: string;
+}
+
+export interface Churned {
+  readonly rows: number;
+  readonly failed: number;
+  /** Rows that were due and left out: too many were under way. */
+  readonly leftOut: number;
+  readonly seconds: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly gapMs: number;
+}
+
 export interface Wrote {
   readonly writes: number;
   readonly failed: number;
@@ -109,6 +129,92 @@ export function write(db: Database, table: Table, c: Load, done: (w: Wrote) => v
       else setTimeout(drained, 5);
     };
     step();
+  }
+}
+
+/** Transactions of a churn under way: what a node that cannot keep up leaves out, it is not asked to queue. */
+const churnUnderMax = 256;
+/** Latencies kept of a churn, of all at random. */
+const churnSamples = 100_000;
+
+export class ChurnLoad {
+  readonly #c: Churn;
+  readonly #db: Database;
+  readonly #table: Table;
+  readonly #began: number = performance.now();
+  readonly #latencies: number[] = [];
+  #written = 0;
+  #answers = 0;
+  #failed = 0;
+  #leftOut = 0;
+  #due = 0;
+  #under = 0;
+  #lastAnswer: number = performance.now();
+  #gapMs = 0;
+  #done: ((r: Churned) => void) | undefined;
+
+  constructor(db: Database, table: Table, c: Churn) {
+    this.#db = db;
+    this.#table = table;
+    this.#c = c;
+    this.#step();
+  }
+
+  get written(): number {
+    return this.#written;
+  }
+
+  stop(done: (r: Churned) => void): void {
+    this.#done = done;
+  }
+
+  #step(): void {
+    const now = performance.now();
+    if (this.#done !== undefined) {
+      if (this.#under > 0) setTimeout(() => this.#step(), 5);
+      else this.#end(this.#done, now);
+      return;
+    }
+    for (; this.#due < ((now - this.#began) * this.#c.rate) / 1000; this.#due += this.#c.rowsEach) {
+      if (this.#under < churnUnderMax) this.#one(now);
+      else this.#leftOut += this.#c.rowsEach;
+    }
+    setTimeout(() => this.#step(), 1);
+  }
+
+  #one(start: number): void {
+    const { rows, rowsEach, valueBytes, prefix } = this.#c;
+    const value = new Uint8Array(valueBytes).fill(8);
+    const first = Math.floor(Math.random() * rows);
+    const ops = Array.from(
+      { length: rowsEach },
+      (_, i) => ({ kind: 'put', table: this.#table, key: Buffer.from(`${prefix}${(first + i) % rows}`), value }) as const,
+    );
+    this.#under++;
+    this.#db.write('items', ops, { deadlineMs: 30_000 }, (failure) => {
+      this.#under--;
+      const now = performance.now();
+      if (failure === undefined) this.#written += rowsEach;
+      else this.#failed++;
+      const at = this.#answers++;
+      const place = at < churnSamples ? at : Math.floor(Math.random() * at);
+      if (place < churnSamples) this.#latencies[place] = now - start;
+      this.#gapMs = Math.max(this.#gapMs, now - this.#lastAnswer);
+      this.#lastAnswer = now;
+    });
+  }
+
+  #end(done: (r: Churned) => void, now: number): void {
+    const sorted = Float64Array.from(this.#latencies).sort();
+    done({
+      rows: this.#written,
+      failed: this.#failed,
+      leftOut: this.#leftOut,
+      seconds: (now - this.#began) / 1000,
+      p50Ms: percentile(sorted, 0.5),
+      p99Ms: percentile(sorted, 0.99),
+      gapMs: this.#gapMs,
+    });
   }
 }
 

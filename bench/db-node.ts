@@ -1,13 +1,14 @@
 // One database node as a process of its own, for benchmarks: started by db-nodes.ts with its options
 // as JSON in the first argument, driven over the parent's IPC channel. db-loads.ts does the work.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { Session } from 'node:inspector';
+import { join } from 'node:path';
 import type { ShardSchema, Table } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
 import { createNodeCore } from '#node/node-core.js';
 import { createOsEnv } from '#os/env.js';
-import { fill, LagFeed, type Load, read, type Wrote, write } from './db-loads.js';
+import { type Churn, type Churned, ChurnLoad, fill, LagFeed, type Load, read, type Wrote, write } from './db-loads.js';
 
 export interface BenchNodeOptions {
   readonly name: string;
@@ -21,6 +22,9 @@ export interface BenchNodeOptions {
 export type BenchCommand =
   | ({ readonly type: 'write' } & Load)
   | { readonly type: 'fill'; readonly rows: number; readonly valueBytes: number; readonly prefix: string }
+  /** Begins a load that goes on until it is stopped. */
+  | ({ readonly type: 'churn' } & Churn)
+  | { readonly type: 'churned' }
   /** Answers when this node's replica, if it has one, is `normal` and has everything. */
   | { readonly type: 'normal' }
   /** Answers when the replica has lost its core and is `normal` again: how long that took. */
@@ -41,6 +45,9 @@ export interface ShardSeen {
   readonly bootstraps: number;
   readonly bootstrapMs: number;
   readonly rows: number;
+  readonly leftMs: number;
+  /** Entries received and not applied. */
+  readonly queued: number;
   readonly appliedIndex: number;
 }
 
@@ -55,11 +62,17 @@ export interface Usage {
   readonly mappedBytes: number;
   readonly tableBytes: number;
   readonly tableRows: number;
+  /** The log's segments, as long as they are. */
+  readonly logBytes: number;
+  /** Rows that the churn has written so far. */
+  readonly churned: number;
 }
 
 export interface BenchAnswers {
   readonly write: Wrote;
   readonly fill: { readonly failed: number; readonly seconds: number };
+  readonly churn: undefined;
+  readonly churned: Churned;
   readonly normal: undefined;
   readonly resume: { readonly seconds: number; readonly bootstraps: number };
   readonly seen: ShardSeen;
@@ -96,6 +109,7 @@ const core = createNodeCore(env, {
 
 const db = core.database;
 let lag: LagFeed | undefined;
+let churn: ChurnLoad | undefined;
 let session: Session | undefined;
 
 function until(what: () => boolean, then: () => void): void {
@@ -117,6 +131,8 @@ function seen(): ShardSeen {
     bootstraps: r?.bootstraps ?? 0,
     bootstrapMs: r?.bootstrapTimeMs ?? 0,
     rows: r?.bootstrapNumKeys ?? 0,
+    leftMs: r?.bootstrap?.leftMs ?? 0,
+    queued: r?.replayqLen ?? 0,
     appliedIndex: db.appliedIndex('items'),
   };
 }
@@ -146,7 +162,16 @@ function usage(): Usage {
     mappedBytes: (kib('Rss') - kib('Anonymous')) * 1024,
     tableBytes: stat?.bytes ?? 0,
     tableRows: stat?.rows ?? 0,
+    logBytes: logBytes(),
+    churned: churn?.written ?? 0,
   };
+}
+
+function logBytes(): number {
+  const dir = join(options.dataDir, 'wal');
+  let bytes = 0;
+  for (const name of readdirSync(dir)) bytes += statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0;
+  return bytes;
 }
 
 function profile(file: string | undefined, done: (result: undefined) => void): void {
@@ -169,6 +194,12 @@ function perform(c: BenchCommand, done: (result: BenchAnswers[BenchCommand['type
       return write(db, table, c, done);
     case 'fill':
       return fill(db, table, c, done);
+    case 'churn':
+      churn = new ChurnLoad(db, table, c);
+      return done(undefined);
+    case 'churned':
+      if (churn === undefined) throw new Error('there is no churn');
+      return churn.stop(done);
     case 'normal':
       return until(
         () => db.inSync('items'),

@@ -1,9 +1,11 @@
 // The thread that waits for the disk. It runs one job after the other, in the order given, and
 // answers each. It exists because libuv's pool is shared with password hashing, name lookup and
-// the table store, and a log's sync must not queue behind those. `os/sync-thread.ts` starts it.
+// the table store, and a log's sync must not queue behind those. `os/sync-thread.ts` starts it, and
+// ends it from outside: it never looks at an event loop, but sleeps until a job is given.
 import { closeSync, fdatasyncSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { parentPort } from 'node:worker_threads';
-import type { SyncJob, SyncReply } from './sync-job.js';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { assert } from '#base/assert.js';
+import { givenCell, inMessage, type SyncJob, type SyncReply, slotOf } from './sync-job.js';
 
 function run(job: SyncJob): void {
   switch (job.kind) {
@@ -40,14 +42,29 @@ function syncDir(path: string): void {
   }
 }
 
-parentPort?.on('message', (job: SyncJob) => {
-  let reply: SyncReply;
-  try {
-    run(job);
-    reply = { id: job.id, code: undefined, message: '' };
-  } catch (error) {
-    const e = error as NodeJS.ErrnoException;
-    reply = { id: job.id, code: e.code ?? 'EIO', message: e.message };
+const port = parentPort;
+assert(port !== null && workerData instanceof SharedArrayBuffer, 'the sync thread is a worker');
+const cells = new Int32Array(workerData);
+
+/** The file is synced without more ado; every other job is in a message. */
+function take(slot: number): void {
+  if (slot !== inMessage) return fdatasyncSync(slot);
+  const next = receiveMessageOnPort(port as NonNullable<typeof port>);
+  assert(next !== undefined, 'a job that is given was sent before');
+  run(next.message as SyncJob);
+}
+
+for (let taken = 0; ; ) {
+  Atomics.wait(cells, givenCell, taken);
+  while (taken !== Atomics.load(cells, givenCell)) {
+    taken = (taken + 1) | 0;
+    let reply: SyncReply = 0;
+    try {
+      take(Atomics.load(cells, slotOf(taken)));
+    } catch (error) {
+      const e = error as NodeJS.ErrnoException;
+      reply = { code: e.code ?? 'EIO', message: e.message };
+    }
+    port.postMessage(reply);
   }
-  parentPort?.postMessage(reply);
-});
+}
