@@ -19,11 +19,13 @@ import { assert } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import { DamagedTablesError, type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
 import { endWithoutClosing, errorName, shortenWriteError } from './lmdb-faults.js';
-import { lookAtTablesFile } from './tables-file.js';
+import { beginUse, endUse, type WalkLimits, walkLimits } from './tables-use.js';
 
 export interface TablesOptions {
   /** Address space reserved per store; files grow as needed, up to this. */
   readonly mapBytes?: number;
+  /** Which files are walked through before they are opened. */
+  readonly walkLimits?: WalkLimits;
 }
 
 export const tablesDefaults: { readonly mapBytes: number } = { mapBytes: 256 * 1024 ** 3 };
@@ -31,10 +33,12 @@ export const tablesDefaults: { readonly mapBytes: number } = { mapBytes: 256 * 1
 export class OsTables implements Tables {
   readonly #root: string;
   readonly #mapBytes: number;
+  readonly #walkLimits: WalkLimits;
 
   constructor(root: string, options: TablesOptions = {}) {
     this.#root = resolve(root);
     this.#mapBytes = options.mapBytes ?? tablesDefaults.mapBytes;
+    this.#walkLimits = options.walkLimits ?? walkLimits;
   }
 
   open(dir: string): TableStore {
@@ -45,7 +49,7 @@ export class OsTables implements Tables {
       // LMDB makes files that everybody may read, and there are hashes of passwords in some: nobody else gets to them.
       mkdirSync(path, { recursive: true, mode: 0o700 });
       chmodSync(path, 0o700);
-      lookAtTablesFile(join(path, 'data.mdb'));
+      beginUse(path, this.#walkLimits);
       const db = open<Uint8Array, Uint8Array>({
         path,
         noSubdir: false,
@@ -57,7 +61,7 @@ export class OsTables implements Tables {
       });
       // Down to the first and the last row: a tree that cannot be walked is found now, with a name.
       for (const reverse of [false, true]) for (const _ of db.getRange({ limit: 1, reverse })) break;
-      return new LmdbStore(db as unknown as Lmdb);
+      return new LmdbStore(db as unknown as Lmdb, path);
     } catch (error) {
       throw named(error, dir);
     }
@@ -90,6 +94,7 @@ interface Job {
 
 class LmdbStore implements TableStore {
   readonly #db: Lmdb;
+  readonly #path: string;
   readonly #queue = new Deque<Job>();
   /** With the writer and not yet visible. */
   #writing: Job | undefined;
@@ -100,8 +105,9 @@ class LmdbStore implements TableStore {
   #closing: (() => void) | undefined;
   #closed = false;
 
-  constructor(db: Lmdb) {
+  constructor(db: Lmdb, path: string) {
     this.#db = db;
+    this.#path = path;
     const env = db.env;
     const start = env.startWriting.bind(env);
     Object.defineProperty(env, 'startWriting', {
@@ -137,7 +143,7 @@ class LmdbStore implements TableStore {
     const rows = reverse
       ? this.#db.getRange({ start: to, end: from, reverse, exclusiveStart: !through, inclusiveEnd: !after })
       : this.#db.getRange({ start: from, end: to, exclusiveStart: after, inclusiveEnd: through });
-    const each = rows[Symbol.iterator]();
+    const each = begun(rows);
     for (;;) {
       const row = nextRow(each);
       if (row === undefined) return;
@@ -149,8 +155,7 @@ class LmdbStore implements TableStore {
 
   seek(key: Uint8Array): { readonly key: Uint8Array; readonly value: Uint8Array } | undefined {
     const start = key.length === 0 ? firstKey : key.subarray(0, tableKeyBytesMax);
-    const rows = this.#db.getRange({ start, exclusiveStart: key.length > tableKeyBytesMax, limit: 1 });
-    return nextRow(rows[Symbol.iterator]());
+    return nextRow(begun(this.#db.getRange({ start, exclusiveStart: key.length > tableKeyBytesMax, limit: 1 })));
   }
 
   write(batch: readonly TableWrite[], committed: Committed): void {
@@ -250,8 +255,12 @@ class LmdbStore implements TableStore {
   }
 
   stat(): { readonly rows: number; readonly bytes: number } {
-    this.#db.ensureReadTxn();
-    return { rows: this.#db.db.stat().entryCount, bytes: (this.#db.env.info().lastPageNumber + 1) * this.#db.env.stat().pageSize };
+    try {
+      this.#db.ensureReadTxn();
+      return { rows: this.#db.db.stat().entryCount, bytes: (this.#db.env.info().lastPageNumber + 1) * this.#db.env.stat().pageSize };
+    } catch (error) {
+      throw unreadable(error);
+    }
   }
 
   close(done: () => void): void {
@@ -265,8 +274,15 @@ class LmdbStore implements TableStore {
     if (closing === undefined || this.#closed || this.#queue.length > 0 || this.#unflushed.size > 0) return;
     this.#closed = true;
     // After a failure lmdb waits for a commit that never ends (lmdb-faults.ts).
-    if (this.#failure !== undefined) setImmediate(closing);
-    else this.#db.close().then(closing, closing);
+    if (this.#failure !== undefined) {
+      setImmediate(closing);
+      return;
+    }
+    const ended = (): void => {
+      endUse(this.#path);
+      closing();
+    };
+    this.#db.close().then(ended, closing);
   }
 }
 
@@ -284,6 +300,14 @@ function named(error: unknown, where: string): TablesError {
   const { message } = error as Error;
   const damaged = error instanceof DamagedTablesError || /^MDB_(CORRUPTED|PAGE_NOTFOUND|INVALID)/.test(message);
   return damaged ? new DamagedTablesError(`${where}: ${message}`) : new TablesError(`${where}: ${message}`);
+}
+
+function begun(rows: Iterable<RawRow>): Iterator<RawRow> {
+  try {
+    return rows[Symbol.iterator]();
+  } catch (error) {
+    throw unreadable(error);
+  }
 }
 
 /** Only LMDB's own errors are turned: not what a visitor throws. */

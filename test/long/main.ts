@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 import { churnLong } from './churn-long.js';
 import { crashPoints } from './crash-points-long.js';
+import { damagedPagesLong } from './damaged-pages-long.js';
 import { diskFaultsLong } from './disk-faults-long.js';
 import { fuzzInputsLong } from './fuzz-inputs-long.js';
 import { hostile } from './hostile-long.js';
@@ -15,6 +16,7 @@ import { upgradeLong } from './upgrade-long.js';
 const suites: Readonly<Record<string, (o: LongOptions) => Promise<boolean>>> = {
   churn: churnLong,
   'crash-points': crashPoints,
+  'damaged-pages': damagedPagesLong,
   'disk-faults': diskFaultsLong,
   'fuzz-inputs': fuzzInputsLong,
   'lost-log': lostLog,
