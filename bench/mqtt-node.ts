@@ -1,5 +1,5 @@
 // One whole Starmesh node (a cluster of one core, everything on) in a process of its own, for
-// benchmarks: argument 1 is the MQTT port, 2 the data directory. Every publish and subscribe is authorized
+// benchmarks: argument 1 is the MQTT port, 2 the data directory, 3 how long its code is warmed up (ms). Every publish and subscribe is authorized
 // by rules such as EMQX's default ones with one more in the way. Tells its parent when it serves;
 // answers any message with its memory after a collection (start it with --expose-gc).
 import { readFileSync } from 'node:fs';
@@ -8,9 +8,12 @@ import { parseAclFile } from '#auth/acl-file.js';
 import { openSettings } from '#auth/build.js';
 import { readSources } from '#auth/options.js';
 import { createNode } from '#node/create-node.js';
+import { warmUp } from '#node/warm-up.js';
 import { createOsEnv } from '#os/env.js';
+import { OsMetrics } from '#os/metrics.js';
 
 const host = '127.0.0.1';
+const warmUpMs = 300;
 const port = Number(process.argv[2]);
 const name = `core1@${host}`;
 const env = createOsEnv({ dataDir: process.argv[3] ?? 'data/bench', logger: { targets: [{ level: 'warn' }] } });
@@ -24,6 +27,8 @@ const problems: string[] = [];
 const sources = readSources([{ type: 'file', path: 'acl.conf' }], { text: () => '', rules: () => rules }, problems);
 if (problems.length > 0) throw new Error(problems.join('\n'));
 
+// As a node that is started from the command line does (`node.warm_up`).
+await new Promise<number>((done) => warmUp(env, { ms: Number(process.argv[4] ?? warmUpMs), metrics: new OsMetrics() }, done));
 const node = createNode(env, {
   auth: { ...openSettings, authorization: { ...openSettings.authorization, noMatch: 'deny', sources } },
   core: {

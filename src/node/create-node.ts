@@ -84,6 +84,8 @@ export class StarmeshNode {
   readonly #env: Env;
   readonly #options: NodeOptions;
   readonly #hasher: PasswordHasher;
+  /** Of the messages: a plain object, as the broker that warms the code up has it. */
+  readonly #identity: { incarnation: number } = { incarnation: 0 };
   #state: NodeState = 'starting';
   #timer: Timer | undefined;
   #stopped = false;
@@ -113,8 +115,11 @@ export class StarmeshNode {
       delayed: this.delayed,
       exclusive: this.exclusive,
       handover: new NodeHandover(links, (nodeId) => cluster.member(nodeId)?.up === true),
-      identity: database,
+      identity: this.#identity,
     };
+    database.onIncarnation((incarnation) => {
+      this.#identity.incarnation = incarnation;
+    });
     const auth = options.auth ?? openSettings;
     this.#hasher = new PasswordHasher(env.metrics);
     const decoySecret = env.hash.sha256(utf8Encode(`names without an account: ${options.core.cookie}`));
@@ -165,6 +170,7 @@ export class StarmeshNode {
 
   #serve(): void {
     const { all } = this.listeners;
+    this.#identity.incarnation = this.core.database.incarnation;
     this.broker.resumeSessions();
     this.registry.recheck();
     let open = all.length;

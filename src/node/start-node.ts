@@ -11,6 +11,7 @@ import type { PeerTarget } from '#link/api.js';
 import { createOsEnv, type OsEnv } from '#os/env.js';
 import type { LogTarget } from '#os/logger.js';
 import { OsLookups } from '#os/lookups.js';
+import { OsMetrics } from '#os/metrics.js';
 import { adminNode } from './admin-node.js';
 import type { LogLevel, StarmeshConfig } from './config/config.js';
 import { createNode, type NodeOptions, type StarmeshNode } from './create-node.js';
@@ -20,6 +21,7 @@ import { type DiskWatch, watchDisk } from './disk-watch.js';
 import { clusterTlsOptions, listenerOptions, nodeOptions, refusals, warnings } from './node-options.js';
 import { cannotListen, probe } from './ports.js';
 import { version } from './version.js';
+import { warmUp } from './warm-up.js';
 
 export interface StartOptions {
   /** A node of the cluster to come into, instead of the configured cores: this node is empty. */
@@ -143,6 +145,7 @@ class Run implements RunningNode {
     const { listen, tls } = config.cluster;
     if (tls !== undefined && config.node.cookie !== undefined) await probe(this.#env.net, 'cluster.listen', listen, clusterTlsOptions(config));
     this.#disk = await watchDisk(resolve(config.node.dataDir), this.#env, (error) => this.#fatal(error));
+    if (config.listeners.length > 0) await this.#warmUp(config.node.warmUpMs);
     const cookie = config.node.cookie ?? toHex(this.#env.random.bytes(32));
     await this.#startNode(nodeOptions(config, cookie, (error) => this.#fatal(error)));
     const node = this.#node;
@@ -163,6 +166,13 @@ class Run implements RunningNode {
       ctlHandlers(config, node, (seed) => setTimeout(() => this.#end(seed), leftAnswerMs)),
     );
     this.#env.log.info('the node runs', { role: config.node.role, nodeId: node.core.nodeId, dataDir: config.node.dataDir });
+  }
+
+  /** Before the node's own parts are made: what was compiled for the first instance of a class fits the later ones. */
+  async #warmUp(ms: number): Promise<void> {
+    if (ms === 0) return;
+    const messages = await new Promise<number>((done) => warmUp(this.#env, { ms, metrics: new OsMetrics() }, done));
+    this.#env.log.debug('the code was warmed up', { messages });
   }
 
   /** Resolves once the cluster port listens, if there is one. */

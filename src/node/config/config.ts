@@ -61,6 +61,8 @@ export interface NodeConfig {
   readonly role: NodeRole;
   /** Worker processes for MQTT connections; 0: none, the node is one process. */
   readonly workers: number;
+  /** For so long the way of a message is run before the node serves; 0: it is not. */
+  readonly warmUpMs: number;
 }
 
 export interface ClusterConfig {
