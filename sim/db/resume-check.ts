@@ -5,6 +5,7 @@
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 
 export const copyMessage = 'a node copies the tables';
+export const beginMessage = 'copying the tables of another core';
 export const continueMessage = 'a node goes on with its copy of the tables';
 
 export class ResumeCheck {
@@ -12,6 +13,8 @@ export class ResumeCheck {
   readonly #violation: (text: string) => void;
   /** Copies by their cause. */
   readonly causes: Map<string, number> = new Map();
+  /** Per core and shard, the node id of the leader that offered its tables last. */
+  readonly #offered: Map<string, string> = new Map();
 
   constructor(c: ClusterWorld, violation: (text: string) => void) {
     this.#c = c;
@@ -21,6 +24,11 @@ export class ResumeCheck {
   /** A copy that was begun with another core, or before the link went down. */
   goesOn(): void {
     this.causes.set('goes on', (this.causes.get('goes on') ?? 0) + 1);
+  }
+
+  /** The core `to` takes what `from`, its leader, offers because its log does not reach back. */
+  begins(to: string, shard: string, from: string): void {
+    this.#offered.set(`${to} ${shard}`, from);
   }
 
   /** `core` begins to send its tables of the shard to the node `to`. */
@@ -44,8 +52,9 @@ export class ResumeCheck {
     if (own === undefined || source === undefined || n.core?.links.peer(leader.core?.nodeId ?? '') === undefined) return 'receiver gone';
     const has = this.#state(n, shard);
     if (has !== undefined && (has.damaged || has.anew)) return 'core: damaged tables';
-    // Its leader's log does not reach back; that of another core, with which it goes on, may.
+    // Its leader's log does not reach back; that of another core, with which it goes on, may: also when that one leads by now.
     if (own.installing && leader.core?.database.coreShard(shard)?.raft.role !== 'leader') return 'core: leader gone';
+    if (own.installing && this.#offered.get(`${n.name} ${shard}`) !== leader.core?.nodeId) return 'core: leader gone';
     if (own.lastIndex + 1 < source.firstIndex) return 'core: log compacted';
     if (own.recovering) return 'core: damaged log';
     if (own.termOf(source.firstIndex - 1) !== source.term(source.firstIndex - 1)) return 'core: other entries';

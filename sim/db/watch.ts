@@ -9,7 +9,7 @@ import type { NodeCore } from '#node/node-core.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { ConfigCheck, changeMessage } from './config-check.js';
 import { cellName, rowHash, type ShardModel } from './model.js';
-import { continueMessage, copyMessage, ResumeCheck } from './resume-check.js';
+import { beginMessage, continueMessage, copyMessage, ResumeCheck } from './resume-check.js';
 
 interface MirrorRow {
   readonly hash: number;
@@ -185,6 +185,7 @@ export class Watch {
       n.sim.logs.onLine = (line) => {
         if (line.message === copyMessage) this.#copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
         if (line.message === continueMessage) this.resumes.goesOn();
+        if (line.message === beginMessage) this.resumes.begins(n.name, String(line.fields?.shard), String(line.fields?.from));
         if (line.message === changeMessage) this.configs.changes(n, String(line.fields?.shard), Number(line.fields?.index));
         if (line.message === 'this replicant is a core now') this.#watchHeld(n, this.#tables);
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));

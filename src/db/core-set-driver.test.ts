@@ -8,6 +8,7 @@ import type { CoreShard } from './core-shard.js';
 function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: string[] } {
   const taken: ConfigChange[] = [];
   const asked: string[] = [];
+  let now = 9_900;
   const follower = (id: string, lastHeardAt: number): FollowerStatus => ({
     id,
     voter: true,
@@ -26,7 +27,7 @@ function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: st
       transferee: '',
       lastIndex: 10,
       config: { voters: ['a', 'b', 'c'], learners: [] },
-      followers: () => [follower('b', 10_000), follower('c', 0)],
+      followers: () => [follower('b', now - 10), follower('c', 0)],
     },
     changeConfig: (change: ConfigChange) => {
       taken.push(change);
@@ -34,7 +35,7 @@ function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: st
     },
   };
   const options = {
-    env: { clock: { now: () => 10_000 }, log: { info: () => {} } },
+    env: { clock: { now: () => now }, log: { info: () => {} } },
     links: { peer: (id: string) => (id === 'c' ? undefined : { name: id }) },
     nodeId: 'a',
     learnerLagMax: 5,
@@ -44,7 +45,7 @@ function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: st
       { nodeId: 'a', wanted: 'voter' },
       { nodeId: 'b', wanted: 'voter' },
       { nodeId: 'c', wanted: 'removed' },
-      { nodeId: 'd', wanted: 'voter' },
+      ...(now < 10_000 ? [] : [{ nodeId: 'd', wanted: 'voter' }]),
     ],
     outElsewhere: (id: string, done: (out: boolean) => void) => {
       asked.push(id);
@@ -53,7 +54,11 @@ function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: st
     memberShard: 'cluster',
     barrier: (_ms: number, done: (ok: boolean) => void) => done(true),
   };
-  new CoreSetDriver(options as unknown as CoreSetDriverOptions).look(core as unknown as CoreShard, undefined);
+  const driver = new CoreSetDriver(options as unknown as CoreSetDriverOptions);
+  driver.look(core as unknown as CoreShard, undefined);
+  assert.deepEqual(taken, [], 'who stays has not answered since the leader knows who goes');
+  now = 10_000;
+  driver.look(core as unknown as CoreShard, undefined);
   return { taken, asked };
 }
 

@@ -31,6 +31,8 @@ export class CoreSetDriver {
   readonly #checking: Set<CoreShard> = new Set();
   /** Barriers in a row that failed. */
   readonly #inVain: Map<CoreShard, number> = new Map();
+  /** Per shard that this node leads: voters that are to go, and since when it knows. */
+  readonly #going: Map<CoreShard, Map<string, number>> = new Map();
 
   constructor(options: CoreSetDriverOptions) {
     this.#o = options;
@@ -81,9 +83,12 @@ export class CoreSetDriver {
   #next(core: CoreShard, later?: ReadonlySet<string>): CoreSetStep | undefined {
     const { raft } = core;
     // A change before the leader's tables hold its term's start would be refused by the machine.
+    if (core.leader === undefined) this.#going.delete(core);
     if (core.leader === undefined || raft.transferee !== '') return undefined;
     const { env, links, nodeId, silentMs, learnerLagMax } = this.#o;
-    const wanted = [...this.#o.wanted()].filter((w) => later?.has(w.nodeId) !== true);
+    const all = [...this.#o.wanted()];
+    const going = this.#noteGoing(core, all);
+    const wanted = all.filter((w) => later?.has(w.nodeId) !== true);
     return nextCoreSetStep(wanted, {
       self: nodeId,
       config: raft.config,
@@ -93,8 +98,18 @@ export class CoreSetDriver {
       silentMs,
       learnerLagMax,
       blind: (this.#inVain.get(core) ?? 0) >= barriersInVainMax,
+      askedAt: (id) => going.get(id) ?? env.clock.now(),
       linked: (id) => links.peer(id) !== undefined,
     });
+  }
+
+  #noteGoing(core: CoreShard, wanted: readonly WantedCore[]): ReadonlyMap<string, number> {
+    const known = this.#going.get(core);
+    const going = new Map<string, number>();
+    for (const w of wanted)
+      if (w.wanted === 'removed' && core.raft.config.voters.includes(w.nodeId)) going.set(w.nodeId, known?.get(w.nodeId) ?? this.#o.env.clock.now());
+    this.#going.set(core, going);
+    return going;
   }
 
   #take(core: CoreShard, step: CoreSetStep): void {

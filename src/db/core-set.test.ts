@@ -20,6 +20,8 @@ interface Case {
   /** Not running. */
   readonly down?: string;
   readonly behind?: string;
+  /** Linked, and not heard of since the leader knows what is wanted. */
+  readonly quiet?: string;
   readonly step: string;
 }
 
@@ -28,18 +30,30 @@ function list(text: string | undefined): string[] {
 }
 
 function stepOf(c: Case): string {
-  const [voters, learners, down, behind] = [list(c.voters), list(c.learners), list(c.down), list(c.behind)];
+  const [voters, learners, down, behind, quiet] = [c.voters, c.learners, c.down, c.behind, c.quiet].map(list) as [
+    string[],
+    string[],
+    string[],
+    string[],
+    string[],
+  ];
   const self = voters[0] as string;
   const view: CoreSetView = {
     self,
     config: { voters: [...voters].sort(), learners },
     followers: [...voters, ...learners]
       .filter((id) => id !== self)
-      .map((id) => follower(id, { ...(down.includes(id) ? { lastHeardAt: 0 } : {}), ...(behind.includes(id) ? { matchIndex: 10 } : {}) })),
+      .map((id) =>
+        follower(id, {
+          ...(down.includes(id) ? { lastHeardAt: 0 } : quiet.includes(id) ? { lastHeardAt: now - 500 } : {}),
+          ...(behind.includes(id) ? { matchIndex: 10 } : {}),
+        }),
+      ),
     lastIndex: 100,
     now,
     silentMs: 1_000,
     learnerLagMax: 20,
+    askedAt: () => now - 200,
     linked: (id) => !down.includes(id),
   };
   const wanted: WantedCore[] = list(c.wanted).map((w) =>
@@ -64,6 +78,9 @@ const cases: readonly Case[] = [
   { what: 'a learner that is wanted no more goes at once', voters: 'a b', learners: 'c', wanted: 'a b -c', step: 'remove c' },
   { what: 'a running core goes', voters: 'a b c', wanted: 'a b -c', step: 'remove c' },
   { what: 'not when the rest would have no running majority', voters: 'a b c', wanted: 'a b -c', down: 'b', step: '' },
+  { what: 'not before enough of the rest have answered since', voters: 'a b c', wanted: 'a b -c', quiet: 'b', step: '' },
+  { what: 'a dead one neither', voters: 'a b c', wanted: 'a b -c', down: 'c', quiet: 'b', step: '' },
+  { what: 'who goes does not count', voters: 'a b c', wanted: 'a b -c', quiet: 'c', step: 'remove c' },
   { what: 'two of them leave: the dead one first', voters: 'a b c', wanted: 'a -b -c', down: 'c', step: 'remove c' },
   { what: 'the leader hands leadership on before it goes', voters: 'a b c', wanted: '-a b c', behind: 'b', step: 'transfer c' },
   { what: 'to nobody who goes, too', voters: 'a b c', wanted: '-a -c b', step: 'transfer b' },

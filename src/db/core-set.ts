@@ -5,8 +5,10 @@
 //
 // Order: what cannot hurt first. A dead core that is wanted no more goes before its replacement is
 // promoted (the group needs no more voters then than it does with it); a running one goes after. No
-// removal leaves the rest without a running majority. A leader that is to go hands leadership on before
-// anything else: it may be out of the shard `cluster` already, and see nothing new of what is wanted.
+// removal leaves the rest without a running majority, which has to say so after this leader has heard of the
+// wish: a core may be dead, or its disk lost, for as long as silence takes to be noticed. A leader that is to
+// go hands leadership on before anything else: it may be out of the shard `cluster` already, and see
+// nothing new of what is wanted.
 import type { ConfigChange, FollowerStatus, NodeId, RaftConfig } from '#raft/types.js';
 
 /** A node id that the shard `cluster` has a wish about. */
@@ -32,6 +34,8 @@ export interface CoreSetView {
   readonly learnerLagMax: number;
   /** This leader has tried in vain to learn what is wanted now: another one should see to it. */
   readonly blind?: boolean;
+  /** When this leader first looked at the wish that a voter be removed. */
+  readonly askedAt: (nodeId: NodeId) => number;
   /** A link is up. */
   readonly linked: (nodeId: NodeId) => boolean;
 }
@@ -54,7 +58,9 @@ export function nextCoreSetStep(wanted: readonly WantedCore[], v: CoreSetView): 
   };
   const safelyWithout = (id: NodeId): boolean => {
     const rest = voters.filter((one) => one !== id);
-    return rest.filter(runs).length * 2 > rest.length;
+    const asked = v.askedAt(id);
+    const vouched = (one: NodeId): boolean => one === v.self || (runs(one) && (status.get(one)?.lastHeardAt ?? 0) > asked);
+    return rest.filter(vouched).length * 2 > rest.length;
   };
   const gone = new Set<NodeId>();
   for (const w of wanted) if (w.wanted === 'removed') gone.add(w.nodeId);
