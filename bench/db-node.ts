@@ -1,6 +1,6 @@
 // One database node as a process of its own, for benchmarks: started by db-nodes.ts with its options
 // as JSON in the first argument, driven over the parent's IPC channel. db-loads.ts does the work.
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { Session } from 'node:inspector';
 import { join } from 'node:path';
 import type { ShardSchema, Table } from '#db/api.js';
@@ -170,7 +170,8 @@ function usage(): Usage {
 function logBytes(): number {
   const dir = join(options.dataDir, 'wal');
   let bytes = 0;
-  for (const name of readdirSync(dir)) bytes += statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0;
+  // A replicant has none.
+  for (const name of existsSync(dir) ? readdirSync(dir) : []) bytes += statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0;
   return bytes;
 }
 
