@@ -42,6 +42,8 @@ const copyParts: readonly [CopyPart, ...CopyPart[]] = [
 /** The rows of the chunk that is being made; given back when a large row has made it grow. */
 const chunkRows: ByteWriter = new ByteWriter(4096);
 const chunkRowsBytesMax = 4 * 1024 * 1024;
+/** Of one chunk: nothing else happens here while it is read. */
+const chunkRowsMax = 8_192;
 
 /** Where the key is copied; the system rows come before the first. */
 function partOf(key: Uint8Array): number {
@@ -86,6 +88,8 @@ export class RlogAgent {
   closed = false;
   /** The last pump left something for which there was no credit or no room in the lane. */
   held = false;
+  /** Its owner is going to pump it. */
+  pumpDue = false;
 
   constructor(
     receiver: { nodeId: string; name: string; role: string },
@@ -183,11 +187,14 @@ export class RlogAgent {
     if (bytes > this.#ackedBytes) this.#ackedBytes = Math.min(bytes, this.#sentBytes);
   }
 
-  /** Sends what credit and lane allow. */
-  pump(): void {
+  /** Sends what credit and lane allow, rows no more than one chunk of them. True: the next may follow, in another turn. */
+  pump(): boolean {
+    let more = false;
     try {
-      while (!this.closed && this.unackedBytes < this.#bounds.replicaCreditBytes) {
-        if (this.#mode === 'bootstrap' ? !this.#sendChunk() : !this.#sendEntries()) break;
+      while (!more && !this.closed && this.unackedBytes < this.#bounds.replicaCreditBytes) {
+        const copies = this.#mode === 'bootstrap';
+        if (copies ? !this.#sendChunk() : !this.#sendEntries()) break;
+        more = copies;
       }
     } catch (error) {
       if (!(error instanceof TablesError)) throw error;
@@ -195,6 +202,7 @@ export class RlogAgent {
       this.close('the tables here are damaged');
     }
     this.held = this.catchingUp || this.backlog > 0;
+    return more;
   }
 
   /** Somebody waits until everything up to `index` is seen: told once, when the receiver was sent it. */
@@ -220,7 +228,7 @@ export class RlogAgent {
     let from = this.#cursor ?? Uint8Array.of(0);
     for (;;) {
       store.range(from, system ? firstUserKey : copyParts[part]?.end, (key, value) => {
-        if (!system && bytes >= this.#bounds.bootstrapChunkBytes) {
+        if (!system && (bytes >= this.#bounds.bootstrapChunkBytes || rows >= chunkRowsMax)) {
           cut = copyBytes(key);
           return false;
         }

@@ -50,3 +50,119 @@ test('a leader that cannot commit without a core gives it its tables, though it 
   assert.equal(answer({ readyToServe: false, leads: false }, 'core'), 'later');
   assert.equal(answer({ readyToServe: true, leads: false }, 'replicant'), 'bootstrap');
 });
+
+/** A core with so many receivers that are in step, and a clock that is moved by hand. */
+class Served {
+  at = 1_000;
+  commitIndex = 9;
+  /** Who was sent entries, in order. */
+  readonly sent: string[] = [];
+  readonly sentUpTo: Map<string, number> = new Map();
+  readonly server: RlogServer;
+  #ends: (() => void)[] = [];
+  #timers: { readonly at: number; readonly fn: () => void }[] = [];
+
+  constructor(receivers: number) {
+    const clock = {
+      now: () => this.at,
+      endOfTurn: (fn: () => void) => this.#ends.push(fn),
+      setTimer: (ms: number, fn: () => void) => {
+        const timer = { at: this.at + ms, fn };
+        this.#timers.push(timer);
+        return { cancel: () => (this.#timers = this.#timers.filter((t) => t !== timer)) };
+      },
+    };
+    const env = { clock, log: { info: () => {} }, metrics: { counter: () => ({ value: 0 }) } } as unknown as Env;
+    const links = {
+      send: (to: string, _lane: string, frame: Uint8Array, shared?: Uint8Array) => {
+        if (shared !== undefined && frame.length === 0) {
+          this.sent.push(to);
+          this.sentUpTo.set(to, this.commitIndex);
+        }
+        return 'sent';
+      },
+      peer: () => undefined,
+      speaks: () => true,
+    } as unknown as Links;
+    const of = this;
+    const source = {
+      shard: 'items',
+      historyId: 'h',
+      get commitIndex() {
+        return of.commitIndex;
+      },
+      get committedTransactions() {
+        return of.commitIndex;
+      },
+      firstIndex: 1,
+      appliedIndex: 9,
+      term: () => 1,
+      readyToServe: true,
+      store: { stat: () => ({ rows: 3 }) },
+      encodedEntries: () => ({ frame: Uint8Array.of(1), next: of.commitIndex + 1, bytes: 1 }),
+    } as unknown as ServedSource;
+    this.server = new RlogServer(env, links, dbBounds, source, () => {});
+    for (let i = 0; i < receivers; i++) {
+      const open = {
+        type: 'open',
+        shard: 'items',
+        stream: 1,
+        historyId: 'h',
+        appliedIndex: 9,
+        appliedTerm: 1,
+        force: false,
+        copy: undefined,
+      } as const;
+      this.server.receive({ nodeId: `r${i}`, name: `r${i}`, role: 'replicant' }, open);
+    }
+    this.pass(1_000);
+    this.sent.length = 0;
+  }
+
+  commit(): void {
+    this.commitIndex++;
+    this.server.committed();
+    this.#turn();
+  }
+
+  pass(ms: number): void {
+    this.#turn();
+    for (const end = this.at + ms; this.at < end; this.at++) {
+      const due = this.#timers.filter((t) => t.at <= this.at);
+      this.#timers = this.#timers.filter((t) => t.at > this.at);
+      for (const t of due) t.fn();
+      this.#turn();
+    }
+  }
+
+  #turn(): void {
+    for (let ends = this.#ends; ends.length > 0; ends = this.#ends) {
+      this.#ends = [];
+      for (const fn of ends) fn();
+    }
+  }
+}
+
+test('two receivers are sent a round at once; of many only two, the others with the next commits, or soon', () => {
+  const two = new Served(2);
+  two.commit();
+  assert.deepEqual(two.sent, ['r0', 'r1']);
+
+  const many = new Served(7);
+  many.commit();
+  assert.deepEqual(many.sent, ['r0', 'r1']);
+  many.commit();
+  assert.deepEqual(many.sent, ['r0', 'r1', 'r2', 'r3'], 'the next ones go with the next commit');
+  many.pass(20);
+  assert.deepEqual(many.sent.slice(0, 7), ['r0', 'r1', 'r2', 'r3', 'r4', 'r5', 'r6'], 'and without one');
+  for (const [receiver, last] of many.sentUpTo) assert.equal(last, many.commitIndex, `${receiver} has what was committed in between`);
+});
+
+test('what somebody waits for goes to all receivers at once, also to those whose group has not had its turn', () => {
+  const many = new Served(7);
+  many.commit();
+  assert.equal(many.sent.length, 2);
+  many.server.want(many.commitIndex);
+  many.pass(0);
+  assert.deepEqual([...new Set(many.sent)].length, 7);
+});

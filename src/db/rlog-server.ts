@@ -1,5 +1,6 @@
 // The core's end of all log streams of one shard: one agent per receiver, pumped when something
 // was committed, acknowledged or drained.
+import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { DbBounds } from './bounds.js';
@@ -38,6 +39,14 @@ const pausePerReceiverMs = 1.5;
 /** Of the longest pause of apply. */
 const ofReceiversPause = 2;
 
+/**
+ * Receivers of one group. Each that is sent something wakes, and on a machine that it shares with this core takes the
+ * processor from it: so a round goes to one group after the other, and what comes in meanwhile is worked on in between.
+ */
+const groupReceiversMin = 2;
+/** The next group has its turn with the next commit, or after so long. */
+const groupPauseMs = 2;
+
 export class RlogServer {
   readonly #env: Env;
   readonly #links: Links;
@@ -56,6 +65,11 @@ export class RlogServer {
   /** Committed when the last round was made. */
   #sentTo = 0;
   #scheduled = false;
+  /** Receivers that this round has not come to yet. */
+  #rota: RlogAgent[] = [];
+  #groupSize = groupReceiversMin;
+  #nextGroup: Timer | undefined;
+  #groupScheduled = false;
   #closed = false;
 
   constructor(env: Env, links: Links, bounds: DbBounds, source: ServedSource, onVisible: () => void) {
@@ -93,7 +107,7 @@ export class RlogServer {
         if (agent === undefined || agent.stream !== m.stream) return;
         agent.acked(this.#env.clock.now(), m.visible, m.bytes);
         this.#onVisible();
-        if (agent.held) this.pumpLater();
+        if (agent.held) this.#pumpOne(agent);
         return;
       case 'close':
         // It left service before it said so.
@@ -224,7 +238,45 @@ export class RlogServer {
   /** Something was committed: the streams hear of it at the end of the turn, or a little later under load. */
   committed(): void {
     if (this.#scheduled || this.#closed || this.#agents.size === 0) return;
-    if (!this.#pacer.holds(() => this.pumpLater(), this.#wanted > this.#sentTo)) this.pumpLater();
+    const hurry = this.#wanted > this.#sentTo;
+    if (this.#rota.length > 0 && !hurry) this.#group();
+    else if (!this.#pacer.holds(() => this.#round(), hurry)) this.#round();
+  }
+
+  /** Everybody at once when somebody waits for it, or when there are few. */
+  #round(): void {
+    if (this.#wanted > this.#sentTo || this.#agents.size <= groupReceiversMin) return this.pumpLater();
+    const pauseMs = this.#pauseMs();
+    this.#rota = [...this.#agents.values()];
+    this.#groupSize = Math.max(groupReceiversMin, Math.ceil((this.#rota.length * groupPauseMs) / Math.max(groupPauseMs, pauseMs)));
+    this.#ran(pauseMs);
+    this.#group();
+  }
+
+  #group(): void {
+    if (this.#groupScheduled || this.#closed) return;
+    this.#groupScheduled = true;
+    this.#nextGroup?.cancel();
+    this.#nextGroup = undefined;
+    this.#env.clock.endOfTurn(() => {
+      this.#groupScheduled = false;
+      if (this.#closed) return;
+      for (const agent of this.#rota.splice(0, this.#groupSize)) this.#pump(agent);
+      if (this.#rota.length > 0) this.#nextGroup = this.#env.clock.setTimer(groupPauseMs, () => this.#group());
+      // Those of the first group were not sent what was committed since.
+      else if (this.#source.commitIndex > this.#sentTo) this.committed();
+    });
+  }
+
+  #pauseMs(): number {
+    return Math.min((this.#agents.size - groupReceiversMin) * pausePerReceiverMs, this.#bounds.applyCoalesceMs * ofReceiversPause);
+  }
+
+  #ran(pauseMs: number): void {
+    const { committedTransactions, commitIndex } = this.#source;
+    this.#pacer.ran(this.#env.clock.now(), committedTransactions - this.#carried, 0, pauseMs);
+    this.#sentTo = commitIndex;
+    this.#carried = committedTransactions;
   }
 
   /** Once per turn, after everything that the turn committed. */
@@ -234,17 +286,27 @@ export class RlogServer {
     this.#env.clock.endOfTurn(() => {
       this.#scheduled = false;
       if (this.#closed) return;
-      const { committedTransactions } = this.#source;
-      const forReceiversMs = Math.min((this.#agents.size - 2) * pausePerReceiverMs, this.#bounds.applyCoalesceMs * ofReceiversPause);
-      this.#pacer.ran(this.#env.clock.now(), committedTransactions - this.#carried, 0, forReceiversMs);
-      this.#sentTo = this.#source.commitIndex;
-      this.#carried = committedTransactions;
-      for (const agent of [...this.#agents.values()]) {
-        agent.pump();
-        if (this.#links.speaks(agent.receiver, 'wantedReports')) agent.want(this.#wanted);
-        if (agent.closed) this.#drop(agent, true);
-      }
+      this.#rota = [];
+      this.#ran(this.#pauseMs());
+      for (const agent of [...this.#agents.values()]) this.#pump(agent);
     });
+  }
+
+  /** In a turn of its own: what has come in is worked on first. */
+  #pumpOne(agent: RlogAgent): void {
+    if (agent.pumpDue) return;
+    agent.pumpDue = true;
+    this.#env.clock.setTimer(0, () => {
+      agent.pumpDue = false;
+      if (!this.#closed) this.#pump(agent);
+    });
+  }
+
+  #pump(agent: RlogAgent): void {
+    if (agent.closed) return;
+    if (agent.pump()) this.#pumpOne(agent);
+    if (this.#links.speaks(agent.receiver, 'wantedReports')) agent.want(this.#wanted);
+    if (agent.closed) this.#drop(agent, true);
   }
 
   /** Ends all streams; their receivers look for another core. */
@@ -258,6 +320,7 @@ export class RlogServer {
   close(): void {
     this.#closed = true;
     this.#pacer.reset();
+    this.#nextGroup?.cancel();
     for (const agent of this.#agents.values()) agent.close('this core is stopping');
     this.#agents.clear();
   }
