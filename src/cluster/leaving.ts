@@ -63,13 +63,16 @@ export class Leaving {
     if (this.#asking) return done('this node is leaving already');
     this.#asking = true;
     const core = database.role === 'core';
+    const { incarnation } = database;
     database.command(memberShard, core ? 'leave' : 'left', encodeText(nodeId), { deadlineMs: commandDeadlineMs }, (failure) => {
       this.#asking = false;
       // Whether it happened or not shows when a core joins again.
       if (failure !== undefined) return done(because(failure));
       this.#waiting.push(done);
       if (core) this.begin();
-      else this.#gone();
+      else if (database.incarnation === incarnation) this.#gone();
+      // The answer was lost, with the links of a node that is no member any more: to hear it, it has joined again.
+      else this.#sayLeft();
     });
   }
 
@@ -165,8 +168,12 @@ export class Leaving {
     this.#o.saveLeft((error) => {
       if (error !== undefined) return this.#o.onFatal(error);
       // The others would find out: it is silent from now on. Better soon, and with its address.
-      this.#o.database.commandUnjoined(memberShard, 'left', encodeText(this.#o.nodeId), groupsDeadlineMs, () => this.#gone());
+      this.#sayLeft();
     });
+  }
+
+  #sayLeft(): void {
+    this.#o.database.commandUnjoined(memberShard, 'left', encodeText(this.#o.nodeId), groupsDeadlineMs, () => this.#gone());
   }
 
   #gone(): void {
