@@ -7,7 +7,7 @@ import { utf8Encode } from '#base/utf8.js';
 import { ClusterWorld, contentOf, itemsTable, type RunningNode } from './cluster-world.js';
 
 const rows = 300;
-const bounds = { scrubEveryMs: 1_000, scrubRowsPerSecond: 1_000, replicaCreditBytes: 4_000, bootstrapChunkBytes: 1_000 };
+const bounds = { tableCommitMs: 500, scrubEveryMs: 1_000, scrubRowsPerSecond: 1_000, replicaCreditBytes: 4_000, bootstrapChunkBytes: 1_000 };
 
 function cluster(seed: number, cores: number, replicants: number, logKeepBytes?: number): ClusterWorld {
   const keep = logKeepBytes === undefined ? {} : { logKeepBytes, logKeepBytesMax: 4 * logKeepBytes, logKeepMs: 100 };

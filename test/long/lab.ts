@@ -51,6 +51,7 @@ export class Lab {
     const names = Array.from({ length: count }, (_, i) => (i < shape.cores ? `core${i + 1}` : `replicant${i - shape.cores + 1}`));
     const cores = names.slice(0, shape.cores).map((name, i) => ({ name, ...dialled(hosts[i]) }));
     const under = new Map<string, readonly string[]>();
+    const { bounds, ...others } = (shape.options ?? {}) as { readonly bounds?: object };
     const nodes = names.map((name, i) => {
       const at = hosts[i];
       assert.ok(at !== undefined, 'a host for each node');
@@ -66,7 +67,9 @@ export class Lab {
         nodeDownAfterMs: 3_000,
         openDeadlineMs: generousMs,
         log: { level: 'info', to: join(dir, `${name}.log`) },
-        ...shape.options,
+        // Ten times as many commits of the tables as by default: that many more to be hit by what these suites do.
+        bounds: { tableCommitMs: 500, ...bounds },
+        ...others,
       });
     });
     return new Lab(dir, nodes, shape.cores, under);
