@@ -78,7 +78,7 @@ export const dbBounds: DbBounds = {
   pendingProposalsMax: 100_000,
   pendingProposalBytesMax: 64 * 1024 * 1024,
   applyRowsMax: 1_000,
-  tableCommitMs: 5_000,
+  tableCommitMs: 2_000,
   tableCommitRows: 4_000,
   tableCommitBytes: 2 * 1024 * 1024,
   applyCoalesceMs: 5,

@@ -67,7 +67,7 @@ export class Lab {
         nodeDownAfterMs: 3_000,
         openDeadlineMs: generousMs,
         log: { level: 'info', to: join(dir, `${name}.log`) },
-        // Ten times as many commits of the tables as by default: that many more to be hit by what these suites do.
+        // Four times as many commits of the tables as by default: that many more to be hit by what these suites do.
         bounds: { tableCommitMs: 500, ...bounds },
         ...others,
       });

@@ -315,7 +315,7 @@ const database: ObjectShape<DatabaseConfig> = object<DatabaseConfig>({
   logKeepSizeMax: field('log_keep_size_max', size(), 4096 * MiB),
   replicantCredit: field('replicant_credit', size(65_536), 8 * MiB),
   bootstrapChunkSize: field('bootstrap_chunk_size', size(4096), MiB),
-  tableCommitIntervalMs: field('table_commit_interval', duration(1), 5000),
+  tableCommitIntervalMs: field('table_commit_interval', duration(1), 2000),
   tableCommitRows: field('table_commit_rows', integer(1), 4000),
   tableCommitSize: field('table_commit_size', size(4096), 2 * MiB),
   relayLogSize: field('relay_log_size', size(MiB), 64 * MiB),
