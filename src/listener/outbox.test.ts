@@ -133,6 +133,33 @@ test('adjacent pieces are one view of the received chunk, and a fan-out shares i
   assert.equal(slow.written[0]?.buffer.byteLength, 10);
 });
 
+test('frames that follow each other in a chunk keep their packet identifiers', () => {
+  const { clock, end } = turns();
+  const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
+  const sink = new Sink(0);
+  const expected: number[] = [];
+  // Short ones, long ones, one without an identifier among them, a gap, and another array at the same place.
+  const pieces: readonly (readonly [from: Uint8Array, start: number, end: number, id: number])[] = [
+    [source, 100, 110, 0x1234],
+    [source, 110, 130, 0xfffe],
+    [source, 130, 140, 0],
+    [source, 140, 400, 0x0102],
+    [source, 400, 420, 0x0304],
+    [source, 430, 440, 0x0506],
+    [source.slice(), 440, 460, 0x0708],
+  ];
+  for (const [from, start, stop, id] of pieces) {
+    const bytes = [...from.subarray(start, stop)];
+    if (id !== 0) bytes.splice(3, 2, id >> 8, id & 255);
+    expected.push(...bytes);
+    outbox.add(sink, from, start, stop, id === 0 ? 0 : start + 3, id);
+  }
+  const before = source.slice();
+  end();
+  assert.deepEqual(sink.bytes, expected);
+  assert.deepEqual(source, before);
+});
+
 test('who has got much is written to before the turn ends, what comes later at its end, nobody twice', () => {
   const { clock, end } = turns();
   const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });

@@ -259,26 +259,27 @@ export class Outbox {
       out = this.#slab;
     }
     const from = at;
-    for (let n = head; n !== stop; n = this.#next[n] as number) at = this.#copy(n, out, at);
+    for (let n = head; n !== stop; ) {
+      // Pieces that follow each other in their array, as frames of a chunk do, are copied as one.
+      const bytes = this.#bytes[n] as Uint8Array;
+      const start = this.#start[n] as number;
+      let end = this.#end[n] as number;
+      let next = this.#next[n] as number;
+      while (next !== stop && this.#start[next] === end && this.#bytes[next] === bytes) {
+        end = this.#end[next] as number;
+        next = this.#next[next] as number;
+      }
+      copyRange(bytes, start, end, out, at);
+      for (; n !== next; n = this.#next[n] as number) {
+        const idAt = this.#idAt[n] as number;
+        if (idAt === 0) continue;
+        const id = this.#id[n] as number;
+        out[at + idAt - start] = id >>> 8;
+        out[at + idAt - start + 1] = id & 255;
+      }
+      at += end - start;
+    }
     return apart ? out : viewOf(out, from, at);
-  }
-
-  #copy(n: number, out: Uint8Array, at: number): number {
-    const bytes = this.#bytes[n] as Uint8Array;
-    const start = this.#start[n] as number;
-    const end = this.#end[n] as number;
-    if (end - start <= loopBytesMax) {
-      for (let from = start, to = at; from < end; from++, to++) out[to] = bytes[from] as number;
-    } else {
-      out.set(viewOf(bytes, start, end), at);
-    }
-    const idAt = this.#idAt[n] as number;
-    if (idAt !== 0) {
-      const id = this.#id[n] as number;
-      out[at + idAt - start] = id >>> 8;
-      out[at + idAt - start + 1] = id & 255;
-    }
-    return at + end - start;
   }
 
   /** Long pieces are written by themselves, short ones between them together. */
@@ -319,6 +320,14 @@ export class Outbox {
     header[idAt - start + 1] = id & 255;
     client.net.write(header);
     return client.net.write(viewOf(bytes, split, this.#end[n] as number));
+  }
+}
+
+function copyRange(bytes: Uint8Array, start: number, end: number, out: Uint8Array, at: number): void {
+  if (end - start <= loopBytesMax) {
+    for (let from = start, to = at; from < end; from++, to++) out[to] = bytes[from] as number;
+  } else {
+    out.set(viewOf(bytes, start, end), at);
   }
 }
 

@@ -26,6 +26,9 @@ export class MatchCache<T> {
   readonly #generationMax: number;
   #young: Map<string, Entry<T>> = new Map();
   #old: Map<string, Entry<T>> = new Map();
+  /** Publishers send bursts on one topic: what was found last, current or not. */
+  #lastName: string | undefined = undefined;
+  #last: Entry<T> | undefined = undefined;
   #global = 0;
   readonly #byFirst: Float64Array = new Float64Array(buckets);
   readonly #bySecond: Float64Array = new Float64Array(buckets);
@@ -39,13 +42,20 @@ export class MatchCache<T> {
   }
 
   get(topicName: string): T | undefined {
+    const entry = topicName === this.#lastName ? this.#last : this.#find(topicName);
+    return entry !== undefined && this.#stamp(entry.first, entry.second) === entry.stamp ? entry.value : undefined;
+  }
+
+  #find(topicName: string): Entry<T> | undefined {
     let entry = this.#young.get(topicName);
     if (entry === undefined) {
       entry = this.#old.get(topicName);
       if (entry === undefined) return undefined;
       if (this.#stamp(entry.first, entry.second) === entry.stamp) this.#insert(topicName, entry);
     }
-    return this.#stamp(entry.first, entry.second) === entry.stamp ? entry.value : undefined;
+    this.#lastName = topicName;
+    this.#last = entry;
+    return entry;
   }
 
   /** `value` must be the result for the state that the feed has reported so far. */
@@ -68,6 +78,8 @@ export class MatchCache<T> {
     this.#global++;
     this.#young = new Map();
     this.#old = new Map();
+    this.#lastName = undefined;
+    this.#last = undefined;
   }
 
   // Counters only grow, so that equal sums mean equal counters.
@@ -81,6 +93,8 @@ export class MatchCache<T> {
       this.#young = new Map();
     }
     this.#young.set(topicName, entry);
+    this.#lastName = topicName;
+    this.#last = entry;
   }
 }
 
