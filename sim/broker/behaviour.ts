@@ -51,6 +51,7 @@ export class Behaviour {
   readonly #world: BrokerWorld;
   readonly #swarm: Swarm;
   readonly #prng: Prng;
+  readonly #willPrng: Prng;
   readonly #shared: boolean;
   /** Clients go back to the node that has their session, also when it is down, and stay away for a while now and then. */
   readonly #homing: boolean;
@@ -62,6 +63,7 @@ export class Behaviour {
     this.#prng = world.world.prng.fork('behaviour');
     this.#shared = world.world.prng.fork('shared').chance(0.5);
     this.#homing = world.world.prng.fork('homing').chance(0.4);
+    this.#willPrng = world.world.prng.fork('wills');
     for (let i = 0; i < swarm.clients; i++) this.clients.push(new SimClient(world, history, this.#profile(i, false), `client${i}`, i));
     if (swarm.double) {
       const double = this.#profile(90, true);
@@ -83,6 +85,8 @@ export class Behaviour {
       ackDelayMs: this.#swarm.slow && prng.chance(0.5) ? prng.pick([20, 200]) : 0,
       double,
       withWill: this.#swarm.wills && prng.chance(0.5),
+      willQos: this.#willPrng.pick([1, 2]),
+      willDelayS: this.#willPrng.pick([0, 0, 1, 3]),
       pings: prng.chance(0.7),
     };
   }
@@ -175,6 +179,7 @@ export class Behaviour {
   }
 
   #filter(prng: Prng): string {
+    if (this.#swarm.wills && this.#willPrng.chance(0.15)) return 'will/+';
     const x = prng.pick(words);
     const y = prng.int(3);
     switch (prng.int(this.#swarm.retained ? 9 : 7)) {

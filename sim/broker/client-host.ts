@@ -17,6 +17,8 @@ export interface ClientProfile {
   /** Another client uses the same client id: nothing is promised to either. */
   readonly double: boolean;
   readonly withWill: boolean;
+  readonly willQos: 1 | 2;
+  readonly willDelayS: number;
   readonly pings: boolean;
 }
 

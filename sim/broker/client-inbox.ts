@@ -3,10 +3,21 @@
 import { utf8Decode } from '#base/utf8.js';
 import type { PublishPacket } from '#mqtt/packet.js';
 import type { ClientHost } from './client-host.js';
-import type { SimSession } from './history.js';
+import type { SimSession, SimWill } from './history.js';
 
-/** A slow disk may take so long until it has what nobody waits for. */
-const unsyncedMs = 1_000;
+/** With QoS 2 it comes once; a subscriber's node that was lost since has forgotten that it delivered it (docs/guarantees.md). */
+function noteWill(will: SimWill, session: SimSession, packet: PublishPacket, { history, now, name }: ClientHost): void {
+  const known = will.received.get(session);
+  if (known === undefined) {
+    will.received.set(session, { count: 1, firstAt: now });
+    return;
+  }
+  known.count++;
+  const forgotten = session.nodes.some(({ node }) => history.ended(node, known.firstAt)) || history.ended(will.node, will.acceptedAt);
+  if (packet.qos !== 2 || session.tainted !== undefined) return;
+  if (forgotten) history.count('excused: will twice, a node ended in between');
+  else history.violation(`${name} got the will of ${will.clientId} ${known.count} times`);
+}
 
 export class Inbox {
   readonly #client: ClientHost;
@@ -54,13 +65,9 @@ export class Inbox {
     if (text.startsWith('w')) {
       const will = this.#client.history.wills[Number(text.slice(1))];
       this.#client.history.count('wills');
+      if (will !== undefined) noteWill(will, session, packet, this.#client);
       if (will === undefined || will.topicName !== packet.topicName)
         this.#client.history.violation(`${this.#client.name} got an unknown will ${text} on ${packet.topicName}`);
-      else if (will.withdrawn !== undefined && this.#client.history.ended(will.withdrawn.node, will.withdrawn.at, will.withdrawn.until + unsyncedMs))
-        // DISCONNECT has no answer that could wait for the disk (docs/guarantees.md).
-        this.#client.history.count('excused: will of a client that left right before its node ended');
-      else if (will.withdrawn !== undefined)
-        this.#client.history.violation(`${this.#client.name} got the will ${text} of ${will.clientId}, which had taken it back`);
       return;
     }
     const message = this.#client.history.messages[Number.parseInt(text, 10)];

@@ -129,10 +129,22 @@ export class SimClient implements ClientHost {
       packet.properties = { sessionExpiryInterval: this.profile.lasting ? 3_600 : 0, receiveMaximum: this.profile.receiveMaximum };
     }
     if (this.profile.withWill) {
-      const will: SimWill = { clientId: this.profile.clientId, topicName: `will/${this.profile.clientId}`, withdrawn: undefined };
+      const { clientId, willDelayS, willQos: qos, version, lasting } = this.profile;
+      const delayMs = version === 5 && lasting ? willDelayS * 1_000 : 0;
+      const will: SimWill = {
+        ...{ clientId, topicName: `will/${clientId}`, qos, delayMs, node: this.node?.name ?? '', session: undefined, received: new Map() },
+        ...{ acceptedAt: never, lostAt: never, resumedAt: never, withdrawn: undefined },
+      };
       this.history.wills.push(will);
       this.#will = will;
-      packet.will = { topicName: will.topicName, payload: utf8Encode(`w${this.history.wills.length - 1}`), qos: 1, retain: false };
+      const payload = utf8Encode(`w${this.history.wills.length - 1}`);
+      packet.will = {
+        topicName: will.topicName,
+        payload,
+        qos,
+        retain: false,
+        ...(version === 5 ? { properties: { willDelayInterval: willDelayS } } : {}),
+      };
     }
     this.#disconnectSent = false;
     this.#connectSentAt = this.now;
@@ -172,6 +184,7 @@ export class SimClient implements ClientHost {
     if (this.state === 'connecting') {
       this.#unanswered++;
     }
+    if (this.#will !== undefined && this.#will.lostAt === never) this.#will.lostAt = this.now;
     this.#conn = undefined;
     this.state = 'away';
     this.open.clear();
@@ -304,6 +317,7 @@ export class SimClient implements ClientHost {
     this.#lifeThen = this.nodeLife;
     this.session?.nodes.push({ at: this.now, node: this.node?.name ?? '' });
     this.#taintIfIsolated();
+    this.#noteWill();
     this.#outbox.resend(packet.sessionPresent);
   }
 
@@ -316,6 +330,15 @@ export class SimClient implements ClientHost {
   /** CONNACK may have been long on its way: what it is about has ended by now, maybe. */
   #letInIsolated(): boolean {
     return (this.node?.isolatedAt.get(this.profile.clientId) ?? Number.NEGATIVE_INFINITY) >= this.#connectSentAt;
+  }
+
+  #noteWill(): void {
+    const { session } = this;
+    if (session === undefined || session.tainted !== undefined) return;
+    for (const will of this.history.wills) if (will.session === session && will.resumedAt === never) will.resumedAt = this.now;
+    if (this.#will === undefined) return;
+    this.#will.session = session;
+    this.#will.acceptedAt = this.now;
   }
 
   #taintIfIsolated(): void {

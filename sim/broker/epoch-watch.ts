@@ -44,7 +44,8 @@ class EpochFeed implements Feed {
     });
   }
 
-  change(_table: Table, key: Uint8Array, row: { readonly value: Uint8Array } | undefined): void {
+  change(table: Table, key: Uint8Array, row: { readonly value: Uint8Array } | undefined): void {
+    if (table.id !== this.#table.id) return;
     const id = byteString(key);
     if (row === undefined) this.#rows.delete(id);
     else this.#see(id, row.value);

@@ -115,6 +115,17 @@ export interface SharedCopy {
 export interface SimWill {
   readonly clientId: string;
   readonly topicName: string;
+  readonly qos: 1 | 2;
+  readonly delayMs: number;
+  /** The session that it belongs to, once CONNACK has said which, and from when; undefined: none that is registered. */
+  session: SimSession | undefined;
+  acceptedAt: number;
+  /** The node of its connection, and when that was over, as the client knows it. */
+  readonly node: string;
+  lostAt: number;
+  /** The client went on with the session. */
+  resumedAt: number;
+  readonly received: Map<SimSession, { count: number; readonly firstAt: number }>;
   /** The client took it back at that time, and its connection to that node ended in order, which it knew at `until`. */
   withdrawn: { readonly at: number; readonly node: string; readonly until: number } | undefined;
 }

@@ -10,6 +10,7 @@ import { Evacuations } from './evacuations.js';
 import { drawFaults, FaultInjector, type Faults, noFaults } from './faults.js';
 import { History } from './history.js';
 import { checkShared } from './shared-checker.js';
+import { WillWatch } from './will-checker.js';
 
 /** Share of the run with faults; the rest shows that everything converges. */
 const wildShare = 0.6;
@@ -64,7 +65,12 @@ function drawSettings(prng: Prng): NodeSettings {
     forward: on(0.3) ? { windowMessagesMax: 3, frameBytesMax: 100 } : {},
     ...(on(0.3) ? { bounds: { replicaCreditBytes: 2_000, bootstrapChunkBytes: 500, batchTransactionsMax: 3, applyRowsMax: 2 } } : {}),
     ...(on(0.3) ? { walSegmentBytes: 64 * 1024 } : {}),
-    registry: { audit: { everyMs: 1_000 }, expiry: { everyMs: 700, batch: 2 }, ...(on(0.3) ? { server: { chunkBytes: 50 } } : {}) },
+    registry: {
+      audit: { everyMs: 1_000 },
+      expiry: { everyMs: 700, batch: 2 },
+      wills: { tickMs: 50, everyMs: 2_000, batch: 3 },
+      ...(on(0.3) ? { server: { chunkBytes: 50 } } : {}),
+    },
     listener: on(0.3) ? { outputBytesMax: 2_000 } : {},
     sessions: prng.fork('sessions').chance(0.5) ? smallJournal : {},
   };
@@ -76,8 +82,10 @@ class BrokerRun {
   readonly behaviour: Behaviour;
   readonly faults: FaultInjector;
   readonly evacuations: Evacuations;
+  readonly wills: WillWatch;
   readonly settings: NodeSettings;
   readonly #seconds: number;
+  #healedAt = 0;
   /** Lost forwards per node when everything should have been well again. */
   #lossesWhenWell: readonly number[] = [];
 
@@ -109,6 +117,7 @@ class BrokerRun {
       this.behaviour.clients.map((c) => c.name),
     );
     this.evacuations = new Evacuations(this.world, this.history, this.faults.disturbances);
+    this.wills = new WillWatch(this.world, this.history, this.faults.disturbances);
     if (options.trace !== undefined) this.#trace(options.trace, shape, swarm, faults);
     this.#watchBounds();
   }
@@ -137,6 +146,7 @@ class BrokerRun {
       world.runFor(wildShare * ms);
       this.evacuations.heal();
       this.faults.heal();
+      this.#healedAt = world.now;
       this.behaviour.phase = 'steady';
       const recovering = Math.min((1 - wildShare) * ms, recoverMs);
       world.runFor(recovering);
@@ -221,6 +231,7 @@ class BrokerRun {
     const names = this.world.nodes.map((n) => n.name);
     checkShared(this.history, this.faults.disturbances, names);
     checkRefusals(this.history, this.faults.disturbances, names);
+    this.wills.check(this.#healedAt);
     checkLostSessions(this.history, this.faults.disturbances, names);
     checkCluster(this.world, this.history, this.behaviour.clients);
   }

@@ -186,8 +186,14 @@ export class Connector {
     const { clientId, expiryIntervalS, packet } = attempt;
     const durable = this.#core.durable !== undefined && expiryIntervalS > 0;
     const adopt = attempt.adoption !== undefined;
-    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS, durable, adopt }; // [MQTT-3.1.4-4]
+    const will = this.#willOf(attempt);
+    const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS, durable, adopt, will }; // [MQTT-3.1.4-4]
     this.#core.ports.registry.register(request, (result) => this.#registered(attempt, result));
+  }
+
+  #willOf({ adoption, channel, expiryIntervalS, packet }: Attempt): Uint8Array | undefined {
+    const will = adoption === undefined ? channel.will : adoption.adopted.meta.will?.will;
+    return this.#sessions.standingWill({ username: packet.username, mountpoint: channel.mountpoint }, will, expiryIntervalS);
   }
 
   #leave(attempt: Attempt): void {
@@ -231,7 +237,7 @@ export class Connector {
     const now = this.#core.now();
     if (epoch > 0) this.#sessions.discardAll(attempt.clientId, ReasonCode.sessionTakenOver, now, 'silent'); // [MQTT-3.1.4-3]
     if (attempt.channel.state !== 'connecting') {
-      if (epoch > 0) this.#core.ports.registry.ended(attempt.clientId, epoch);
+      if (epoch > 0) this.#core.ports.registry.ended(attempt.clientId, epoch, 'over');
       this.#leave(attempt);
       return;
     }
@@ -313,7 +319,7 @@ export class Connector {
     const answered = (): void => {
       if (--open > 0) return;
       if (failed) {
-        this.#core.ports.registry.ended(attempt.clientId, epoch);
+        this.#core.ports.registry.ended(attempt.clientId, epoch, 'over');
         this.#giveUp(attempt, session, ReasonCode.serverUnavailable);
       } else this.#fetchQueue(attempt, session, holdBack, state !== undefined);
     };
@@ -350,13 +356,13 @@ export class Connector {
       const now = this.#core.now();
       if (outcome === 'overtaken' || outcome === 'no-quorum' || session.ended) {
         // Kicked meanwhile: what has just been made ours is nobody's.
-        if (outcome === 'done' || outcome === 'undecided') this.#core.ports.registry.ended(attempt.clientId, session.epoch);
+        if (outcome === 'done' || outcome === 'undecided') this.#core.ports.registry.ended(attempt.clientId, session.epoch, 'over');
         this.#giveUp(attempt, session, outcome === 'no-quorum' ? ReasonCode.serverUnavailable : ReasonCode.serverBusy);
         return;
       }
       if (rest === undefined) {
         // The rest is lost: a session with holes is none.
-        this.#sessions.end(session, now, outcome === 'undecided' ? 'tell' : 'silent');
+        this.#sessions.end(session, now, outcome === 'undecided' ? 'tell' : 'silent', outcome === 'undecided' ? 'over' : undefined);
         if (outcome === 'undecided') this.#refuse(attempt, ReasonCode.serverUnavailable);
         else this.#begin(attempt, session.epoch);
         return;
@@ -456,7 +462,7 @@ export class Connector {
   #notBound(attempt: Attempt, session: Session, sessionPresent: boolean, reasonCode: number): void {
     const now = this.#core.now();
     if (!session.ended && sessionPresent) this.#sessions.abandoned(session, now);
-    else this.#sessions.end(session, now, 'tell');
+    else this.#sessions.end(session, now, 'tell', 'over');
     this.#refuse(attempt, reasonCode);
   }
 

@@ -15,6 +15,7 @@ import type { BrokerOptions } from './options.js';
 import type { BrokerPorts } from './ports.js';
 import { RecentOrigins } from './recent-origins.js';
 import { Recheck } from './recheck.js';
+import { SeenWills } from './seen-wills.js';
 import { SharedDispatch } from './shared-dispatch.js';
 import { Timers } from './timers.js';
 
@@ -37,6 +38,7 @@ export class Core {
   readonly subscribers: LocalSubscribers;
   readonly hooks: BrokerHooks = new BrokerHooks();
   readonly recent: RecentOrigins = new RecentOrigins();
+  readonly seenWills: SeenWills = new SeenWills();
   /** By client id: any string, so a Map. */
   readonly sessions: Map<string, Session> = new Map();
   /** Registered sessions of clients that were taken in anew while there was no quorum: the registry will say which counts. */

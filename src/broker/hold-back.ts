@@ -12,6 +12,7 @@ import type { QueuedMessage } from '#session/queue.js';
 import type { DeliveryGate, Session, Subscription } from '#session/session.js';
 import type { Core } from './core.js';
 import type { Origin } from './recent-origins.js';
+import { isWillOrigin } from './will-body.js';
 
 /** Lines of messages whose newest is remembered for one session that has moved. */
 const linesMax = 1_000;
@@ -83,10 +84,10 @@ export class HoldBack extends WheelTimer implements DeliveryGate {
   /**
    * Whether the session got a younger message of the same origin before it came here: lanes keep their order,
    * so this one was sent when the session was here the time before. Retained ones have their number before they
-   * are stored, and are routed after that: of them numbers do not say it.
+   * are stored, and are routed after that, and the number of a will is its connection's: of them numbers do not say it.
    */
   #isOfEarlierStay({ originIncarnation, originNumber, retain }: Message): boolean {
-    if (retain) return false;
+    if (retain || isWillOrigin(originIncarnation)) return false;
     if (this.#before === undefined) {
       this.#before = new Map();
       for (const [incarnation, number] of this.#recent) this.#before.set(incarnation, Math.max(number, this.#before.get(incarnation) ?? 0));

@@ -49,6 +49,7 @@ export class BrokerMetrics implements SessionCounters {
   readonly sessionTerminated: Counter;
   readonly sessionsRecovered: Counter;
   readonly willsPublished: Counter;
+  readonly willsTooLong: Counter;
   // Bounds that were hit.
   readonly subscribeFailed: Counter;
   readonly acceptedWithoutQuorum: Counter;
@@ -102,6 +103,7 @@ export class BrokerMetrics implements SessionCounters {
     this.sessionTerminated = c('emqx_session_terminated', 'sessions ended');
     this.sessionsRecovered = c('starmesh_sessions_recovered_total', 'persistent sessions that came back with this node and are still their clients’');
     this.willsPublished = c('starmesh_wills_published', 'wills published');
+    this.willsTooLong = c('starmesh_wills_too_long', 'wills that stand with the node of their client only, because they are too long');
     this.subscribeFailed = c('emqx_packets_subscribe_error', 'topic filters refused because their route could not be written');
     this.acceptedWithoutQuorum = c('starmesh_connect_without_quorum', 'clients accepted while no quorum answered');
     this.refusedWithoutQuorum = c('starmesh_connect_refused_without_quorum', 'clients refused while no quorum answered');

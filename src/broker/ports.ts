@@ -3,6 +3,7 @@
 // round. Both halves are tested against these with doubles.
 import type { Message, Qos } from '#session/message.js';
 import type { Adopted } from './adopted.js';
+import type { WillWord } from './registered-wills.js';
 
 // ---- routes ----
 
@@ -224,6 +225,9 @@ export interface TakeoverSource {
   confirmed?(clientId: string, epoch: number): void;
 }
 
+/** A will whose node is lost, as `encodeWillBody` made it; `done` once everybody who must has accepted it. */
+export type PublishWill = (clientId: string, epoch: number, body: Uint8Array, done: () => void) => void;
+
 export interface RegisterRequest {
   readonly clientId: string;
   readonly cleanStart: boolean;
@@ -235,6 +239,8 @@ export interface RegisterRequest {
   readonly offer?: boolean;
   /** The session of a client that is away shall be held here, because its node goes. It stands back behind every client: then 'overtaken'. */
   readonly adopt?: boolean;
+  /** The client's will, for a registry that keeps wills: `standingWill` in will-body.ts. */
+  readonly will?: Uint8Array | undefined;
 }
 
 /**
@@ -268,9 +274,14 @@ export interface Registry {
     done: (outcome: TakeoverOutcome) => void,
   ): void;
   /** The connection closed; the session stays on this node for its expiry (state.md). No wait. */
-  disconnected(clientId: string, epoch: number): void;
+  disconnected(clientId: string, epoch: number, will?: WillWord): void;
   /** The session ended on this node (expiry, clean disconnect): its row is deleted if it still has this epoch. No wait. */
-  ended(clientId: string, epoch: number): void;
+  ended(clientId: string, epoch: number, will?: WillWord): void;
+  /**
+   * Who publishes the wills that stand with the registry when their nodes are lost; absent: none do. `will` above is what has
+   * become of the connection's: it was published or is off, or waits so many ms; undefined: there was none.
+   */
+  onWill?(publish: PublishWill): void;
   /** Routed here by other nodes, and by this node's own new connections when a session is displaced. */
   serve(source: TakeoverSource): void;
   /** Has every session of `clientId` on other nodes, and what is being registered here, closed. `found`: there was one. */

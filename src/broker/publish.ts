@@ -21,6 +21,7 @@ import { HookedPublishes } from './hooked-publishes.js';
 import type { RemoteTarget } from './ports.js';
 import type { PublishOutcome } from './publish-outcome.js';
 import type { Elsewhere, Group } from './shared-dispatch.js';
+import { isWillOrigin } from './will-body.js';
 
 /** Per topic name. */
 type Held = Map<string, HeldPublish[]>;
@@ -146,7 +147,8 @@ export class Publisher {
       this.#delayed.keepOwn(message, done);
       return;
     }
-    this.#stamp(message);
+    if (isWillOrigin(message.originIncarnation)) this.#core.metrics.published.value++;
+    else this.#stamp(message);
     const routed = (matched: boolean, kept: boolean): void => {
       if (kept) done({ kind: 'accepted', matched });
       else done({ kind: 'failed', message: 'a persistent session could not be written to disk', reasonCode: ReasonCode.quotaExceeded });
@@ -243,6 +245,7 @@ export class Publisher {
   /** To this node's subscribers; how many there were. */
   #fanOut(message: Message, now: number, packet: PublishPacket | undefined, version: ProtocolVersion | undefined): number {
     const core = this.#core;
+    if (isWillOrigin(message.originIncarnation) && !core.seenWills.isFirst(message)) return 0;
     const list: readonly Subscription[] = core.subscribers.match(message.topicName);
     const n = list.length;
     if (n === 0) return 0;

@@ -8,6 +8,17 @@ import { ByteWriter } from '#base/byte-writer.js';
 import { emptyBytes } from '#base/bytes.js';
 import { type CommandContext, type CommandHandler, CommandRefused, type Table } from '#db/api.js';
 import { decoded, decodeKeys } from '#db/command-body.js';
+import {
+  type Continues,
+  decodeDueKey,
+  type WillTables,
+  willsOfEnd,
+  willsOfReassertion,
+  willsOfRegistration,
+  willsOfTakeover,
+  willsOfTheDead,
+  willsPublished,
+} from './registered-wills.js';
 import { type BatchedCommand, beginReply, endReply, readItems, refuseReply } from './registry-batch.js';
 import {
   alsoMax,
@@ -29,6 +40,11 @@ import {
   writeRow,
 } from './registry-row.js';
 
+/** With the tables of the wills that stand beside its rows. */
+export interface RegistryTable extends Table {
+  readonly wills: WillTables;
+}
+
 const neverExpires = 0xffff_ffff;
 /** Of claims, or of epochs. */
 const none: readonly never[] = [];
@@ -38,10 +54,10 @@ const stale: EpochReply = { verdict: 'stale', displaced: none };
 const absent: EpochReply = { verdict: 'absent', displaced: none };
 
 /** One command: what it does, and its reply. What it refuses it refuses before it writes. */
-type Decision = (context: CommandContext, table: Table, body: Uint8Array, reply: ByteWriter) => void;
+type Decision = (context: CommandContext, table: RegistryTable, body: Uint8Array, reply: ByteWriter) => void;
 
 const onEpoch =
-  (decide: (context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined) => EpochReply): Decision =>
+  (decide: (context: CommandContext, table: RegistryTable, body: EpochBody, row: RegistryRow | undefined) => EpochReply): Decision =>
   (context, table, bytes, reply) => {
     const body = decodeEpoch(bytes);
     writeEpochReply(reply, decide(context, table, body, read(context, table, body.key)));
@@ -60,7 +76,7 @@ const decisions: Readonly<Record<BatchedCommand | 'takeoverDone', Decision>> = {
 const replyBytes = new ByteWriter(1024);
 const rowBytes = new ByteWriter(256);
 
-export function registryCommands(table: Table): Readonly<Record<string, CommandHandler>> {
+export function registryCommands(table: RegistryTable): Readonly<Record<string, CommandHandler>> {
   const alone =
     (decide: Decision): CommandHandler =>
     (context, bytes) => {
@@ -76,11 +92,13 @@ export function registryCommands(table: Table): Readonly<Record<string, CommandH
     lookup: (context, bytes) => encodeLookup(read(context, table, bytes)),
     verify: (context, bytes) => verify(context, table, bytes),
     expire: (context, bytes) => expire(context, table, bytes),
+    willsOrphaned: (context, bytes) => orphaned(context, table, bytes),
+    willsPublished: (context, bytes) => published(context, table, bytes),
   };
 }
 
 /** Several commands, one after the other: each sees what those before it did, and is refused by itself. */
-function batch(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
+function batch(context: CommandContext, table: RegistryTable, bytes: Uint8Array): Uint8Array {
   replyBytes.reset();
   readItems(bytes, (command, body) => {
     const at = beginReply(replyBytes);
@@ -99,7 +117,7 @@ function batch(context: CommandContext, table: Table, bytes: Uint8Array): Uint8A
  * The row as it counts: an owner whose incarnation is not live is absent. A holder that is not live hides the whole row;
  * but one with the session on its disk is the same node again when it comes back.
  */
-function read(context: CommandContext, table: Table, key: Uint8Array): RegistryRow | undefined {
+function read(context: CommandContext, table: RegistryTable, key: Uint8Array): RegistryRow | undefined {
   const found = stored(context, table, key);
   if (found === undefined) return undefined;
   const row = found.durable ? returned(context, found) : found;
@@ -110,7 +128,7 @@ function read(context: CommandContext, table: Table, key: Uint8Array): RegistryR
 }
 
 /** The row whether it counts or not. */
-function stored(context: CommandContext, table: Table, key: Uint8Array): RegistryRow | undefined {
+function stored(context: CommandContext, table: RegistryTable, key: Uint8Array): RegistryRow | undefined {
   const found = context.get(table, key);
   return found === undefined ? undefined : decodeRow(found.value, found.owner === 0);
 }
@@ -121,7 +139,7 @@ function returned(context: CommandContext, row: RegistryRow): RegistryRow {
   return incarnation === 0 || incarnation === holder.incarnation ? row : { ...row, holder: { ...holder, incarnation } };
 }
 
-function write(context: CommandContext, table: Table, key: Uint8Array, row: RegistryRow): void {
+function write(context: CommandContext, table: RegistryTable, key: Uint8Array, row: RegistryRow): void {
   rowBytes.reset();
   writeRow(rowBytes, row);
   context.put(table, key, rowBytes.view(), row.durable ? undefined : row.holder.incarnation);
@@ -142,7 +160,7 @@ function wasOf(claim: Claim, context: CommandContext, epoch: number): boolean {
   return claim.incarnation === context.incarnation && claim.also.includes(epoch);
 }
 
-function register(context: CommandContext, table: Table, bytes: Uint8Array, reply: ByteWriter): void {
+function register(context: CommandContext, table: RegistryTable, bytes: Uint8Array, reply: ByteWriter): void {
   const body = decodeRegister(bytes);
   const mine = claimOf(context, body.nodeId, context.position);
   const before = read(context, table, body.key);
@@ -160,10 +178,12 @@ function register(context: CommandContext, table: Table, bytes: Uint8Array, repl
     sessionExpiryInterval: body.sessionExpiryInterval,
     disconnectedAtMs: 0,
     displaced: elsewhere && !keepsHolder ? [...displaced, before.holder].slice(-displacedMax) : displaced,
-    will: body.will,
+    will: emptyBytes,
     // While the old holder has the session, what counts is whether it is on that one's disk.
     durable: keepsHolder ? before.durable : body.durable,
   });
+  const continues: Continues = body.mode === 'clean' || before === undefined ? 'fresh' : keepsHolder ? 'elsewhere' : elsewhere ? 'fresh' : 'here';
+  willsOfRegistration(context, table.wills, body.key, mine.epoch, continues, body.will);
   writeRegisterReply(reply, { epoch: mine.epoch, holder: before?.holder, owner: before?.owner, displaced });
 }
 
@@ -176,7 +196,7 @@ function standsBack(mode: RegisterMode, before: RegistryRow | undefined, mine: C
 }
 
 /** The owner has the session now. Without a row its holder was purged meanwhile: the owner's claim stands alone. */
-function takeoverDone(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+function takeoverDone(context: CommandContext, table: RegistryTable, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   const mine = claimOf(context, body.nodeId, body.epoch);
   if (row !== undefined && !isOf(row.owner, context, body.epoch)) return stale;
   const { sessionExpiryInterval } = row ?? body;
@@ -190,11 +210,12 @@ function takeoverDone(context: CommandContext, table: Table, body: EpochBody, ro
     will: row?.will ?? emptyBytes,
     durable: body.durable,
   });
+  willsOfTakeover(context, table.wills, body.key, body.epoch, body.fresh);
   return { verdict: 'current', displaced };
 }
 
 /** takeoverDone whose first answer was lost, long after: without a row others may have come and gone, and it is void. */
-function settle(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+function settle(context: CommandContext, table: RegistryTable, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   return row === undefined ? absent : takeoverDone(context, table, body, row);
 }
 
@@ -204,8 +225,9 @@ function displacedBy(mine: Claim, row: RegistryRow | undefined): readonly Claim[
   return [...row.displaced, row.holder].filter((claim) => claim.incarnation !== mine.incarnation).slice(-displacedMax);
 }
 
-function disconnected(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+function disconnected(context: CommandContext, table: RegistryTable, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   claimOf(context, body.nodeId, body.epoch);
+  if (body.will !== undefined) willsOfEnd(context, table.wills, body.key, body.epoch, body.will);
   const disconnectedAtMs = context.stampMs;
   // A row goes with its holder or by a newer claim: the session that is still there has lost it.
   if (row === undefined) return absent;
@@ -215,7 +237,8 @@ function disconnected(context: CommandContext, table: Table, body: EpochBody, ro
   return owned || isOf(row.holder, context, body.epoch) || wasOf(row.holder, context, body.epoch) ? current : stale;
 }
 
-function ended(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+function ended(context: CommandContext, table: RegistryTable, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+  if (body.will !== undefined) willsOfEnd(context, table.wills, body.key, body.epoch, body.will);
   if (row === undefined) return absent;
   const owned = isOf(row.owner, context, body.epoch);
   if (isOf(row.holder, context, body.epoch)) {
@@ -239,13 +262,14 @@ function ended(context: CommandContext, table: Table, body: EpochBody, row: Regi
  * After a new incarnation: a session is kept only if nobody has a newer epoch; who has an older one loses. Without a row
  * only a connected client shows that its session is still the last: one that is away may have begun and lost another since.
  */
-function reassert(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow | undefined): EpochReply {
+function reassert(context: CommandContext, table: RegistryTable, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   const mine = claimOf(context, body.nodeId, body.epoch);
   if (row !== undefined && isOf(row.holder, context, body.epoch)) return reassertHolder(context, table, body, row, mine);
   // A newer session on the disk of a node that is down does not count, but shows that this one is not the last.
   const newest = row ?? stored(context, table, body.key);
   if (newest !== undefined && Math.max(newest.holder.epoch, newest.owner?.epoch ?? 0) > body.epoch) return stale;
   if (row === undefined && !body.connected) return absent;
+  willsOfReassertion(context, table.wills, body.key, body.epoch, body.connected);
   const displaced = displacedBy(mine, row);
   write(context, table, body.key, {
     owner: mine,
@@ -263,7 +287,8 @@ function reassert(context: CommandContext, table: Table, body: EpochBody, row: R
  * The row is the sender's already, of an earlier incarnation maybe. A newer owner is only about to fetch the session, which
  * stays until `takeoverDone`; and a client that is away owns nothing, also after a takeover that was given up.
  */
-function reassertHolder(context: CommandContext, table: Table, body: EpochBody, row: RegistryRow, mine: Claim): EpochReply {
+function reassertHolder(context: CommandContext, table: RegistryTable, body: EpochBody, row: RegistryRow, mine: Claim): EpochReply {
+  willsOfReassertion(context, table.wills, body.key, body.epoch, body.connected);
   const displaced = displacedBy(mine, row);
   const owned = row.owner === undefined && body.connected;
   const disconnectedAtMs = row.owner !== undefined || owned ? 0 : row.disconnectedAtMs || context.stampMs;
@@ -271,8 +296,29 @@ function reassertHolder(context: CommandContext, table: Table, body: EpochBody, 
   return { verdict: 'current', displaced };
 }
 
+/** Replies with the leader's stamp. */
+function orphaned(context: CommandContext, table: RegistryTable, bytes: Uint8Array): Uint8Array {
+  willsOfTheDead(
+    context,
+    table.wills,
+    decoded(() => decodeKeys(bytes)),
+  );
+  replyBytes.reset();
+  replyBytes.f64(context.stampMs);
+  return replyBytes.view();
+}
+
+function published(context: CommandContext, table: RegistryTable, bytes: Uint8Array): Uint8Array {
+  willsPublished(
+    context,
+    table.wills,
+    decoded(() => decodeKeys(bytes).map(decodeDueKey)),
+  );
+  return emptyBytes;
+}
+
 /** Rows of sessions on the disk of a node that is down: their time runs from when the first look finds it so. */
-function expire(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
+function expire(context: CommandContext, table: RegistryTable, bytes: Uint8Array): Uint8Array {
   for (const key of decoded(() => decodeKeys(bytes))) {
     const row = stored(context, table, key);
     if (row === undefined || !row.durable) continue;
@@ -283,14 +329,14 @@ function expire(context: CommandContext, table: Table, bytes: Uint8Array): Uint8
   return emptyBytes;
 }
 
-function expireOne(context: CommandContext, table: Table, key: Uint8Array, row: RegistryRow): void {
+function expireOne(context: CommandContext, table: RegistryTable, key: Uint8Array, row: RegistryRow): void {
   const { sessionExpiryInterval, disconnectedAtMs } = row;
   if (disconnectedAtMs === 0) write(context, table, key, { ...row, owner: undefined, disconnectedAtMs: context.stampMs });
   else if (sessionExpiryInterval !== neverExpires && context.stampMs - disconnectedAtMs > sessionExpiryInterval * 1000) context.delete(table, key);
 }
 
 /** Which of the sender's sessions the registry knows as its own, or as those of a registration of its. */
-function verify(context: CommandContext, table: Table, bytes: Uint8Array): Uint8Array {
+function verify(context: CommandContext, table: RegistryTable, bytes: Uint8Array): Uint8Array {
   const verdict = (key: Uint8Array, epoch: number): EpochVerdict => {
     const row = read(context, table, key);
     if (row === undefined) return 'absent';

@@ -8,6 +8,7 @@ import type { Database, WriteFailureKind } from '#db/api.js';
 import type { Clock, Timer } from '#env/clock.js';
 import type { Counter, Metrics } from '#env/metrics.js';
 import type { HeldSession } from './ports.js';
+import type { WillWord } from './registered-wills.js';
 import { type Claim, decodeEpochReply, type EpochReply, registryKey, writeEpoch } from './registry-row.js';
 import type { RegistrySender } from './registry-sender.js';
 
@@ -28,6 +29,8 @@ interface Pending {
   readonly epoch: number;
   /** settle: see {@link EpochBody}. */
   readonly durable?: boolean;
+  /** Of the connection's will: over, or when it is due, by our monotonic clock. */
+  readonly will?: 'over' | number | undefined;
 }
 
 /** A session of an earlier incarnation, not asserted under the present one yet. */
@@ -39,6 +42,7 @@ interface Unasserted {
   readonly sessionExpiryInterval: number;
   /** Its client has gone since. */
   left: boolean;
+  will?: WillWord;
 }
 
 export interface EpochHooks {
@@ -84,11 +88,13 @@ export class EpochCommands {
     return this.#unasserted.has(clientId);
   }
 
-  send(command: 'disconnected' | 'ended' | 'settle', clientId: string, epoch: number, durable: boolean = false): void {
+  /** `will`: over, or so many ms that it waits. */
+  send(command: 'disconnected' | 'ended' | 'settle', clientId: string, epoch: number, durable: boolean = false, will?: WillWord): void {
     const old = this.#unasserted.get(clientId);
     if (old?.epoch === epoch) {
       if (command === 'disconnected') {
         old.left = true;
+        if (will !== undefined) old.will = will;
         return;
       }
       this.#unasserted.delete(clientId);
@@ -99,18 +105,23 @@ export class EpochCommands {
       if (command === 'disconnected') return;
       this.#unsettled.delete(clientId);
     }
-    this.#send({ command, clientId, epoch, durable }, undefined);
+    this.#send({ command, clientId, epoch, durable, will: typeof will === 'number' ? this.#clock.now() + will : will }, undefined);
   }
 
   /** `old`: the session that is asserted. */
   #send(p: Pending, old: Unasserted | undefined, answered?: () => void): void {
     const { command, clientId, epoch } = p;
     const { connected = false, durable = p.durable === true, sessionExpiryInterval = neverExpires } = old ?? {};
-    // What was not said yet about this epoch is overtaken.
-    if (this.#retries.size > 0) this.#retries.delete(retryKey(p));
+    // What was not said yet about this epoch is overtaken, but for what became of a will.
+    if (this.#retries.size > 0) {
+      const waiting = this.#retries.get(retryKey(p));
+      this.#retries.delete(retryKey(p));
+      if (waiting?.will !== undefined && p.will === undefined) return this.#send({ ...p, will: waiting.will }, old, answered);
+    }
     const key = registryKey(clientId);
     const settled = this.#hooks.settled(clientId);
-    const body = { key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval, settled, connected, durable };
+    const will = typeof p.will === 'number' ? Math.max(0, Math.ceil(p.will - this.#clock.now())) : p.will;
+    const body = { key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval, settled, connected, durable, fresh: false, will };
     this.#flying++;
     this.#sender.send(command, key, body, writeEpoch, deadlineMs, (failure, reply) => {
       this.#flying--;
@@ -128,14 +139,15 @@ export class EpochCommands {
     const settling = command === 'settle' && this.#unsettled.get(clientId) === epoch;
     if (settling) this.#unsettled.delete(clientId);
     if (reply.verdict === 'stale' || (reply.verdict === 'absent' && command !== 'ended')) this.#hooks.onStale(clientId, epoch);
-    else if (asserted?.left === true || settling) this.send('disconnected', clientId, epoch);
+    // Nobody was let in while the takeover was in doubt.
+    else if (asserted?.left === true || settling) this.send('disconnected', clientId, epoch, false, settling ? 'over' : asserted?.will);
     for (const claim of reply.displaced) this.#hooks.onDisplaced(clientId, claim);
   }
 
   /** Asserts every session under the new incarnation, some at a time. Replaces a round that is still going on. */
   reassert(sessions: Iterable<HeldSession>): void {
     // Rows of the old incarnation are purged: there is nothing left to end or to disconnect.
-    for (const [key, p] of this.#retries) if (p.command !== 'settle') this.#retries.delete(key);
+    for (const [key, p] of this.#retries) if (p.command !== 'settle' && p.will === undefined) this.#retries.delete(key);
     this.#unasserted.clear();
     for (const { clientId, epoch, connected, durable, sessionExpiryInterval } of sessions) {
       // Its takeover had a claim of the old incarnation at the most: whoever has it then has it still.
@@ -176,7 +188,10 @@ export class EpochCommands {
     }
     const key = retryKey(p);
     // `ended` is the last word on an epoch, whichever failure comes first.
-    if (this.#retries.get(key)?.command !== 'ended') this.#retries.set(key, p);
+    const waiting = this.#retries.get(key);
+    const last = waiting?.command === 'ended' ? waiting : p;
+    const will = last.will ?? waiting?.will ?? p.will;
+    this.#retries.set(key, last.will === will ? last : { ...last, will });
     this.#arm();
   }
 

@@ -12,6 +12,7 @@ import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes, fromHex, toHex } from '#base/bytes.js';
 import { crc32c } from '#base/crc32c.js';
 import { utf8Encode } from '#base/utf8.js';
+import type { WillWord } from './registered-wills.js';
 
 /** A node's claim on a client id. */
 export interface Claim {
@@ -33,7 +34,7 @@ export interface RegistryRow {
   /** Leader's stamp of the disconnection; 0 while connected. */
   readonly disconnectedAtMs: number;
   readonly displaced: readonly Claim[];
-  /** Reserved for the will that stands with the registration. */
+  /** Unused: wills stand in a row of their own (registered-wills.ts). */
   readonly will: Uint8Array;
   /** The session is on its holder's disk. Not in the row's bytes: such a row has no owner in the database. */
   readonly durable: boolean;
@@ -199,6 +200,7 @@ export interface RegisterBody {
   readonly nodeId: string;
   readonly mode: RegisterMode;
   readonly sessionExpiryInterval: number;
+  /** `encodeStanding` in registered-wills.ts; empty: none. */
   readonly will: Uint8Array;
   /** The session is on the sender's disk. */
   readonly durable: boolean;
@@ -268,6 +270,10 @@ export interface EpochBody {
   readonly connected: boolean;
   /** takeoverDone, settle, reassert: the session is on the sender's disk. */
   readonly durable: boolean;
+  /** takeoverDone: the session begins anew. */
+  readonly fresh: boolean;
+  /** disconnected, ended: what has become of the connection's will. */
+  readonly will: WillWord;
 }
 
 export function encodeEpoch(body: EpochBody): Uint8Array {
@@ -281,7 +287,10 @@ export function writeEpoch(w: ByteWriter, body: EpochBody): void {
   writeNodeId(w, body.nodeId);
   w.varint(body.epoch);
   w.u32(body.sessionExpiryInterval);
-  w.u8((body.settled ? 1 : 0) | (body.connected ? 2 : 0) | (body.durable ? 4 : 0));
+  const { will } = body;
+  const word = will === undefined ? 0 : will === 'over' ? 16 : 32;
+  w.u8((body.settled ? 1 : 0) | (body.connected ? 2 : 0) | (body.durable ? 4 : 0) | (body.fresh ? 8 : 0) | word);
+  if (typeof will === 'number') w.varint(will);
 }
 
 export function decodeEpoch(bytes: Uint8Array): EpochBody {
@@ -291,7 +300,17 @@ export function decodeEpoch(bytes: Uint8Array): EpochBody {
   const epoch = r.varint();
   const sessionExpiryInterval = r.u32();
   const flags = r.u8();
-  return { key, nodeId, epoch, sessionExpiryInterval, settled: (flags & 1) !== 0, connected: (flags & 2) !== 0, durable: (flags & 4) !== 0 };
+  return {
+    key,
+    nodeId,
+    epoch,
+    sessionExpiryInterval,
+    settled: (flags & 1) !== 0,
+    connected: (flags & 2) !== 0,
+    durable: (flags & 4) !== 0,
+    fresh: (flags & 8) !== 0,
+    will: (flags & 32) !== 0 ? r.varint() : (flags & 16) !== 0 ? 'over' : undefined,
+  };
 }
 
 /** current: done, the epoch is the current one · stale: a newer one holds the client id · absent: there is no row. */

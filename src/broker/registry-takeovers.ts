@@ -131,7 +131,7 @@ export class Takeovers {
 
   #claimFetched(clientId: string, takeover: Takeover, deadline: number, fetched: boolean, end: (outcome: TakeoverOutcome) => void): void {
     const { epoch, key, durable } = takeover;
-    this.claim(clientId, key, epoch, deadline, durable, (outcome) => {
+    this.claim(clientId, key, epoch, deadline, { durable, fresh: !fetched }, (outcome) => {
       if (outcome === 'done') this.#takenOver.value++;
       if (outcome !== 'undecided') end(outcome);
       else if (!fetched) end(this.#abandon(clientId, epoch));
@@ -146,7 +146,7 @@ export class Takeovers {
   /** The holder keeps the session; the client may try again. */
   leave(clientId: string, epoch: number): void {
     this.#tooSlow.value++;
-    this.#epochs.send('ended', clientId, epoch);
+    this.#epochs.send('ended', clientId, epoch, false, 'over');
   }
 
   countLost(kind: 'fetched' | 'none' | 'lost'): void {
@@ -162,34 +162,44 @@ export class Takeovers {
     durable: boolean,
     done: (outcome: 'done' | 'overtaken' | 'no-quorum') => void,
   ): void {
-    this.claim(clientId, key, epoch, deadline, durable, (outcome) => done(outcome === 'undecided' ? this.#abandon(clientId, epoch) : outcome));
+    this.claim(clientId, key, epoch, deadline, { durable, fresh: true }, (outcome) =>
+      done(outcome === 'undecided' ? this.#abandon(clientId, epoch) : outcome),
+    );
   }
 
   /** There is no session that could stand for the claim: it is taken back, whether it was committed or not. */
   #abandon(clientId: string, epoch: number): 'no-quorum' {
-    this.#epochs.send('ended', clientId, epoch);
+    this.#epochs.send('ended', clientId, epoch, false, 'over');
     return 'no-quorum';
   }
 
   /** Makes this node the holder under the epoch. */
-  claim(clientId: string, key: Uint8Array, epoch: number, deadline: number, durable: boolean, done: (outcome: TakeoverOutcome) => void): void {
+  claim(
+    clientId: string,
+    key: Uint8Array,
+    epoch: number,
+    deadline: number,
+    how: { readonly durable: boolean; readonly fresh: boolean },
+    done: (outcome: TakeoverOutcome) => void,
+  ): void {
     const left = deadline - this.#clock.now();
     if (left <= 0) {
       // Nobody is connected under this epoch.
-      this.#epochs.send('ended', clientId, epoch);
+      this.#epochs.send('ended', clientId, epoch, false, 'over');
       done('no-quorum');
       return;
     }
-    const body = encodeEpoch({ key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval: 0xffff_ffff, settled: false, connected: true, durable });
+    const { nodeId } = this.#db;
+    const body = encodeEpoch({ key, nodeId, epoch, sessionExpiryInterval: 0xffff_ffff, settled: false, connected: true, ...how, will: undefined });
     this.#db.command(registryTableOf(key).shard, 'takeoverDone', body, { deadlineMs: left }, (failure, result) => {
-      if (failure?.kind === 'fenced') this.#clock.setTimer(fencedRetryMs, () => this.claim(clientId, key, epoch, deadline, durable, done));
+      if (failure?.kind === 'fenced') this.#clock.setTimer(fencedRetryMs, () => this.claim(clientId, key, epoch, deadline, how, done));
       else if (failure === undefined) {
         const { verdict, displaced } = epochReply(result.reply);
         done(verdict === 'current' ? 'done' : 'overtaken');
         for (const claim of displaced) this.#hooks.onDisplaced(clientId, claim);
       } else if (failure.mayHappen) done('undecided');
       else {
-        this.#epochs.send('ended', clientId, epoch);
+        this.#epochs.send('ended', clientId, epoch, false, 'over');
         done('no-quorum');
       }
     });

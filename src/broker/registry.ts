@@ -13,7 +13,8 @@ import type { Clock, Timer } from '#env/clock.js';
 import type { Counter, Metrics } from '#env/metrics.js';
 import type { Links } from '#link/api.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
-import type { HeldSession, RegisterRequest, RegisterResult, Registry, TakeoverOutcome, TakeoverSource } from './ports.js';
+import type { HeldSession, PublishWill, RegisterRequest, RegisterResult, Registry, TakeoverOutcome, TakeoverSource } from './ports.js';
+import type { WillWord } from './registered-wills.js';
 import { type AuditOptions, SessionAudit } from './registry-audit.js';
 import { orUndefined, RegistryCalls } from './registry-calls.js';
 import { SessionDiscards } from './registry-discards.js';
@@ -26,6 +27,7 @@ import { RegistrySender } from './registry-sender.js';
 import { fencedRetryMs, Takeovers } from './registry-takeovers.js';
 import { epochsOf, TakeoverClient } from './takeover-client.js';
 import type { TakeoverServerOptions } from './takeover-server.js';
+import { WillPublisher, type WillPublisherOptions } from './will-publisher.js';
 
 export interface RegistryOptions {
   /** From CONNECT to the last word on the registration. */
@@ -38,6 +40,7 @@ export interface RegistryOptions {
   readonly server: Partial<TakeoverServerOptions>;
   readonly audit: Partial<AuditOptions>;
   readonly expiry: Partial<ExpiryOptions>;
+  readonly wills: Partial<WillPublisherOptions>;
 }
 
 export const registryDefaults: RegistryOptions = {
@@ -48,6 +51,7 @@ export const registryDefaults: RegistryOptions = {
   server: {},
   audit: {},
   expiry: {},
+  wills: {},
 };
 
 const housekeepingMs = 1_000;
@@ -103,6 +107,7 @@ export class ClusterRegistry implements Registry {
   readonly #kicks: Kicks;
   readonly #audit: SessionAudit;
   readonly #expiry: RowExpiry;
+  readonly #wills: WillPublisher;
   readonly #host: RegistrationHost = {
     start: (r) => this.#start(r),
     overtaken: (r) => {
@@ -155,6 +160,7 @@ export class ClusterRegistry implements Registry {
     this.#audit.start();
     this.#expiry = new RowExpiry(clock, db, this.#options.expiry);
     this.#expiry.start();
+    this.#wills = new WillPublisher(clock, metrics, db, this.#options.wills);
   }
 
   /** Runs its argument when what was routed to the sessions of this node so far has come. Set by who builds the node. */
@@ -193,14 +199,18 @@ export class ClusterRegistry implements Registry {
     });
   }
 
-  disconnected(clientId: string, epoch: number): void {
+  disconnected(clientId: string, epoch: number, will?: WillWord): void {
     this.#takeovers.giveWay(clientId, epoch);
-    this.#epochs.send('disconnected', clientId, epoch);
+    this.#epochs.send('disconnected', clientId, epoch, false, will);
   }
 
-  ended(clientId: string, epoch: number): void {
+  ended(clientId: string, epoch: number, will?: WillWord): void {
     this.#takeovers.giveWay(clientId, epoch);
-    this.#epochs.send('ended', clientId, epoch);
+    this.#epochs.send('ended', clientId, epoch, false, will);
+  }
+
+  onWill(publish: PublishWill): void {
+    this.#wills.start(publish);
   }
 
   kick(clientId: string, done: (found: boolean) => void): void {
@@ -222,20 +232,21 @@ export class ClusterRegistry implements Registry {
     this.#epochs.close();
     this.#audit.close();
     this.#expiry.close();
+    this.#wills.close();
   }
 
   // ---- registration ----
 
   #start(r: Registration): void {
     const left = r.deadline - this.#clock.now();
-    const { cleanStart, sessionExpiryInterval, offer, adopt, clientId, durable = false } = r.request;
+    const { cleanStart, sessionExpiryInterval, offer, adopt, clientId, durable = false, will = emptyBytes } = r.request;
     // The session that the client had here before goes first.
     if (left <= 0 || (offer === true && this.#epochs.unasserted(clientId))) {
       this.#end(r, { kind: 'failed', reason: 'no-quorum' });
       return;
     }
     const mode = cleanStart ? 'clean' : offer === true ? 'offer' : adopt === true ? 'adopt' : 'continue';
-    const body = { key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will: emptyBytes, durable } as const;
+    const body = { key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will, durable } as const;
     this.#sender.send('register', r.key, body, writeRegister, left, (failure, bytes) => {
       const reply = failure === undefined ? orUndefined(() => decodeRegisterReply(bytes)) : undefined;
       if (reply !== undefined) this.#registered(r, reply);
@@ -326,7 +337,7 @@ export class ClusterRegistry implements Registry {
   /** Nobody takes their place: the row goes too. */
   #kickHere(clientId: string, epochs: readonly number[]): boolean {
     const found = this.#source.kick?.(clientId, ReasonCode.administrativeAction) === true;
-    if (epochs[0] !== undefined) this.ended(clientId, epochs[0]);
+    if (epochs[0] !== undefined) this.ended(clientId, epochs[0], 'over');
     return found;
   }
 

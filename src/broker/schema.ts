@@ -1,10 +1,10 @@
 // The broker's shards and tables. Table ids are part of every stored key: never reuse one
 // (1–9 cluster, 10 routes, 11 retained messages, 12 shared routes, 13 exclusive subscriptions, 14 delayed
-// messages, from 20 the registry's shards).
+// messages, from 20 the registry's shards, from 60 and 70 the wills beside them).
 import type { ShardSchema, Table } from '#db/api.js';
 import { delayedCommands } from './delayed-commands.js';
 import { exclusiveCommands } from './exclusive-commands.js';
-import { registryCommands } from './registry-commands.js';
+import { type RegistryTable, registryCommands } from './registry-commands.js';
 import { registryShardIndex } from './registry-row.js';
 import { retainCommands } from './retained-commands.js';
 
@@ -26,15 +26,17 @@ export const delayedTable: Table = { id: 14, name: 'delayed', shard: 'retain', o
 export const registryShards = 4;
 
 /** Client id → who has it, by hash of the client id. Rows belong to the holder's incarnation. */
-export const registryTables: readonly Table[] = Array.from({ length: registryShards }, (_, i) => ({
+export const registryTables: readonly RegistryTable[] = Array.from({ length: registryShards }, (_, i) => ({
   id: 20 + i,
   name: 'registry',
   shard: `registry-${i}`,
   owned: true,
+  // Client id → its wills; due time, epoch and client id → nothing. Rows belong to nobody, see registered-wills.ts.
+  wills: { wills: { id: 60 + i, name: 'will', shard: `registry-${i}` }, due: { id: 70 + i, name: 'will_due', shard: `registry-${i}` } },
 }));
 
-export function registryTableOf(key: Uint8Array): Table {
-  return registryTables[registryShardIndex(key, registryShards)] as Table;
+export function registryTableOf(key: Uint8Array): RegistryTable {
+  return registryTables[registryShardIndex(key, registryShards)] as RegistryTable;
 }
 
 export const brokerSchema: readonly ShardSchema[] = [
@@ -45,5 +47,12 @@ export const brokerSchema: readonly ShardSchema[] = [
     tables: [retainTable, delayedTable],
     commands: { ...retainCommands(retainTable), ...delayedCommands(delayedTable) },
   },
-  ...registryTables.map((table): ShardSchema => ({ name: table.shard, replicate: 'core', tables: [table], commands: registryCommands(table) })),
+  ...registryTables.map(
+    (table): ShardSchema => ({
+      name: table.shard,
+      replicate: 'core',
+      tables: [table, table.wills.wills, table.wills.due],
+      commands: registryCommands(table),
+    }),
+  ),
 ];

@@ -12,6 +12,8 @@ import type { DeliveryHooks, QueueRights, SessionHome, Subscription } from '#ses
 import { Session } from '#session/session.js';
 import type { Adopted } from './adopted.js';
 import type { Core } from './core.js';
+import type { WillWord } from './registered-wills.js';
+import type { WillClient } from './will-body.js';
 import type { Wills } from './wills.js';
 
 /** Tells the registry what happens to a session, or not because it knows better. */
@@ -180,27 +182,38 @@ export class Sessions implements SessionHome {
     const ends = !session.lasting || session.epoch === 0;
     // [MQTT-3.1.2-12] of 3.1.1
     if (channel.will !== undefined && !end.normal) this.#wills.lost(session, channel.will, channel, ends, now);
+    const will = channel.will === undefined ? undefined : this.#willWord(session, now);
     if (ends) {
-      this.end(session, now, tell);
+      this.end(session, now, tell, will);
       return;
     }
     session.expiresAt = session.expiryFrom(now);
     this.#arm(session);
     this.#keepAway(session);
     this.#core.subscribers.presence(session, 'away'); // what it was picked for stays with it [MQTT-4.8.2-4]
-    if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
+    // Who displaces a connection cannot know what has become of its will.
+    if ((tell === 'tell' || will !== undefined) && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch, will);
+  }
+
+  standingWill(client: WillClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {
+    return this.#wills.standing(client, will, expiryIntervalS);
+  }
+
+  #willWord(session: Session, now: number): WillWord {
+    const due = this.#wills.due(session);
+    return due === undefined ? 'over' : Math.max(0, due - now);
   }
 
   /** The client was gone before its session could be given to it. 'silent': whether the session is ours is still being found out. */
   abandoned(session: Session, now: number, tell: Tell = 'tell'): void {
     if (!session.lasting) {
-      this.end(session, now, 'tell');
+      this.end(session, now, 'tell', 'over');
       return;
     }
     session.expiresAt = session.expiryFrom(now);
     this.#arm(session);
     this.keep(session);
-    if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch);
+    if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch, 'over');
   }
 
   /** The session has come without its client, because its node goes; it goes on as it was there. */
@@ -215,7 +228,7 @@ export class Sessions implements SessionHome {
     const awayMs = leftMs === Number.POSITIVE_INFINITY ? 0 : Math.max(0, session.expiryIntervalS * 1000 - leftMs);
     const wallNow = env.clock.wallNow();
     durable?.presence(session, wallNow - awayMs, will === undefined ? undefined : { will: will.will, dueAtMs: wallNow + will.dueAtMs });
-    ports.registry.disconnected(session.clientId, session.epoch);
+    ports.registry.disconnected(session.clientId, session.epoch, will === undefined ? undefined : Math.max(0, will.dueAtMs));
   }
 
   /** The delay of its will goes on, if its client is still away. */
@@ -232,10 +245,11 @@ export class Sessions implements SessionHome {
     this.#keepAway(session);
   }
 
-  /** The session is over: its subscriptions, its messages, its will's delay. Its channel is closed already. */
-  end(session: Session, now: number, tell: Tell): void {
+  /** The session is over: its subscriptions, its messages, its will's delay. Its channel is closed already. `will`: of its last connection. */
+  end(session: Session, now: number, tell: Tell, will?: WillWord): void {
     if (session.ended) return;
     session.ended = true;
+    const word = will === undefined && this.#wills.due(session) === undefined ? undefined : 'over';
     this.#core.durable?.forget(session);
     this.#restored.delete(session);
     this.#core.timers.cancel(session);
@@ -250,7 +264,9 @@ export class Sessions implements SessionHome {
     this.#core.metrics.sessionTerminated.value++;
     this.#core.hooks.session?.('terminated', session);
     this.#wills.fire(session, now); // [MQTT-3.1.2-8]
-    if (tell === 'tell' && session.epoch > 0) this.#core.ports.registry.ended(session.clientId, session.epoch);
+    if (session.epoch === 0) return;
+    if (tell === 'tell') this.#core.ports.registry.ended(session.clientId, session.epoch, word);
+    else if (word !== undefined) this.#core.ports.registry.disconnected(session.clientId, session.epoch, word);
   }
 
   /** Another node has the session, with all that it had here. */
@@ -309,6 +325,7 @@ export class Sessions implements SessionHome {
     if ((this.#wills.due(session) ?? Number.POSITIVE_INFINITY) <= now) {
       this.#wills.fire(session, now);
       this.#keepAway(session);
+      if (session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch, 'over');
     }
     if (session.expiresAt <= now) this.end(session, now, 'tell');
     else this.#arm(session);

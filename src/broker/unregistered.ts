@@ -47,7 +47,9 @@ export class Unregistered extends WheelTimer {
     if (batch.length === 0) this.#arm();
     for (const session of batch) {
       const durable = this.#core.durable !== undefined && session.lasting;
-      const request = { clientId: session.clientId, cleanStart: false, sessionExpiryInterval: session.expiryIntervalS, durable, offer: true };
+      const { clientId, expiryIntervalS, channel } = session;
+      const will = channel instanceof Channel ? this.#sessions.standingWill(channel, channel.will, expiryIntervalS) : undefined;
+      const request = { clientId, cleanStart: false, sessionExpiryInterval: expiryIntervalS, durable, offer: true, will };
       this.#core.ports.registry.register(request, (result) => {
         this.#open--;
         this.#registered(session, result);
@@ -68,11 +70,11 @@ export class Unregistered extends WheelTimer {
         aside.epoch = result.epoch;
         this.#core.durable?.changed(aside);
         this.#sessions.discard(session, ReasonCode.sessionTakenOver, now, 'silent');
-        if (aside.channel === undefined) this.#core.ports.registry.disconnected(clientId, result.epoch);
+        if (aside.channel === undefined) this.#core.ports.registry.disconnected(clientId, result.epoch, 'over');
         return;
       }
       if (session.ended) {
-        if (aside === undefined) this.#core.ports.registry.ended(clientId, result.epoch);
+        if (aside === undefined) this.#core.ports.registry.ended(clientId, result.epoch, 'over');
         return;
       }
       if (aside !== undefined) this.#sessions.discard(aside, ReasonCode.sessionTakenOver, now, 'silent');

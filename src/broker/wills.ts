@@ -1,6 +1,7 @@
 // Wills (3.1.2.5): kept with the connection, published when it ends without being taken back, at once
 // or after the Will Delay Interval, at the latest when the session ends. The delay runs on the session's
 // own timer (`sessions.ts`).
+import { MalformedError } from '#base/byte-reader.js';
 import type { Will } from '#mqtt/packet.js';
 import { mountName } from '#mqtt/special-topics.js';
 import type { Message } from '#session/message.js';
@@ -10,10 +11,13 @@ import { AbsentClient } from './absent-client.js';
 import { type AccessClient, askAccess } from './access.js';
 import type { Core } from './core.js';
 import type { Publisher } from './publish.js';
+import { decodeWillBody, standingWill, type WillClient, willOrigin } from './will-body.js';
 
 interface PendingWill {
   readonly will: Will;
   readonly client: AccessClient;
+  /** Of its connection; 0: it stands with nobody else. */
+  readonly epoch: number;
   /** Monotonic ms. */
   readonly due: number;
 }
@@ -26,6 +30,29 @@ export class Wills {
   constructor(core: Core, publisher: Publisher) {
     this.#core = core;
     this.#publisher = publisher;
+    core.ports.registry.onWill?.((clientId, epoch, body, done) => this.#publishLeft(clientId, epoch, body, done));
+  }
+
+  /** For the registration of its client; undefined: none that could stand there. */
+  standing(client: WillClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {
+    if (will === undefined || this.#core.ports.registry.onWill === undefined) return undefined;
+    const standing = standingWill(client, will, expiryIntervalS);
+    if (standing === undefined) this.#core.metrics.willsTooLong.value++;
+    return standing;
+  }
+
+  /** The node of its client is lost, and this one leads where it stood. */
+  #publishLeft(clientId: string, epoch: number, body: Uint8Array, done: () => void): void {
+    let left: ReturnType<typeof decodeWillBody>;
+    try {
+      left = decodeWillBody(body);
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      done();
+      return;
+    }
+    if (left.will === undefined) done();
+    else this.#publish(left.will, new AbsentClient(clientId, left.username, left.mountpoint), epoch, this.#core.now(), done);
   }
 
   get pendingCount(): number {
@@ -35,13 +62,15 @@ export class Wills {
   /** The connection ended and the will stands. `sessionEnds`: there is nothing to wait for. [MQTT-3.1.3-9] */
   lost(session: Session, will: Will, client: AccessClient, sessionEnds: boolean, now: number): void {
     const delayS = will.properties?.willDelayInterval ?? 0;
-    if (delayS === 0 || sessionEnds) this.#publish(will, client, now);
-    else this.#pending.set(session, { will, client, due: now + delayS * 1000 });
+    const { epoch } = session;
+    if (delayS === 0 || sessionEnds) this.#publish(will, client, epoch, now);
+    else this.#pending.set(session, { will, client, epoch, due: now + delayS * 1000 });
   }
 
   /** One that was waiting, or whose client was connected, when this node ended. */
   restore(session: Session, will: Will, due: number): void {
-    this.#pending.set(session, { will, client: new AbsentClient(session.clientId, session.username, session.mountpoint), due });
+    const { clientId, username, mountpoint, epoch } = session;
+    this.#pending.set(session, { will, client: new AbsentClient(clientId, username, mountpoint), epoch, due });
   }
 
   pending(session: Session): { readonly will: Will; readonly due: number } | undefined {
@@ -63,29 +92,37 @@ export class Wills {
     const pending = this.#pending.get(session);
     if (pending === undefined) return;
     this.#pending.delete(session);
-    this.#publish(pending.will, pending.client, now);
+    this.#publish(pending.will, pending.client, pending.epoch, now);
   }
 
-  #publish(will: Will, client: AccessClient, now: number): void {
+  #publish(will: Will, client: AccessClient, epoch: number, now: number, done: () => void = nothing): void {
     // Rights may have changed since CONNECT.
     const { access } = this.#core;
     const topicName = this.#core.rightsTopic(will.topicName);
     const may = access.mayPublish(client, topicName, will.qos, will.retain, now);
-    const judged = (allowed: boolean): void => this.#judged(will, client, allowed);
+    const judged = (allowed: boolean): void => this.#judged(will, client, epoch, allowed, done);
     if (may === undefined) askAccess(access, client, 'publish', topicName, will.qos, will.retain, judged);
     else judged(may);
   }
 
-  #judged(will: Will, client: AccessClient, allowed: boolean): void {
+  #judged(will: Will, client: AccessClient, epoch: number, allowed: boolean, done: () => void): void {
     if (!allowed) {
       this.#core.metrics.publishDenied.value++;
+      done();
       return;
     }
     const now = this.#core.now();
     this.#core.metrics.willsPublished.value++;
-    this.#publisher.publishOwn(willMessage(will, client, now), now);
+    const message = willMessage(will, client, now);
+    if (epoch > 0 && this.#core.ports.registry.onWill !== undefined) {
+      message.originIncarnation = willOrigin(client.clientId);
+      message.originNumber = epoch;
+    }
+    this.#publisher.publishOwn(message, now, done);
   }
 }
+
+function nothing(): void {}
 
 function willMessage(will: Will, { clientId, mountpoint = '' }: AccessClient, now: number): Message {
   const p = will.properties;

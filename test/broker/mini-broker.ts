@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import type { HeldSession, RegisterResult, TakeoverSource } from '#broker/ports.js';
+import type { WillWord } from '#broker/registered-wills.js';
 import { ClusterRegistry, type RegistryOptions } from '#broker/registry.js';
 import type { ManualClock } from '../doubles/manual-clock.js';
 import type { MemoryDatabase } from '../doubles/memory-database.js';
@@ -33,6 +34,8 @@ export class MiniBroker implements TakeoverSource {
   open = 0;
   /** Its sessions are on its disk. */
   durable = false;
+  /** Of those that connect here. */
+  will: Uint8Array | undefined = undefined;
   /** Sessions that the registry said it knows. */
   readonly known: string[] = [];
   readonly #clock: ManualClock;
@@ -52,20 +55,20 @@ export class MiniBroker implements TakeoverSource {
 
   connect(clientId: string, cleanStart: boolean, done: (how: string, session: MiniSession | undefined) => void = () => {}, adopt = false): void {
     this.open++;
-    this.registry.register({ clientId, cleanStart, sessionExpiryInterval: 100, durable: this.durable, adopt }, (result) => {
+    this.registry.register({ clientId, cleanStart, sessionExpiryInterval: 100, durable: this.durable, adopt, will: this.will }, (result) => {
       this.open--;
       this.#registered(clientId, result, done);
     });
   }
 
-  disconnect(clientId: string, end: boolean): void {
+  disconnect(clientId: string, end: boolean, will?: WillWord): void {
     const session = this.sessions.get(clientId);
     if (session === undefined || session.building) return;
     session.connected = false;
     if (end) {
       this.sessions.delete(clientId);
-      this.registry.ended(clientId, session.epoch);
-    } else this.registry.disconnected(clientId, session.epoch);
+      this.registry.ended(clientId, session.epoch, will);
+    } else this.registry.disconnected(clientId, session.epoch, will);
   }
 
   begin(clientId: string, epoch: number): Uint8Array | undefined {
