@@ -54,7 +54,7 @@ export class WillWatch {
       if (withdrawn === undefined) return;
       if (this.#history.ended(node, withdrawn.at, withdrawn.until + unsyncedMs))
         this.#history.count('excused: will of a client that left right before its node ended');
-      else if (acceptedAt === never || this.#disturbances.overlaps(node, acceptedAt, firstAt))
+      else if (acceptedAt === never || firstAt < withdrawn.until || this.#disturbances.overlaps(node, withdrawn.at, withdrawn.until + unsyncedMs))
         this.#history.count('excused: will taken back at a node that was lost to the others');
       else this.#history.violation(`${session.clientId} got the will of ${clientId}, which had taken it back at ${withdrawn.at.toFixed(1)}`);
     }

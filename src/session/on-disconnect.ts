@@ -14,8 +14,7 @@ export function onDisconnect(channel: Channel, session: Session, packet: Disconn
     }
     session.expiryIntervalS = interval;
   }
-  // Only the normal code takes the will back. [MQTT-3.14.4-3] [MQTT-3.1.2-10]
+  // Only the normal code takes the will back [MQTT-3.14.4-3] [MQTT-3.1.2-10]: whoever hears of the end looks at that.
   const normal = packet.reasonCode === ReasonCode.normalDisconnection;
-  if (normal) channel.will = undefined;
   channel.end({ by: 'client', reasonCode: packet.reasonCode, normal }, now);
 }
