@@ -15,6 +15,7 @@ import { type ClientHost, type ClientProfile, never, type Operation } from './cl
 import { Inbox } from './client-inbox.js';
 import { Outbox } from './client-outbox.js';
 import { Subscriptions } from './client-subscriptions.js';
+import { newWill, willOf } from './client-will.js';
 import { type History, SimSession, type SimSubscription, type SimWill } from './history.js';
 
 const dialMs = 2_000;
@@ -129,22 +130,8 @@ export class SimClient implements ClientHost {
       packet.properties = { sessionExpiryInterval: this.profile.lasting ? 3_600 : 0, receiveMaximum: this.profile.receiveMaximum };
     }
     if (this.profile.withWill) {
-      const { clientId, willDelayS, willQos: qos, version, lasting } = this.profile;
-      const delayMs = version === 5 && lasting ? willDelayS * 1_000 : 0;
-      const will: SimWill = {
-        ...{ clientId, topicName: `will/${clientId}`, qos, delayMs, node: this.node?.name ?? '', session: undefined, received: new Map() },
-        ...{ acceptedAt: never, lostAt: never, resumedAt: never, withdrawn: undefined },
-      };
-      this.history.wills.push(will);
-      this.#will = will;
-      const payload = utf8Encode(`w${this.history.wills.length - 1}`);
-      packet.will = {
-        topicName: will.topicName,
-        payload,
-        qos,
-        retain: false,
-        ...(version === 5 ? { properties: { willDelayInterval: willDelayS } } : {}),
-      };
+      this.#will = newWill(this.profile, this.history, this.node?.name ?? '');
+      packet.will = willOf(this.profile, this.history, this.#will);
     }
     this.#disconnectSent = false;
     this.#connectSentAt = this.now;

@@ -1,0 +1,28 @@
+// What a simulated client says of its will when it connects. Its payload names it.
+import { utf8Encode } from '#base/utf8.js';
+import type { Will } from '#mqtt/packet.js';
+import { type ClientProfile, never } from './client-host.js';
+import type { History, SimWill } from './history.js';
+
+export function newWill({ clientId, lasting, version, willDelayS, willQos }: ClientProfile, history: History, node: string): SimWill {
+  const will: SimWill = {
+    clientId,
+    topicName: `will/${clientId}`,
+    qos: willQos,
+    delayMs: version === 5 && lasting ? willDelayS * 1_000 : 0,
+    session: undefined,
+    acceptedAt: never,
+    node,
+    lostAt: never,
+    resumedAt: never,
+    received: new Map(),
+    withdrawn: undefined,
+  };
+  history.wills.push(will);
+  return will;
+}
+
+export function willOf({ version, willDelayS }: ClientProfile, { wills }: History, { topicName, qos }: SimWill): Will {
+  const payload = utf8Encode(`w${wills.length - 1}`);
+  return { topicName, payload, qos, retain: false, ...(version === 5 ? { properties: { willDelayInterval: willDelayS } } : {}) };
+}
