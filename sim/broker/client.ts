@@ -3,7 +3,7 @@
 // What it does and when is behaviour.ts' business. It uses the broker's codec, so that what both get
 // wrong in the same way is not found here.
 import type { Prng } from '#base/prng.js';
-import { utf8Decode, utf8Encode } from '#base/utf8.js';
+import { utf8Decode } from '#base/utf8.js';
 import type { Connection, ConnectionHandler, Net } from '#env/net.js';
 import { Decoder, DecoderSettings } from '#mqtt/decoder.js';
 import { encode } from '#mqtt/encoder.js';
