@@ -1,14 +1,17 @@
-// What lmdb (3.5.6, the newest) does wrong after a write to its file has failed, and what is done about it.
-// Called by `os/tables.ts`; each point has a test that dies without it (`os/lmdb-faults.test.ts`).
+// What lmdb (3.5.6, the newest) does wrong where a write to its file has failed or a process ends, and what is done
+// about it. Called by `os/tables.ts`; each point has a test that dies without it (`test/long/failed-tables.test.ts`).
 //
 // 1. It writes the reason into a buffer that is too short: `sprintf` of "Attempting to write page at position
 //    %u, … buffer sizes %i %i %i" into `malloc(100)` (mdb.c, mdb_page_flush), where the last numbers are whatever
 //    was on the stack. The heap is damaged before anybody hears of the failure, and the process is ended by
 //    the C library at some later `free`. Nothing in JavaScript can keep it from doing so, but the text can be
 //    made shorter: one zero byte in the middle of that constant, where it has been loaded.
-// 2. Its environments are closed when the process ends. After a failure one of its locks may be held by
-//    nobody any more, and that close waits for it for ever. Nothing is lost without it: the file is at
-//    its last synced transaction either way.
+// 2. Environments that are open are closed when the process ends. After a failure one of their locks may be held by
+//    nobody any more, and that close waits for it for ever; and a thread that still writes meets memory that is
+//    gone. Nothing is lost without it: the kernel has what was written, and the file has its snapshots.
+//
+// A third is in how `os/tables.ts` closes: lmdb says that a transaction is done while its thread still uses the
+// environment; only the call of its writer with the last status comes when the thread is done as well.
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
@@ -60,13 +63,21 @@ function shortenIn(memory: number, line: string): boolean {
   return bytes.subarray(0, shortText.length).equals(shortText);
 }
 
-/** From now on the process ends without lmdb's closing, and with the exit status that it would have had. */
-export function endWithoutClosing(): void {
-  if (process.listeners('exit').includes(end)) return;
-  process.prependListener('exit', end);
+let openStores = 0;
+
+/** While stores are open the process ends without lmdb's closing them, and with the exit status that it would have had. */
+export function storeOpened(): void {
+  openStores++;
+  if (!process.listeners('exit').includes(end)) process.prependListener('exit', end);
+}
+
+/** It was closed, which one that has failed never is. */
+export function storeClosed(): void {
+  openStores--;
 }
 
 function end(code: number): void {
+  if (openStores === 0) return;
   try {
     for (const listener of process.listeners('exit')) if (listener !== end && !isLmdbs(listener)) listener.call(process, code);
   } finally {

@@ -23,7 +23,9 @@ const noPage = 2 ** 64;
 const depthMax = 32;
 /** Of a tree's record in a meta page, and of the trees, and what follows them. */
 const tree = { flags: 4, depth: 6, branches: 8, leaves: 16, overflows: 24, entries: 32, root: 40 } as const;
-const meta = { pageBytes: 48, freeTree: 48, rowTree: 96, lastPage: 144, transaction: 152, boot: 160, end: 168 } as const;
+const meta = { version: 28, address: 32, pageBytes: 48, freeTree: 48, rowTree: 96, lastPage: 144, transaction: 152, boot: 160, end: 168 } as const;
+const metaFlag = 8;
+const version = 2;
 /** Of the free tree: set until a snapshot was synced; and that its keys are numbers. */
 const unsyncedFlag = 0x1000;
 const integerKeys = 0x08;
@@ -51,9 +53,16 @@ interface Meta {
   readonly unsynced: boolean;
 }
 
-function readMeta(fd: number, offset: number): Meta {
+/** Three of them: two that commits write in turn, and between them what was synced last, which has no head. */
+function readMeta(fd: number, offset: number, hasHead: boolean): Meta {
   const bytes = Buffer.alloc(meta.end);
-  if (readSync(fd, bytes, 0, meta.end, offset) < meta.end) throw new DamagedTablesError('a first page is missing');
+  if (readSync(fd, bytes, 0, meta.end, offset) < meta.end) throw damaged('a first page', 'is missing');
+  // What LMDB refuses ends the process as well: it goes on with what it has freed.
+  const head = bytes.readUInt16LE(at.flags) === metaFlag && bytes.readUInt32LE(meta.version) === version && number64(bytes, meta.address) === 0;
+  const trees =
+    (bytes.readUInt16LE(meta.freeTree + tree.flags) & ~unsyncedFlag) === integerKeys && bytes.readUInt16LE(meta.rowTree + tree.flags) === 0;
+  const begun = hasHead || number64(bytes, meta.transaction) > 0;
+  if ((hasHead && !head) || (begun && !trees)) throw damaged('a first page', 'is of another kind');
   return {
     bytes,
     pageBytes: bytes.readUInt32LE(meta.pageBytes),
@@ -66,9 +75,9 @@ function readMeta(fd: number, offset: number): Meta {
 
 /** What LMDB would open: two places where it decides, in different orders (mdb_env_read_header, mdb_env_pick_meta). */
 function snapshots(fd: number): readonly Meta[] {
-  const first = readMeta(fd, 0);
-  const second = readMeta(fd, first.pageBytes);
-  const synced = readMeta(fd, first.pageBytes / 2);
+  const first = readMeta(fd, 0, true);
+  const second = readMeta(fd, first.pageBytes, true);
+  const synced = readMeta(fd, first.pageBytes / 2, false);
   const boot = bootId();
   const read = pick(pick(first, synced, boot), second, boot);
   const safe = pick(pick(first, second, boot), synced, boot);
@@ -128,14 +137,12 @@ class Walk {
 
   #tree(offset: number, ofRows: boolean): void {
     const { bytes } = this.#meta;
-    const kind = bytes.readUInt16LE(offset + tree.flags);
     const root = number64(bytes, offset + tree.root);
     const entries = number64(bytes, offset + tree.entries);
     this.#depth = bytes.readUInt16LE(offset + tree.depth);
     this.#entries = 0;
     this.#ofRows = ofRows;
     this.#before = undefined;
-    if (ofRows ? kind !== 0 : (kind & ~unsyncedFlag) !== integerKeys) throw damaged('a tree', 'is of another kind');
     if (this.#depth > depthMax || root >= noPage !== (this.#depth === 0)) throw damaged('a tree', 'has another depth');
     if (root < noPage) this.#page(root, 1);
     if (this.#entries !== entries) throw damaged('a tree', `has ${this.#entries} entries instead of ${entries}`);

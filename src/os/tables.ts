@@ -6,7 +6,7 @@
 // transaction. lmdb's own promise waits for the sync; what a reader may see earlier is told by
 // the progress call of its writer, which is listened to here (measured: one row visible after
 // 0.08 ms, flushed after 0.25 ms; 1,000 rows after 5 and 12 ms). Where that call comes too late
-// or not at all, the end of the sync stands in for it.
+// or not at all, the promise stands in for it. The last call of the writer says that it is done.
 //
 // One batch is with the writer at a time, so that an error belongs to one batch; after the
 // first error the store takes no more writes, because later batches build on the failed one, and
@@ -18,7 +18,7 @@ import { open, type RootDatabase } from 'lmdb';
 import { assert } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import { DamagedTablesError, type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
-import { endWithoutClosing, errorName, shortenWriteError } from './lmdb-faults.js';
+import { errorName, shortenWriteError, storeClosed, storeOpened } from './lmdb-faults.js';
 import { beginUse, endUse, type WalkLimits, walkLimits } from './tables-use.js';
 
 export interface TablesOptions {
@@ -108,6 +108,7 @@ class LmdbStore implements TableStore {
   constructor(db: Lmdb, path: string) {
     this.#db = db;
     this.#path = path;
+    storeOpened();
     const env = db.env;
     const start = env.startWriting.bind(env);
     Object.defineProperty(env, 'startWriting', {
@@ -187,7 +188,8 @@ class LmdbStore implements TableStore {
       // nobody: refused and not caught it would end the process, before anybody could say why.
       setImmediate(() => void this.#db.committed.then(ignore, ignore));
       last?.then(
-        () => this.#progress(job, statusFlushed),
+        // Its thread still has a few steps to do: the writer's last call says when they are done.
+        () => this.#progress(job, statusVisible),
         (error: CommitError) => {
           // The reason is in a promise of its own, refused when the writer has said how it ended.
           if (error.commitError === undefined) this.#fail(job, error.message);
@@ -212,7 +214,6 @@ class LmdbStore implements TableStore {
   #fail(job: Job, message: string): void {
     if (!this.#unflushed.has(job)) return;
     this.#failure ??= new TablesError(message);
-    endWithoutClosing();
     if (!job.visible) this.#done(job, this.#failure);
     this.#flushed(job, this.#failure);
   }
@@ -279,6 +280,7 @@ class LmdbStore implements TableStore {
       return;
     }
     const ended = (): void => {
+      storeClosed();
       endUse(this.#path);
       closing();
     };

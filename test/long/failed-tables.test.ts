@@ -1,4 +1,4 @@
-// A failed write to the tables ends in a process that says why and ends by itself, with the status that it
+// Tables and the end of a process. A failed write to the tables ends in a process that says why and ends by itself, with the status that it
 // chose. What lmdb does to a process without `os/lmdb-faults.ts` comes by chance (a damaged heap in one
 // run of two, a lock that nobody gives back in one of four), so each fault is tried several times.
 import assert from 'node:assert/strict';
@@ -28,10 +28,10 @@ interface End {
 }
 
 /** Runs the program under what `command` makes of its file of tables. */
-async function failing(command: (file: string) => readonly string[]): Promise<End> {
+async function run(what: readonly string[], command: (file: string) => readonly string[]): Promise<End> {
   const dir = mkdtempSync(join(tmpdir(), 'starmesh-failing-'));
   try {
-    const [name, ...args] = [...command(join(dir, 'failing', 'data.mdb')), process.execPath, program, dir];
+    const [name, ...args] = [...command(join(dir, 'failing', 'data.mdb')), process.execPath, program, dir, ...what];
     const child = spawn(name ?? '', args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: endMsMax, killSignal: 'SIGKILL' });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
@@ -45,9 +45,9 @@ async function failing(command: (file: string) => readonly string[]): Promise<En
   }
 }
 
-async function endsItself(command: (run: number, file: string) => readonly string[], reason: RegExp): Promise<void> {
-  for (let run = 0; run < runs; run++) {
-    const { code, signal, output } = await failing((file) => command(run, file));
+async function endsItself(command: (n: number, file: string) => readonly string[], reason: RegExp): Promise<void> {
+  for (let n = 0; n < runs; n++) {
+    const { code, signal, output } = await run(['fail'], (file) => command(n, file));
     assert.deepEqual({ code, signal }, { code: 3, signal: null }, output);
     assert.match(output, reason);
     assert.match(output, /closed\n/);
@@ -68,11 +68,23 @@ test('tables: a file that may not grow', { skip: otherSystem }, () =>
 for (const error of ['EIO', 'ENOSPC'])
   test(`tables: writes fail with ${error}, with which one of a commit differs`, { skip: withoutStrace() }, () =>
     endsItself(
-      (run, path) => underHarm({ calls: writes, what: `error=${error}`, when: `${100 + run}+`, path }),
+      (n, path) => underHarm({ calls: writes, what: `error=${error}`, when: `${100 + n}+`, path }),
       new RegExp(`a write failed: (${error}|LMDB error -30795)`),
     ),
   );
 
 test('tables: syncs fail', { skip: withoutStrace() }, () =>
-  endsItself((run, path) => underHarm({ calls: 'fdatasync,fsync,msync', what: 'error=EIO', when: `${20 + run}+`, path }), /a write failed: EIO/),
+  endsItself((n, path) => underHarm({ calls: 'fdatasync,fsync,msync', what: 'error=EIO', when: `${20 + n}+`, path }), /a write failed: EIO/),
 );
+
+test('tables: closed right after they were written, many times', async () => {
+  const { code, signal, output } = await run(['close'], () => []);
+  assert.deepEqual({ code, signal }, { code: 0, signal: null }, output);
+});
+
+test('tables: a process that ends while it writes ends with its own status', async () => {
+  for (let n = 0; n < runs; n++) {
+    const { code, signal, output } = await run(['exit', String(n)], () => []);
+    assert.deepEqual({ code, signal }, { code: 7, signal: null }, output);
+  }
+});
