@@ -2,7 +2,7 @@
 // how long it takes, and what memory and disk of the cores grow by meanwhile. Called by db-cluster.ts.
 import type { Churned } from './db-loads.js';
 import type { Usage } from './db-node.js';
-import { type BenchCluster, type BenchNode, type ClusterOptions, cluster } from './db-nodes.js';
+import { type BenchNode, type ClusterOptions, cluster } from './db-nodes.js';
 
 type Say = (line: string) => void;
 
@@ -25,7 +25,7 @@ export async function bootstrapUnderLoad(o: ClusterOptions, rows: number, rate: 
     const before = await c.usage(true);
     const grown = new Grown(c.cores, before);
     const r = c.addReplicant();
-    const copied = await watched(c, r, grown, say);
+    const copied = await watched(leader, r, grown, say);
     const churned: Churned = await leader.ask({ type: 'churned' });
     say(copied === undefined ? `given up after ${patienceMs / 1000} s` : copied);
     say(
@@ -77,7 +77,7 @@ class Grown {
 }
 
 /** Until the replicant is in service: what to say of it; undefined: it took too long. */
-async function watched(c: BenchCluster, r: BenchNode, grown: Grown, say: Say): Promise<string | undefined> {
+async function watched(writer: BenchNode, r: BenchNode, grown: Grown, say: Say): Promise<string | undefined> {
   let begun = performance.now();
   let saidAt = begun;
   let copiedMs = 0;
@@ -93,8 +93,7 @@ async function watched(c: BenchCluster, r: BenchNode, grown: Grown, say: Say): P
     if (now - begun > patienceMs) return undefined;
     if (now - saidAt >= sayEveryMs) {
       saidAt = now;
-      const leader = await c.leader();
-      const u = await leader.ask({ type: 'usage', collect: false });
+      const u = await writer.ask({ type: 'usage', collect: false });
       say(
         `  ${((now - begun) / 1000).toFixed(0)} s: ${s.state}, ${s.rows} rows, ${s.queued} entries behind, said to take ${(s.leftMs / 1000).toFixed(0)} s more; ${u.churned} rows written`,
       );
