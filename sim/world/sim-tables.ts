@@ -278,9 +278,11 @@ class SimTableStore implements TableStore {
         return new TablesError(`a key has ${key.length} bytes, 1 to ${tableKeyBytesMax} are allowed`);
     }
     const rows: { key: string; old: Uint8Array | undefined }[] = [];
+    // The writer gave them away (`checkOwnership` makes sure): a copy is needed only to find out.
+    const { checkOwnership } = this.#tables;
     for (const { key, value } of batch) {
       const k = keyString(key);
-      rows.push({ key: k, old: this.#store.rows.set(k, value === undefined ? undefined : copyBytes(value)) });
+      rows.push({ key: k, old: this.#store.rows.set(k, value !== undefined && checkOwnership ? copyBytes(value) : value) });
     }
     this.#flushQueueEnd = this.#due(this.#flushQueueEnd, faults.flushMs);
     const fails = this.#prng.chance(faults.flushErrorChance);

@@ -3,6 +3,8 @@
 import { emptyBytes } from './bytes.js';
 
 const slabBytes = 64 * 1024;
+/** The first array of each is so long, every further one twice as long as the one before: many slabs are little used. */
+const firstSlabBytes = 2 * 1024;
 /** A longer one gets an array of its own. */
 const sharedBytesMax = 8 * 1024;
 /** Up to this length a loop is faster than `set`. */
@@ -11,13 +13,16 @@ const loopBytesMax = 64;
 export class Slab {
   /** Asked for its buffer a typed array takes its time, so the buffer is what is kept. */
   #buffer: ArrayBuffer = new ArrayBuffer(0);
-  #at = slabBytes + 1;
+  #size = 0;
+  #at = 0;
 
   /** Zeros, as long as asked for. */
   take(length: number): Uint8Array {
     if (length > sharedBytesMax) return new Uint8Array(length);
-    if (length > slabBytes - this.#at) {
-      this.#buffer = new ArrayBuffer(slabBytes);
+    if (length > this.#size - this.#at) {
+      this.#size = Math.min(slabBytes, Math.max(firstSlabBytes, 2 * this.#size));
+      while (this.#size < length) this.#size *= 2;
+      this.#buffer = new ArrayBuffer(this.#size);
       this.#at = 0;
     }
     const from = this.#at;

@@ -107,6 +107,8 @@ export class Cluster {
   readonly #twins: Twins;
   readonly #hearsay: Hearsay;
   #minted = 0;
+  /** A row of the shard changed since they were read. */
+  #membersChanged = false;
   #joinAt = 0;
   readonly #listeners: (() => void)[] = [];
 
@@ -200,7 +202,8 @@ export class Cluster {
   get serving(): boolean {
     const { database } = this.#o;
     if (this.#phase !== 'joined' || database.incarnation === 0) return false;
-    return database.status().every((s) => !database.holds(s.shard) || (database.inSync(s.shard) && database.isLive(s.shard, database.incarnation)));
+    const { shards, incarnation } = database;
+    return shards.every((shard) => !database.holds(shard) || (database.inSync(shard) && database.isLive(shard, incarnation)));
   }
 
   /** Runs after every change of the members table. */
@@ -222,9 +225,11 @@ export class Cluster {
     });
     database.subscribe(memberShard, {
       reset: () => this.#readMembers(),
-      change: () => {},
+      change: () => {
+        this.#membersChanged = true;
+      },
       purged: () => {},
-      applied: () => this.#readMembers(),
+      applied: () => this.#membersMoved(),
     });
     if (role === 'replicant') {
       this.#phase = 'joining';
@@ -395,8 +400,19 @@ export class Cluster {
 
   // ---- members ----
 
+  /** The shard of the members has applied something: most of what it applies is none of their rows. */
+  #membersMoved(): void {
+    const { database } = this.#o;
+    if (this.#membersChanged) return this.#readMembers();
+    // What was proposed before, and did not come through, is proposed again.
+    database.reconcile();
+    database.changeCores();
+    this.#checkSelf();
+  }
+
   #readMembers(): void {
     const { database } = this.#o;
+    this.#membersChanged = false;
     this.#members.clear();
     database.range(membersTable, new Uint8Array(0), undefined, (_key, row) => {
       const m = decodeMember(row.value);
