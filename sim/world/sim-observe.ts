@@ -124,9 +124,15 @@ export class SimMetrics implements Metrics {
 }
 
 function key(name: string, labels: Labels): string {
-  const names = Object.keys(labels);
-  if (names.length > 1) names.sort();
   let k = `${name}{`;
-  for (let i = 0; i < names.length; i++) k += `${i === 0 ? '' : ','}${names[i]}=${labels[names[i] as string]}`;
+  for (const label of sortedNames(labels)) k += `${label}=${labels[label]},`;
   return `${k}}`;
+}
+
+/** Most come in order, and there are one or two: sorting them anew costs more than looking. */
+function sortedNames(labels: Labels): readonly string[] {
+  const names = Object.keys(labels);
+  if (names.length === 2) return (names[0] as string) < (names[1] as string) ? names : [names[1] as string, names[0] as string];
+  for (let i = 1; i < names.length; i++) if ((names[i - 1] as string) > (names[i] as string)) return names.sort();
+  return names;
 }

@@ -29,8 +29,10 @@ export class ByteWriter {
 
   /** As `finish`, in a slab. */
   finishIn(slab: Slab): Uint8Array {
-    const out = slab.take(this.length);
-    out.set(this.view());
+    const { bytes, length } = this;
+    const out = slab.take(length);
+    if (length > shortBytes) out.set(this.view());
+    else for (let i = 0; i < length; i++) out[i] = bytes[i] as number;
     return out;
   }
 

@@ -95,9 +95,9 @@ export class ApplyCursor {
   finish(batch: ApplyBatch): void {
     for (const incarnation of batch.streams) {
       const known = this.system.streams.get(incarnation) !== undefined;
-      batch.writes.push({ key: streamKey(incarnation), value: known ? this.system.streams.encode(incarnation) : undefined });
+      batch.writes.push({ key: streamKey(incarnation), value: known ? this.system.streams.encode(incarnation, this.#slab) : undefined });
     }
-    batch.writes.push({ key: metaKey, value: encodePosition(batch.position) });
+    batch.writes.push({ key: metaKey, value: encodePosition(batch.position, this.#slab) });
   }
 
   #transaction(batch: ApplyBatch, e: EntryCursor, index: number, store: TableStore): void {

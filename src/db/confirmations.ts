@@ -10,7 +10,7 @@ export class Confirmations {
   #term = 0;
   #until = Number.NEGATIVE_INFINITY;
   #earlier: number;
-  #voters = '';
+  #voters: readonly string[] = [];
   #changedAt: number;
 
   /** `now`: start of this process; an earlier one may have confirmed somebody until then for `ms`. */
@@ -38,11 +38,10 @@ export class Confirmations {
    * changes need not meet: what the voters of now know says nothing of what was before.
    */
   changedAt(voters: readonly string[], now: number): number {
-    const are = voters.join(' ');
-    if (are !== this.#voters) {
-      this.#voters = are;
-      this.#changedAt = now;
-    }
+    const known = this.#voters;
+    if (voters === known) return this.#changedAt;
+    if (voters.length !== known.length || voters.some((id, i) => id !== known[i])) this.#changedAt = now;
+    this.#voters = voters;
     return this.#changedAt;
   }
 }

@@ -71,13 +71,6 @@ export class Leases {
     return s?.core ?? s?.replica;
   }
 
-  *#parties(): IterableIterator<LeaseParty> {
-    for (const s of this.#shards.values()) {
-      const party = s.core ?? s.replica;
-      if (party !== undefined) yield party;
-    }
-  }
-
   #askLater(): void {
     const grants = this.#env.clock.now() - this.#fedAt <= this.#leaseMs;
     this.#timer = this.#env.clock.setTimer(this.#leaseMs / (grants ? renewalsPerLease * grantorsRenewals : renewalsPerLease), () => {
@@ -104,7 +97,7 @@ export class Leases {
       if (list === undefined) byNode.set(of, [request]);
       else list.push(request);
     };
-    for (const party of this.#parties()) party.leaseRequests(ask);
+    for (const s of this.#shards.values()) (s.core ?? s.replica)?.leaseRequests(ask);
     if (byNode.size === 0) return;
     this.#round++;
     this.#sentAt.set(this.#round, this.#env.clock.now());
@@ -155,16 +148,18 @@ export class Leases {
   }
 
   #extend(): void {
-    const byNode = new Map<string, Map<number, LeaseGrant[]>>();
-    for (const party of this.#parties())
-      party.leaseExtensions((to, round, grant) => {
-        const rounds = byNode.get(to) ?? new Map<number, LeaseGrant[]>();
-        byNode.set(to, rounds);
-        const grants = rounds.get(round) ?? [];
-        rounds.set(round, grants);
-        grants.push(grant);
-      });
-    for (const [to, rounds] of byNode) for (const [round, grants] of rounds) this.#send(to, round, grants);
+    // Mostly there is nothing to tell.
+    let byNode: Map<string, Map<number, LeaseGrant[]>> | undefined;
+    const extend = (to: string, round: number, grant: LeaseGrant): void => {
+      byNode ??= new Map();
+      const rounds = byNode.get(to) ?? new Map<number, LeaseGrant[]>();
+      byNode.set(to, rounds);
+      const grants = rounds.get(round) ?? [];
+      rounds.set(round, grants);
+      grants.push(grant);
+    };
+    for (const s of this.#shards.values()) (s.core ?? s.replica)?.leaseExtensions(extend);
+    for (const [to, rounds] of byNode ?? []) for (const [round, grants] of rounds) this.#send(to, round, grants);
   }
 
   close(): void {

@@ -8,6 +8,7 @@ import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes } from '#base/bytes.js';
 import { Deque } from '#base/deque.js';
+import type { Slab } from '#base/slab.js';
 import type { Status } from './entry-codec.js';
 
 export interface Outcome {
@@ -157,7 +158,8 @@ export class Streams {
     this.#byIncarnation.set(incarnation, s);
   }
 
-  encode(incarnation: number): Uint8Array {
+  /** `slab`: where the bytes are to be. */
+  encode(incarnation: number, slab: Slab): Uint8Array {
     const s = this.#byIncarnation.get(incarnation);
     assert(s !== undefined, 'stream to encode exists');
     const w = scratch;
@@ -174,6 +176,6 @@ export class Streams {
       w.varint(o.index);
       w.blob(o.reply);
     }
-    return w.finish();
+    return w.finishIn(slab);
   }
 }

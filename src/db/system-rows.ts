@@ -3,6 +3,7 @@
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import { copyBytes, emptyBytes } from '#base/bytes.js';
+import type { Slab } from '#base/slab.js';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import type { TableStore } from '#env/tables.js';
 import { LiveSet, type NodeIncarnations } from './live-set.js';
@@ -30,7 +31,8 @@ export const firstUserKey: Uint8Array = Uint8Array.of(1);
 
 const scratch = new ByteWriter(256);
 
-export function encodePosition(p: Position): Uint8Array {
+/** `slab`: where the bytes are to be; an array of their own otherwise. */
+export function encodePosition(p: Position, slab?: Slab): Uint8Array {
   const w = scratch;
   w.reset();
   w.u8(1);
@@ -40,7 +42,7 @@ export function encodePosition(p: Position): Uint8Array {
   w.string(p.historyId);
   w.f64(p.stampMs);
   w.varint(p.transactions);
-  return w.finish();
+  return slab === undefined ? w.finish() : w.finishIn(slab);
 }
 
 export function decodePosition(bytes: Uint8Array): Position {

@@ -107,9 +107,21 @@ export class FrameDecoder {
 
   /** Takes a chunk. After a fault, everything is dropped. */
   push(chunk: Uint8Array): FrameFault | undefined {
-    this.#waiting.push(chunk);
+    if (this.#running || this.#held || this.#waiting.length > 0) this.#waiting.push(chunk);
+    else this.#take(chunk);
     this.#run();
     return this.fault;
+  }
+
+  /** What is held back of it waits before whatever comes meanwhile. */
+  #take(chunk: Uint8Array): void {
+    this.#running = true;
+    try {
+      const at = this.#chunk(chunk);
+      if (at < chunk.length) this.#waiting.unshift(chunk.subarray(at));
+    } finally {
+      this.#running = false;
+    }
   }
 
   /** No frame is handed over until `release`. */
@@ -125,17 +137,8 @@ export class FrameDecoder {
 
   #run(): void {
     if (this.#running) return;
-    this.#running = true;
-    try {
-      for (let chunk = this.#waiting[0]; chunk !== undefined && !this.#held && this.fault === undefined; chunk = this.#waiting[0]) {
-        this.#waiting.shift();
-        const at = this.#chunk(chunk);
-        if (at < chunk.length) this.#waiting.unshift(chunk.subarray(at));
-      }
-      if (this.fault !== undefined) this.#waiting = [];
-    } finally {
-      this.#running = false;
-    }
+    while (this.#waiting.length > 0 && !this.#held && this.fault === undefined) this.#take(this.#waiting.shift() as Uint8Array);
+    if (this.fault !== undefined) this.#waiting = [];
   }
 
   /** Returns how far it came: the whole chunk unless held. */
