@@ -9,7 +9,7 @@ import { DamagedTablesError } from '#env/tables.js';
 import { checkParts, partition } from '../linearizability/checker.js';
 import { explain } from '../linearizability/explain.js';
 import { type Operation, unknownOutput } from '../linearizability/model.js';
-import { type RegisterInput, type RegisterOutput, register, registerKey } from '../linearizability/register.js';
+import { type RegisterInput, type RegisterOutput, register, registerKey, withFewerOpenEnds } from '../linearizability/register.js';
 import type { History, OpRecord } from './history.js';
 import { decodeReply, decodeRow, keys, mainTable } from './schema.js';
 
@@ -104,7 +104,8 @@ function operationsOf(history: History): RowOperation[] {
 /** True when it was decided. */
 export function checkLinearizable(history: History, reads: LinearizableReads, violation: (text: string) => void): boolean {
   const operations = [...operationsOf(history), ...reads.operations];
-  const result = checkParts(register, partition(operations, registerKey), { visitsMax });
+  const parts = new Map([...partition(operations, registerKey)].map(([key, part]) => [key, withFewerOpenEnds(part)]));
+  const result = checkParts(register, parts, { visitsMax });
   if (result.verdict === 'illegal') violation(explain(register, result));
   return result.verdict !== 'unknown';
 }

@@ -6,8 +6,7 @@
 //
 // Deterministic. Bounded: after `visitsMax` steps of the model, when the memory of where it was is full,
 // or when `expired` says so, the answer is 'unknown', which is no verdict.
-import type { Model, Operation, Unknown } from './model.js';
-import { unknownOutput } from './model.js';
+import type { Model, Operation } from './model.js';
 
 export interface CheckOptions {
   /** Steps of the model, over all parts of the history. Default 1,000,000. */
@@ -266,7 +265,7 @@ class Search<S, I, O> {
 }
 
 function returned<I, O>(o: Operation<I, O>): boolean {
-  return o.output !== (unknownOutput as O | Unknown) && o.return !== Number.POSITIVE_INFINITY;
+  return o.return !== Number.POSITIVE_INFINITY;
 }
 
 function unlink(node: Node): void {

@@ -24,10 +24,10 @@ export interface Operation<I, O> {
   /** Who called; for the explanation only. */
   readonly client: string | number;
   readonly input: I;
-  /** {@link unknownOutput}: it never returned. */
+  /** {@link unknownOutput}: nobody was told, mostly because it never returned. */
   readonly output: O | Unknown;
   /** When it was called. Any numbers that grow with time; a return and a call at the same number count as concurrent. */
   readonly call: number;
-  /** When it returned; Infinity for an operation that never did. Not before `call`. */
+  /** When it returned, or has taken effect for certain; Infinity for an operation that never did. Not before `call`. */
   readonly return: number;
 }
