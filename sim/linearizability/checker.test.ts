@@ -228,6 +228,17 @@ test('a search that is too long is given up, and says so', () => {
   assert.equal(shared.part, 'a');
 });
 
+test('reads that were long under way together are no choices', () => {
+  const ops = [write(1, 1, 100, 1), write(2, 2, 100, 2), write(3, 3, 100, 3)];
+  for (let i = 0; i < 60; i++) ops.push(read(10 + i, 4 + i / 100, 100, 1 + (i % 3)));
+  const good = check(register, ops);
+  assert.equal(good.verdict, 'ok');
+  assert.ok(good.visits < 1_000, `${good.visits} steps`);
+  const bad = check(register, [...ops, read(99, 101, 102, 4)]);
+  assert.equal(bad.verdict, 'illegal');
+  assert.ok(bad.visits < 5_000, `${bad.visits} steps`);
+});
+
 test('open ends that nobody saw cost nothing, and one that was seen is none', () => {
   const ops: Op[] = [];
   for (let i = 0; i < 40; i++) ops.push(lostWrite(i, 1, 100 + i), write(99, 10 + i, 10.5 + i, i + 1), read(98, 10.6 + i, 10.9 + i, i + 1));

@@ -99,6 +99,8 @@ interface Taken<S> {
   readonly node: Node;
   /** Before it. */
   readonly state: S;
+  /** There is no other choice to be tried. */
+  readonly forced: boolean;
 }
 
 class Search<S, I, O> {
@@ -157,28 +159,54 @@ class Search<S, I, O> {
 
   run(): CheckResult<S, I, O> {
     let state = this.#model.init;
-    let node = this.#head.next;
+    let node = this.#look(state);
     while (this.#missing > 0) {
+      if (this.#spent()) return this.#result('unknown');
       if (node?.isCall === true) {
-        if (this.#spent()) return this.#result('unknown');
         this.#visits++;
         const next = this.#tryNext(node, state);
         if (next === undefined) node = node.next;
         else {
-          this.#take(node, state, next.state);
+          this.#take(node, state, next.state, false);
           state = next.state;
-          node = this.#head.next;
+          node = this.#look(state);
         }
         continue;
       }
       // Something returned that is not linearized: the last choice was wrong.
-      const taken = this.#stack.pop();
+      const taken = this.#lastChoice();
       if (taken === undefined) return this.#result('illegal');
-      this.#giveBack(taken.node);
       state = taken.state;
       node = taken.node.next;
     }
     return this.#result('ok');
+  }
+
+  /**
+   * Takes what may come next, changes nothing and answers as it was told: in any order that holds it can be moved here.
+   * Where the other choices begin.
+   */
+  #look(state: S): Node | undefined {
+    for (let node = this.#head.next; node?.isCall === true; node = node.next) {
+      const { input, output } = this.#op(node.op);
+      if (node.match === undefined || this.#model.changesNothing?.(input, output) !== true) continue;
+      this.#visits++;
+      if (this.#model.step(state, input, output) === undefined) continue;
+      this.#take(node, state, state, true);
+      // Its return may have been the first.
+      node = this.#head;
+    }
+    return this.#head.next;
+  }
+
+  /** The last one that was one; undefined when there is none. */
+  #lastChoice(): Taken<S> | undefined {
+    for (;;) {
+      const taken = this.#stack.pop();
+      if (taken === undefined) return undefined;
+      this.#giveBack(taken.node);
+      if (!taken.forced) return taken;
+    }
   }
 
   #spent(): boolean {
@@ -225,8 +253,8 @@ class Search<S, I, O> {
     return true;
   }
 
-  #take(node: Node, before: S, after: S): void {
-    this.#stack.push({ node, state: before });
+  #take(node: Node, before: S, after: S, forced: boolean): void {
+    this.#stack.push({ node, state: before, forced });
     this.#flip(node.op);
     unlink(node);
     if (node.match === undefined) return;

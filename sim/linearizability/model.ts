@@ -13,6 +13,8 @@ export interface Model<S, I, O> {
    * answered that. With {@link unknownOutput} any answer is possible.
    */
   step(state: S, input: I, output: O | Unknown): S | undefined;
+  /** True: an operation that answered so changed nothing, whatever the state was. Not known: false. */
+  changesNothing?(input: I, output: O | Unknown): boolean;
   equal(a: S, b: S): boolean;
   /** A 32-bit number, the same for equal states. */
   hash(state: S): number;

@@ -27,6 +27,8 @@ export const register: Model<number, RegisterInput, RegisterOutput> = {
         return state === input.expect ? input.value : state;
     }
   },
+  changesNothing: (input: RegisterInput, output: RegisterOutput | Unknown): boolean =>
+    input.kind === 'read' || (input.kind === 'cas' && output !== unknownOutput && output !== input.expect),
   equal: (a: number, b: number): boolean => a === b,
   hash: (state: number): number => state | 0,
   describeState: (state: number): string => String(state),
