@@ -87,13 +87,13 @@ export class Nemesis {
     this.#moments?.end();
     const { net, nodes } = this.#c;
     net.healAll();
+    net.clearWays();
     this.storage.heal();
     for (const n of nodes) {
       n.sim.disk.faults.slowFactor = 1;
       n.sim.tables.faults.slowFactor = 1;
       n.sim.setDrift(1);
       if (n.sim.scope.paused) n.sim.resume();
-      for (const m of nodes) if (m !== n) net.setWay(n.name, m.name, { delayMs: net.way.delayMs, jitterMs: net.way.jitterMs, bytesPerMs: 0 });
       if (!n.sim.up && !n.absent) this.#c.start(n);
     }
   }

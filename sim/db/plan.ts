@@ -56,6 +56,8 @@ export interface Plan {
   readonly nodeDownAfterMs: number;
   readonly walSegmentBytes: number | undefined;
   readonly delayMs: number;
+  /** Chance that a piece that is written travels as two. */
+  readonly splitChance: number;
   readonly faults: FaultPlan;
   readonly storage: StoragePlan;
   /** Never together with failing disks: of a lost and a damaged log at once, too much may be gone. */
@@ -125,15 +127,22 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     nodeDownAfterMs: prng.pick([1_500, 4_000, 15_000]),
     walSegmentBytes: prng.pick([undefined, 4_096, 30_000]),
     delayMs: prng.pick([0.2, 0.2, 2, 20]),
+    splitChance: prng.fork('split').pick([0, 0, 0, 0.2]),
     faults: faults ? makeFaults(prng) : noFaults,
     moments: noMoments,
     ...makeHardship(prng, faults),
   };
-  const looked = plan.storage.flipTablesMs === undefined ? plan : { ...plan, bounds: { ...plan.bounds, scrubEveryMs: 500 } };
+  const looked = { ...plan, bounds: { ...plan.bounds, scrubEveryMs: scrubEveryMs(plan, prng.fork('scrub')) } };
   const tree = withRelays(looked, prng.fork('relays'));
   if (!faults) return tree;
   if (plan.membership === noMembership && prng.fork('set up').chance(momentsShare)) return withMoments(tree, prng.fork('moments plan'));
   return prng.fork('storm').chance(0.15) ? copyStorm(tree) : tree;
+}
+
+/** Often where rows are damaged; elsewhere now and then, for it does nothing there. */
+function scrubEveryMs(plan: Plan, prng: Prng): number {
+  if (plan.storage.flipTablesMs !== undefined) return 500;
+  return prng.chance(0.2) ? 3_000 : Number.POSITIVE_INFINITY;
 }
 
 function withMoments(plan: Plan, prng: Prng): Plan {
@@ -210,9 +219,10 @@ function makeBounds(prng: Prng): Partial<DbBounds> {
   some('leaderApplyLagMax', 20);
   some('proposalAttemptMs', 200, 700);
   some('effectiveWaitMs', 1_500);
-  b.leaseMs = prng.fork('leases').pick([500, 1_000, 2_000]);
+  // The shortest is the default; it is also most of what a quiet cluster does.
+  b.leaseMs = prng.fork('leases').pick([500, 1_000, 1_000, 2_000, 2_000, 2_000]);
   if (prng.fork('moves').chance(0.4)) {
-    b.rebalanceMs = prng.fork('moves').pick([300, 2_000]);
+    b.rebalanceMs = prng.fork('moves').pick([600, 2_000]);
     b.movePaceMs = 100;
   }
   if (prng.chance(0.6)) {

@@ -106,6 +106,7 @@ export class Run {
       n.sim.tables.poisonViews = strict;
     }
     this.c.net.way = { delayMs: plan.delayMs, jitterMs: plan.delayMs / 2 + 0.1, bytesPerMs: 0 };
+    this.c.net.faults.splitChance = plan.splitChance;
     this.history = new History(violation);
     for (const shard of watchedShards(runShards)) {
       const model: ShardModel = new ShardModel(

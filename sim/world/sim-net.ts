@@ -71,6 +71,11 @@ export class SimNet implements Fabric {
     for (const key of [this.#pair(a, b), this.#pair(b, a)]) this.#ways.set(key, { ...(this.#ways.get(key) ?? this.way), ...way });
   }
 
+  /** Every way is the common one again. */
+  clearWays(): void {
+    this.#ways.clear();
+  }
+
   /** Nothing passes from `from` to `to`; the other direction is as it was. */
   cutOneWay(from: string, to: string): void {
     this.#cuts.add(this.#pair(from, to));
