@@ -8,13 +8,14 @@
 // - second core: a replicant copies tables, its core is out of reach in the middle of that, and the only other one that
 //   it reaches lags behind what is there already.
 // - amnesia: a core that feeds replicants forgets that, its process is new at once, and they do not notice.
+// - slow replicant: one in service has received more than its tables take, while others wait until it has seen it.
 import type { Prng } from '#base/prng.js';
 import type { Until } from '#db/api.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { runShards } from './schema.js';
 import type { StorageFaults } from './storage-faults.js';
 
-export type MomentKind = 'witness' | 'deposed' | 'amnesia' | 'second core';
+export type MomentKind = 'witness' | 'deposed' | 'amnesia' | 'second core' | 'slow replicant';
 
 export interface MomentsPlan {
   readonly kinds: readonly MomentKind[];
@@ -24,7 +25,7 @@ export interface MomentsPlan {
 
 export const noMoments: MomentsPlan = { kinds: [], pauseMs: 0 };
 
-const allKinds: readonly MomentKind[] = ['witness', 'deposed', 'amnesia', 'second core'];
+const allKinds: readonly MomentKind[] = ['witness', 'deposed', 'amnesia', 'second core', 'slow replicant'];
 
 export function makeMoments(prng: Prng): MomentsPlan {
   const kinds = allKinds.filter(() => prng.chance(0.5));
@@ -55,6 +56,8 @@ const lagMs = 30;
 const copyMs: readonly [number, number] = [30, 150];
 const secondMs = 300;
 const copyDelayMs = 10;
+const slowTablesMs: readonly [number, number] = [300, 900];
+const slowTablesFactor = 100;
 
 export class Moments {
   readonly #c: ClusterWorld;
@@ -97,6 +100,7 @@ export class Moments {
   #begin(kind: MomentKind): number {
     if (kind === 'witness') return this.#witness();
     if (kind === 'second core') return this.#secondCore();
+    if (kind === 'slow replicant') return this.#slowReplicant();
     return kind === 'deposed' ? this.#deposed() : this.#amnesia();
   }
 
@@ -284,5 +288,22 @@ export class Moments {
       for (const m of fed) net.heal(m.name, n.name);
     });
     return amnesiaMs + 500;
+  }
+
+  /** With tables that are committed row by row (plan.ts), what comes meanwhile waits in the queue. */
+  #slowReplicant(): number {
+    const shard = runShards[0] as string;
+    const serving = this.#c.members.filter((n) => n.role === 'replicant' && n.up && !n.sim.scope.paused && n.core?.database.inSync(shard) === true);
+    if (serving.length === 0) return 0;
+    const n = this.#prng.pick(serving);
+    this.#note('slow replicant', n.name);
+    const { faults } = n.sim.tables;
+    faults.slowFactor = slowTablesFactor;
+    const forMs = this.#between(slowTablesMs);
+    this.#repeat(slowlyMs, forMs, () => this.#write(this.#prng.pick(this.#cores()), shard, 'effective'));
+    this.#later(forMs, () => {
+      faults.slowFactor = 1;
+    });
+    return forMs + 500;
   }
 }

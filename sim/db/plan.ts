@@ -149,8 +149,9 @@ function withMoments(plan: Plan, prng: Prng): Plan {
   const moments = makeMoments(prng);
   const alone = prng.chance(0.3) && moments.kinds.join() === 'amnesia';
   const second = moments.kinds.includes('second core') ? { replicaCreditBytes: 500, bootstrapChunkBytes: 100 } : {};
+  const slow = moments.kinds.includes('slow replicant') ? { tableCommitRows: 1 } : {};
   const set = {
-    bounds: { ...plan.bounds, ...second },
+    bounds: { ...plan.bounds, ...second, ...slow },
     moments,
     cores: alone ? 1 : Math.max(3, plan.cores),
     replicants: Math.max(1, plan.replicants),

@@ -107,8 +107,8 @@ export class Cluster {
   readonly #twins: Twins;
   readonly #hearsay: Hearsay;
   #minted = 0;
-  /** A row of the shard changed since they were read. */
-  #membersChanged = false;
+  /** Tables of which rows changed since they were read. */
+  readonly #changed: Set<number> = new Set();
   #joinAt = 0;
   readonly #listeners: (() => void)[] = [];
 
@@ -202,8 +202,7 @@ export class Cluster {
   get serving(): boolean {
     const { database } = this.#o;
     if (this.#phase !== 'joined' || database.incarnation === 0) return false;
-    const { shards, incarnation } = database;
-    return shards.every((shard) => !database.holds(shard) || (database.inSync(shard) && database.isLive(shard, incarnation)));
+    return database.shards.every((s) => !database.holds(s) || (database.inSync(s) && database.isLive(s, database.incarnation)));
   }
 
   /** Runs after every change of the members table. */
@@ -225,11 +224,9 @@ export class Cluster {
     });
     database.subscribe(memberShard, {
       reset: () => this.#readMembers(),
-      change: () => {
-        this.#membersChanged = true;
-      },
+      change: (table) => this.#changed.add(table.id),
       purged: () => {},
-      applied: () => this.#membersMoved(),
+      applied: () => (this.#changed.size > 0 ? this.#readMembers() : database.reconcile()),
     });
     if (role === 'replicant') {
       this.#phase = 'joining';
@@ -400,19 +397,9 @@ export class Cluster {
 
   // ---- members ----
 
-  /** The shard of the members has applied something: most of what it applies is none of their rows. */
-  #membersMoved(): void {
-    const { database } = this.#o;
-    if (this.#membersChanged) return this.#readMembers();
-    // What was proposed before, and did not come through, is proposed again.
-    database.reconcile();
-    database.changeCores();
-    this.#checkSelf();
-  }
-
   #readMembers(): void {
     const { database } = this.#o;
-    this.#membersChanged = false;
+    this.#changed.clear();
     this.#members.clear();
     database.range(membersTable, new Uint8Array(0), undefined, (_key, row) => {
       const m = decodeMember(row.value);
