@@ -222,6 +222,18 @@ test('replica: it is chosen for once at a time', () => {
   new Script().normal().step({ type: 'chosen', core: 'b' });
 });
 
+test('replica machine: an upstream that closes the stream before it has answered is left at once', () => {
+  new Script()
+    .begin()
+    .step(from('b', { type: 'close', shard, stream: 1, why: '' }))
+    .step(from('a', { type: 'close', shard, stream: 1, why: 'the tables here are damaged' }), 'choose not a')
+    .step(from('a', opened(1, 'resume', 5)))
+    .step({ type: 'chosen', core: 'b' }, 'open b 2')
+    // Said of the stream before.
+    .step(from('b', { type: 'close', shard, stream: 1, why: '' }))
+    .step(from('b', opened(2, 'resume', 5)), 'local_replay');
+});
+
 test('replica machine: an upstream that never answers is left', () => {
   new Script()
     .begin()

@@ -194,6 +194,8 @@ export class ReplicaMachine {
   #message(m: RlogMessage, effects: ReplicaEffect[]): void {
     if (this.#opening) {
       if (m.type === 'opened' && m.stream === this.stream) this.#opened(m, effects);
+      // Its answer did not get through, and the stream has ended there: nothing more will come.
+      if (m.type === 'close' && m.stream === this.stream && this.upstream !== undefined) this.#lose(this.upstream, reopenDelayMs, effects);
       return;
     }
     switch (m.type) {

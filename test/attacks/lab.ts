@@ -21,7 +21,7 @@ import { makeMessage } from '#session/message.js';
 /** The honest pair's round trip, whatever goes on beside it. */
 export const witnessMsMax = 2_000;
 /** Everything else: turns a hang into a failure that says what was awaited. */
-const hangMs = 8_000;
+const hangMs = 60_000;
 
 const logLinesKept = 2_000;
 

@@ -138,7 +138,7 @@ test('acknowledged retained messages survive the death of all nodes at once', as
 test('a stopped node tells its clients and ends with status 0', async () => {
   const node = cluster.node('replicant1');
   const client = await TestClient.connect(node);
-  assert.equal(await within(30_000, 'it stops', node.stop()), 0);
+  assert.equal(await within(60_000, 'it stops', node.stop()), 0);
   assert.equal(await client.end(), 'disconnect 139');
   node.start();
   await node.serving();

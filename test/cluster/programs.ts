@@ -15,7 +15,7 @@ export async function run(command: string, args: readonly string[]): Promise<End
     out += chunk.toString();
   });
   try {
-    const status = await within(30_000, `${command} ${args.join(' ')} ends`, new Promise<number | null>((done) => child.on('close', done)));
+    const status = await within(60_000, `${command} ${args.join(' ')} ends`, new Promise<number | null>((done) => child.on('close', done)));
     return { status, out };
   } finally {
     child.kill('SIGKILL');

@@ -154,7 +154,7 @@ test('a recovery that is cut off by kill -9 goes on at the next start', async ()
     for (let i = 0; i < 4; i++) {
       first.start();
       // As it comes: before the logs are moved, in between, or before the cluster knows.
-      await within(10_000, 'it runs', first.said(i < 2 ? 'node' : 'the node runs'));
+      await within(60_000, 'it runs', first.said(i < 2 ? 'node' : 'the node runs'));
       await first.kill();
     }
     first.start();

@@ -17,7 +17,7 @@ const count = (members: readonly TestClient[]): number => members.reduce((sum, m
 /** Waits until the members together have `n` messages. */
 async function together(members: readonly TestClient[], n: number): Promise<void> {
   const all = Promise.race(members.map((m) => m.until(`${n} messages for the group`, () => count(members) >= n)));
-  await within(30_000, () => `${n} messages for the group, which has ${members.map((m) => m.received.length).join(' + ')}`, all);
+  await within(60_000, () => `${n} messages for the group, which has ${members.map((m) => m.received.length).join(' + ')}`, all);
 }
 
 test('each message goes to exactly one member, whichever node it is published on', async () => {
