@@ -39,9 +39,11 @@ export class RowLayer {
     this.#count(1, row);
   }
 
-  /** All rows in order. */
+  /** All rows in order. Not by `flat`, which defines each element as a property. */
   list(): TableWrite[] {
-    return this.#chunks.flat();
+    const rows: TableWrite[] = [];
+    for (const chunk of this.#chunks) for (const row of chunk) rows.push(row);
+    return rows;
   }
 
   /** From the first row at or after `key` on. The layer must not change while the cursor is in use. */
