@@ -166,3 +166,15 @@ test('what somebody waits for goes to all receivers at once, also to those whose
   many.pass(0);
   assert.deepEqual([...new Set(many.sent)].length, 7);
 });
+
+test('under a steady load every receiver has its turn within the pause, and none twice before another', () => {
+  const many = new Served(7);
+  for (let n = 0; n < 200; n++) {
+    many.commit();
+    many.pass(2);
+  }
+  const turns = [...Array(7).keys()].map((i) => many.sent.filter((to) => to === `r${i}`).length);
+  assert.ok(Math.max(...turns) - Math.min(...turns) <= 1, `turns: ${turns.join(' ')}`);
+  // In 400 ms: a round takes 7.5 ms from the first commit that it carries on.
+  assert.ok(Math.min(...turns) >= 35, `turns: ${turns.join(' ')}`);
+});

@@ -239,15 +239,18 @@ export class RlogServer {
   committed(): void {
     if (this.#scheduled || this.#closed || this.#agents.size === 0) return;
     const hurry = this.#wanted > this.#sentTo;
-    if (this.#rota.length > 0 && !hurry) this.#group();
-    else if (!this.#pacer.holds(() => this.#round(), hurry)) this.#round();
+    const underWay = this.#rota.length > 0;
+    if (underWay && !hurry) this.#group();
+    // While a round is under way the pause before the next one runs already; without a pause it begins when this one ends.
+    if (!this.#pacer.holds(() => this.#round(), hurry) && (hurry || !underWay)) this.#round();
   }
 
   /** Everybody at once when somebody waits for it, or when there are few. */
   #round(): void {
     if (this.#wanted > this.#sentTo || this.#agents.size <= groupReceiversMin) return this.pumpLater();
     const pauseMs = this.#pauseMs();
-    this.#rota = [...this.#agents.values()];
+    // Those that the last one has not come to go first.
+    this.#rota = [...new Set([...this.#rota, ...this.#agents.values()])];
     this.#groupSize = Math.max(groupReceiversMin, Math.ceil((this.#rota.length * groupPauseMs) / Math.max(groupPauseMs, pauseMs)));
     this.#ran(pauseMs);
     this.#group();
