@@ -9,7 +9,7 @@ type Say = (line: string) => void;
 const lookEveryMs = 250;
 const sayEveryMs = 5_000;
 /** Given up after this. */
-const patienceMs = 15 * 60_000;
+const patienceMs = 5 * 60_000;
 const mib = 2 ** 20;
 
 export async function bootstrapUnderLoad(o: ClusterOptions, rows: number, rate: number, rowsEach: number, say: Say): Promise<void> {
