@@ -191,9 +191,9 @@ export class Connector {
     this.#core.ports.registry.register(request, (result) => this.#registered(attempt, result));
   }
 
-  #willOf({ adoption, channel, expiryIntervalS, packet }: Attempt): Uint8Array | undefined {
+  #willOf({ adoption, channel, expiryIntervalS }: Attempt): Uint8Array | undefined {
     const will = adoption === undefined ? channel.will : adoption.adopted.meta.will?.will;
-    return this.#sessions.standingWill({ username: packet.username, mountpoint: channel.mountpoint }, will, expiryIntervalS);
+    return this.#sessions.standingWill(channel, will, expiryIntervalS);
   }
 
   #leave(attempt: Attempt): void {

@@ -3,10 +3,9 @@
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { isDelayedTopic, parseDelayed, unmountName } from '#mqtt/special-topics.js';
 import { isTopicName } from '#mqtt/topic.js';
-import type { Channel } from '#session/channel.js';
 import type { Message } from '#session/message.js';
 import { AbsentClient } from './absent-client.js';
-import { openAccess } from './access.js';
+import { type AccessClient, openAccess } from './access.js';
 import type { HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
 import type { DelayedPublisher } from './ports.js';
@@ -54,10 +53,10 @@ export class DelayedPublishes {
    * Whose rights count again when the message is due. Undefined: nobody's, because the client has them by its connection
    * (superusers, tokens, addresses, a service that says so), and there will be none then.
    */
-  publisherOf(channel: Channel, message: Message): DelayedPublisher | undefined {
+  publisherOf(client: AccessClient, message: Message): DelayedPublisher | undefined {
     const { access } = this.#core;
-    if (access === openAccess || access.isUnderRules?.(channel) === false) return undefined;
-    const { username, mountpoint } = channel;
+    if (access === openAccess || access.isUnderRules?.(client) === false) return undefined;
+    const { username, mountpoint = '' } = client;
     return this.#absentMay(message, { username, mountpoint }) === true ? { username, mountpoint } : undefined;
   }
 
@@ -66,11 +65,11 @@ export class DelayedPublishes {
     return this.#core.access.mayPublish(client, unmountName(mountpoint, topicName), qos, retain, this.#core.now());
   }
 
-  /** One of the broker's own. */
-  keepOwn(message: Message, done: (outcome: PublishOutcome) => void): void {
+  /** One of the broker's own. `by`: whose will it is. */
+  keepOwn(message: Message, done: (outcome: PublishOutcome) => void, by: AccessClient | undefined): void {
     const target = this.target(message);
     if (target?.delayMs === undefined) done({ kind: 'failed', message: 'no such delay', reasonCode: ReasonCode.topicNameInvalid });
-    else this.keep(target.message, target.delayMs, done);
+    else this.keep(target.message, target.delayMs, done, by === undefined ? undefined : this.publisherOf(by, target.message));
   }
 
   /** Its time has come. It went through access and hooks when it came; rules may have changed since. */

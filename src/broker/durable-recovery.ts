@@ -87,7 +87,7 @@ function restore(core: Core, durable: DurableSessions, sessions: Sessions, wills
   const delayMs = (will?.will.properties?.willDelayInterval ?? 0) * 1000;
   const dueAtMs = will === undefined || will.dueAtMs !== 0 ? (will?.dueAtMs ?? 0) : wallNow + delayMs;
   // One that stands with the registry is published from there. The wall clock may have been set back.
-  if (will !== undefined && wills.standing(s, will.will, s.expiryIntervalS) === undefined)
+  if (will !== undefined && !wills.standsElsewhere(s, will.will))
     wills.restore(session, will.will, now + Math.min(delayMs, Math.max(0, dueAtMs - wallNow)));
   durable.adopt(session, s.slot, leftAtMs, will === undefined ? undefined : { will: will.will, dueAtMs });
   sessions.restored(session);

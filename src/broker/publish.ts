@@ -13,7 +13,7 @@ import type { Message } from '#session/message.js';
 import { keep } from '#session/message.js';
 import type { DeferredAck, Subscription } from '#session/session.js';
 import { Acceptance, type Routed, taken } from './acceptance.js';
-import { deniedCode, openAccess } from './access.js';
+import { type AccessClient, deniedCode, openAccess } from './access.js';
 import { AskedPublishes, type HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
 import { DelayedPublishes, mountHeld } from './delayed-publishes.js';
@@ -128,23 +128,23 @@ export class Publisher {
     else channel.disconnect(ReasonCode.notAuthorized, now);
   }
 
-  /** A message of the broker itself: a will, one of the API or of a rule. It is kept if need be. */
-  publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void = ignore): void {
+  /** A message of the broker itself: a will (`by`: whose), one of the API or of a rule. It is kept if need be. */
+  publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void = ignore, by?: AccessClient): void {
     const hook = this.#core.hooks.publish;
     if (hook === undefined) {
-      this.#publishOwn(message, now, done);
+      this.#publishOwn(message, now, done, by);
       return;
     }
     keep(message);
     hook(message, undefined, (verdict) => {
       if (typeof verdict === 'number') done({ kind: 'failed', message: 'a hook refused it', reasonCode: verdict });
-      else this.#publishOwn(verdict, this.#core.now(), done);
+      else this.#publishOwn(verdict, this.#core.now(), done, by);
     });
   }
 
-  #publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void): void {
+  #publishOwn(message: Message, now: number, done: (outcome: PublishOutcome) => void, by?: AccessClient): void {
     if (this.#delayed.takes(message)) {
-      this.#delayed.keepOwn(message, done);
+      this.#delayed.keepOwn(message, done, by);
       return;
     }
     if (isWillOrigin(message.originIncarnation)) this.#core.metrics.published.value++;

@@ -10,10 +10,10 @@ import type { SessionLimits } from '#session/limits.js';
 import type { QueuedMessage } from '#session/queue.js';
 import type { DeliveryHooks, QueueRights, SessionHome, Subscription } from '#session/session.js';
 import { Session } from '#session/session.js';
+import type { AccessClient } from './access.js';
 import type { Adopted } from './adopted.js';
 import type { Core } from './core.js';
 import type { WillWord } from './registered-wills.js';
-import type { WillClient } from './will-body.js';
 import type { Wills } from './wills.js';
 
 /** Tells the registry what happens to a session, or not because it knows better. */
@@ -195,7 +195,7 @@ export class Sessions implements SessionHome {
     if ((tell === 'tell' || will !== undefined) && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch, will);
   }
 
-  standingWill(client: WillClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {
+  standingWill(client: AccessClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {
     return this.#wills.standing(client, will, expiryIntervalS);
   }
 

@@ -20,28 +20,30 @@ export interface WillClient {
   readonly mountpoint: string;
 }
 
-/** Undefined: it is too long. */
-export function encodeWillBody(client: WillClient, will: Will): Uint8Array | undefined {
+/** `underRules`: they are asked when it is published; else what was said at CONNECT holds. Undefined: it is too long. */
+export function encodeWillBody(client: WillClient, will: Will, underRules: boolean): Uint8Array | undefined {
   if (will.payload.length > willBytesMax) return undefined;
   const w = new ByteWriter(128 + will.payload.length);
+  w.u8(underRules ? 1 : 0);
   const { username, mountpoint } = client;
   writeMeta(w, { epoch: 0, expiryIntervalS: 0, username, mountpoint, leftAtMs: 0, will: { will, dueAtMs: 0 } });
   return w.length > willBytesMax ? undefined : w.finish();
 }
 
 /** Throws MalformedError. */
-export function decodeWillBody(bytes: Uint8Array): WillClient & { readonly will: Will | undefined } {
+export function decodeWillBody(bytes: Uint8Array): WillClient & { readonly will: Will | undefined; readonly underRules: boolean } {
   const r = new ByteReader(bytes);
+  const underRules = r.u8() === 1;
   const { username, mountpoint, will } = readMeta(r);
   r.done();
-  return { username, mountpoint, will: will?.will };
+  return { username, mountpoint, will: will?.will, underRules };
 }
 
 /** For a registration. The delay ends with the session at the latest [MQTT-3.1.3-9]. Empty: none that could stand there. */
-export function standingWill(client: WillClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {
-  const body = will === undefined ? undefined : encodeWillBody(client, will);
+export function standingWill(client: WillClient, will: Will, expiryIntervalS: number, underRules: boolean): Uint8Array | undefined {
+  const body = encodeWillBody(client, will, underRules);
   if (body === undefined) return undefined;
-  return encodeStanding(Math.min(will?.properties?.willDelayInterval ?? 0, expiryIntervalS) * 1000, body);
+  return encodeStanding(Math.min(will.properties?.willDelayInterval ?? 0, expiryIntervalS) * 1000, body);
 }
 
 export function willOrigin(clientId: string): number {

@@ -11,7 +11,7 @@ import { AbsentClient } from './absent-client.js';
 import { type AccessClient, askAccess } from './access.js';
 import type { Core } from './core.js';
 import type { Publisher } from './publish.js';
-import { decodeWillBody, standingWill, type WillClient, willOrigin } from './will-body.js';
+import { decodeWillBody, encodeWillBody, standingWill, type WillClient, willOrigin } from './will-body.js';
 
 interface PendingWill {
   readonly will: Will;
@@ -34,11 +34,23 @@ export class Wills {
   }
 
   /** For the registration of its client; undefined: none that could stand there. */
-  standing(client: WillClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {
+  standing(client: AccessClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {
     if (will === undefined || this.#core.ports.registry.onWill === undefined) return undefined;
-    const standing = standingWill(client, will, expiryIntervalS);
+    const { access } = this.#core;
+    const { clientId, username, mountpoint = '' } = client;
+    // Who has its rights by its connection has none when that is gone: what was said at CONNECT holds.
+    const topicName = this.#core.rightsTopic(will.topicName);
+    const absent = new AbsentClient(clientId, username, mountpoint);
+    const underRules =
+      access.isUnderRules?.(client) !== false && access.mayPublish(absent, topicName, will.qos, will.retain, this.#core.now()) === true;
+    const standing = standingWill({ username, mountpoint }, will, expiryIntervalS, underRules);
     if (standing === undefined) this.#core.metrics.willsTooLong.value++;
     return standing;
+  }
+
+  /** Whether the will of one that had a connection when this node ended is published from there. */
+  standsElsewhere(client: WillClient, will: Will): boolean {
+    return this.#core.ports.registry.onWill !== undefined && encodeWillBody(client, will, true) !== undefined;
   }
 
   /** The node of its client is lost, and this one leads where it stood. */
@@ -51,8 +63,10 @@ export class Wills {
       done();
       return;
     }
+    const client = new AbsentClient(clientId, left.username, left.mountpoint);
     if (left.will === undefined) done();
-    else this.#publish(left.will, new AbsentClient(clientId, left.username, left.mountpoint), epoch, this.#core.now(), done);
+    else if (left.underRules) this.#publish(left.will, client, epoch, this.#core.now(), done);
+    else this.#judged(left.will, client, epoch, true, done);
   }
 
   get pendingCount(): number {
@@ -118,7 +132,7 @@ export class Wills {
       message.originIncarnation = willOrigin(client.clientId);
       message.originNumber = epoch;
     }
-    this.#publisher.publishOwn(message, now, done);
+    this.#publisher.publishOwn(message, now, done, client);
   }
 }
 

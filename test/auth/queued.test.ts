@@ -286,6 +286,30 @@ test('a delayed message is published when whoever sent it still may; superusers 
   }
 });
 
+test('a will to a delayed name is judged again when it is due', () => {
+  for (const superuser of ['', 'p']) {
+    const access = new Rights();
+    access.superuser = superuser;
+    const clock = new ManualClock();
+    const db = new MemoryCluster(clock, brokerSchema).join('1'.padStart(32, '0'));
+    const delayed = new ReplicatedDelayed({ clock, metrics: new ReadableMetrics(), log: quietLog }, db);
+    const bench = new MqttBench({ clock, access, ports: { ...localPorts(), delayed } });
+    clock.advance(50);
+    const subscriber = bench.connect();
+    subscriber.subscribe('#');
+    for (const name of ['a', 'b']) {
+      const will = { topicName: `$delayed/5/${name}`, payload: Uint8Array.of(0x78), qos: 1, retain: false } as const;
+      bench.connect({ clientId: superuser || name, will }).drop();
+      clock.advance(50);
+    }
+    assert.equal(delayed.count, 2);
+    access.deny('b');
+    clock.advance(6_000);
+    assert.deepEqual(subscriber.seen(), superuser === '' ? ['a=x q1'] : ['a=x q1', 'b=x q1']);
+    assert.equal(delayed.count, 0);
+  }
+});
+
 function wanted(topicFilter: string): { topicFilter: string; qos: 1; noLocal: false; retainAsPublished: false; retainHandling: 0 } {
   return { topicFilter, qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 };
 }

@@ -185,11 +185,14 @@ test('bodies and keys of wills', () => {
     retain: true,
     properties: { willDelayInterval: 3, contentType: 'x' },
   } as const;
-  const body = encodeWillBody({ username: 'ann', mountpoint: 'm/' }, standing);
+  const body = encodeWillBody({ username: 'ann', mountpoint: 'm/' }, standing, true);
   assert.ok(body !== undefined);
   const back = decodeWillBody(body);
-  assert.deepEqual([back.username, back.mountpoint, back.will?.topicName, back.will?.properties?.contentType], ['ann', 'm/', 't', 'x']);
-  assert.equal(encodeWillBody({ username: undefined, mountpoint: '' }, { ...standing, payload: new Uint8Array(willBytesMax + 1) }), undefined);
+  assert.deepEqual(
+    [back.underRules, back.username, back.mountpoint, back.will?.topicName, back.will?.properties?.contentType],
+    [true, 'ann', 'm/', 't', 'x'],
+  );
+  assert.equal(encodeWillBody({ username: undefined, mountpoint: '' }, { ...standing, payload: new Uint8Array(willBytesMax + 1) }, true), undefined);
   const due = { dueMs: 1_790_000_000_123, epoch: 2 ** 40 + 5, key: utf8Encode('c') };
   assert.deepEqual(decodeDueKey(dueKey(due.dueMs, due.epoch, due.key)), due);
   assert.throws(() => decodeWillBody(body.subarray(1)));
