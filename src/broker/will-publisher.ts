@@ -31,6 +31,11 @@ export const willPublisherDefaults: WillPublisherOptions = { tickMs: 200, everyM
 /** After a node was declared down, or this one may have begun to lead, rounds follow each other for so long. */
 const suspectMs = 5_000;
 const deadlineMs = 5_000;
+/** Of one command that changes rows: so many, or so many bytes. */
+const foundMax = 200;
+const foundBytesMax = 256 * 1024;
+/** While a round is under way, ticks are so much shorter. */
+const haste = 4;
 
 class Shard {
   readonly table: RegistryTable;
@@ -94,7 +99,8 @@ export class WillPublisher {
   }
 
   #arm(): void {
-    this.#timer = this.#clock.setTimer(this.#options.tickMs, () => {
+    const busy = this.#shards.some((s) => s.leads && s.after !== undefined);
+    this.#timer = this.#clock.setTimer(busy ? this.#options.tickMs / haste : this.#options.tickMs, () => {
       this.#tick();
       if (this.#publish !== undefined) this.#arm();
     });
@@ -131,17 +137,24 @@ export class WillPublisher {
     const stamp = this.#stamp(s);
     const isLive = (incarnation: number): boolean => this.#db.isLive(shard, incarnation);
     let seen = 0;
+    let bytes = 0;
+    let full = false;
     let last: Uint8Array = s.after;
     this.#db.range(wills, s.after, undefined, (key, row) => {
       last = copyBytes(key);
-      if (readWills(row.value).some((will) => isForsaken(will, isLive, stamp))) found.push(last);
-      return ++seen < this.#options.batch;
+      if (readWills(row.value).some((will) => isForsaken(will, isLive, stamp))) {
+        found.push(last);
+        bytes += row.value.length;
+      }
+      full = ++seen >= this.#options.batch || found.length >= foundMax || bytes >= foundBytesMax;
+      return !full;
     });
-    s.after = seen < this.#options.batch ? undefined : last;
+    s.after = full ? behind(last) : undefined;
     if (found.length === 0) return;
     s.asking = true;
     this.#db.command(shard, 'willsOrphaned', encodeKeys(found), { deadlineMs }, (failure, result) => {
       s.asking = false;
+      if (failure !== undefined) this.#suspect();
       if (failure !== undefined || result.reply.length < 8) return;
       s.stampMs = new ByteReader(result.reply).f64();
       s.stampedAt = this.#clock.now();
@@ -192,6 +205,13 @@ export class WillPublisher {
       else s.published.push(...keys);
     });
   }
+}
+
+/** The next key that there can be. */
+function behind(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
 }
 
 /** None of a row that this version cannot read. */
