@@ -100,7 +100,7 @@ export class WillPublisher {
 
   #arm(): void {
     const busy = this.#shards.some((s) => s.leads && s.after !== undefined);
-    this.#timer = this.#clock.setTimer(busy ? this.#options.tickMs / haste : this.#options.tickMs, () => {
+    this.#timer = this.#clock.setTimer(busy ? Math.ceil(this.#options.tickMs / haste) : this.#options.tickMs, () => {
       this.#tick();
       if (this.#publish !== undefined) this.#arm();
     });
