@@ -273,6 +273,8 @@ export class Sessions implements SessionHome {
   moved(session: Session, now: number): void {
     session.queue = undefined;
     session.inflight = undefined;
+    // Its will went along, or is off: it may have been set up again for a move that came to nothing before this one.
+    this.#wills.cancel(session);
     this.end(session, now, 'silent');
   }
 

@@ -159,6 +159,27 @@ test('a session that was asked for and not taken has its will still', () => {
   }
 });
 
+test('a client that is back while an adoption fails has its will off', () => {
+  const refused: ((taken: boolean) => void)[] = [];
+  const { clock, cluster, one, two } = pair((_take, _adopted, done) => void refused.push(done));
+  const watcher = two.connect();
+  watcher.subscribe('w');
+  const will = { topicName: 'w', payload: utf8Encode('gone'), qos: 0, retain: false, properties: { willDelayInterval: 50 } } as const;
+  one.connect(lasting('c', { will })).drop();
+  one.broker.evacuate({ waitHealthCheckMs: 0, waitTakeoverMs: 0 });
+  clock.advance(200);
+  assert.equal(refused.length, 1);
+  cluster.autoFinish = false;
+  const back = two.connect(lasting('c'));
+  for (const done of refused) done(false);
+  cluster.run(cluster.finishes);
+  clock.advance(100);
+  assert.equal(back.connack?.sessionPresent, true);
+  assert.equal(one.broker.stats().sessions, 0);
+  clock.advance(60_000);
+  assert.deepEqual(watcher.seen(), []);
+});
+
 test('a client that comes while its session is being adopted gets it', () => {
   const { clock, one, two } = pair();
   const cluster = one.connect(lasting('c'));
