@@ -26,7 +26,7 @@ export class SharedPicker {
   /** Uniform integer in [0, limit). */
   readonly #random: (limit: number) => number;
   /** `round_robin`: each publisher's next place. `sticky`: its node. */
-  #places: RecentMap<number> | undefined;
+  #places: RecentMap<{ next: number }> | undefined;
   #nodes: RecentMap<string> | undefined;
   #next = 0;
   /** Of the last pick: the place among the candidate's members. */
@@ -62,8 +62,13 @@ export class SharedPicker {
       case 'round_robin': {
         // Publishers begin at different places: many of them may have one message each.
         this.#places ??= new RecentMap(publishersMax);
-        const place = (this.#places.get(publisherId) ?? this.#step(total)) % total;
-        this.#places.set(publisherId, place + 1);
+        let of = this.#places.get(publisherId);
+        if (of === undefined) {
+          of = { next: this.#step(total) };
+          this.#places.set(publisherId, of);
+        }
+        const place = of.next % total;
+        of.next = place + 1;
         return place;
       }
       case 'round_robin_per_group':
