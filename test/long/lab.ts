@@ -180,7 +180,11 @@ export class Lab {
         return same();
       },
       generousMs,
-    );
+    ).catch(async (error: Error) => {
+      const reports = await Promise.all(among.map((n) => n.report()));
+      const indexes = dumps.map((d) => d?.index ?? 'no answer');
+      throw new Error(`${error.message}: ${indexes.join(', ')}; ${JSON.stringify(reports)}`);
+    });
     const [first, ...others] = dumps;
     assert.ok(first !== undefined);
     for (const [i, d] of others.entries()) {
