@@ -184,6 +184,7 @@ export const dbMutants: readonly Mutant[] = [
     '{ start: firstUserKey, end: Uint8Array.of(ownerIndexByte + 1) },',
     'a sweep while tables are copied leaves rows of a dead incarnation in the copy',
   ),
+  db('leaders-pile-up', 'leader-spread', 'if (own < spreadMin ||', 'if (own > 0 ||', 'the core that started first leads everything'),
   db('purge-hides-nothing', 'shard-state', 'this.reader.live.purge(op.nodeId, op.incarnation);', ';', 'rows of a dead incarnation stay visible'),
   db('resume-one-late', 'rlog-agent', 'this.next = m.appliedIndex + 1;', 'this.next = m.appliedIndex + 2;', 'a stream resumes behind a hole'),
   db(

@@ -226,6 +226,7 @@ function makeBounds(prng: Prng): Partial<DbBounds> {
     b.rebalanceMs = prng.fork('moves').pick([600, 2_000]);
     b.movePaceMs = 100;
   }
+  b.leaderSpreadMs = prng.fork('leaders').pick([100, 500, 1_000, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
   if (prng.chance(0.6)) {
     b.logKeepMs = prng.pick([200, 1_000]);
     b.logKeepBytes = prng.pick([500, 5_000]);

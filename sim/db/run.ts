@@ -7,6 +7,7 @@ import type { Table } from '#db/api.js';
 import { ClusterWorld, type RunningNode } from './cluster-world.js';
 import { checkStores } from './final-checks.js';
 import { History } from './history.js';
+import { unevenLeaders } from './leaders.js';
 import { checkLinearizable } from './linearizable.js';
 import { groupsDifference } from './membership.js';
 import { ShardModel } from './model.js';
@@ -264,7 +265,7 @@ export class Run {
         index = state.appliedIndex;
       }
     }
-    return this.#uneven();
+    return this.#uneven() || unevenLeaders(this.c, watchedShards(runShards), this.plan.bounds.leaderSpreadMs);
   }
 
   /** Where replicants look for a better core often, and all cores are equally near: no core feeds more than one more than another. */

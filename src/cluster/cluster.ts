@@ -242,6 +242,7 @@ export class Cluster {
       this.#step();
       this.#watch();
       this.#o.database.changeCores();
+      this.#o.database.spreadLeaders();
       this.#tick();
     });
   }

@@ -7,7 +7,7 @@
 // Two of three wiped and the third away is not an empty set of cores: the empty ones wait.
 import { ByteReader, MalformedError } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
-import type { Formation } from '#db/database.js';
+import type { Formation } from '#db/database-options.js';
 
 /** The cluster goes on with one survivor of a lost majority (recovery.ts). */
 export interface Recovery {

@@ -39,6 +39,8 @@ export interface DbBounds {
   /** How often a replicant looks for a node that would feed it better; one leaves a node per `movePaceMs` at most. */
   readonly rebalanceMs: number;
   readonly movePaceMs: number;
+  /** Before one core hands a shard's leadership to another that leads fewer, nothing has changed for so long; Infinity: leaders stay. */
+  readonly leaderSpreadMs: number;
   /** Unacknowledged bytes per replicant and shard. */
   readonly replicaCreditBytes: number;
   readonly bootstrapChunkBytes: number;
@@ -93,6 +95,7 @@ export const dbBounds: DbBounds = {
   lateMs: 2_000,
   rebalanceMs: 10_000,
   movePaceMs: 1_000,
+  leaderSpreadMs: 10_000,
   replicaCreditBytes: 8 * 1024 * 1024,
   bootstrapChunkBytes: 1024 * 1024,
   relayLogBytes: 64 * 1024 * 1024,

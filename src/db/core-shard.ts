@@ -78,6 +78,10 @@ export class CoreShard implements LeaseParty {
   #reads: Map<number, (index: number | undefined) => void> = new Map();
   #readToken = 0;
   readonly #visibility: Visibility;
+  /** The next leader is chosen by this one. */
+  #handingOn = false;
+  /** When this core handed leadership on because its tables lagged, or had to be copied. */
+  gaveUpAt: number = Number.NEGATIVE_INFINITY;
   elections = 0;
   leaderChanges = 0;
 
@@ -171,6 +175,7 @@ export class CoreShard implements LeaseParty {
     for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
       const effects: RaftEffect[] = [];
       this.#raft.step(next, this.#o.env.clock.now(), effects);
+      if (this.#raft.role === 'leader') this.#handingOn = this.#raft.transferee !== '';
       this.#performAll(effects);
     }
     this.#stepping = false;
@@ -258,9 +263,10 @@ export class CoreShard implements LeaseParty {
     if (role === 'preCandidate') this.elections++;
     if (leader !== '') this.leaderChanges++;
     if (role !== 'leader' && this.#leader !== undefined) {
-      this.#leader.close(leader === '' ? undefined : utf8Encode(leader));
+      this.#leader.close(leader === '' ? undefined : utf8Encode(leader), this.#handingOn);
       this.#leader = undefined;
     }
+    this.#handingOn = false;
     this.#visibility.roleChanged();
     this.#o.onLeadership(this);
   }
@@ -306,6 +312,7 @@ export class CoreShard implements LeaseParty {
   #handOverIfBehind(): void {
     if (this.#raft.role !== 'leader') return;
     if (!this.#copy.active && this.#raft.commitIndex - this.state.appliedIndex <= this.#o.bounds.leaderApplyLagMax) return;
+    this.gaveUpAt = this.#o.env.clock.now();
     let best: string | undefined;
     let match = 0;
     for (const f of this.#raft.followers()) if (f.voter && f.matchIndex > match) [best, match] = [f.id, f.matchIndex];
@@ -362,6 +369,11 @@ export class CoreShard implements LeaseParty {
   /** It holds a lease: whatever is reported effective has been seen here. */
   get inService(): boolean {
     return this.#visibility.inService;
+  }
+
+  /** Leading: that other core holds a lease. */
+  leases(nodeId: string): boolean {
+    return this.#visibility.leases(nodeId);
   }
 
   get leaseUntil(): number {

@@ -2,8 +2,6 @@
 // leaders, and the `Database` that the other rooms use. Built by `node` (or the simulator), fed by
 // `cluster` with formation, incarnation and members.
 import { emptyBytes } from '#base/bytes.js';
-import type { Env } from '#env/env.js';
-import type { Links } from '#link/api.js';
 import type { Wal } from '#store/types.js';
 import {
   type Database,
@@ -22,12 +20,14 @@ import { AppliedWaits } from './applied-waits.js';
 import { type DbBounds, dbBounds } from './bounds.js';
 import type { WantedCore } from './core-set.js';
 import { CoreSetDriver } from './core-set-driver.js';
-import { CoreShard, type RaftTimings } from './core-shard.js';
+import { CoreShard } from './core-shard.js';
+import type { DatabaseOptions, Formation } from './database-options.js';
 import { type HeldShard, tickShard } from './held-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
+import { LeaderSpreadDriver } from './leader-spread-driver.js';
 import { Leases } from './leases.js';
-import { openState, type ShardGenerations } from './open-state.js';
+import { openState } from './open-state.js';
 import { prepareLogs } from './prepare-log.js';
 import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
 import type { Proposer } from './proposer.js';
@@ -43,38 +43,6 @@ import { Ticker, tickMs } from './ticker.js';
 import { transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
 import { feeds, Upstreams } from './upstreams.js';
-
-export interface DatabaseOptions {
-  readonly env: Env;
-  readonly links: Links;
-  readonly nodeId: string;
-  readonly role: 'core' | 'replicant';
-  readonly schemas: readonly ShardSchema[];
-  /** Name of the shard that holds the members; its admissions are made by its own commands. */
-  readonly memberShard: string;
-  readonly generations: (shard: string) => ShardGenerations;
-  /** Cores only. */
-  readonly wal: Wal | undefined;
-  readonly bounds?: Partial<DbBounds>;
-  /** As a replicant this node feeds others. Default false. */
-  readonly relay?: boolean;
-  readonly timings?: RaftTimings;
-  /** Every shard's log is begun on disk: keep durably that from now on a missing log is a lost one. */
-  readonly logBegun: (done: (error: Error | undefined) => void) => void;
-  /** A disk failed: the node must stop serving writes, and say why. */
-  readonly onFatal: (error: Error) => void;
-}
-
-/** What a formed cluster gives every core. */
-export interface Formation {
-  readonly clusterId: string;
-  /** Node ids of the voters. */
-  readonly voters: readonly string[];
-  /** Names the histories of a cluster that was recovered by force; '' where it never was. */
-  readonly history: string;
-  /** The order to begin that history on this core, now. */
-  readonly recover: boolean;
-}
 
 export class NodeDatabase implements Database {
   readonly nodeId: string;
@@ -100,6 +68,7 @@ export class NodeDatabase implements Database {
   #cores: () => Iterable<WantedCore> = () => [];
   #outElsewhere: (nodeId: string, done: (out: boolean) => void) => void = (_nodeId, done) => done(true);
   readonly #coreSet: CoreSetDriver;
+  readonly #spread: LeaderSpreadDriver;
   /** Called with the incarnation that turned out to be dead. */
   onFenced: (incarnation: number) => void = () => {};
   /** Leadership of a shard is ready here, or gone. */
@@ -140,6 +109,7 @@ export class NodeDatabase implements Database {
       outElsewhere: (nodeId, done) => this.#outElsewhere(nodeId, done),
       barrier: (deadlineMs, done) => this.barrier(options.memberShard, deadlineMs, (failure) => done(failure === undefined)),
     });
+    this.#spread = new LeaderSpreadDriver({ ...options, bounds: this.bounds, shards: this.#held, wanted: () => this.#cores() });
     serveLanes(options.links, options.env.log, this.#held, () => {
       for (const p of this.#proposers.values()) p.kick();
     });
@@ -311,6 +281,11 @@ export class NodeDatabase implements Database {
   setCores(cores: () => Iterable<WantedCore>, outElsewhere: (nodeId: string, done: (out: boolean) => void) => void): void {
     this.#cores = cores;
     this.#outElsewhere = outElsewhere;
+  }
+
+  /** Regularly: this node hands a shard's leadership to a core that leads fewer. */
+  spreadLeaders(): void {
+    this.#spread.look();
   }
 
   /** Every group that this node leads takes its next step towards the set of cores, if there is one to take. */

@@ -172,7 +172,7 @@ export class ShardLeader {
     const appended = this.#o.append(this.#entry(transactions));
     if (appended === undefined) {
       // The log takes nothing (leadership is being handed on): the head is ahead of it and of no use any more.
-      this.close(undefined);
+      this.close(undefined, true);
       return false;
     }
     assert(appended === index, `entry judged for ${index} was appended at ${appended}`);
@@ -352,8 +352,11 @@ export class ShardLeader {
     return this.#effectiveIndex;
   }
 
-  /** Leads no more: everybody who waits is sent on, to ask again there. */
-  close(leaderHint: Uint8Array | undefined): void {
+  /**
+   * Leads no more: everybody who waits is sent on, to ask again there. Who waits for a committed write to be effective
+   * only if there is going to be a leader at once (`handedOn`); it knows the write by its number, and waits on.
+   */
+  close(leaderHint: Uint8Array | undefined, handedOn: boolean = false): void {
     if (this.#closed) return;
     this.#closed = true;
     const nobody: Answer = { code: answer.notLeader, index: 0, reply: leaderHint ?? emptyBytes };
@@ -364,8 +367,21 @@ export class ShardLeader {
     let from = this.#taken;
     for (let r = this.#queue.shift(); r !== undefined; r = this.#queue.shift(), from = 0) sendOn(r, from, r.answers.length);
     for (let w = this.#waiters.shift(); w !== undefined; w = this.#waiters.shift()) sendOn(w.request, w.from, w.to);
-    for (const w of this.#effective) this.#seen(w, true);
+    for (const w of this.#effective) {
+      if (handedOn) this.#sendOnSeen(w, nobody);
+      else this.#seen(w, true);
+    }
     this.#effective = [];
+  }
+
+  #sendOnSeen({ request, from, to }: Waiter, nobody: Answer): void {
+    let count = 0;
+    for (let at = from; at < to; at++) {
+      if (request.answers[at]?.code !== answer.done) continue;
+      request.answers[at] = nobody;
+      count++;
+    }
+    this.#settled(request, count);
   }
 
   get closed(): boolean {

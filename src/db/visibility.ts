@@ -122,6 +122,11 @@ export class Visibility {
     return yes;
   }
 
+  /** Leader: that member holds a lease. */
+  leases(id: string): boolean {
+    return this.#members.get(id)?.counts(this.#o.clock.now()) === true;
+  }
+
   /** Has been in service, and is not copying tables: fit to be followed, if perhaps out of touch. */
   get caughtUp(): boolean {
     return !this.#o.copying() && (this.#wasInService || this.inService);

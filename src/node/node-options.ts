@@ -59,6 +59,7 @@ function databaseBounds(database: DatabaseConfig): Partial<DbBounds> {
     effectiveWaitMs: database.effectiveTimeoutMs,
     coreSilentMs: database.coreSilentMs,
     rebalanceMs: database.rebalanceIntervalMs,
+    leaderSpreadMs: database.leaderRebalanceIntervalMs,
     relayLogBytes: database.relayLogSize,
     pendingProposalsMax: database.pendingProposals,
     pendingProposalBytesMax: database.pendingProposalsSize,

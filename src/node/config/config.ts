@@ -343,6 +343,7 @@ export interface DatabaseConfig {
   readonly effectiveTimeoutMs: number;
   readonly coreSilentMs: number;
   readonly rebalanceIntervalMs: number;
+  readonly leaderRebalanceIntervalMs: number;
   readonly registryShards: number;
   readonly logSegmentSize: number;
   /** Log kept for followers and replicants: this size or this time, whichever is more, up to `logKeepSizeMax`. */

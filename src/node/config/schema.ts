@@ -308,6 +308,7 @@ const database: ObjectShape<DatabaseConfig> = object<DatabaseConfig>({
   effectiveTimeoutMs: field('effective_timeout', duration(1), 1000),
   coreSilentMs: field('core_silent', duration(1), 1000),
   rebalanceIntervalMs: field('rebalance_interval', durationOrInfinity, 10_000),
+  leaderRebalanceIntervalMs: field('leader_rebalance_interval', durationOrInfinity, 10_000),
   registryShards: field('registry_shards', integer(1, 64), 4),
   logSegmentSize: field('log_segment_size', size(MiB), 64 * MiB),
   logKeepSize: field('log_keep_size', size(), 256 * MiB),
