@@ -4,7 +4,7 @@
 // when everything is quiet.
 
 import { byteString } from '#base/bytes.js';
-import type { Database } from '#db/api.js';
+import type { Database, Reader } from '#db/api.js';
 import { DamagedTablesError } from '#env/tables.js';
 import { checkParts, partition } from '../linearizability/checker.js';
 import { explain } from '../linearizability/explain.js';
@@ -26,34 +26,37 @@ function nameOf(shard: string, key: Uint8Array): string {
   return `${shard} ${byteString(key.subarray(0, 16))}`;
 }
 
-/** A damaged row is served to nobody: the reader gets an error. */
-function readable(db: Database, shard: string, key: Uint8Array): ReturnType<Database['get']> | 'damaged' {
-  try {
-    return db.get(mainTable(shard), key);
-  } catch (error) {
-    if (error instanceof DamagedTablesError) return 'damaged';
-    throw error;
-  }
+/** Who wrote each row last, 0 for nobody. */
+export function readRows(reader: Reader, shard: string): number[] {
+  return rows.map((key) => {
+    const row = reader.get(mainTable(shard), key);
+    return row === undefined ? 0 : decodeRow(row.value).op;
+  });
 }
 
-/** What reads after a barrier have seen. */
+/** What linearizable reads have seen. */
 export class LinearizableReads {
   readonly operations: RowOperation[] = [];
 
   /** In the turn in which the barrier, called at `calledAt`, came back. */
   record(client: number, node: string, db: Database, shard: string, calledAt: number, now: number): void {
-    for (const key of rows) {
-      const row = readable(db, shard, key);
-      if (row === 'damaged') return;
-      const value = row === undefined ? 0 : decodeRow(row.value).op;
+    try {
+      this.take(client, node, shard, readRows(db, shard), calledAt, now);
+    } catch (error) {
+      // A damaged row is served to nobody: the reader gets an error.
+      if (!(error instanceof DamagedTablesError)) throw error;
+    }
+  }
+
+  take(client: number, node: string, shard: string, found: readonly number[], calledAt: number, now: number): void {
+    for (const [i, key] of rows.entries())
       this.operations.push({
         client: `${client} on ${node}`,
         input: { kind: 'read', key: nameOf(shard, key) },
-        output: value,
+        output: found[i] as number,
         call: calledAt,
         return: now,
       });
-    }
   }
 }
 

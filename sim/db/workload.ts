@@ -2,10 +2,11 @@
 // the death of its node), thinks, and goes on. Some send several at once.
 import type { Prng } from '#base/prng.js';
 import { type Database, type Op, type Reader, type Transaction, type Until, type WriteDone, WriteFailure } from '#db/api.js';
+import type { NodeDatabase } from '#db/database.js';
 import { TablesError } from '#env/tables.js';
 import { type ClusterWorld, ownedTable, type RunningNode } from './cluster-world.js';
 import { describe, type History, type OpKind, type OpRecord, startBalance } from './history.js';
-import { LinearizableReads } from './linearizable.js';
+import { LinearizableReads, readRows } from './linearizable.js';
 import type { Plan } from './plan.js';
 import {
   countKey,
@@ -113,7 +114,8 @@ export class Workload {
   /** Waits for everything acknowledged before, then looks whether this copy has it, and keeps what it shows. */
   #read(client: number, node: RunningNode, shard: string, then: () => void): void {
     const db = node.core?.database;
-    if (db === undefined || !db.holds(shard)) return then();
+    if (db === undefined) return then();
+    if (!db.holds(shard)) return this.#readElsewhere(client, node, db, shard, then);
     const after = this.#history.acknowledged.get(shard) ?? 0;
     const calledAt = this.#c.world.now;
     const next = this.#wait(node, then);
@@ -125,6 +127,25 @@ export class Workload {
         if (failure === undefined) this.reads.record(client, node.name, db, shard, calledAt, this.#c.world.now);
         next();
       }),
+    );
+  }
+
+  /** The same where there is no copy: the rows come from a core. */
+  #readElsewhere(client: number, node: RunningNode, db: NodeDatabase, shard: string, then: () => void): void {
+    const calledAt = this.#c.world.now;
+    const next = this.#wait(node, then);
+    const options = { linearizable: true, deadlineMs: this.#plan.deadlineMs };
+    node.sim.run(() =>
+      db.readElsewhere(
+        shard,
+        (reader) => readRows(reader, shard),
+        options,
+        (failure, rows) => {
+          if (failure === undefined && rows !== undefined) this.reads.take(client, node.name, shard, rows, calledAt, this.#c.world.now);
+          else if (!(failure instanceof WriteFailure)) this.#violation(`a read on ${node.name} of ${shard} failed: ${failure?.message}`);
+          next();
+        },
+      ),
     );
   }
 
@@ -153,7 +174,7 @@ export class Workload {
     const holds = node.core?.database.holds(shard) === true;
     const roll = p.next();
     // A transaction's retries may let a later write of the burst pass.
-    if (roll < 0.3 && holds && !inBurst) return this.#chooseTransaction(shard);
+    if (roll < 0.3 && !inBurst) return this.#chooseTransaction(shard);
     if (roll < 0.55) return this.#chooseCommand(node, shard, holds);
     if (roll < 0.7 && shard === 'items') {
       const number = this.#c.nodes.indexOf(node);

@@ -46,6 +46,10 @@ export interface DbBounds {
   readonly bootstrapChunkBytes: number;
   /** Entries that a relay keeps in memory per shard for those that it feeds. */
   readonly relayLogBytes: number;
+  /** What one function reads of a shard that its node does not hold: rows and ranges, bytes; and reads that a core answers at once. */
+  readonly remoteReadRowsMax: number;
+  readonly remoteReadBytesMax: number;
+  readonly remoteReadsMax: number;
   /** Outcomes kept per stream: proposals in flight per incarnation and shard. */
   readonly streamOutcomesMax: number;
   /** Rows deleted by one sweep entry. */
@@ -99,6 +103,9 @@ export const dbBounds: DbBounds = {
   replicaCreditBytes: 8 * 1024 * 1024,
   bootstrapChunkBytes: 1024 * 1024,
   relayLogBytes: 64 * 1024 * 1024,
+  remoteReadRowsMax: 10_000,
+  remoteReadBytesMax: 4 * 1024 * 1024,
+  remoteReadsMax: 256,
   streamOutcomesMax: 100_000,
   sweepRowsMax: 5_000,
   learnerLagMax: 256,

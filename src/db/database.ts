@@ -7,6 +7,7 @@ import {
   type Database,
   type Feed,
   type Op,
+  type Reader,
   type Row,
   type ShardSchema,
   type ShardStatus,
@@ -33,6 +34,7 @@ import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
 import type { Proposer } from './proposer.js';
 import { proposerOfShard } from './proposer-of-shard.js';
 import { RaftTransport } from './raft-transport.js';
+import { type ReadOptions, RemoteReads } from './remote-reads.js';
 import type { Replica } from './replica.js';
 import { replicaOfShard } from './replica-of-shard.js';
 import { Scrubber } from './scrubber.js';
@@ -40,7 +42,7 @@ import { ShardRpc } from './shard-rpc.js';
 import type { ShardState } from './shard-state.js';
 import { shardsStatus } from './shards-status.js';
 import { Ticker, tickMs } from './ticker.js';
-import { transact } from './transact.js';
+import { onState, transact } from './transact.js';
 import { commandUnjoined } from './unjoined.js';
 import { feeds, Upstreams } from './upstreams.js';
 
@@ -69,6 +71,7 @@ export class NodeDatabase implements Database {
   #outElsewhere: (nodeId: string, done: (out: boolean) => void) => void = (_nodeId, done) => done(true);
   readonly #coreSet: CoreSetDriver;
   readonly #spread: LeaderSpreadDriver;
+  readonly #reads: RemoteReads;
   /** Called with the incarnation that turned out to be dead. */
   onFenced: (incarnation: number) => void = () => {};
   /** Leadership of a shard is ready here, or gone. */
@@ -84,6 +87,14 @@ export class NodeDatabase implements Database {
     this.#leases = new Leases(options.env, options.links, this.bounds.leaseMs, this.#held);
     this.#transport.onLeases = (from, code, frame) => this.#leases.receive(from, code, frame);
     this.#rpc = new ShardRpc(options.env, options.links, options.nodeId, this.bounds, (shard) => this.#held.get(shard)?.core);
+    this.#reads = new RemoteReads({
+      ...options,
+      bounds: this.bounds,
+      core: (shard) => this.#held.get(shard)?.core,
+      readIndex: (shard, deadlineAt, done) => this.#rpc.readIndex(shard, deadlineAt, done),
+      whenApplied: (shard, index, deadlineAt, then) => this.#whenApplied(shard, index, deadlineAt, then),
+      isUpstream: (id) => [...this.#held.values()].some((h) => h.replica?.upstream === id),
+    });
     this.#upstreams = new Upstreams({
       env: options.env,
       links: options.links,
@@ -410,8 +421,22 @@ export class NodeDatabase implements Database {
     const p = this.#proposer(shard, done);
     const held = this.#held.get(shard);
     if (p === undefined) return;
-    if (held === undefined) return done(new WriteFailure('refused', `this node does not hold shard ${shard}`), { index: 0, reply: emptyBytes });
-    transact({ env: this.#o.env, bounds: this.bounds, state: held.state, proposer: p, incarnation: () => this.#incarnation }, fn, options, done);
+    const schema = this.#schemas.get(shard);
+    if (schema === undefined) return;
+    const on = held !== undefined ? onState(held.state) : this.#reads.transaction(schema);
+    transact({ env: this.#o.env, bounds: this.bounds, on, proposer: p, incarnation: () => this.#incarnation }, fn, options, done);
+  }
+
+  /** `fn` on one state of a shard that this node need not hold: what it asks for is fetched from a core, and it runs again each time. */
+  readElsewhere<T>(
+    shard: string,
+    fn: (reader: Reader) => T,
+    options: ReadOptions,
+    done: (failure: Error | undefined, result: T | undefined) => void,
+  ): void {
+    const schema = this.#schemas.get(shard);
+    if (schema === undefined) done(new WriteFailure('refused', `there is no shard ${shard}`), undefined);
+    else this.#reads.read(schema, fn, options, done);
   }
 
   barrier(shard: string, deadlineMs: number, done: (failure: WriteFailure | undefined) => void): void {
@@ -460,6 +485,7 @@ export class NodeDatabase implements Database {
     this.#ticker.stop();
     this.#scrubber.stop();
     this.#leases.close();
+    this.#reads.close();
     for (const p of this.#proposers.values()) p.close();
     let missing = this.#held.size;
     for (const h of this.#held.values()) {

@@ -1,22 +1,29 @@
-// The view of a transaction: the applied state of this node with the transaction's own writes over
+// The view of a transaction: the applied state of this node, or of a core that was asked, with the transaction's own writes over
 // it, remembering what was read so that the leader can tell whether it still holds.
 import { copyBytes } from '#base/bytes.js';
-import { type Row, type Table, type Transaction, WriteFailure } from './api.js';
+import { type Reader, type Row, type Table, type Transaction, WriteFailure } from './api.js';
 import { cellId } from './conflict-window.js';
 import { rangeThrough, seekBy } from './overlay.js';
 import { ownerSelf, type ProposedOp, type ReadSet } from './proposal-codec.js';
-import type { ShardState } from './shard-state.js';
 import { keyInRange } from './stored-row.js';
 
+/** One state of a shard: this node's copy, or what was fetched of a core's. */
+export interface TrackedState {
+  readonly schema: { readonly name: string };
+  readonly appliedIndex: number;
+  readonly reader: Reader;
+  table(id: number): Table | undefined;
+}
+
 export class TrackingReader implements Transaction {
-  readonly #state: ShardState;
+  readonly #state: TrackedState;
   readonly #incarnation: number;
   readonly #keys: Map<string, { tableId: number; key: Uint8Array }> = new Map();
   readonly #ranges: { tableId: number; start: Uint8Array; end: Uint8Array | undefined }[] = [];
   readonly #writes: Map<string, ProposedOp> = new Map();
   readonly #snapshotIndex: number;
 
-  constructor(state: ShardState, incarnation: number) {
+  constructor(state: TrackedState, incarnation: number) {
     this.#state = state;
     this.#incarnation = incarnation;
     this.#snapshotIndex = state.appliedIndex;

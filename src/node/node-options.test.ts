@@ -54,7 +54,7 @@ test('bounds of the database are those of the configuration, and without one tho
   for (const [name, value] of Object.entries(core.bounds ?? {})) assert.equal(value, dbBounds[name as keyof typeof dbBounds], name);
   const set = options(`database {
     lease = 700ms, lease_late = 3s, effective_timeout = 2s, core_silent = 4s, rebalance_interval = infinity
-    leader_rebalance_interval = 7s
+    leader_rebalance_interval = 7s, remote_read_rows = 11, remote_read_size = 1MB
     relay_log_size = 2MB, pending_proposals = 5, pending_proposals_size = 3MB
     table_commit_interval = 2s, table_commit_rows = 9, table_commit_size = 1MB
     scrub_interval = infinity, scrub_rows_per_second = 77, scrub_bytes_per_second = 1MB
@@ -64,6 +64,7 @@ test('bounds of the database are those of the configuration, and without one tho
     [700, 3000, 2000, 4000, Number.POSITIVE_INFINITY, 7000],
   );
   assert.deepEqual([set?.relayLogBytes, set?.pendingProposalsMax, set?.pendingProposalBytesMax], [2 ** 21, 5, 3 * 2 ** 20]);
+  assert.deepEqual([set?.remoteReadRowsMax, set?.remoteReadBytesMax], [11, 2 ** 20]);
   assert.deepEqual([set?.tableCommitMs, set?.tableCommitRows, set?.tableCommitBytes], [2000, 9, 2 ** 20]);
   assert.deepEqual([set?.scrubEveryMs, set?.scrubRowsPerSecond, set?.scrubBytesPerSecond], [Number.POSITIVE_INFINITY, 77, 2 ** 20]);
 });

@@ -61,6 +61,8 @@ function databaseBounds(database: DatabaseConfig): Partial<DbBounds> {
     rebalanceMs: database.rebalanceIntervalMs,
     leaderSpreadMs: database.leaderRebalanceIntervalMs,
     relayLogBytes: database.relayLogSize,
+    remoteReadRowsMax: database.remoteReadRows,
+    remoteReadBytesMax: database.remoteReadSize,
     pendingProposalsMax: database.pendingProposals,
     pendingProposalBytesMax: database.pendingProposalsSize,
     scrubEveryMs: database.scrubIntervalMs,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Database } from '#node/library/database.js';
-import { CommandRefused, defineShard, WriteFailure } from '#node/open-database.js';
+import { CommandRefused, defineShard, type ReadView, WriteFailure } from '#node/open-database.js';
 import { LibraryCluster } from './nodes.js';
 
 interface User {
@@ -185,10 +185,104 @@ test('a shard of the cores alone: commands from everywhere, reads only where it 
   assert.equal(await core1.readonly(vault, (view) => view.get(secrets, 7), { linearizable: true }), 2n ** 70n);
   assert.throws(() => replicant.get(secrets, 7), { code: 'not-held' });
   await assert.rejects(replicant.barrier(vault), { code: 'not-held' });
+  assert.throws(() => [...replicant.range(secrets)], { code: 'not-held' });
+});
+
+test('a node without a copy reads, and writes by transaction, what cores have', async () => {
+  assert.equal(await replicant.fetch(secrets, 100), undefined);
+  await core1.batch(vault, (b) => {
+    for (let i = 100; i < 1_600; i++) b.put(secrets, i, BigInt(i));
+  });
+  assert.equal(await replicant.fetch(secrets, 100, { linearizable: true }), 100n);
+  const sum = (rows: Iterable<[number, bigint]>): bigint => [...rows].reduce((n, [, v]) => n + v, 0n);
+  const all = 1_500n * 99n + (1_500n * 1_501n) / 2n;
+  assert.equal(await replicant.readonly(vault, (view) => sum(view.range(secrets, { start: 100 })), { linearizable: true }), all);
+  const scanned: [number, bigint][] = [];
+  for await (const row of replicant.scan(secrets, { start: 100, limit: 1_499 })) scanned.push(row);
+  assert.deepEqual([scanned.length, scanned[0], scanned.at(-1)], [1_499, [100, 100n], [1_598, 1_598n]]);
+  for await (const row of core1.scan(secrets, { start: 1_599, linearizable: true })) assert.deepEqual(row, [1_599, 1_599n]);
+  let runs = 0;
+  const moved = await replicant.transaction(vault, (tx) => {
+    runs++;
+    const n = tx.get(secrets, 100) ?? 0n;
+    // Who catches what he should let pass changes nothing.
+    try {
+      tx.get(secrets, 101);
+    } catch {}
+    tx.put(secrets, 100, n + 1n);
+    tx.delete(secrets, 101);
+    return [n, [...tx.range(secrets, { start: 99, end: 103 })].map(([k]) => k)] as const;
+  });
+  assert.deepEqual(moved, [100n, [100, 102]]);
+  assert.ok(runs > 1, `${runs} runs`);
+  assert.equal(await replicant.fetch(secrets, 100, { linearizable: true }), 101n);
+  await replicant.transaction(vault, (tx) => tx.put(secrets, 1, 1n));
+  assert.equal(await core1.readonly(vault, (view) => view.get(secrets, 1), { linearizable: true }), 1n);
+});
+
+test('transactions from a node without a copy and from cores are as if alone', async () => {
+  const each = 8;
+  const increment = (db: Database): Promise<void> =>
+    db.transaction(vault, (tx) => {
+      const [[, n] = [0, 0n]] = [...tx.range(secrets, { start: -5, end: 0 })];
+      tx.put(secrets, -5, n + 1n);
+    });
+  const worker = async (db: Database): Promise<void> => {
+    for (let i = 0; i < each; ) {
+      try {
+        await increment(db);
+        i++;
+      } catch (error) {
+        if (!(error instanceof WriteFailure && error.kind === 'conflict')) throw error;
+      }
+    }
+  };
+  await Promise.all([worker(replicant), worker(core1), worker(replicant)]);
+  assert.equal(await replicant.fetch(secrets, -5, { linearizable: true }), BigInt(3 * each));
+});
+
+test('what a function without a copy does wrong is told to its caller', async () => {
+  const thrown = new RangeError('as it is');
+  const boom = (): never => {
+    throw thrown;
+  };
+  await assert.rejects(replicant.readonly(vault, boom), (e) => e === thrown);
   await assert.rejects(
-    replicant.transaction(vault, () => 1),
-    { code: 'not-held' },
+    replicant.transaction(vault, (tx) => (tx.get(secrets, 1) === undefined ? 0 : boom())),
+    (e) => e === thrown,
   );
+  await assert.rejects(
+    replicant.readonly(vault, async (view) => view.get(secrets, 1)),
+    TypeError,
+  );
+  await assert.rejects(
+    replicant.transaction(vault, async (tx) => tx.get(secrets, 1)),
+    TypeError,
+  );
+  let view: ReadView | undefined;
+  await replicant.readonly(vault, (v) => {
+    view = v;
+    return v.get(secrets, 1);
+  });
+  assert.throws(() => view?.get(secrets, 1), { kind: 'closed' });
+  await core1.batch(shop, (b) => b.put(users, 'unrelated', { name: 'x', tags: new Set<string>(), since: new Date(0) }));
+  await failsAs(
+    'refused',
+    replicant.readonly(vault, (v) => v.get(users as never, 'ann' as never)),
+    /not in shard/,
+  );
+  for (let at = 10_000; at < 20_500; at += 1_500)
+    await core1.batch(vault, (b) => {
+      for (let i = at; i < at + 1_500; i++) b.put(secrets, i, 0n);
+    });
+  await failsAs(
+    'refused',
+    replicant.readonly(vault, (v) => [...v.range(secrets, { start: 10_000 })].length, { linearizable: true }),
+    /too many|at most/,
+  );
+  let n = 0;
+  for await (const _ of replicant.scan(secrets, { start: 10_000 })) n++;
+  assert.equal(n, 10_500);
 });
 
 test('what cannot be kept is refused where it is handed in', async () => {

@@ -358,6 +358,8 @@ export interface DatabaseConfig {
   readonly tableCommitRows: number;
   readonly tableCommitSize: number;
   readonly relayLogSize: number;
+  readonly remoteReadRows: number;
+  readonly remoteReadSize: number;
   readonly pendingProposals: number;
   readonly pendingProposalsSize: number;
   /** Infinity: never. */

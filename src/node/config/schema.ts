@@ -320,6 +320,8 @@ const database: ObjectShape<DatabaseConfig> = object<DatabaseConfig>({
   tableCommitRows: field('table_commit_rows', integer(1), 4000),
   tableCommitSize: field('table_commit_size', size(4096), 2 * MiB),
   relayLogSize: field('relay_log_size', size(MiB), 64 * MiB),
+  remoteReadRows: field('remote_read_rows', integer(1), 10_000),
+  remoteReadSize: field('remote_read_size', size(4096), 4 * MiB),
   pendingProposals: field('pending_proposals', integer(1), 100_000),
   pendingProposalsSize: field('pending_proposals_size', size(MiB), 64 * MiB),
   scrubIntervalMs: field('scrub_interval', durationOrInfinity, hour),

@@ -11,7 +11,18 @@ import { DatabaseError } from './errors.js';
 import type { Command, Shard } from './schema.js';
 import { type SubscribeOptions, Subscription } from './subscription.js';
 import type { Table, TableInfo } from './table.js';
-import { iterateRange, type RangeOptions, type ReadView, type RowOptions, readView, soundReader, transactionView, type WriteView } from './views.js';
+import {
+  iterateRange,
+  keyRange,
+  type RangeOptions,
+  type ReadView,
+  type RowOptions,
+  readPage,
+  readView,
+  soundReader,
+  transactionView,
+  type WriteView,
+} from './views.js';
 
 /** How a write is waited for: `until` and `deadlineMs`, see {@link WriteOptions}. */
 export type WaitOptions = WriteOptions;
@@ -125,14 +136,68 @@ export class Database {
 
   /**
    * `fn` on one consistent state of this node's copy; with `linearizable` a state that has everything
-   * committed anywhere before the call. `fn` is synchronous. Rejects with {@link WriteFailure}
-   * 'no-quorum' when no leader answers by the deadline, and with what `fn` throws.
+   * committed anywhere before the call. `fn` is synchronous. On a node without a copy of the shard what
+   * `fn` reads is fetched from a core, and `fn` runs again for each fetch, always on one state: it must
+   * do nothing but read and compute. Rejects with {@link WriteFailure} 'no-quorum' when no core answers
+   * by the deadline, 'refused' when `fn` reads more than a node without a copy may (10,000 rows, 4 MiB),
+   * and with what `fn` throws.
    */
   async readonly<T>(shard: Shard, fn: (view: ReadView) => T, options: ReadonlyOptions = {}): Promise<T> {
+    return this.#onState(shard, (reader) => fn(readView(reader)), options);
+  }
+
+  /** One row, wherever the shard is held; with `linearizable` as everything committed before the call has left it. */
+  async fetch<K extends Key, V>(table: Table<K, V>, key: K, options: ReadonlyOptions = {}): Promise<V | undefined> {
+    this.#in(this.#shardOf(table), table);
+    return this.readonly(this.#shardOf(table), (view) => view.get(table, key), options);
+  }
+
+  /**
+   * Rows in key order, wherever the shard is held, in pages. The rows of a page are of one state, those of a later
+   * page of one that is not older; each key comes at most once. `deadlineMs` is for each page.
+   */
+  async *scan<K extends Key, V>(table: Table<K, V>, options: RangeOptions<K> & ReadonlyOptions = {}): AsyncGenerator<[K, V], void, undefined> {
+    const shard = this.#shardOf(table);
+    this.#in(shard, table);
+    let { start, limit } = keyRange(table, options);
+    const { end } = keyRange(table, options);
+    let linearizable = options.linearizable === true;
+    const wait = options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs };
+    while (limit > 0) {
+      const page = await this.#onState(shard, (reader) => readPage(reader, table, start, end, limit), { ...wait, linearizable });
+      yield* page.rows;
+      if (page.next === undefined) return;
+      start = page.next;
+      limit -= page.rows.length;
+      linearizable = false;
+    }
+  }
+
+  /** `fn` on this node's copy, or, without one, on what is fetched from a core. */
+  async #onState<T>(shard: Shard, fn: (reader: Reader) => T, options: ReadonlyOptions): Promise<T> {
+    this.#alive();
+    this.#known(shard.name);
+    const { database } = this.#p.core;
+    if (!database.holds(shard.name)) return this.#elsewhere(shard, fn, options);
     if (options.linearizable === true) await this.barrier(shard, options);
     this.#alive();
-    this.#holds(shard.name);
-    return fn(readView(this.#p.core.database));
+    return fn(this.#reader);
+  }
+
+  #elsewhere<T>(shard: Shard, fn: (reader: Reader) => T, options: ReadonlyOptions): Promise<T> {
+    const { database } = this.#p.core;
+    const wait = { linearizable: options.linearizable === true, deadlineMs: options.deadlineMs ?? dbBounds.proposalDeadlineMs };
+    const run = (reader: Reader): T => {
+      const result = fn(reader);
+      if (!(result instanceof Promise)) return result;
+      result.catch(() => {});
+      throw new TypeError('on a node without a copy of the shard the function must not be asynchronous');
+    };
+    return this.#track<T>(
+      () => new WriteFailure('closed', 'the database was closed'),
+      (resolve, reject) =>
+        database.readElsewhere(shard.name, run, wait, (failure, result) => (failure === undefined ? resolve(result as T) : reject(failure))),
+    );
   }
 
   /**
@@ -183,7 +248,8 @@ export class Database {
   }
 
   /**
-   * Reads and writes one shard as if nothing else happened meanwhile. `fn` works on this node's copy
+   * Reads and writes one shard as if nothing else happened meanwhile. `fn` works on this node's copy, or,
+   * without one, on what is fetched from a core as in `readonly`,
    * and is run again (up to 8 times, with a growing pause) when what it read was overtaken; so it must
    * be synchronous and do nothing but read, compute, and write through `tx`. Resolves with what the
    * run that was committed returned. Rejects with what `fn` throws (nothing is written then), or with
@@ -191,14 +257,18 @@ export class Database {
    */
   async transaction<T>(shard: Shard, fn: (tx: WriteView) => T, options: WaitOptions = {}): Promise<T> {
     this.#alive();
-    this.#holds(shard.name);
+    this.#known(shard.name);
     let result: { readonly value: T } | undefined;
     let thrown: { readonly error: unknown } | undefined;
     const run = (tx: Parameters<Parameters<NodeCore['database']['transaction']>[1]>[0]): undefined => {
+      thrown = undefined;
       const { view, end } = transactionView(tx);
       try {
         const value = fn(view);
-        if (value instanceof Promise) throw new TypeError('the function of a transaction must not be asynchronous');
+        if (value instanceof Promise) {
+          value.catch(() => {});
+          throw new TypeError('the function of a transaction must not be asynchronous');
+        }
         result = { value };
       } catch (error) {
         thrown = { error };
@@ -314,7 +384,7 @@ export class Database {
   #holds(shard: string): void {
     this.#known(shard);
     if (!this.#p.core.database.holds(shard))
-      throw new DatabaseError('not-held', `this node has no copy of shard ${shard}: use a command, or ask a core`);
+      throw new DatabaseError('not-held', `this node has no copy of shard ${shard}: use readonly, fetch or scan, a transaction, or a command`);
   }
 
   #readable(table: TableInfo): void {

@@ -166,6 +166,36 @@ export function readView(reader: Reader): ReadView {
 const chunkRows = 256;
 const chunkBytes = 1024 * 1024;
 
+export interface Page<K, V> {
+  readonly rows: [K, V][];
+  /** Where to go on; undefined: these were the last. */
+  readonly next: Uint8Array | undefined;
+}
+
+/** The first rows of [start, end), so many that they take a bounded part of memory and time. */
+export function readPage<K extends Key, V>(
+  reader: Reader,
+  table: Table<K, V>,
+  start: Uint8Array,
+  end: Uint8Array | undefined,
+  limit: number,
+): Page<K, V> {
+  const rows: [K, V][] = [];
+  let bytes = 0;
+  let last = start;
+  reader.range(table.stored, start, end, (key, row) => {
+    rows.push([table.decodeKey(key), table.decodeValue(row.value)]);
+    bytes += row.value.length;
+    last = copyBytes(key);
+    return rows.length < limit && rows.length < chunkRows && bytes < chunkBytes;
+  });
+  if (rows.length < chunkRows && bytes < chunkBytes) return { rows, next: undefined };
+  // Right after the last key: the key and a zero byte.
+  const next = new Uint8Array(last.length + 1);
+  next.set(last);
+  return { rows, next };
+}
+
 /**
  * Rows read a bounded chunk at a time. Within one turn of the event loop all chunks are of one state;
  * when the loop body waits in between, later chunks show the newer state, each key once and in order.
@@ -180,20 +210,10 @@ export function* iterateRange<K extends Key, V>(
   const { end } = keyRange(table, options);
   while (limit > 0) {
     check();
-    const rows: [K, V][] = [];
-    let bytes = 0;
-    let last = start;
-    reader.range(table.stored, start, end, (key, row) => {
-      rows.push([table.decodeKey(key), table.decodeValue(row.value)]);
-      bytes += row.value.length;
-      last = copyBytes(key);
-      return rows.length < limit && rows.length < chunkRows && bytes < chunkBytes;
-    });
+    const { rows, next } = readPage(reader, table, start, end, limit);
     yield* rows;
-    if (rows.length < chunkRows && bytes < chunkBytes) return;
+    if (next === undefined) return;
     limit -= rows.length;
-    // Right after the last key: the key and a zero byte.
-    start = new Uint8Array(last.length + 1);
-    start.set(last);
+    start = next;
   }
 }
