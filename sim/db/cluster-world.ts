@@ -30,6 +30,8 @@ export interface ClusterWorldOptions {
   readonly spares?: number;
   /** So many of the replicants, the first ones, are relays. Default 0. */
   readonly relays?: number;
+  /** Of cores, by short name; else 100. */
+  readonly coreWeights?: Readonly<Record<string, number>>;
   readonly schemas?: readonly ShardSchema[];
   readonly bounds?: Partial<DbBounds>;
   readonly nodeDownAfterMs?: number;
@@ -215,6 +217,7 @@ export class ClusterWorld {
       nodeDownAfterMs: this.options.nodeDownAfterMs ?? 15_000,
       autocleanMs: Number.POSITIVE_INFINITY,
       relay: n.relay,
+      coreWeight: this.options.coreWeights?.[n.name.slice(0, n.name.indexOf('@'))] ?? 100,
       ...protocolLimits(this.options.protocolOf?.(n.name)),
       ...(this.options.bounds === undefined ? {} : { bounds: this.options.bounds }),
       ...(this.options.walSegmentBytes === undefined ? {} : { walSegmentBytes: this.options.walSegmentBytes }),

@@ -50,3 +50,31 @@ test('a core that is far away is left alone until the near ones have much more t
   c.world.runFor(60_000);
   assert.deepEqual(spread(c), [2, 2, 0]);
 });
+
+test('cores feed replicants by their weights; one of weight 0 only where there is no other', () => {
+  const c = new ClusterWorld({
+    seed: 43,
+    cores: 3,
+    replicants: 5,
+    coreWeights: { core1: 50, core3: 0 },
+    bounds: { rebalanceMs: 1_000, movePaceMs: 100 },
+  });
+  c.startAll();
+  const formed = c.world.runUntil(() => c.allServing, 20_000);
+  assert.ok(formed, c.world.report());
+  c.world.runFor(60_000);
+  const [half = 0, full = 0, none] = spread(c);
+  assert.deepEqual([half + full, none], [5, 0]);
+  // Two streams here weigh as much as four there.
+  assert.ok(half >= 1 && half <= 2 && full >= 3, `${spread(c)}`);
+  const moved = total(c, 'moves');
+  c.world.runFor(60_000);
+  assert.equal(total(c, 'moves'), moved, 'nobody moves any more');
+  const gone = ['core1', 'core2'].map((n) => c.node(n));
+  for (const n of gone) for (const m of c.nodes) if (m.role === 'replicant') c.net.cut(n.name, m.name);
+  const last = c.world.runUntil(() => spread(c)[2] === 5 && c.allServing, 60_000);
+  assert.ok(last, `${spread(c)}`);
+  c.net.healAll();
+  const back = c.world.runUntil(() => spread(c)[2] === 0 && c.allServing, 60_000);
+  assert.ok(back, `${spread(c)}`);
+});

@@ -141,6 +141,7 @@ export interface CoreShardStatus {
   readonly lastInterceptedTrans: number;
   readonly commitIndex: number;
   readonly appliedIndex: number;
+  /** Of this core as replicants compare them, without their round trips: its streams, by its configured share, and its load. */
   readonly weight: number;
   /** Node names. */
   readonly replicants: readonly string[];

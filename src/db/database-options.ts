@@ -20,6 +20,8 @@ export interface DatabaseOptions {
   /** Cores only. */
   readonly wal: Wal | undefined;
   readonly bounds?: Partial<DbBounds>;
+  /** As a core: its share of the replicants, 0 to 100; 0: none while there is another core. Default 100. */
+  readonly coreWeight?: number;
   /** As a replicant this node feeds others. Default false. */
   readonly relay?: boolean;
   readonly timings?: RaftTimings;

@@ -19,15 +19,17 @@ import {
 } from './api.js';
 import { AppliedWaits } from './applied-waits.js';
 import { type DbBounds, dbBounds } from './bounds.js';
+import { beginCore, coreOfShard } from './core-of-shard.js';
 import type { WantedCore } from './core-set.js';
 import { CoreSetDriver } from './core-set-driver.js';
-import { CoreShard } from './core-shard.js';
+import type { CoreShard } from './core-shard.js';
 import type { DatabaseOptions, Formation } from './database-options.js';
 import { type HeldShard, tickShard } from './held-shard.js';
 import { serveLanes } from './lanes.js';
 import { type KnownMember, reconcile, Sweeper } from './leader-duties.js';
 import { LeaderSpreadDriver } from './leader-spread-driver.js';
 import { Leases } from './leases.js';
+import { LoadMeter } from './load-meter.js';
 import { openState } from './open-state.js';
 import { prepareLogs } from './prepare-log.js';
 import { encodeCommand, encodeWrites, proposalKind } from './proposal-codec.js';
@@ -62,6 +64,7 @@ export class NodeDatabase implements Database {
   readonly #upstreams: Upstreams;
   readonly #incarnationListeners: ((incarnation: number) => void)[] = [];
   #incarnation = 0;
+  readonly #load: LoadMeter = new LoadMeter();
   readonly #ticker: Ticker;
   readonly #scrubber: Scrubber;
   #closed = false;
@@ -100,6 +103,8 @@ export class NodeDatabase implements Database {
       links: options.links,
       bounds: this.bounds,
       feeder: (shard) => this.#held.get(shard)?.core ?? this.#held.get(shard)?.replica?.relay,
+      coreWeight: options.coreWeight ?? 100,
+      load: () => this.#load.streams,
       // A core that copies tables takes those of a core, like a relay.
       mayFeed: (peer) => feeds(peer, this.relay || this.role === 'core'),
     });
@@ -131,6 +136,7 @@ export class NodeDatabase implements Database {
         this.#transport.gather(() => {
           for (const h of this.#held.values()) tickShard(h, now);
         }),
+      (now, lateMs) => this.#load.note(now, lateMs),
     );
     this.#ticker.start();
     this.#scrubber = new Scrubber(options.env, this.bounds, () => [...this.#held.values()].map((h) => h.state));
@@ -227,34 +233,16 @@ export class NodeDatabase implements Database {
   }
 
   #makeCoreShard(h: HeldShard, wal: ReturnType<Wal['shard']>, historyId: string): void {
-    const { env, links, generations } = this.#o;
-    const core = new CoreShard({
-      env,
-      links,
-      bounds: this.bounds,
-      nodeId: this.nodeId,
-      historyId,
-      state: h.state,
-      wal,
-      transport: this.#transport,
-      generations: generations(h.schema.name),
-      timings: this.#o.timings ?? {},
-      onLeadership: () => {
-        this.onLeadership(h.schema.name, core.leader !== undefined);
-        this.#proposers.get(h.schema.name)?.kick();
-      },
-      onFatal: (error) => this.#o.onFatal(error),
-      askForLeases: () => this.#leases.askNow(),
-      chooseCore: (shard, not, index, chosen) => this.#upstreams.choose(shard, not, index, chosen),
+    const { name } = h.schema;
+    const node = { ...this.#o, bounds: this.bounds, transport: this.#transport, leases: this.#leases, upstreams: this.#upstreams };
+    const core = coreOfShard(node, h.state, wal, historyId, (leads) => {
+      this.onLeadership(name, leads);
+      this.#proposers.get(name)?.kick();
     });
     h.core = core;
     h.sweeper = new Sweeper(core, this.bounds);
-    this.#transport.register(h.schema.name, core);
-    // Nobody else could lead: no reason to wait for an election timeout.
-    const { voters } = core.raft.config;
-    if (h.state.damaged) core.repair('found at the start');
-    else if (h.state.appliedIndex < wal.base.index) core.repair('this core begins without them');
-    if (voters.length === 1 && voters[0] === this.nodeId) core.step({ type: 'campaign' });
+    this.#transport.register(name, core);
+    beginCore(core);
   }
 
   #makeProposer(shard: string): Proposer {
@@ -476,7 +464,7 @@ export class NodeDatabase implements Database {
 
   status(): readonly ShardStatus[] {
     const name = (id: string): string => (id === this.nodeId ? this.#o.links.self.name : (this.#o.links.peer(id)?.name ?? id));
-    return shardsStatus(this.#schemas.values(), this.#held, name);
+    return shardsStatus(this.#schemas.values(), this.#held, name, (streams) => this.#upstreams.weight(streams));
   }
 
   /** Refuses everything that waits, then closes the stores. */

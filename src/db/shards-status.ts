@@ -8,19 +8,24 @@ interface Standing {
   readonly replica: Replica | undefined;
 }
 
-/** `name`: of a node, by its id. */
-export function shardsStatus(schemas: Iterable<ShardSchema>, held: ReadonlyMap<string, Standing>, name: (nodeId: string) => string): ShardStatus[] {
+/** `name`: of a node, by its id. `weigh`: how heavy this core is with so many streams. */
+export function shardsStatus(
+  schemas: Iterable<ShardSchema>,
+  held: ReadonlyMap<string, Standing>,
+  name: (nodeId: string) => string,
+  weigh: (streams: number) => number,
+): ShardStatus[] {
   const all: ShardStatus[] = [];
   for (const schema of schemas) {
     const h = held.get(schema.name);
-    if (h?.core !== undefined) all.push({ shard: schema.name, core: coreStatus(h.core, name) });
+    if (h?.core !== undefined) all.push({ shard: schema.name, core: coreStatus(h.core, name, weigh) });
     else if (h?.replica !== undefined) all.push({ shard: schema.name, replica: h.replica.status(name) });
     else all.push({ shard: schema.name, down: true });
   }
   return all;
 }
 
-function coreStatus(core: CoreShard, name: (nodeId: string) => string): CoreShardStatus {
+function coreStatus(core: CoreShard, name: (nodeId: string) => string, weigh: (streams: number) => number): CoreShardStatus {
   const { role, leader, term, commitIndex, config } = core.raft;
   const follows = config.learners.includes(core.nodeId) ? 'learner' : 'follower';
   return {
@@ -30,7 +35,7 @@ function coreStatus(core: CoreShard, name: (nodeId: string) => string): CoreShar
     lastInterceptedTrans: core.state.transactionsSinceStart,
     commitIndex,
     appliedIndex: core.state.appliedIndex,
-    weight: core.server.streams,
+    weight: weigh(core.server.streams),
     replicants: core.server.replicants(),
     serverMql: core.server.backlog(),
   };

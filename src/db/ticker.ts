@@ -16,14 +16,16 @@ export class Ticker {
   readonly #clock: Clock;
   readonly #dueAt: () => number;
   readonly #tick: (now: number) => void;
+  readonly #ran: (now: number, lateMs: number) => void;
   #timer: Timer | undefined;
   #stopped = false;
 
-  /** `dueAt`: when the next thing is due, by the clock; anything below now for soon. */
-  constructor(clock: Clock, dueAt: () => number, tick: (now: number) => void) {
+  /** `dueAt`: when the next thing is due, by the clock; anything below now for soon. `ran`: a timer ran, and how late. */
+  constructor(clock: Clock, dueAt: () => number, tick: (now: number) => void, ran: (now: number, lateMs: number) => void) {
     this.#clock = clock;
     this.#dueAt = dueAt;
     this.#tick = tick;
+    this.#ran = ran;
   }
 
   start(): void {
@@ -35,6 +37,7 @@ export class Ticker {
     this.#timer = this.#clock.setTimer(delayMs, () => {
       if (this.#stopped) return;
       const now = this.#clock.now();
+      this.#ran(now, now - at);
       if (now - at > stoodStillMs && !postponed) return this.#wake(readingMs, true);
       this.#tick(now);
       this.start();

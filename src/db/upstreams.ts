@@ -1,10 +1,11 @@
 // By whom a replicant is fed: asks the nodes that could how much they have to do, chooses the one of least
 // weight, and looks now and then whether another would be much better. The other half answers those questions.
 //
-// Weight, in streams of the shard: those that the node feeds, plus one per `rttPerStreamMs` of round trip, plus
-// `corePenalty` for a core when there are relays. Moving must gain: a replicant moves when its own node
-// weighs at least `moveGain` more than the best other, which is then still not the heavier one afterwards. So
-// nobody moves back. One replicant at a time: the node that it leaves gives leave, once per `movePaceMs`.
+// Weight, in streams of the shard: those that the node feeds (of a core that is to feed half as many as others,
+// each counts twice), plus one per `rttPerStreamMs` of round trip, plus its load (load-meter.ts), plus
+// `corePenalty` for a core when there are relays; a core that is to feed nobody weighs more than any other. Moving
+// must gain: a replicant moves when its own node weighs at least `moveGain` more than the best other would with it.
+// So nobody moves back. One replicant at a time: the node that it leaves gives leave, once per `movePaceMs`.
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import type { Env } from '#env/env.js';
@@ -15,10 +16,15 @@ import type { RlogServer, ServedSource } from './rlog-server.js';
 
 const loadMethod = 'rlog.load';
 const moveMethod = 'rlog.move';
+/** Loads travel as whole numbers. */
+const loadScale = 100;
 const loadDeadlineMs = 300;
 const rttPerStreamMs = 10;
 const corePenalty = 1_000;
-const moveGain = 2;
+const moveGain = 1;
+const nobodyPenalty = 1_000_000;
+/** Of a core's configured weight, in which it has its full share. */
+const fullWeight = 100;
 
 /** What feeds the receivers of one shard on this node. */
 export interface Feeder {
@@ -34,6 +40,8 @@ export function feeds(peer: PeerHello, toRelay: boolean): boolean {
 interface Found {
   readonly node: string;
   readonly weight: number;
+  /** With one stream more. */
+  readonly weightWith: number;
   /** The log that it can send: from here, and committed up to there. */
   readonly firstIndex: number;
   readonly commitIndex: number;
@@ -46,6 +54,15 @@ export interface UpstreamsOptions {
   readonly feeder: (shard: string) => Feeder | undefined;
   /** Nodes that may feed this one. */
   readonly mayFeed: (peer: PeerHello) => boolean;
+  /** This core's configured weight, 0 to 100: its share of the replicants; 0: none while there is another. */
+  readonly coreWeight: number;
+  /** This node's load, in streams. */
+  readonly load: () => number;
+}
+
+/** What so many streams weigh on a core of that configured weight. */
+function weighed(streams: number, coreWeight: number): number {
+  return coreWeight === 0 ? nobodyPenalty + streams : (streams * fullWeight) / coreWeight;
 }
 
 export class Upstreams {
@@ -68,6 +85,9 @@ export class Upstreams {
     w.varint(feeder.server.streams);
     w.varint(feeder.source.firstIndex);
     w.varint(feeder.source.commitIndex);
+    // Since builds after the first: what those before it do not look at.
+    w.varint(this.#o.coreWeight);
+    w.varint(Math.round(this.#o.load() * loadScale));
     reply(undefined, w.finish());
   }
 
@@ -85,7 +105,7 @@ export class Upstreams {
 
   /** Those of the nodes that answer and are ready, lightest first. */
   #find(shard: string, nodes: readonly PeerHello[], found: (found: readonly Found[]) => void): void {
-    const { links, env } = this.#o;
+    const { links } = this.#o;
     const ready: Found[] = [];
     let missing = nodes.length;
     if (missing === 0) return found([]);
@@ -95,18 +115,28 @@ export class Upstreams {
     const relays = nodes.some((n) => n.role === 'replicant');
     for (const { nodeId, role } of nodes) {
       links.call(nodeId, loadMethod, body, loadDeadlineMs, (failure, answer) => {
-        if (failure === undefined) {
-          const r = new ByteReader(answer);
-          const base = r.varint() + (relays && role === 'core' ? corePenalty : 0);
-          const weight = base + (links.roundTripMs(nodeId) ?? 0) / rttPerStreamMs + env.random.next() / 100;
-          // Builds before the first release say nothing of their log; whether it reaches is seen then.
-          const firstIndex = r.remaining > 0 ? r.varint() : 0;
-          ready.push({ node: nodeId, weight, firstIndex, commitIndex: r.remaining > 0 ? r.varint() : Number.MAX_SAFE_INTEGER });
-        }
+        if (failure === undefined) ready.push(this.#found(nodeId, new ByteReader(answer), relays && role === 'core' ? corePenalty : 0));
         if (--missing > 0) return;
-        found(ready.sort((a, b) => a.weight - b.weight));
+        found(ready.sort((a, b) => a.weightWith - b.weightWith));
       });
     }
+  }
+
+  #found(node: string, r: ByteReader, penalty: number): Found {
+    const { links, env } = this.#o;
+    const streams = r.varint();
+    // Builds before the first release say nothing of their log; whether it reaches is seen then. Those after it nothing of themselves.
+    const firstIndex = r.remaining > 0 ? r.varint() : 0;
+    const commitIndex = r.remaining > 0 ? r.varint() : Number.MAX_SAFE_INTEGER;
+    const coreWeight = r.remaining > 0 ? r.varint() : fullWeight;
+    const load = r.remaining > 0 ? r.varint() / loadScale : 0;
+    const base = penalty + load + (links.roundTripMs(node) ?? 0) / rttPerStreamMs + env.random.next() / 100;
+    return { node, weight: base + weighed(streams, coreWeight), weightWith: base + weighed(streams + 1, coreWeight), firstIndex, commitIndex };
+  }
+
+  /** How heavy this core is with so many streams, as those see it that are near. */
+  weight(streams: number): number {
+    return Math.round(10 * (weighed(streams, this.#o.coreWeight) + this.#o.load())) / 10;
   }
 
   /**
@@ -130,7 +160,7 @@ export class Upstreams {
     this.#find(shard, all, (found) => {
       const own = found.find((f) => f.node === current);
       const best = found.find((f) => f.node !== current && f.firstIndex <= index + 1 && f.commitIndex >= index);
-      if (own === undefined || best === undefined || own.weight - best.weight < moveGain) return;
+      if (own === undefined || best === undefined || own.weight - best.weightWith < moveGain) return;
       const w = new ByteWriter(32);
       w.string(shard);
       links.call(current, moveMethod, w.finish(), bounds.movePaceMs, (failure) => {

@@ -42,6 +42,8 @@ export interface NodeCoreOptions {
   /** This core has left the cluster: stop the process, there is nothing left for it to do. */
   readonly onLeft?: () => void;
   readonly bounds?: Partial<DbBounds>;
+  /** As a core: its share of the replicants, 0 to 100. Default 100. */
+  readonly coreWeight?: number;
   /** As a replicant this node feeds others. */
   readonly relay?: boolean;
   readonly timings?: RaftTimings;
@@ -140,6 +142,7 @@ export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
       save(done);
     },
     ...(o.bounds === undefined ? {} : { bounds: o.bounds }),
+    ...(o.coreWeight === undefined ? {} : { coreWeight: o.coreWeight }),
     ...(o.relay === undefined ? {} : { relay: o.relay }),
     ...(o.timings === undefined ? {} : { timings: o.timings }),
     onFatal: o.onFatal,

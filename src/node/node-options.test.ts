@@ -64,6 +64,8 @@ test('bounds of the database are those of the configuration, and without one tho
     [700, 3000, 2000, 4000, Number.POSITIVE_INFINITY, 7000],
   );
   assert.deepEqual([set?.relayLogBytes, set?.pendingProposalsMax, set?.pendingProposalBytesMax], [2 ** 21, 5, 3 * 2 ** 20]);
+  assert.equal(options('').core.coreWeight, 100);
+  assert.equal(options('cluster.core_weight = 0').core.coreWeight, 0);
   assert.deepEqual([set?.remoteReadRowsMax, set?.remoteReadBytesMax], [11, 2 ** 20]);
   assert.deepEqual([set?.tableCommitMs, set?.tableCommitRows, set?.tableCommitBytes], [2000, 9, 2 ** 20]);
   assert.deepEqual([set?.scrubEveryMs, set?.scrubRowsPerSecond, set?.scrubBytesPerSecond], [Number.POSITIVE_INFINITY, 77, 2 ** 20]);

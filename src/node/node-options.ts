@@ -92,6 +92,7 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       autocleanMs: cluster.autocleanMs,
       coreAutoPromote: cluster.coreAutoPromote,
       relay: cluster.relay,
+      coreWeight: cluster.coreWeight,
       bounds: databaseBounds(database),
       timings: {
         heartbeatMs: database.heartbeatMs,

@@ -88,6 +88,7 @@ export interface ClusterConfig {
   readonly coreAutoPromote: number;
   /** A replicant that feeds other replicants; cores take no notice. */
   readonly relay: boolean;
+  readonly coreWeight: number;
   readonly tls: ClusterTlsConfig | undefined;
 }
 

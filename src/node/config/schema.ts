@@ -68,6 +68,7 @@ export interface RawCluster {
   readonly autocleanMs: number;
   readonly coreAutoPromote: number;
   readonly relay: boolean;
+  readonly coreWeight: number;
   readonly tls: RawTls;
   readonly protoDist: string;
 }
@@ -115,6 +116,7 @@ const clusterFields: ObjectShape<ClusterFields> = object<ClusterFields>({
   autocleanMs: field('autoclean', durationOrInfinity, 24 * hour),
   coreAutoPromote: field('core_auto_promote', integer(0, 9), 0),
   relay: field('relay', flag, false),
+  coreWeight: field('core_weight', integer(0, 100), 100),
   tls: section('tls', clusterTls),
   protoDist: field('proto_dist', choice('inet_tcp', 'inet6_tcp', 'inet_tls', 'inet6_tls'), 'inet_tcp'),
 });
