@@ -172,7 +172,10 @@ export class Acceptor {
     }
     if (assembly === undefined) {
       const oldest = this.#assemblies.values().next().value;
-      if (this.#assemblies.size >= limits.assemblingMax && oldest !== undefined) this.#abandon(oldest);
+      if (this.#assemblies.size >= limits.assemblingMax && oldest !== undefined) {
+        this.#context.counters.assembliesDropped.value++;
+        this.#abandon(oldest);
+      }
       const timer = env.clock.setTimer(limits.handshakeMs, () => this.#abandon(made));
       const made: Assembly = { nodeId: remote.nodeId, linkId: remote.linkId, lanes: new Map(), timer, hello: undefined, version: 0, toldHello: told };
       this.#assemblies.set(remote.nodeId, made);

@@ -180,7 +180,10 @@ export class LaneConnection implements ConnectionHandler {
     }
     this.#connection.end();
     const connection = this.#connection;
-    this.#linger = this.#clock.setTimer(this.#limits.lingerMs, () => connection.destroy());
+    this.#linger = this.#clock.setTimer(this.#limits.lingerMs, () => {
+      this.#counters.closesCut.value++;
+      connection.destroy();
+    });
   }
 
   onData(chunk: Uint8Array): void {

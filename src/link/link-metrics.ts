@@ -10,6 +10,8 @@ export interface LaneCounters {
   readonly bytesReceived: Counter;
   /** Frames that were not taken because the lane's buffer was full. */
   readonly framesRefused: Counter;
+  /** Closed with frames that did not leave in time. */
+  readonly closesCut: Counter;
 }
 
 export interface LinkCounters {
@@ -20,6 +22,8 @@ export interface LinkCounters {
   readonly rpcTimeouts: Counter;
   readonly rpcFull: Counter;
   readonly rpcRepliesDropped: Counter;
+  readonly rpcRefused: Counter;
+  readonly assembliesDropped: Counter;
 }
 
 export function linkCounters(metrics: Metrics): LinkCounters {
@@ -31,6 +35,8 @@ export function linkCounters(metrics: Metrics): LinkCounters {
     dials: counter('dials', 'Attempts to set up a link'),
     rpcTimeouts: counter('rpc_timeouts', 'Calls without an answer before their deadline'),
     rpcFull: counter('rpc_full', 'Calls not made because too many were outstanding or the lane was full'),
+    rpcRefused: counter('rpc_refused', 'Calls of peers that were refused because too many of the same peer were being served'),
+    assembliesDropped: counter('assemblies_dropped', 'Links dropped of which some connections had come, because there were too many such'),
     rpcRepliesDropped: counter('rpc_replies_dropped', 'Replies not sent because the lane was full'),
   };
 }
@@ -42,6 +48,7 @@ export function laneCounters(metrics: Metrics, peer: string, lane: Lane): LaneCo
     bytesSent: counter('bytes_sent', 'Bytes sent, headers included'),
     framesReceived: counter('frames_received', 'Frames received'),
     bytesReceived: counter('bytes_received', 'Bytes received, headers included'),
+    closesCut: counter('closes_cut', 'Closed connections that had not sent everything in time'),
     framesRefused: counter('frames_refused', 'Frames not taken because the buffer was full'),
   };
 }

@@ -130,6 +130,7 @@ export class Rpc {
       return;
     }
     if (peer.serving >= this.#limits.rpcOutstandingMax) {
+      this.#counters.rpcRefused.value++;
       this.#reply(peer, id, 'too many requests at once', emptyBytes);
       return;
     }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dbBounds } from '#db/bounds.js';
+import { defaultLimits, type LinkLimits } from '#link/options.js';
 import { neverExpires } from '#session/limits.js';
 import type { StarmeshConfig } from './config/config.js';
 import { loadConfig } from './config/load.js';
@@ -47,6 +48,36 @@ test('a core without a file is a cluster of one that nobody can join', () => {
     [core.name],
   );
   assert.equal(listeners.length, 1);
+});
+
+test('bounds of the links are those of the configuration, and without one those of the links', () => {
+  const { linkLimits } = options('').core;
+  // EMQX waits longer for a connection.
+  const usual: LinkLimits = { ...defaultLimits, connectTimeoutMs: 5000 };
+  for (const [name, value] of Object.entries(linkLimits ?? {})) assert.deepEqual(value, usual[name as keyof LinkLimits], name);
+  assert.deepEqual(
+    options(`rpc {
+      raft_buffer_size = 1MB, rlog_buffer_size = 2MB, call_buffer_size = 3MB, forward_buffer_size = 4MB, max_frame_size = 32MB
+      max_outstanding_calls = 50, ping_interval = 100ms, quiet_ping_interval = 300ms, silence_timeout = 9s, redial_min = 3s, redial_max = 1s
+      linger = 1s, max_unauthenticated = 7, max_assembling = 8, certificate_check_interval = 2m, connect_timeout = 4s, authentication_timeout = 3s
+    }`).core.linkLimits,
+    {
+      connectTimeoutMs: 4000,
+      handshakeMs: 3000,
+      laneBufferBytesMax: { raft: 2 ** 20, rlog: 2 * 2 ** 20, rpc: 3 * 2 ** 20, forward: 4 * 2 ** 20 },
+      frameBytesMax: 32 * 2 ** 20,
+      rpcOutstandingMax: 50,
+      pingIntervalMs: 100,
+      quietPingMs: 300,
+      silenceMs: 9000,
+      redialMinMs: 3000,
+      redialMaxMs: 3000,
+      lingerMs: 1000,
+      unauthenticatedMax: 7,
+      assemblingMax: 8,
+      certificateCheckMs: 120_000,
+    },
+  );
 });
 
 test('bounds of the database are those of the configuration, and without one those of the database', () => {

@@ -6,11 +6,21 @@ import { registryShards } from '#broker/schema.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { CertificateField, TlsOptions, WebSocketOptions } from '#env/net.js';
 import type { PeerTarget } from '#link/api.js';
+import type { LinkLimits } from '#link/options.js';
 import { type ListenerOptions, webSocketSubprotocols } from '#listener/options.js';
 import type { QoS } from '#mqtt/packet.js';
 import { defaultLimits, neverExpires, type SessionLimits } from '#session/limits.js';
 import { accessSettings } from './access-settings.js';
-import type { DatabaseConfig, ListenerConfig, MqttConfig, PeerCertField, SslConfig, StarmeshConfig, WebSocketConfig } from './config/config.js';
+import type {
+  DatabaseConfig,
+  ListenerConfig,
+  MqttConfig,
+  PeerCertField,
+  RpcConfig,
+  SslConfig,
+  StarmeshConfig,
+  WebSocketConfig,
+} from './config/config.js';
 import type { NodeOptions } from './create-node.js';
 
 /** A CONNECT may carry a client id, a user name, a password, a will topic and a will payload of 64 KiB each, and properties. */
@@ -71,6 +81,25 @@ function databaseBounds(database: DatabaseConfig): Partial<DbBounds> {
   };
 }
 
+function linkLimits(rpc: RpcConfig): Partial<LinkLimits> {
+  return {
+    connectTimeoutMs: rpc.connectTimeoutMs,
+    handshakeMs: rpc.authenticationTimeoutMs,
+    laneBufferBytesMax: { raft: rpc.raftBufferSize, rlog: rpc.rlogBufferSize, rpc: rpc.callBufferSize, forward: rpc.forwardBufferSize },
+    frameBytesMax: rpc.maxFrameSize,
+    rpcOutstandingMax: rpc.maxOutstandingCalls,
+    pingIntervalMs: rpc.pingIntervalMs,
+    quietPingMs: rpc.quietPingIntervalMs,
+    silenceMs: rpc.silenceTimeoutMs,
+    redialMinMs: rpc.redialMinMs,
+    redialMaxMs: Math.max(rpc.redialMinMs, rpc.redialMaxMs),
+    lingerMs: rpc.lingerMs,
+    unauthenticatedMax: rpc.maxUnauthenticated,
+    assemblingMax: rpc.maxAssembling,
+    certificateCheckMs: rpc.certificateCheckIntervalMs,
+  };
+}
+
 /** `cookie`: what a node without a configured one uses, being alone. */
 export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (error: Error) => void): NodeOptions {
   const { node, cluster, database, rpc, forward, mqtt, retainer } = config;
@@ -99,7 +128,7 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
         electionTimeoutMinMs: database.electionTimeoutMinMs,
         electionTimeoutMaxMs: database.electionTimeoutMaxMs,
       },
-      linkLimits: { connectTimeoutMs: rpc.connectTimeoutMs, handshakeMs: rpc.authenticationTimeoutMs },
+      linkLimits: linkLimits(rpc),
       walSegmentBytes: database.logSegmentSize,
       onFatal,
     },

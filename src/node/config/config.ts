@@ -320,10 +320,26 @@ export interface ApiKeyConfig {
 }
 
 /** Between nodes. */
+/** The links between nodes. */
 export interface RpcConfig {
   readonly connectTimeoutMs: number;
   readonly callReceiveTimeoutMs: number;
   readonly authenticationTimeoutMs: number;
+  readonly raftBufferSize: number;
+  readonly rlogBufferSize: number;
+  readonly callBufferSize: number;
+  readonly forwardBufferSize: number;
+  readonly maxFrameSize: number;
+  readonly maxOutstandingCalls: number;
+  readonly pingIntervalMs: number;
+  readonly quietPingIntervalMs: number;
+  readonly silenceTimeoutMs: number;
+  readonly redialMinMs: number;
+  readonly redialMaxMs: number;
+  readonly lingerMs: number;
+  readonly maxUnauthenticated: number;
+  readonly maxAssembling: number;
+  readonly certificateCheckIntervalMs: number;
 }
 
 /** MQTT messages between nodes. */

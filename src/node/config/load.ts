@@ -67,9 +67,7 @@ function show(finding: Finding): string {
 
 function complete(raw: RawConfig, root: ObjectValue, report: Report): StarmeshConfig {
   const { cluster: rawCluster, dashboard: rawDashboard, rpc, ...rest } = raw;
-  const { connectTimeoutMs, callReceiveTimeoutMs, authenticationTimeoutMs } = rpc;
-  const timeouts = { connectTimeoutMs, callReceiveTimeoutMs, authenticationTimeoutMs };
-  const config = { ...rest, rpc: timeouts, cluster: completeCluster(raw, rawCluster, root, report), dashboard: completeDashboard(raw) };
+  const config = { ...rest, rpc: rpc.settings, cluster: completeCluster(raw, rawCluster, root, report), dashboard: completeDashboard(raw) };
   checkCookie(config, root, report);
   checkTimeouts(config, root, report);
   return config;

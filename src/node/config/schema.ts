@@ -26,6 +26,7 @@ import type {
 } from './config.js';
 import { dns, k8s, strategy } from './discovery.js';
 import { defaultListeners, listeners } from './listeners.js';
+import { type RawRpc, rpc } from './rpc.js';
 import { type Field, field, list, mapped, named, type ObjectShape, object, type Shape, section } from './shape.js';
 import {
   bind,
@@ -44,7 +45,7 @@ import {
   size,
   text,
 } from './shapes.js';
-import { clusterTls, type RawRpc, type RawTls, rpc } from './tls.js';
+import { clusterTls, type RawTls } from './tls.js';
 
 /** As written, before `load.ts` fills in what depends on other settings. */
 export interface RawConfig extends Omit<StarmeshConfig, 'cluster' | 'dashboard' | 'rpc'> {

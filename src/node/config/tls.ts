@@ -1,9 +1,9 @@
 // Settings of TLS that listeners and the links between nodes share, and those of the links.
 
 import type { Position } from '../hocon/errors.js';
-import type { ClusterTlsConfig, RpcConfig } from './config.js';
+import type { ClusterTlsConfig } from './config.js';
 import { type Field, field, list, type ObjectShape, object, type Report, type Shape } from './shape.js';
-import { choice, duration, flag, nonEmpty, text } from './shapes.js';
+import { choice, flag, nonEmpty, text } from './shapes.js';
 
 /** A list, or a text with commas or colons between. */
 const cipherList = list(nonEmpty);
@@ -29,7 +29,7 @@ export interface RawTls extends Omit<ClusterTlsConfig, 'certfile' | 'keyfile'> {
   readonly keyfile: string | undefined;
 }
 
-function file(key: string): Field<string | undefined> {
+export function file(key: string): Field<string | undefined> {
   return field<string | undefined>(key, nonEmpty, undefined);
 }
 
@@ -46,25 +46,15 @@ export const clusterTls: ObjectShape<RawTls> = object<RawTls>({
 });
 
 /** EMQX's names for TLS between nodes; they count where `cluster.tls` says nothing. */
-export interface RawRpc extends RpcConfig {
+export interface RpcTls {
   readonly protocol: 'tcp' | 'ssl';
   readonly cacertfile: string | undefined;
   readonly certfile: string | undefined;
   readonly keyfile: string | undefined;
 }
 
-export const rpc: ObjectShape<RawRpc> = object<RawRpc>({
-  connectTimeoutMs: field('connect_timeout', duration(1), 5000),
-  callReceiveTimeoutMs: field('call_receive_timeout', duration(1), 15_000),
-  authenticationTimeoutMs: field('authentication_timeout', duration(1), 5000),
-  protocol: field('protocol', choice('tcp', 'ssl'), 'tcp'),
-  cacertfile: file('cacertfile'),
-  certfile: file('certfile'),
-  keyfile: file('keyfile'),
-});
-
 /** `protoDist`: EMQX's `cluster.proto_dist`; it asks for TLS without saying where the certificates are. */
-export function completeTls(tls: RawTls, rpc: RawRpc, protoDist: string, at: Position, report: Report): ClusterTlsConfig | undefined {
+export function completeTls(tls: RawTls, rpc: RpcTls, protoDist: string, at: Position, report: Report): ClusterTlsConfig | undefined {
   const { enable, ...rest } = tls;
   const wanted = enable ?? rpc.protocol === 'ssl';
   if (!wanted) {
