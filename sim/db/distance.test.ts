@@ -60,3 +60,42 @@ for (const roundTripMs of [100, 250])
       assert.ok(writes >= expected, `seed ${seed}: ${writes} writes, at least ${expected} expected`);
     }
   });
+
+/** In service at the looks of half a minute, in percent, under some load. */
+function inService(seed: number, coresMs: number, replicantMs: number, leaseMs: number): number {
+  const c = new ClusterWorld({ seed, cores: 3, replicants: 1, bounds: { leaseMs } });
+  const far = c.node('replicant1');
+  c.net.way = { delayMs: coresMs / 2, jitterMs: coresMs / 20, bytesPerMs: 0 };
+  for (const n of c.nodes) if (n !== far) c.net.setWay(n.name, far.name, { delayMs: replicantMs / 2, jitterMs: replicantMs / 20, bytesPerMs: 0 });
+  c.startAll();
+  const formed = c.world.runUntil(() => c.allServing, 60_000);
+  assert.ok(formed, `a replicant ${replicantMs} ms away comes into service`);
+  const core = c.node('core1');
+  const write = (): void => {
+    const op = { kind: 'put', table: itemsTable, key: utf8Encode('k'), value: utf8Encode('v') } as const;
+    core.core?.database.write('items', [op], {}, () => core.sim.env.clock.setTimer(50, write));
+  };
+  core.sim.run(write);
+  // Leaders are spread, and feeders chosen.
+  c.world.runFor(25_000);
+  const looks = 600;
+  let served = 0;
+  for (let i = 0; i < looks; i++) {
+    c.world.runFor(50);
+    if ([memberShard, 'items'].every((s) => far.core?.database.inSync(s) === true)) served++;
+  }
+  return (100 * served) / looks;
+}
+
+for (const { coresMs, replicantMs, leaseMs } of [
+  { coresMs: 1, replicantMs: 400, leaseMs: 500 },
+  { coresMs: 1, replicantMs: 550, leaseMs: 500 },
+  { coresMs: 100, replicantMs: 350, leaseMs: 500 },
+  { coresMs: 1, replicantMs: 700, leaseMs: 1_000 },
+])
+  test(`a replicant ${replicantMs} ms from cores that are ${coresMs} ms apart is in service, with a lease of ${leaseMs} ms`, () => {
+    for (let seed = 1; seed <= 2; seed++) {
+      const percent = inService(seed, coresMs, replicantMs, leaseMs);
+      assert.ok(percent > 99, `seed ${seed}: ${percent} %`);
+    }
+  });

@@ -126,7 +126,7 @@ for (const roundTripMs of [100, 250])
     assert.deepEqual(leads(c, shards), [2, 2, 2]);
     c.world.runFor(20 * pauseMs);
     assert.equal(terms(c) - before, 4);
-    assert.ok(l.longestMs < 10 * roundTripMs, `a write took ${l.longestMs} ms`);
+    assert.ok(l.longestMs < 15 * roundTripMs, `a write took ${l.longestMs} ms`);
   });
 
 test('a core that is far from both others leads nothing as long as they do', () => {

@@ -74,7 +74,7 @@ export const dbMuseum: readonly Mutant[] = [
   db(
     'leases-forgotten',
     'db/rlog-server',
-    'forgotten.hold(now, now + this.#bounds.leaseMs);',
+    'forgotten.hold(now, now + leadMs(this.#bounds.leaseMs));',
     '',
     'a core that restarts forgets whom its earlier process let into service',
   ),

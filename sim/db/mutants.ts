@@ -144,8 +144,8 @@ export const dbMutants: readonly Mutant[] = [
   db(
     'lease-beyond-the-own',
     'lease',
-    'Math.min(ends, this.#askedAt + this.#terms.leaseMs)',
-    'this.#askedAt + this.#terms.leaseMs',
+    'Math.min(ends, this.#askedAt + leaseMsFor(this.#terms.leaseMs, this.roundTripMs))',
+    'this.#askedAt + leaseMsFor(this.#terms.leaseMs, this.roundTripMs)',
     'a core grants what it does not have itself',
   ),
   db(

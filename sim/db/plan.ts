@@ -58,6 +58,8 @@ export interface Plan {
   readonly delayMs: number;
   /** Chance that a piece that is written travels as two. */
   readonly splitChance: number;
+  /** One way to replicants, until links are made slow or healed; 0: as everywhere. */
+  readonly farMs: number;
   readonly faults: FaultPlan;
   readonly storage: StoragePlan;
   /** Never together with failing disks: of a lost and a damaged log at once, too much may be gone. */
@@ -128,6 +130,7 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     walSegmentBytes: prng.pick([undefined, 4_096, 30_000]),
     delayMs: prng.pick([0.2, 0.2, 2, 20]),
     splitChance: prng.fork('split').pick([0, 0, 0, 0.2]),
+    farMs: prng.fork('far').chance(0.15) ? prng.fork('far').pick([100, 150, 250]) : 0,
     faults: faults ? makeFaults(prng) : noFaults,
     moments: noMoments,
     ...makeHardship(prng, faults),

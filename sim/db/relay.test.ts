@@ -66,7 +66,8 @@ test('the cores feed the relays, the relays the others; an effective write is se
   const fed = c.nodes.filter((n) => n.relay).map((n) => n.core?.database.replica('items')?.relay?.server.replicants().length);
   assert.deepEqual(fed, [2, 2]);
   for (const n of c.nodes.filter((m) => m.relay)) assert.equal(upstream(c, n)?.role, 'core');
-  for (const n of c.nodes) assert.ok(effectiveAfter(c, n) < 100);
+  // A word that was overtaken costs the wait for the next request for a lease, which is 100 ms.
+  for (const n of c.nodes) assert.ok(effectiveAfter(c, n) < 150);
 });
 
 test('a node below a relay that falls silent delays by a lease; one that is slow is let go before its relay seems slow', () => {

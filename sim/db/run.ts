@@ -108,6 +108,10 @@ export class Run {
     }
     this.c.net.way = { delayMs: plan.delayMs, jitterMs: plan.delayMs / 2 + 0.1, bytesPerMs: 0 };
     this.c.net.faults.splitChance = plan.splitChance;
+    if (plan.farMs > 0)
+      for (const n of this.c.nodes)
+        for (const m of this.c.nodes)
+          if (n.role === 'replicant' && n !== m) this.c.net.setWay(n.name, m.name, { delayMs: plan.farMs, jitterMs: plan.farMs / 10 });
     this.history = new History(violation);
     for (const shard of watchedShards(runShards)) {
       const model: ShardModel = new ShardModel(

@@ -242,7 +242,6 @@ export class Cluster {
       this.#step();
       this.#watch();
       this.#o.database.changeCores();
-      this.#o.database.spreadLeaders();
       this.#tick();
     });
   }

@@ -32,7 +32,7 @@ export interface DbBounds {
   /** Log kept for followers and replicants. */
   readonly logKeepBytes: number;
   readonly logKeepBytesMax: number;
-  /** A node that has not renewed its lease for so long is not waited for. The same on all nodes; 1.4 times the longest round trip, and 100 ms, at least. */
+  /** A node that has not renewed its lease for so long is not waited for. The same on all nodes; longer for holders that are far (lease.ts). */
   readonly leaseMs: number;
   /** A node that lags behind for longer is not waited for either, and not let in again for as long. */
   readonly lateMs: number;

@@ -15,6 +15,7 @@ import type { DbBounds } from './bounds.js';
 import { CommitNews } from './commit-news.js';
 import { CoreCopy } from './core-copy.js';
 import { CoreSource, logSource, toApplied } from './core-source.js';
+import { leadMs } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { LeaseParty } from './leases.js';
 import { LogKeeper } from './log-keeper.js';
@@ -95,6 +96,7 @@ export class CoreShard implements LeaseParty {
       shard: this.shard,
       nodeId: options.nodeId,
       links: options.links,
+      handsDown: options.state.schema.replicate === 'all',
       transport: options.transport,
       raft: () => this.#raft,
       leader: () => this.leader,
@@ -103,7 +105,7 @@ export class CoreShard implements LeaseParty {
       applied: () => this.state.appliedIndex,
       visibleHere: () => this.visibleHere,
       copying: () => this.#copy.active,
-      ...(options.wal.lastIndex > 0 ? { silentUntil: options.env.clock.now() + options.bounds.leaseMs } : {}),
+      ...(options.wal.lastIndex > 0 ? { silentUntil: options.env.clock.now() + leadMs(options.bounds.leaseMs) } : {}),
       askNow: options.askForLeases,
       onLate: lateCounter(options.env, this.shard),
       onLapse: lapseCounter(options.env, this.shard),
@@ -371,9 +373,8 @@ export class CoreShard implements LeaseParty {
     return this.#visibility.inService;
   }
 
-  /** Leading: that other core holds a lease. */
-  leases(nodeId: string): boolean {
-    return this.#visibility.leases(nodeId);
+  get visibility(): Visibility {
+    return this.#visibility;
   }
 
   get leaseUntil(): number {

@@ -103,6 +103,7 @@ export class NodeDatabase implements Database {
       links: options.links,
       bounds: this.bounds,
       feeder: (shard) => this.#held.get(shard)?.core ?? this.#held.get(shard)?.replica?.relay,
+      leaderOf: (shard) => this.#held.get(shard)?.core?.raft.leader,
       coreWeight: options.coreWeight ?? 100,
       load: () => this.#load.streams,
       // A core that copies tables takes those of a core, like a relay.
@@ -125,7 +126,13 @@ export class NodeDatabase implements Database {
       outElsewhere: (nodeId, done) => this.#outElsewhere(nodeId, done),
       barrier: (deadlineMs, done) => this.barrier(options.memberShard, deadlineMs, (failure) => done(failure === undefined)),
     });
-    this.#spread = new LeaderSpreadDriver({ ...options, bounds: this.bounds, shards: this.#held, wanted: () => this.#cores() });
+    this.#spread = new LeaderSpreadDriver({
+      ...options,
+      bounds: this.bounds,
+      shards: this.#held,
+      wanted: () => this.#cores(),
+      busy: () => this.#load.streams > 0,
+    });
     serveLanes(options.links, options.env.log, this.#held, () => {
       for (const p of this.#proposers.values()) p.kick();
     });
@@ -282,14 +289,13 @@ export class NodeDatabase implements Database {
     this.#outElsewhere = outElsewhere;
   }
 
-  /** Regularly: this node hands a shard's leadership to a core that leads fewer. */
-  spreadLeaders(): void {
-    this.#spread.look();
-  }
-
-  /** Every group that this node leads takes its next step towards the set of cores, if there is one to take. */
+  /**
+   * Regularly: every group that this node leads takes its next step towards the set of cores, if there is one to take;
+   * and one may be handed to a core that leads fewer.
+   */
   changeCores(): void {
     for (const h of this.#held.values()) if (h.core !== undefined) this.#coreSet.look(h.core, this.coreShard(this.#o.memberShard)?.raft.config);
+    this.#spread.look();
   }
 
   setIncarnation(incarnation: number): void {

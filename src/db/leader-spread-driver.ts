@@ -32,6 +32,8 @@ export interface LeaderSpreadOptions {
   readonly memberShard: string;
   readonly shards: ReadonlyMap<string, { readonly core: CoreShard | undefined }>;
   readonly wanted: () => Iterable<WantedCore>;
+  /** This node can hardly do what it has to do. */
+  readonly busy: () => boolean;
 }
 
 export class LeaderSpreadDriver {
@@ -132,7 +134,7 @@ export class LeaderSpreadDriver {
   /** It has the log, all but little, and holds a lease: so it has the tables as well. */
   #fit(shard: string, to: string): boolean {
     const core = this.#o.shards.get(shard)?.core;
-    if (core?.leader === undefined || core.raft.transferee !== '' || core.raft.changePending || !core.leases(to)) return false;
+    if (core?.leader === undefined || core.raft.transferee !== '' || core.raft.changePending || !core.visibility.leases(to)) return false;
     const f = core.raft.followers().find((one) => one.id === to);
     const lag = f === undefined ? 0 : core.raft.lastIndex - f.matchIndex;
     return f?.voter === true && !f.recovering && f.state === 'replicate' && lag <= this.#o.bounds.learnerLagMax && this.#runs(to);
@@ -176,6 +178,9 @@ export class LeaderSpreadDriver {
     const own = this.#cores().filter((c) => c.raft.leader === nodeId).length;
     if (own + 1 >= theirs.leads) return 'leads as many already';
     if (!core.inService || core.raft.commitIndex - core.state.appliedIndex > bounds.learnerLagMax) return 'not in sync';
+    // Writes that are to be effective would wait, so soon after a change of the group, or after this core's start.
+    if (!core.visibility.settled) return 'the group has just changed';
+    if (this.#o.busy()) return 'busy';
     if (env.clock.now() - core.gaveUpAt < shunPauses * bounds.leaderSpreadMs) return 'was too slow a moment ago';
     if (this.#reached(core) < theirs.reached) return 'reaches fewer cores';
     if (this.#majorityMs(core) > fartherTimes * theirs.majorityMs + fartherMs) return 'farther from a majority';

@@ -18,6 +18,18 @@ export function leadMs(leaseMs: number): number {
   return leadLeases * leaseMs;
 }
 
+/**
+ * A lease lasts longer for who is so far away that the usual one would end before the next arrives: so many times the
+ * round trip and the pause between two requests. Never longer than a leader is confirmed: it ends with that.
+ */
+const farTimes = 1.3;
+/** The longest pause between two requests, as a share of the usual lease (leases.ts). */
+const askShare = 1 / 5;
+
+function leaseMsFor(leaseMs: number, roundTripMs: number): number {
+  return Math.max(leaseMs, Math.min(leadMs(leaseMs), farTimes * (roundTripMs + leaseMs * askShare)));
+}
+
 /** The holder's end. Invariant: what it counts as held has a floor that the holder has seen. */
 export class HeldLease {
   #until = Number.NEGATIVE_INFINITY;
@@ -57,9 +69,9 @@ export class HeldLease {
 
 /** How a grantor judges those who ask. */
 export interface LeaseTerms {
-  /** No lease ends later than so long after it was last asked for. */
+  /** No lease ends later than so long after it was last asked for, but for holders that are far. */
   readonly leaseMs: number;
-  /** Time that one who is out of service has to reach its floor, while everybody waits for it. */
+  /** Time that one who is out of service has to reach its floor, while everybody waits for it; and a round trip. */
   readonly joinMs: number;
   /** One who has been behind for longer is not waited for any more, and for as long not let in again. */
   readonly lateMs: number;
@@ -79,6 +91,8 @@ export class Grantee {
   until: number = Number.NEGATIVE_INFINITY;
   /** Of the last request. */
   round = 0;
+  /** Round trip to the holder, and to the farthest that it may grant leases to in turn. */
+  roundTripMs = 0;
   readonly #terms: LeaseTerms;
   #askedAt = Number.NEGATIVE_INFINITY;
   /** End of what was granted here; it may hold more, of somebody else. */
@@ -135,7 +149,8 @@ export class Grantee {
       this.#mark(now, floor, now);
     }
     this.see(now, visible, target);
-    this.#welcome = now >= this.#barredUntil && now - this.#caughtUpAt <= (this.#joined ? this.#terms.lateMs : this.#terms.joinMs);
+    const behindMs = this.roundTripMs + (this.#joined ? this.#terms.lateMs : this.#terms.joinMs);
+    this.#welcome = now >= this.#barredUntil && now - this.#caughtUpAt <= behindMs;
     if (!this.#welcome && now >= this.#barredUntil) {
       this.#barredUntil = now + this.#terms.lateMs;
       this.#terms.onLate?.();
@@ -145,7 +160,7 @@ export class Grantee {
 
   /** The grantor's own lease ends at `ends` now: the length of this one from the last request on, 0: not worth telling. */
   extend(now: number, ends: number, worth: number = this.#terms.leaseMs * worthShare): number {
-    const until = Math.min(ends, this.#askedAt + this.#terms.leaseMs);
+    const until = Math.min(ends, this.#askedAt + leaseMsFor(this.#terms.leaseMs, this.roundTripMs));
     const ms = Math.floor(until - this.#askedAt);
     if (!this.#welcome || ends <= now || ms < 1 || until < this.#granted + worth) return 0;
     this.#granted = Math.max(this.#granted, until);

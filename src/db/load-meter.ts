@@ -3,8 +3,9 @@
 
 /** What was is forgotten so fast. */
 const forgetMs = 30_000;
-/** One long halt is none of the load that another stream would make worse. */
+/** One long halt is none of the load that another stream would make worse: it counts for so late, and for so long. */
 const lateMsMax = 250;
+const haltMsMax = 250;
 /** Lateness that is nothing, and what weighs as much as one stream; at most so many streams. */
 const idleMs = 20;
 const lateMsPerStream = 20;
@@ -16,7 +17,7 @@ export class LoadMeter {
 
   /** A timer ran at `now`, so much too late. */
   note(now: number, lateMs: number): void {
-    const since = this.#at === undefined ? 0 : now - this.#at;
+    const since = this.#at === undefined ? 0 : Math.min(haltMsMax, now - this.#at);
     this.#at = now;
     const share = 1 - Math.exp(-Math.max(0, since) / forgetMs);
     this.#lateMs += share * (Math.min(lateMsMax, Math.max(0, lateMs)) - this.#lateMs);

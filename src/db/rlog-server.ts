@@ -4,7 +4,8 @@ import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import type { DbBounds } from './bounds.js';
-import { Grantee, type LeaseTerms } from './lease.js';
+import { Distances } from './distances.js';
+import { Grantee, type LeaseTerms, leadMs } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import { Pacer } from './pacer.js';
 import { isRelay } from './relay-info.js';
@@ -59,6 +60,7 @@ export class RlogServer {
   readonly #leaving: Set<{ readonly receiver: string; readonly relays: boolean; readonly lease: Grantee }> = new Set();
   readonly #pacer: Pacer;
   readonly #terms: LeaseTerms;
+  readonly #distances: Distances;
   #carried = 0;
   /** Somebody waits until everything up to here is seen. */
   #wanted = 0;
@@ -78,6 +80,7 @@ export class RlogServer {
     this.#bounds = bounds;
     this.#source = source;
     this.#onVisible = onVisible;
+    this.#distances = new Distances(links, env.clock);
     this.#terms = leaseTerms(bounds, lateCounter(env, source.shard));
     this.#pacer = new Pacer(env.clock, bounds.applyCoalesceMs * ofApplyPause);
   }
@@ -86,7 +89,7 @@ export class RlogServer {
   mindForgotten(): void {
     const forgotten = new Grantee(this.#terms);
     const now = this.#env.clock.now();
-    forgotten.hold(now, now + this.#bounds.leaseMs);
+    forgotten.hold(now, now + leadMs(this.#bounds.leaseMs));
     this.#leaving.add({ receiver: '', relays: true, lease: forgotten });
   }
 
@@ -150,6 +153,7 @@ export class RlogServer {
     const agent = this.#agents.get(from);
     if (agent === undefined || agent.stream !== r.n || !agent.isReplicant) return undefined;
     const { leaseUntil, leaseFloor, commitIndex } = this.#source;
+    agent.lease.roundTripMs = this.#distances.to(from) + (agent.relays ? this.#distances.farthestMs : 0);
     const ms = agent.lease.renew(this.#env.clock.now(), round, r.visible, commitIndex, leaseFloor, leaseUntil);
     this.#onVisible();
     return ms === 0 ? undefined : this.#grant(agent, ms);

@@ -18,10 +18,23 @@ const loadMethod = 'rlog.load';
 const moveMethod = 'rlog.move';
 /** Loads travel as whole numbers. */
 const loadScale = 100;
+/** An answer is waited for so long, and a few round trips. */
 const loadDeadlineMs = 300;
+const deadlineTrips = 3;
+/** Where no round trip has been measured yet. */
+const unknownTripMs = 300;
 const rttPerStreamMs = 10;
 const corePenalty = 1_000;
-const moveGain = 1;
+/** Of whole streams; the rest is noise. */
+const moveGain = 0.9;
+/** Round trips that differ by less than this share are equal: they are measured. */
+const tripNoise = 0.2;
+/**
+ * A copy is always in service only where leases reach: over a follower at most so many of the usual lease, counting the
+ * follower's round trip to its leader twice. One that is fed beyond that had better be fed by the leader.
+ */
+const leasesReach = 1.2;
+const beyondReachPenalty = 50;
 const nobodyPenalty = 1_000_000;
 /** Of a core's configured weight, in which it has its full share. */
 const fullWeight = 100;
@@ -39,12 +52,22 @@ export function feeds(peer: PeerHello, toRelay: boolean): boolean {
 
 interface Found {
   readonly node: string;
+  /** In all, with one stream more. */
   readonly weight: number;
-  /** With one stream more. */
-  readonly weightWith: number;
+  /** Without round trips; and with one stream more. */
+  readonly load: number;
+  readonly loadWith: number;
+  readonly tripMs: number;
   /** The log that it can send: from here, and committed up to there. */
   readonly firstIndex: number;
   readonly commitIndex: number;
+}
+
+/** How much lighter a node's own feeder becomes, beyond noise, when it moves to the other. */
+function gain(own: Found, other: Found): number {
+  const nearerMs = own.tripMs - other.tripMs;
+  const told = Math.abs(nearerMs) < tripNoise * Math.max(own.tripMs, other.tripMs) ? 0 : nearerMs;
+  return own.load - other.loadWith + told / rttPerStreamMs;
 }
 
 export interface UpstreamsOptions {
@@ -54,6 +77,8 @@ export interface UpstreamsOptions {
   readonly feeder: (shard: string) => Feeder | undefined;
   /** Nodes that may feed this one. */
   readonly mayFeed: (peer: PeerHello) => boolean;
+  /** Of a shard that this core holds: who leads it. */
+  readonly leaderOf: (shard: string) => string | undefined;
   /** This core's configured weight, 0 to 100: its share of the replicants; 0: none while there is another. */
   readonly coreWeight: number;
   /** This node's load, in streams. */
@@ -88,6 +113,7 @@ export class Upstreams {
     // Since builds after the first: what those before it do not look at.
     w.varint(this.#o.coreWeight);
     w.varint(Math.round(this.#o.load() * loadScale));
+    w.varint(Math.ceil(this.#o.links.roundTripMs(this.#o.leaderOf(shard) ?? '') ?? 0));
     reply(undefined, w.finish());
   }
 
@@ -114,24 +140,33 @@ export class Upstreams {
     const body = w.finish();
     const relays = nodes.some((n) => n.role === 'replicant');
     for (const { nodeId, role } of nodes) {
-      links.call(nodeId, loadMethod, body, loadDeadlineMs, (failure, answer) => {
+      links.call(nodeId, loadMethod, body, loadDeadlineMs + this.#tripsMs(nodeId), (failure, answer) => {
         if (failure === undefined) ready.push(this.#found(nodeId, new ByteReader(answer), relays && role === 'core' ? corePenalty : 0));
         if (--missing > 0) return;
-        found(ready.sort((a, b) => a.weightWith - b.weightWith));
+        found(ready.sort((a, b) => a.weight - b.weight));
       });
     }
   }
 
+  #tripsMs(node: string): number {
+    return deadlineTrips * (this.#o.links.roundTripMs(node) ?? unknownTripMs);
+  }
+
   #found(node: string, r: ByteReader, penalty: number): Found {
-    const { links, env } = this.#o;
+    const { links, env, bounds } = this.#o;
     const streams = r.varint();
     // Builds before the first release say nothing of their log; whether it reaches is seen then. Those after it nothing of themselves.
     const firstIndex = r.remaining > 0 ? r.varint() : 0;
     const commitIndex = r.remaining > 0 ? r.varint() : Number.MAX_SAFE_INTEGER;
     const coreWeight = r.remaining > 0 ? r.varint() : fullWeight;
-    const load = r.remaining > 0 ? r.varint() / loadScale : 0;
-    const base = penalty + load + (links.roundTripMs(node) ?? 0) / rttPerStreamMs + env.random.next() / 100;
-    return { node, weight: base + weighed(streams, coreWeight), weightWith: base + weighed(streams + 1, coreWeight), firstIndex, commitIndex };
+    const busy = r.remaining > 0 ? r.varint() / loadScale : 0;
+    const leaderMs = r.remaining > 0 ? r.varint() : 0;
+    const tripMs = links.roundTripMs(node) ?? 0;
+    const far = leaderMs > 0 && tripMs + 2 * leaderMs > leasesReach * bounds.leaseMs;
+    const base = penalty + busy + (far ? beyondReachPenalty : 0);
+    const loadWith = base + weighed(streams + 1, coreWeight);
+    const weight = loadWith + tripMs / rttPerStreamMs + env.random.next() / 100;
+    return { node, weight, load: base + weighed(streams, coreWeight), loadWith, tripMs, firstIndex, commitIndex };
   }
 
   /** How heavy this core is with so many streams, as those see it that are near. */
@@ -160,10 +195,10 @@ export class Upstreams {
     this.#find(shard, all, (found) => {
       const own = found.find((f) => f.node === current);
       const best = found.find((f) => f.node !== current && f.firstIndex <= index + 1 && f.commitIndex >= index);
-      if (own === undefined || best === undefined || own.weight - best.weightWith < moveGain) return;
+      if (own === undefined || best === undefined || gain(own, best) < moveGain) return;
       const w = new ByteWriter(32);
       w.string(shard);
-      links.call(current, moveMethod, w.finish(), bounds.movePaceMs, (failure) => {
+      links.call(current, moveMethod, w.finish(), bounds.movePaceMs + this.#tripsMs(current), (failure) => {
         if (failure === undefined) move(best.node);
       });
     });

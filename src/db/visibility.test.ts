@@ -50,7 +50,8 @@ class Pair {
         applied: () => this.applied[id],
         visibleHere: () => this.applied[id],
         copying: () => this.copying.has(id),
-        links: { peers: () => [], speaks: () => this.lazy },
+        links: { peers: () => [], speaks: () => this.lazy, roundTripMs: () => undefined },
+        handsDown: true,
         askNow: () => {},
       };
       this.ends[id] = new Visibility(options as unknown as VisibilityOptions);

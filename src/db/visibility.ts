@@ -11,6 +11,7 @@ import { majorityValue } from '#raft/quorum.js';
 import type { RaftMachine } from '#raft/types.js';
 import type { DbBounds } from './bounds.js';
 import { Confirmations } from './confirmations.js';
+import { Distances } from './distances.js';
 import { Grantee, HeldLease, type LeaseTerms, leadMs, leaseMargin } from './lease.js';
 import type { LeaseGrant, LeaseRequest } from './lease-codec.js';
 import type { RaftTransport } from './raft-transport.js';
@@ -21,7 +22,9 @@ export interface VisibilityOptions {
   readonly nodeId: string;
   readonly clock: Clock;
   readonly bounds: DbBounds;
-  readonly links: Pick<Links, 'peers' | 'speaks'>;
+  readonly links: Pick<Links, 'peers' | 'speaks' | 'roundTripMs'>;
+  /** Followers feed replicants, and grant them leases that end with their own. */
+  readonly handsDown: boolean;
   readonly transport: Pick<RaftTransport, 'sendVisible' | 'sendWanted'>;
   readonly raft: () => RaftMachine;
   readonly leader: () => ShardLeader | undefined;
@@ -73,10 +76,14 @@ export function leaseTerms(bounds: DbBounds, onLate: () => void): LeaseTerms {
   return { leaseMs: bounds.leaseMs, joinMs: bounds.leaseMs, lateMs: bounds.lateMs, onLate };
 }
 
+/** Stands for members that are none any more. */
+const gone = '';
+
 export class Visibility {
   readonly #o: VisibilityOptions;
   readonly #terms: LeaseTerms;
   readonly #held: HeldLease = new HeldLease();
+  readonly #distances: Distances;
   /** Leader: members that may hold a lease, of this leader or of the one before. */
   readonly #members: Map<string, Grantee> = new Map();
   /** Leader: when each voter was asked last of those times that it confirmed this leader. */
@@ -101,6 +108,7 @@ export class Visibility {
 
   constructor(options: VisibilityOptions) {
     this.#o = options;
+    this.#distances = new Distances(options.links, options.clock);
     this.#terms = leaseTerms(options.bounds, options.onLate);
     this.#confirmations = new Confirmations(options.clock.now(), leadMs(options.bounds.leaseMs));
   }
@@ -125,6 +133,16 @@ export class Visibility {
   /** Leader: that member holds a lease. */
   leases(id: string): boolean {
     return this.#members.get(id)?.counts(this.#o.clock.now()) === true;
+  }
+
+  /** As a leader from now on it would not have to wait for members that are none any more. */
+  get settled(): boolean {
+    return this.#goneUntil <= this.#o.clock.now();
+  }
+
+  /** Those that have gone altogether speak no more, but whom they fed may hold a lease of theirs until then. */
+  get #goneUntil(): number {
+    return this.#confirmations.changedAt(this.#o.raft().config.voters, this.#o.clock.now()) + leadMs(this.#o.bounds.leaseMs);
   }
 
   /** Has been in service, and is not copying tables: fit to be followed, if perhaps out of touch. */
@@ -179,7 +197,9 @@ export class Visibility {
     // A vote that a damaged log has lost must not be denied.
     if (r.kind === 'lead') return leader === from && !recovering ? this.#confirm(term) : undefined;
     if (role !== 'leader' || !(config.voters.includes(from) || config.learners.includes(from))) return undefined;
-    const ms = this.#member(from).renew(clock.now(), round, r.visible, commitIndex, this.#memberFloor, this.#leadsUntil());
+    const member = this.#member(from);
+    member.roundTripMs = this.#distances.to(from) + (this.#o.handsDown ? this.#distances.farthestMs : 0);
+    const ms = member.renew(clock.now(), round, r.visible, commitIndex, this.#memberFloor, this.#leadsUntil());
     this.#declare();
     return ms === 0 ? undefined : this.#grant(ms);
   }
@@ -328,6 +348,7 @@ export class Visibility {
       const linked = this.#o.links.peers().flatMap((p) => (p.role === 'core' ? p.nodeId : []));
       for (const id of new Set([...config.voters, ...config.learners, ...linked]))
         if (id !== this.#o.nodeId) this.#member(id).hold(now, now + leadMs(this.#o.bounds.leaseMs));
+      if (!this.settled) this.#member(gone).hold(now, this.#goneUntil);
     }
     this.#reportedTo = '';
     this.moved();
