@@ -27,9 +27,10 @@ const mark = 'open';
 /** Throws `DamagedTablesError` when LMDB must not open what is in this directory; marks it as open. */
 export function beginUse(dir: string, limits: WalkLimits): void {
   const data = join(dir, dataFile);
+  // Before it is made as long as its first pages say, right or wrong.
+  const size = existsSync(data) ? statSync(data).size : 0;
   lookAtTablesFile(data);
   let ends = endsBefore(dir);
-  const size = existsSync(data) ? statSync(data).size : 0;
   if (ends > 1 || size <= (ends === 0 ? limits.closed : limits.notClosed)) {
     walkTablesFile(data);
     ends = 0;

@@ -78,6 +78,7 @@ function snapshots(fd: number): readonly Meta[] {
   const first = readMeta(fd, 0, true);
   const second = readMeta(fd, first.pageBytes, true);
   const synced = readMeta(fd, first.pageBytes / 2, false);
+  if (synced.transaction > 0 && synced.pageBytes !== first.pageBytes) throw damaged('a first page', 'is of another kind');
   const boot = bootId();
   const read = pick(pick(first, synced, boot), second, boot);
   const safe = pick(pick(first, second, boot), synced, boot);
