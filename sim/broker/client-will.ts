@@ -15,6 +15,7 @@ export function newWill({ clientId, lasting, version, willDelayS, willQos }: Cli
     node,
     lostAt: never,
     resumedAt: never,
+    disconnectSent: false,
     received: new Map(),
     withdrawn: undefined,
   };

@@ -207,6 +207,7 @@ export class SimClient implements ClientHost {
     if (this.state !== 'connected') return;
     this.send({ type: 'disconnect', reasonCode: 0 });
     this.#disconnectSent = true;
+    if (this.#will !== undefined) this.#will.disconnectSent = true;
     this.#disconnectAt = this.now;
     const c = this.#conn;
     // The will is withdrawn if the server ends the connection in order; nothing more is said meanwhile.

@@ -201,6 +201,8 @@ export class Evacuations {
 
   /** A session is at a node that its client has not chosen. */
   #noteMoves(): void {
+    // What another node is about to fetch is not its own yet, and who is down may have it on its disk.
+    if (this.#world.nodes.some((n) => !n.sim.up)) return;
     const last = new Map(this.#history.sessions.map((s) => [s.clientId, s]));
     for (const session of last.values()) {
       if (!session.lasting || session.endedAt !== never || session.nodes.length === 0) continue;

@@ -125,6 +125,8 @@ export interface SimWill {
   lostAt: number;
   /** The client went on with the session. */
   resumedAt: number;
+  /** DISCONNECT was sent, and nothing may have come of it. */
+  disconnectSent: boolean;
   readonly received: Map<SimSession, { count: number; readonly firstAt: number }>;
   /** The client took it back at that time, and its connection to that node ended in order, which it knew at `until`. */
   withdrawn: { readonly at: number; readonly node: string; readonly until: number } | undefined;

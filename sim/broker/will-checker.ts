@@ -44,7 +44,7 @@ export class WillWatch {
       if (will.withdrawn !== undefined) this.#checkWithdrawn(will);
       if (will.session === undefined || will.session.tainted !== undefined || will.lostAt === never || will.withdrawn !== undefined) continue;
       if (this.#isOff(will)) this.#checkOff(will);
-      else if (will.resumedAt === never || will.delayMs === 0) this.#checkSent(will, healedAt);
+      else if (!will.disconnectSent && (will.resumedAt === never || will.delayMs === 0)) this.#checkSent(will, healedAt);
     }
   }
 
