@@ -10,6 +10,7 @@ import { brokerMutants } from './broker/mutants.js';
 import { dbMuseum } from './db/museum.js';
 import { dbMutants } from './db/mutants.js';
 import type { Mutant } from './mutant.js';
+import { runnerFlags } from './processes.js';
 import { raftMuseum } from './raft/museum.js';
 import { raftMutants } from './raft/mutants.js';
 
@@ -61,7 +62,19 @@ interface Line {
 /** Runs seeds until one is caught or `limit` have passed. */
 export async function runMutant(mutant: Mutant, firstSeed: number, limit: number, seconds: number): Promise<MutantOutcome> {
   const main = prepareMutant(mutant);
-  const argv = [main, '--scope', mutant.scope, '--seed', String(firstSeed), '--runs', String(limit), '--seconds', String(seconds), '--json'];
+  const argv = [
+    ...runnerFlags,
+    main,
+    '--scope',
+    mutant.scope,
+    '--seed',
+    String(firstSeed),
+    '--runs',
+    String(limit),
+    '--seconds',
+    String(seconds),
+    '--json',
+  ];
   const output = await new Promise<string>((resolve) => {
     const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
     const parts: string[] = [];
