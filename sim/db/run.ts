@@ -55,9 +55,6 @@ const strictSeeds = 8;
 /** How often the conditions of a phase are looked at. */
 const lookEveryMs = 5;
 const lastWriteAttempts = 3;
-/** Clients go on for so long with all nodes serving; and so long nothing happens at the end. */
-const healthyMs = 400;
-const stillMs = 200;
 /** Delays of the network that make no difference to the choice of a core. */
 const nearMs = 1;
 const violationsMax = 20;
@@ -173,7 +170,7 @@ export class Run {
     if (!this.#until(() => this.c.allServing, servingBoundMs)) return this.#stuck('not every node serves', this.#notServing());
     if (!this.#until(() => this.#membersSettled() === '', servingBoundMs))
       return this.#stuck('the set of cores is not settled', this.#membersSettled());
-    this.#until(() => false, healthyMs);
+    this.#until(() => false, 1_000);
     this.workload.stop();
     const pending = (): number => this.c.nodes.reduce((sum, n) => sum + (n.core?.database.pendingWrites ?? 0), 0);
     if (!this.#until(() => this.workload.waiting === 0 && pending() === 0, 15_000))
@@ -182,7 +179,7 @@ export class Run {
     this.#lastWrites();
     if (this.#broken) return;
     if (!this.#until(() => this.#quiet(), quietBoundMs)) return this.#stuck('the copies did not become equal', this.#notQuiet());
-    world.runFor(stillMs);
+    world.runFor(500);
     this.history.check();
     this.decided = checkLinearizable(this.history, this.workload.reads, (text) => this.#violation(text));
     for (const text of this.watch.unsettled()) this.#violation(text);
