@@ -166,8 +166,8 @@ export class ApplyCursor {
   }
 
   #reindex(batch: ApplyBatch, key: Uint8Array, previous: number, owner: number): void {
-    if (previous === owner) return;
-    if (previous !== 0) batch.writes.push({ key: ownerIndexKeyIn(this.#slab, previous, key), value: undefined });
+    // Also when it is the owner's already: a copy's index may have been read after the sweep, and this entry is replayed before it.
+    if (previous !== 0 && previous !== owner) batch.writes.push({ key: ownerIndexKeyIn(this.#slab, previous, key), value: undefined });
     if (owner !== 0) batch.writes.push({ key: ownerIndexKeyIn(this.#slab, owner, key), value: empty });
   }
 
