@@ -278,3 +278,22 @@ test('shard state: a swap resets the feeds and drops what was queued for the old
   apply();
   assert.equal(feed.index, 3);
 });
+
+test('shard state: a row that its owner writes again can be swept, also in a copy whose index was read behind the sweep', () => {
+  const store = new MemoryStore();
+  const { state, commit } = make(store, 10);
+  const key = Uint8Array.of(1);
+  state.enqueue([
+    entry(1, [{ kind: 'admit', nodeId: 'a', incarnation: 1 }]),
+    // The first put is not in the copy, nor are the row and its index: both are gone where it was made.
+    entry(2, [{ kind: 'put', tableId: owned.id, key, owner: 1, previousOwner: 1, value: key }]),
+    entry(3, [{ kind: 'purge', nodeId: 'a', incarnation: 1 }]),
+    entry(4, [{ kind: 'sweep', incarnation: 1, from: new Uint8Array(0), to: new Uint8Array(0), last: true }]),
+  ]);
+  commit();
+  assert.equal(state.appliedIndex, 4);
+  assert.deepEqual(
+    [...store.rows.keys()].filter((k) => k.charCodeAt(0) !== 0),
+    [],
+  );
+});
