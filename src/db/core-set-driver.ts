@@ -9,6 +9,7 @@ import type { CoreShard } from './core-shard.js';
 
 /** Then another core may see more. */
 const barriersInVainMax = 5;
+const nobody: ReadonlySet<string> = new Set();
 
 export interface CoreSetDriverOptions {
   readonly env: Env;
@@ -61,9 +62,10 @@ export class CoreSetDriver {
 
   /**
    * The members' shard is the last that a node is taken out of: as long as it leads another one it must see what is
-   * wanted. What can be done meanwhile is done: who leads another shard may have to come into this one to see it.
+   * wanted. What can be done meanwhile is done: who leads another shard may have to come into this one, as a
+   * learner at least, to see it.
    */
-  #takeOrWait(core: CoreShard, step: CoreSetStep, later: ReadonlySet<string> = new Set()): void {
+  #takeOrWait(core: CoreShard, step: CoreSetStep, later: ReadonlySet<string> = nobody): void {
     if (core.shard !== this.#o.memberShard || step.type === 'transfer' || step.change.kind !== 'remove') {
       this.#checking.delete(core);
       return this.#take(core, step);
@@ -80,15 +82,14 @@ export class CoreSetDriver {
   }
 
   /** `later`: nodes that stay for now. */
-  #next(core: CoreShard, later?: ReadonlySet<string>): CoreSetStep | undefined {
+  #next(core: CoreShard, later: ReadonlySet<string> = nobody): CoreSetStep | undefined {
     const { raft } = core;
     // A change before the leader's tables hold its term's start would be refused by the machine.
     if (core.leader === undefined) this.#going.delete(core);
     if (core.leader === undefined || raft.transferee !== '') return undefined;
     const { env, links, nodeId, silentMs, learnerLagMax } = this.#o;
-    const all = [...this.#o.wanted()];
-    const going = this.#noteGoing(core, all);
-    const wanted = all.filter((w) => later?.has(w.nodeId) !== true);
+    const wanted = [...this.#o.wanted()];
+    const going = this.#noteGoing(core, wanted);
     return nextCoreSetStep(wanted, {
       self: nodeId,
       config: raft.config,
@@ -99,6 +100,7 @@ export class CoreSetDriver {
       learnerLagMax,
       blind: (this.#inVain.get(core) ?? 0) >= barriersInVainMax,
       askedAt: (id) => going.get(id) ?? env.clock.now(),
+      later,
       linked: (id) => links.peer(id) !== undefined,
     });
   }

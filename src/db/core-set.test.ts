@@ -22,6 +22,8 @@ interface Case {
   readonly behind?: string;
   /** Linked, and not heard of since the leader knows what is wanted. */
   readonly quiet?: string;
+  /** To go, and not yet. */
+  readonly later?: string;
   readonly step: string;
 }
 
@@ -54,6 +56,7 @@ function stepOf(c: Case): string {
     silentMs: 1_000,
     learnerLagMax: 20,
     askedAt: () => now - 200,
+    later: new Set(list(c.later)),
     linked: (id) => !down.includes(id),
   };
   const wanted: WantedCore[] = list(c.wanted).map((w) =>
@@ -75,6 +78,11 @@ const cases: readonly Case[] = [
   { what: 'promotion before the next learner', voters: 'a', learners: 'b', wanted: 'a c b', step: 'promote b' },
   { what: 'a lost core goes before its replacement comes', voters: 'a b c', learners: 'd', wanted: 'a b -c d', down: 'c', step: 'remove c' },
   { what: 'a running core goes after the replacement has come', voters: 'a b c', learners: 'd', wanted: 'a b -c d', step: 'promote d' },
+  { what: 'no replacement becomes a voter beside a lost core', voters: 'a b c', learners: 'd', wanted: 'd a b -c', down: 'c', later: 'c', step: '' },
+  { what: 'it comes in as a learner', voters: 'a b c', wanted: 'd a b -c', down: 'c', later: 'c', step: 'addLearner d' },
+  { what: 'beside one that runs it does', voters: 'a b c', learners: 'd', wanted: 'a b -c d', later: 'c', step: 'promote d' },
+  { what: 'who goes later stays', voters: 'a b c', wanted: 'a b -c', later: 'c', step: '' },
+  { what: 'nor one beside a lost core that nobody vouches for', voters: 'a b c', learners: 'd', wanted: 'd a b -c', down: 'c', quiet: 'b', step: '' },
   { what: 'a learner that is wanted no more goes at once', voters: 'a b', learners: 'c', wanted: 'a b -c', step: 'remove c' },
   { what: 'a running core goes', voters: 'a b c', wanted: 'a b -c', step: 'remove c' },
   { what: 'not when the rest would have no running majority', voters: 'a b c', wanted: 'a b -c', down: 'b', step: '' },

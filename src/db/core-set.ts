@@ -4,7 +4,7 @@
 // Called by core-set-driver.ts.
 //
 // Order: what cannot hurt first. A dead core that is wanted no more goes before its replacement is
-// promoted (the group needs no more voters then than it does with it); a running one goes after. No
+// promoted (with both in, the group could not lose one more), however long that takes; a running one goes after. No
 // removal leaves the rest without a running majority, which has to say so after this leader has heard of the
 // wish: a core may be dead, or its disk lost, for as long as silence takes to be noticed. A leader that is to
 // go hands leadership on before anything else: it may be out of the shard `cluster` already, and see
@@ -36,6 +36,8 @@ export interface CoreSetView {
   readonly blind?: boolean;
   /** When this leader first looked at the wish that a voter be removed. */
   readonly askedAt: (nodeId: NodeId) => number;
+  /** Nodes that stay for now although they are to go. */
+  readonly later: ReadonlySet<NodeId>;
   /** A link is up. */
   readonly linked: (nodeId: NodeId) => boolean;
 }
@@ -70,19 +72,23 @@ export function nextCoreSetStep(wanted: readonly WantedCore[], v: CoreSetView): 
   let add: NodeId | undefined;
   let promote: NodeId | undefined;
   let removeRunning: NodeId | undefined;
+  let deadIsIn = false;
   for (const { nodeId, wanted: wish } of wanted) {
     const voter = voters.includes(nodeId);
     const learner = learners.includes(nodeId);
     if (wish === 'removed') {
-      if (learner) return change('remove', nodeId);
-      if (!voter || !safelyWithout(nodeId)) continue;
+      const stays = v.later.has(nodeId);
+      if (learner && !stays) return change('remove', nodeId);
+      if (!voter) continue;
+      deadIsIn ||= !runs(nodeId);
+      if (stays || !safelyWithout(nodeId)) continue;
       if (!runs(nodeId)) return change('remove', nodeId);
       if (nodeId !== v.self) removeRunning ??= nodeId;
     } else if (learner) {
       if (promote === undefined && caughtUp(nodeId)) promote = nodeId;
     } else if (!voter && add === undefined && v.linked(nodeId)) add = nodeId;
   }
-  if (promote !== undefined) return change('promote', promote);
+  if (promote !== undefined && !deadIsIn) return change('promote', promote);
   if (add !== undefined) return change('addLearner', add);
   return removeRunning === undefined ? undefined : change('remove', removeRunning);
 }
