@@ -145,18 +145,21 @@ class LmdbStore implements TableStore {
       ? this.#db.getRange({ start: to, end: from, reverse, exclusiveStart: !through, inclusiveEnd: !after })
       : this.#db.getRange({ start: from, end: to, exclusiveStart: after, inclusiveEnd: through });
     const each = begun(rows);
-    for (;;) {
-      const row = nextRow(each);
-      if (row === undefined) return;
-      if (visit(row.key, row.value)) continue;
-      each.return?.();
-      return;
+    try {
+      for (let row = nextRow(each); row !== undefined && visit(row.key, row.value); row = nextRow(each));
+    } finally {
+      endReading(each);
     }
   }
 
   seek(key: Uint8Array): { readonly key: Uint8Array; readonly value: Uint8Array } | undefined {
     const start = key.length === 0 ? firstKey : key.subarray(0, tableKeyBytesMax);
-    return nextRow(begun(this.#db.getRange({ start, exclusiveStart: key.length > tableKeyBytesMax, limit: 1 })));
+    const each = begun(this.#db.getRange({ start, exclusiveStart: key.length > tableKeyBytesMax, limit: 1 }));
+    try {
+      return nextRow(each);
+    } finally {
+      endReading(each);
+    }
   }
 
   write(batch: readonly TableWrite[], committed: Committed): void {
@@ -320,6 +323,14 @@ function nextRow(rows: Iterator<RawRow>): RawRow | undefined {
   } catch (error) {
     throw unreadable(error);
   }
+}
+
+/**
+ * Whatever came of it: a reading that is not ended keeps its snapshot until it is garbage. No page that is freed
+ * meanwhile is used again, and once there are 126 of them nothing can be read any more.
+ */
+function endReading(rows: Iterator<RawRow>): void {
+  rows.return?.();
 }
 
 const ignore = (): void => undefined;

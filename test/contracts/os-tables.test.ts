@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { TableStore } from '#env/tables.js';
 import { OsTables } from '#os/tables.js';
 import { checkBatchesAreAtomic, checkLimits, checkTablesAgainstModel, type TablesUnderTest } from './tables-contract.js';
 
@@ -33,6 +34,42 @@ test('tables: other users of the machine cannot get to the files, in folders of 
   assert.equal(statSync(join(dir, 'new')).mode & 0o777, 0o700);
   rmSync(dir, { recursive: true, force: true });
 });
+
+/** LMDB has room for so many readings at once. A reading that is forgotten is one until it is garbage. */
+const readingsMax = 126;
+
+for (const [what, read] of Object.entries<(store: TableStore) => void>({
+  'looks for a row': (store) => assert.ok(store.seek(Buffer.from('key')) !== undefined),
+  'looks for a row that is not there': (store) => assert.equal(store.seek(Buffer.from('z')), undefined),
+  'reads until it has enough': (store) => store.range(new Uint8Array(0), undefined, () => false),
+  'reads until it throws': (store) => {
+    const visit = (): boolean => {
+      throw new Error('of the visitor');
+    };
+    assert.throws(() => store.range(new Uint8Array(0), undefined, visit), /of the visitor/);
+  },
+}))
+  test(`tables: who ${what} holds no snapshot afterwards`, async () => {
+    const { tables, destroy } = lmdb.create();
+    try {
+      const store = tables.open('rows');
+      const write = (n: number): Promise<void> =>
+        new Promise((done, reject) =>
+          store.write([{ key: Buffer.from(`key ${n % 10}`), value: Buffer.alloc(3_000, n) }], (error) =>
+            error === undefined ? done() : reject(error),
+          ),
+        );
+      for (let n = 0; n < 2 * readingsMax; n++) {
+        await write(n);
+        read(store);
+      }
+      // A page that is freed is used again.
+      assert.ok(store.stat().bytes < 1024 ** 2, `${store.stat().bytes} bytes`);
+      await new Promise<void>((done) => store.close(done));
+    } finally {
+      destroy();
+    }
+  });
 
 const damages: Readonly<Record<string, (file: Buffer) => Buffer>> = {
   'half of it missing': (b) => b.subarray(0, Math.floor(b.length / 8192) * 4096),
