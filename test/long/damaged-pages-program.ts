@@ -70,6 +70,8 @@ class Use {
     }
     const failed = await new Promise<TablesError | undefined>((done) => this.#store.write([...writes.values()], done));
     this.error ??= failed?.message;
+    // Else it would depend on the disk's pace which free pages the next batch gets.
+    await new Promise((done) => this.#store.flushed(done));
     return failed === undefined;
   }
 }

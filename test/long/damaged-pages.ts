@@ -37,7 +37,10 @@ export const damageKinds = [
 ] as const;
 type Kind = (typeof damageKinds)[number];
 
-/** A file that has seen some life: rows of all sizes, deletions, free pages, three levels. */
+/**
+ * A file that has seen some life: rows of all sizes, deletions, free pages, three levels. Each batch is on the disk
+ * before the next: which pages are free by then, and so all of the file, would depend on the disk's pace otherwise.
+ */
 async function wornFile(seed: number): Promise<Buffer> {
   const dir = mkdtempSync(join(tmpdir(), 'starmesh-worn-'));
   try {
@@ -51,6 +54,7 @@ async function wornFile(seed: number): Promise<Buffer> {
         writes.set(key, { key: Buffer.from(key), value: random.int(5) === 0 ? undefined : Buffer.alloc(bytes, i) });
       }
       await new Promise<void>((done, reject) => store.write([...writes.values()], (error) => (error === undefined ? done() : reject(error))));
+      await new Promise((done) => store.flushed(done));
     }
     await new Promise<void>((done) => store.close(done));
     return readFileSync(join(dir, 'rows', 'data.mdb'));
@@ -130,6 +134,8 @@ export interface DamagedPages {
   /** Died once; died twice, and was refused then. */
   once: number;
   twice: number;
+  /** How they died. */
+  readonly ends: string[];
 }
 
 /** What became of `points` files. Without `walk`, files are walked through only after two deaths. */
@@ -137,7 +143,7 @@ export async function damagedPages(points: number, seed: number, walk: boolean):
   const root = mkdtempSync(join(tmpdir(), 'starmesh-damaged-'));
   const limits: WalkLimits = walk ? walkLimits : { closed: 0, notClosed: 0 };
   const results = new Map<string, DamagedPages>(
-    damageKinds.map((kind) => [kind, { kind, files: 0, refused: 0, told: 0, fine: 0, once: 0, twice: 0 }]),
+    damageKinds.map((kind) => [kind, { kind, files: 0, refused: 0, told: 0, fine: 0, once: 0, twice: 0, ends: [] }]),
   );
   try {
     const damager = new Damager(await wornFile(seed), seed);
@@ -150,10 +156,11 @@ export async function damagedPages(points: number, seed: number, walk: boolean):
         writeFileSync(join(dir, 'rows', 'data.mdb'), damager.damage(kind));
         kinds.set(dir, kind);
       }
-      for (const { deaths, result } of await useAll([...kinds.keys()], limits)) {
+      for (const { deaths, ends, result } of await useAll([...kinds.keys()], limits)) {
         const r = results.get(kinds.get(result.dir) ?? '');
         assert.ok(r !== undefined);
         count(r, deaths, result);
+        r.ends.push(...ends);
         rmSync(result.dir, { recursive: true, force: true });
       }
     }
@@ -177,22 +184,24 @@ function count(r: DamagedPages, deaths: number, result: DamagedPagesResult): voi
 
 interface Used {
   readonly deaths: number;
+  readonly ends: readonly string[];
   readonly result: DamagedPagesResult;
 }
 
 async function useAll(dirs: readonly string[], limits: WalkLimits): Promise<Used[]> {
   const used: Used[] = [];
-  let deaths = 0;
+  let ends: string[] = [];
   while (used.length < dirs.length) {
     const { results, end } = await run({ dirs: dirs.slice(used.length), walkLimits: limits });
     for (const result of results) {
-      used.push({ deaths, result });
-      deaths = 0;
+      used.push({ deaths: ends.length, ends, result });
+      ends = [];
     }
     if (used.length === dirs.length) break;
     // By a signal: a process that ends otherwise has a defect, and says which.
     assert.ok(end.signal !== null, `ended with ${end.code}: ${end.errors}`);
-    assert.ok(++deaths <= deathsMax, `died of ${end.signal} ${deaths} times of the same file: ${end.errors}`);
+    ends.push(`${dirs[used.length]}: ${end.signal} ${end.errors}`);
+    assert.ok(ends.length <= deathsMax, `died ${ends.length} times of the same file: ${ends.join('\n')}`);
   }
   return used;
 }
