@@ -286,8 +286,9 @@ export class DurableSessions implements SessionLog {
 
   // ---- writing ----
 
+  /** The journal fails before it says so: those who wait hear of it first, and may go on with their sessions. */
   #writable(): boolean {
-    return this.#state !== 'failed' && !this.#closed;
+    return this.#state !== 'failed' && !this.#closed && this.#journal.failure === undefined;
   }
 
   #full(): boolean {

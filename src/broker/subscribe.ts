@@ -28,7 +28,7 @@ interface Job {
   open: number;
   /** What to look for in the retained messages once SUBACK is out. */
   readonly retained: { readonly subscription: Subscription; wanted: boolean; readonly catchUp: CatchUp }[];
-  /** Filters that the session did not have. */
+  /** Filters that the session did not have, as it keeps them. */
   readonly added: Set<string>;
   /** Of what is written of persistent sessions. */
   readonly writtenBefore: number;
@@ -164,7 +164,7 @@ export class Subscriber {
     const isNew = existing === undefined;
     const subscription = existing ?? new Subscription(session, request.key, options);
     if (isNew) {
-      job.added.add(request.topicFilter);
+      job.added.add(request.key);
       session.addSubscription(subscription);
       this.#core.subscribers.add(subscription);
     } else {
@@ -218,8 +218,8 @@ export class Subscriber {
     for (const request of job.requests) {
       if (request.reasonCode >= 0x80) continue;
       request.reasonCode = ReasonCode.quotaExceeded;
-      const subscription = job.session.subscriptions.get(request.topicFilter);
-      if (job.added.has(request.topicFilter) && subscription !== undefined) this.#sessions.unsubscribe(subscription);
+      const subscription = job.session.subscriptions.get(request.key);
+      if (job.added.has(request.key) && subscription !== undefined) this.#sessions.unsubscribe(subscription);
     }
     for (const retained of job.retained) retained.wanted = false;
   }

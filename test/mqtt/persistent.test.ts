@@ -10,7 +10,7 @@ import { openJournal } from '#store/journal.js';
 import { MemoryFiles } from '#store/memory-files.js';
 import { ManualClock } from '../doubles/manual-clock.js';
 import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
-import { MqttBench } from './mqtt-bench.js';
+import { type BenchOptions, MqttBench } from './mqtt-bench.js';
 
 /** It outlives the processes of its node, and shows them to the test. */
 class KeptRegistry extends LocalRegistry {
@@ -29,14 +29,17 @@ class Node {
   bench: MqttBench;
   #syncs: (() => void)[] = [];
 
-  constructor() {
+  readonly #options: BenchOptions;
+
+  constructor(options: BenchOptions = {}) {
+    this.#options = options;
     this.files = new MemoryFiles((fn) => this.#syncs.push(fn));
     this.bench = this.#start();
     this.sync();
   }
 
   #start(): MqttBench {
-    const bench = new MqttBench({ clock: this.clock, ports: { ...localPorts(), registry: this.registry } });
+    const bench = new MqttBench({ ...this.#options, clock: this.clock, ports: { ...localPorts(), registry: this.registry } });
     const { clock, files } = this;
     const found = new RecoveringSessions(clock.wallNow() - clock.now());
     const env = { clock, files, metrics: new ReadableMetrics(), log: quietLog };
@@ -233,6 +236,20 @@ test('a session that nobody confirms neither expires nor publishes its will', ()
   node.clock.advance(500_000);
   assert.deepEqual(listener.seen(), []);
   assert.equal(bench.broker.client('p')?.connected, false);
+});
+
+test('the SUBSCRIBE that finds the disk full is refused, and its subscription is not there, behind a mountpoint either', () => {
+  for (const mountpoint of ['', 'm/']) {
+    const node = new Node({ listener: { mountpoint } });
+    const { bench } = node;
+    const session = bench.connect(lasting('p'));
+    node.sync();
+    node.files.capacity = 0;
+    // The log tells of it.
+    bench.settle = () => bench.clock.advance(0);
+    assert.deepEqual(session.subscribe('t'), [0x97]);
+    assert.deepEqual([...bench.broker.subscriptions('p')], []);
+  }
 });
 
 test('a full disk: persistent sessions are refused with 0x97, everything else goes on', () => {
