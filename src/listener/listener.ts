@@ -12,7 +12,7 @@ import { TopicCache } from '#mqtt/topic-cache.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { ConnectionHome } from './connection.js';
 import { ClientConnection } from './connection.js';
-import type { IdentityOptions } from './identity.js';
+import { type IdentityOptions, identityOf } from './identity.js';
 import { ListenerMetrics, WireMetrics } from './metrics.js';
 import type { ListenerOptions } from './options.js';
 import { defaultListenerOptions } from './options.js';
@@ -56,7 +56,7 @@ export class Listener implements ConnectionHome {
     const limited = Math.min(messagesRate, bytesRate) < Number.POSITIVE_INFINITY;
     this.rates = limited ? { messagesRate, bytesRate, messagesHit: this.#own.messagesRate, bytesHit: this.#own.bytesRate } : undefined;
     this.#connRate = maxConnRate === Number.POSITIVE_INFINITY ? undefined : new TokenBucket(maxConnRate, env.clock.now());
-    this.identity = identity.username === undefined && identity.clientId === undefined ? undefined : identity;
+    this.identity = identityOf(identity);
   }
 
   get id(): string {

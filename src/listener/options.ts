@@ -50,7 +50,7 @@ export interface ListenerOptions extends ConnectionOptions {
   readonly tls: TlsOptions | undefined;
   /** `websocket`. */
   readonly webSocket: WebSocketOptions | undefined;
-  /** `mqtt.peer_cert_as_username`, `mqtt.peer_cert_as_clientid`. */
+  /** `mqtt.peer_cert_as_username`, `mqtt.peer_cert_as_clientid`, `mqtt.use_username_as_clientid`. */
   readonly identity: IdentityOptions;
 }
 

@@ -38,6 +38,22 @@ test('what has no effect is named, and defaults name nothing', () => {
   assert.deepEqual(warnings(config('mqtt.strict_mode = true\nlisteners.tcp.default { max_conn_rate = "5/s", enable_authn = false }')), [
     'mqtt.strict_mode: has no effect yet in this version',
   ]);
+  assert.match(warnings(config('mqtt.await_rel_timeout = 10s')).join(), /until its PUBREL/);
+});
+
+test('what waits for a client: priorities by topic name, and no limit is no limit', () => {
+  const limits = (text: string) => options(text).broker?.limits;
+  assert.equal(limits('')?.priorities, undefined);
+  assert.equal(limits('mqtt.mqueue_priorities = disabled')?.priorities, undefined);
+  const ranks = new Map([
+    ['a/b.c', 10],
+    ['x', 1],
+  ]);
+  const text = 'mqtt.mqueue_priorities { "a/b.c" = 10, x = 1 }';
+  assert.deepEqual(limits(text)?.priorities, { ranks, otherwise: 0 });
+  assert.deepEqual(limits(`${text}\nmqtt.mqueue_default_priority = highest`)?.priorities, { ranks, otherwise: 256 });
+  assert.equal(limits('mqtt.max_mqueue_len = 0')?.maxQueuedMessages, Number.POSITIVE_INFINITY);
+  assert.equal(limits('mqtt.upgrade_qos = true')?.upgradeQos, true);
 });
 
 test('a core without a file is a cluster of one that nobody can join', () => {
@@ -160,9 +176,9 @@ test('listeners: what the file says, with defaults', () => {
     [plain?.tls, plain?.webSocket, plain?.proxyProtocolTimeoutMs, plain?.maxPacketSizeBytes],
     [undefined, undefined, undefined, undefined],
   );
-  assert.deepEqual(plain?.identity, { username: undefined, clientId: undefined });
+  assert.deepEqual(plain?.identity, { username: undefined, clientId: undefined, usernameAsClientId: false });
   const { listeners } = options(`
-    mqtt { peer_cert_as_username = cn, peer_cert_as_clientid = dn }
+    mqtt { peer_cert_as_username = cn, peer_cert_as_clientid = dn, use_username_as_clientid = true }
     listeners.tcp.default.enable = false
     listeners.ssl.a { proxy_protocol = true, ssl_options { certfile = c, keyfile = k, ciphers = "A,B:C", handshake_timeout = 7s } }
     listeners.wss.b {
@@ -176,7 +192,7 @@ test('listeners: what the file says, with defaults', () => {
     [a?.id, a?.proxyProtocolTimeoutMs, a?.handshakeTimeoutMs, a?.tls?.ciphers, a?.webSocket],
     ['ssl:a', 3000, 7000, 'A:B:C', undefined],
   );
-  assert.deepEqual(a?.identity, { username: 'cn', clientId: 'dn' });
+  assert.deepEqual(a?.identity, { username: 'cn', clientId: 'dn', usernameAsClientId: true });
   assert.deepEqual([b?.maxConnRate, b?.messagesRate, b?.bytesRate, b?.maxPacketSizeBytes, b?.maxConnections], [50, 10, 1024 * 1024, 64 * 1024, 3]);
   assert.deepEqual([b?.tls?.verify, b?.tls?.cacertfile, b?.tls?.ciphers], ['verify_peer', 'a', 'A:B']);
   assert.deepEqual([b?.webSocket?.path, b?.webSocket?.origins, b?.webSocket?.messageBytesMax], ['/ws', ['https://a'], 128 * 1024]);

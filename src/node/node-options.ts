@@ -10,6 +10,7 @@ import type { LinkLimits } from '#link/options.js';
 import { type ListenerOptions, webSocketSubprotocols } from '#listener/options.js';
 import type { QoS } from '#mqtt/packet.js';
 import { defaultLimits, neverExpires, type SessionLimits } from '#session/limits.js';
+import type { QueuePriorities } from '#session/queue.js';
 import { accessSettings } from './access-settings.js';
 import type {
   DatabaseConfig,
@@ -39,17 +40,20 @@ function mountpointProblems({ type, name, mountpoint }: ListenerConfig): string[
   return /[+#\0]/.test(mountpoint) ? [`listeners.${type}.${name}.mountpoint holds a wildcard; it is the begin of a topic name`] : [];
 }
 
+const defaultAwaitRelMs = 300_000;
+
 /** Settings that have no effect yet and harm nobody. */
 export function warnings(config: StarmeshConfig): string[] {
   const { mqtt } = config;
   const set: readonly (readonly [boolean, string])[] = [
     [mqtt.strictMode, 'mqtt.strict_mode'],
     [mqtt.retryIntervalMs < Infinity, 'mqtt.retry_interval'],
-    [mqtt.useUsernameAsClientid, 'mqtt.use_username_as_clientid'],
-    [mqtt.upgradeQos, 'mqtt.upgrade_qos'],
     [mqtt.isolatedSessionsMs < Infinity, 'mqtt.isolated_sessions'],
   ];
-  return set.filter(([used]) => used).map(([, name]) => `${name}: has no effect yet in this version`);
+  const found = set.filter(([used]) => used).map(([, name]) => `${name}: has no effect yet in this version`);
+  if (mqtt.awaitRelTimeoutMs !== defaultAwaitRelMs)
+    found.push('mqtt.await_rel_timeout: has no effect; a QoS 2 message is remembered until its PUBREL, or it could be taken twice');
+  return found;
 }
 
 function databaseBounds(database: DatabaseConfig): Partial<DbBounds> {
@@ -177,7 +181,11 @@ export function listenerOptions(l: ListenerConfig, mqtt: MqttConfig): Partial<Li
     handshakeTimeoutMs: l.ssl?.handshakeTimeoutMs ?? mqtt.idleTimeoutMs,
     tls: l.ssl === undefined ? undefined : tlsOptions(l.ssl),
     webSocket: l.websocket === undefined ? undefined : webSocketOptions(l, l.websocket, mqtt),
-    identity: { username: certificateField(mqtt.peerCertAsUsername), clientId: certificateField(mqtt.peerCertAsClientid) },
+    identity: {
+      username: certificateField(mqtt.peerCertAsUsername),
+      clientId: certificateField(mqtt.peerCertAsClientid),
+      usernameAsClientId: mqtt.useUsernameAsClientid,
+    },
     idleTimeoutMs: mqtt.idleTimeoutMs,
     outputBytesMax: l.tcp.highWatermark,
     sendTimeoutMs: l.tcp.sendTimeoutMs,
@@ -240,9 +248,12 @@ function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
   return {
     ...defaultLimits,
     maxInflight: mqtt.maxInflight,
-    maxQueuedMessages: mqtt.maxMqueueLen,
+    // In EMQX's names 0 means: no limit but that of the bytes.
+    maxQueuedMessages: mqtt.maxMqueueLen === 0 ? Infinity : mqtt.maxMqueueLen,
     maxQueuedBytes: mqtt.maxMqueueBytes,
     queueQos0: mqtt.mqueueStoreQos0,
+    priorities: queuePriorities(mqtt),
+    upgradeQos: mqtt.upgradeQos,
     receiveMaximum: Math.max(1, Math.min(receiveMaximumMax, mqtt.maxAwaitingRel)),
     maxAwaitingRel: mqtt.maxAwaitingRel,
     maxPacketSizeBytes: mqtt.maxPacketSize,
@@ -263,6 +274,12 @@ function sessionLimits({ mqtt, retainer }: StarmeshConfig): SessionLimits {
     serverKeepAliveS: mqtt.serverKeepalive ?? 0,
     responseInformation: mqtt.responseInformation,
   };
+}
+
+/** Priorities are from 1 to 255: other topic names are below, or above all. */
+function queuePriorities({ mqueuePriorities, mqueueDefaultPriority }: MqttConfig): QueuePriorities | undefined {
+  if (mqueuePriorities === undefined || mqueuePriorities.length === 0) return undefined;
+  return { ranks: new Map(mqueuePriorities), otherwise: mqueueDefaultPriority === 'lowest' ? 0 : 256 };
 }
 
 /** The parts that are kept back for the later steps of a registration shrink with a short deadline. */

@@ -217,6 +217,9 @@ export interface MqttConfig {
   readonly maxAwaitingRel: number;
   readonly awaitRelTimeoutMs: number;
   readonly mqueueStoreQos0: boolean;
+  /** Topic names with their priorities. */
+  readonly mqueuePriorities: readonly (readonly [string, number])[] | undefined;
+  readonly mqueueDefaultPriority: 'lowest' | 'highest';
   readonly maxMqueueLen: number;
   readonly maxMqueueBytes: number;
   readonly maxInflight: number;

@@ -68,8 +68,6 @@ mqtt.shared_subscription_initial_sticky_pick
 mqtt.keepalive_check_interval
 mqtt.client_attrs_init
 mqtt.clientid_override
-mqtt.mqueue_priorities
-mqtt.mqueue_default_priority
 retainer.flow_control.batch_deliver_limiter
 retainer.backend.type
 retainer.backend.storage_type

@@ -150,6 +150,9 @@ const broker: ObjectShape<BrokerConfig> = object<BrokerConfig>({
   sharedSubscriptionGroups: field('shared_subscription_group', named(group), []),
 });
 
+// One of `mqtt.mqueue_priorities`, by topic name.
+const priority = (topicName: string): Shape<readonly [string, number]> => mapped(integer(1, 255), (rank) => [topicName, rank] as const);
+
 const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
   idleTimeoutMs: field('idle_timeout', duration(1), 15_000),
   maxPacketSize: field('max_packet_size', size(128), MiB),
@@ -179,6 +182,8 @@ const mqtt: ObjectShape<MqttConfig> = object<MqttConfig>({
   maxAwaitingRel: field('max_awaiting_rel', limit(0), 100),
   awaitRelTimeoutMs: field('await_rel_timeout', duration(1), 300_000),
   mqueueStoreQos0: field('mqueue_store_qos0', flag, true),
+  mqueuePriorities: field<MqttConfig['mqueuePriorities']>('mqueue_priorities', orWord('disabled', named(priority)), undefined),
+  mqueueDefaultPriority: field<MqttConfig['mqueueDefaultPriority']>('mqueue_default_priority', choice('lowest', 'highest'), 'lowest'),
   maxMqueueLen: field('max_mqueue_len', limit(0), 1000),
   maxMqueueBytes: field('max_mqueue_bytes', size(), 8 * MiB),
   maxInflight: field('max_inflight', integer(1, 65_535), 32),
