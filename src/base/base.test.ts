@@ -73,6 +73,32 @@ test('deque and heap keep their order', () => {
   for (const n of all) assert.equal(h.pop(), n);
 });
 
+test('a deque takes and gives in the middle as an array does', () => {
+  const prng = new Prng(7);
+  const d = new Deque<number>();
+  const model: number[] = [];
+  for (let n = 0; n < 3000; n++) {
+    const what = prng.int(5);
+    if (what < 2) {
+      const at = prng.int(model.length + 1);
+      d.insert(at, n);
+      model.splice(at, 0, n);
+    } else if (what === 2) {
+      const at = prng.int(model.length + 2) - 1;
+      assert.equal(d.removeAt(at), at < 0 ? undefined : model.splice(at, 1)[0]);
+    } else if (what === 3) {
+      assert.equal(d.shift(), model.shift());
+    } else {
+      d.push(n);
+      model.push(n);
+    }
+    assert.deepEqual(
+      Array.from({ length: d.length }, (_, i) => d.at(i)),
+      model,
+    );
+  }
+});
+
 test('a count of items is never more than there are bytes', () => {
   const w = new ByteWriter(16);
   w.varint(2);

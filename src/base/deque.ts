@@ -1,4 +1,5 @@
 // A queue over a ring that grows by doubling: push at the end, shift at the front, both O(1).
+import { assert } from './assert.js';
 
 export class Deque<T> {
   #items: (T | undefined)[] = new Array(8);
@@ -31,6 +32,36 @@ export class Deque<T> {
   /** The i-th from the front. */
   at(i: number): T | undefined {
     return i < 0 || i >= this.#length ? undefined : this.#items[(this.#head + i) & (this.#items.length - 1)];
+  }
+
+  /** Puts the item before the i-th, or at the end: those behind it move. */
+  insert(i: number, item: T): void {
+    assert(i >= 0 && i <= this.#length, 'deque: no such place');
+    this.push(item);
+    const mask = this.#items.length - 1;
+    let at = (this.#head + this.#length - 1) & mask;
+    for (let n = this.#length - 1 - i; n > 0; n--) {
+      const before = (at - 1) & mask;
+      this.#items[at] = this.#items[before];
+      at = before;
+    }
+    this.#items[at] = item;
+  }
+
+  /** Takes the i-th out: those behind it move. */
+  removeAt(i: number): T | undefined {
+    if (i < 0 || i >= this.#length) return undefined;
+    const mask = this.#items.length - 1;
+    let at = (this.#head + i) & mask;
+    const item = this.#items[at];
+    for (let n = this.#length - 1 - i; n > 0; n--) {
+      const next = (at + 1) & mask;
+      this.#items[at] = this.#items[next];
+      at = next;
+    }
+    this.#items[at] = undefined;
+    this.#length--;
+    return item;
   }
 
   clear(): void {

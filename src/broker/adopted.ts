@@ -1,7 +1,7 @@
 // What one node says to another of a session that it gives away while its client is away (adoption.ts).
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
-import { readMeta, type SessionMeta, writeMeta } from '#session/session-record.js';
+import { readMeta, type SessionMeta, writeMeta } from '#session/session-meta.js';
 
 /** A session that is to be taken in without its client. */
 export interface Adopted {

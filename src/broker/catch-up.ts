@@ -5,7 +5,7 @@
 import { WheelTimer } from '#base/timer-wheel.js';
 import { deliverAs } from '#session/deliver.js';
 import type { Message, Qos } from '#session/message.js';
-import { lowerQos } from '#session/message.js';
+import { deliveryQos } from '#session/message.js';
 import type { QueuedMessage } from '#session/queue.js';
 import type { DeliveryGate, Session, Subscription } from '#session/session.js';
 import type { Core } from './core.js';
@@ -187,7 +187,7 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
   #deliver(subscription: Subscription, message: Message, now: number): boolean {
     if (message.expiresAt <= now) return false;
     const id = identity(message);
-    const qos = lowerQos(message.qos, subscription.qos);
+    const qos = deliveryQos(message.qos, subscription.qos, this.#core.limits.upgradeQos);
     const liveQos = this.#live?.get(id);
     if (liveQos !== undefined && (liveQos > 0 || qos === 0)) return false;
     this.#scanned ??= new Map();

@@ -7,7 +7,7 @@ import type { Metrics } from '#env/metrics.js';
 import type { Message } from '#session/message.js';
 import type { QueuedMessage } from '#session/queue.js';
 import type { Session } from '#session/session.js';
-import type { SessionMeta, WillRecord } from '#session/session-record.js';
+import type { SessionMeta, WillRecord } from '#session/session-meta.js';
 
 export interface DurableEnv {
   readonly clock: Clock;

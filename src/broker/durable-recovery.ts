@@ -91,8 +91,8 @@ function restore(core: Core, durable: DurableSessions, sessions: Sessions, wills
     wills.restore(session, will.will, now + Math.min(delayMs, Math.max(0, dueAtMs - wallNow)));
   durable.adopt(session, s.slot, leftAtMs, will === undefined ? undefined : { will: will.will, dueAtMs });
   sessions.restored(session);
-  // Its bounds may be other ones than they were.
-  if (session.queuedCount !== s.queue.length) durable.rewrite(session);
+  // Its bounds, or the priorities of topic names, may be other ones than they were.
+  if (session.queuedCount !== s.queue.length || s.queue.some(({ message }, i) => session.queue?.at(i)?.message !== message)) durable.rewrite(session);
   else if (s.leftAtMs === 0) durable.changed(session);
   return session;
 }

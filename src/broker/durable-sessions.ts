@@ -15,7 +15,8 @@ import type { InflightEntry } from '#session/inflight.js';
 import { keep, type Message } from '#session/message.js';
 import type { QueuedMessage } from '#session/queue.js';
 import type { Session, SessionLog, Subscription } from '#session/session.js';
-import { messageSlot, sessionRecord, type WillRecord, writeMessageRecord, writeOp, writeSessionRecord } from '#session/session-record.js';
+import type { WillRecord } from '#session/session-meta.js';
+import { messageSlot, sessionRecord, writeMessageRecord, writeOp, writeSessionRecord } from '#session/session-record.js';
 import {
   type DurableEnv,
   type DurableOptions,
@@ -240,14 +241,14 @@ export class DurableSessions implements SessionLog {
     if (w !== undefined) writeOp.unsubscribed(w, topicFilter);
   }
 
-  queued(session: Session, item: QueuedMessage): void {
+  queued(session: Session, item: QueuedMessage, behind: number = 0): void {
     const w = this.#ops(session, item.message);
-    if (w !== undefined) writeOp.queued(w, item);
+    if (w !== undefined) writeOp.queued(w, item, behind);
   }
 
-  unqueued(session: Session): void {
+  unqueued(session: Session, place: number = 0): void {
     const w = this.#ops(session);
-    if (w !== undefined) writeOp.unqueued(w);
+    if (w !== undefined) writeOp.unqueued(w, place);
   }
 
   lost(session: Session): void {

@@ -4,7 +4,7 @@
 import { ByteReader } from '#base/byte-reader.js';
 import { ByteWriter } from '#base/byte-writer.js';
 import type { Will } from '#mqtt/packet.js';
-import { readMeta, writeMeta } from '#session/session-record.js';
+import { readMeta, writeMeta } from '#session/session-meta.js';
 import { encodeStanding } from './registered-wills.js';
 import { registryKey, registryShardIndex } from './registry-row.js';
 import { registryShards } from './schema.js';

@@ -7,7 +7,7 @@ import { aliasedSize } from '#mqtt/publish-alias.js';
 import type { Frame, Frames } from './frames.js';
 import type { InflightEntry } from './inflight.js';
 import type { Message, Qos } from './message.js';
-import { keep, lowerQos } from './message.js';
+import { deliveryQos, keep } from './message.js';
 import type { OutAliases } from './out-aliases.js';
 import type { MessageQueue } from './queue.js';
 import type { Session, SessionChannel, SessionLog, Subscription } from './session.js';
@@ -27,7 +27,8 @@ export function deliver(subscription: Subscription, message: Message, frames: Fr
     }
     subscription = rest;
   }
-  const qos = lowerQos(message.qos, subscription.qos); // [MQTT-3.8.4-8]
+  const granted = subscription.qos;
+  const qos = message.qos === granted ? granted : deliveryQos(message.qos, granted, session.home.limits.upgradeQos); // [MQTT-3.8.4-8]
   if (session.gate !== undefined && !session.gate.admit(subscription, message, qos)) return true;
   // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
   deliverAs(session, message, qos, subscription.retainAsPublished && message.retain, subscription.identifiers, frames, subscription.group);

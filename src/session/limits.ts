@@ -1,6 +1,7 @@
 // Every bound and offer of a session and its channels, with EMQX's names where it has one. Made once
 // from the configuration (zone `mqtt`), shared by all sessions, never changed.
 import type { QoS } from '#mqtt/packet.js';
+import type { QueuePriorities } from './queue.js';
 
 export interface SessionLimits {
   /** `mqtt.max_inflight`: QoS 1/2 messages sent and not yet completed; a smaller Receive Maximum of the client counts. */
@@ -11,6 +12,10 @@ export interface SessionLimits {
   readonly maxQueuedBytes: number;
   /** `mqtt.mqueue_store_qos0`: whether QoS 0 messages wait for an absent client whose session lives. */
   readonly queueQos0: boolean;
+  /** `mqtt.mqueue_priorities`, `mqtt.mqueue_default_priority`; undefined: what waits leaves as it came. */
+  readonly priorities: QueuePriorities | undefined;
+  /** `mqtt.upgrade_qos`: deliveries have the QoS of the subscription where that is higher than the publisher's. */
+  readonly upgradeQos: boolean;
   /** Our Receive Maximum: QoS 1/2 messages of a client that are not yet completed; not above `maxAwaitingRel`, or messages within it would be refused. */
   readonly receiveMaximum: number;
   /** `mqtt.max_awaiting_rel`: QoS 2 messages of a client that wait for its PUBREL. */
@@ -58,6 +63,8 @@ export const defaultLimits: SessionLimits = {
   maxQueuedMessages: 1000,
   maxQueuedBytes: 8 * 1024 * 1024,
   queueQos0: true,
+  priorities: undefined,
+  upgradeQos: false,
   receiveMaximum: 100,
   maxAwaitingRel: 100,
   maxPacketSizeBytes: 1024 * 1024,

@@ -23,6 +23,12 @@ export function lowerQos(a: Qos, b: Qos): Qos {
   return b;
 }
 
+/** Of a delivery: at most what its subscription grants and its publisher gave it; `upgrade`: what the higher of the two says. */
+export function deliveryQos(message: Qos, granted: Qos, upgrade: boolean): Qos {
+  if (message === granted) return message;
+  return message < granted === upgrade ? granted : message;
+}
+
 export interface Message {
   readonly topicName: string;
   /** A view of the received chunk during the turn it arrived in; `keep()` it to hold it longer. */

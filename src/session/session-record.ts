@@ -5,25 +5,13 @@
 // while no process does.
 import { type ByteReader, MalformedError } from '#base/byte-reader.js';
 import type { ByteWriter } from '#base/byte-writer.js';
-import { copyBytes } from '#base/bytes.js';
-import type { Will } from '#mqtt/packet.js';
 import type { InflightEntry } from './inflight.js';
 import { type MessageReader, readInflight, readQueued, writeInflight, writeQueued } from './item-codec.js';
 import type { Message } from './message.js';
-import {
-  readMessage,
-  readMessageProperties,
-  readOptional,
-  readOptions,
-  readPacketId,
-  readQos,
-  writeMessage,
-  writeMessageProperties,
-  writeOptional,
-  writeOptions,
-} from './message-codec.js';
+import { readMessage, readOptions, readPacketId, writeMessage, writeOptions } from './message-codec.js';
 import type { QueuedMessage } from './queue.js';
 import type { Session, Subscription, SubscriptionOptions } from './session.js';
+import { readMeta, type SessionMeta, writeMeta } from './session-meta.js';
 
 /** The first had no origins at its end. */
 const format = 2;
@@ -39,23 +27,6 @@ export const sessionRecord: { readonly message: 1; readonly session: 2; readonly
 
 /** A slot of the journal that no session has: messages stand under it. */
 export const messageSlot = 0xff_ffff;
-
-/** What of a session is neither a subscription nor a message. */
-export interface SessionMeta {
-  readonly epoch: number;
-  readonly expiryIntervalS: number;
-  readonly username: string | undefined;
-  readonly mountpoint: string;
-  /** Wall clock ms at which its client went; 0 while it is connected. */
-  readonly leftAtMs: number;
-  readonly will: WillRecord | undefined;
-}
-
-export interface WillRecord {
-  readonly will: Will;
-  /** Wall clock ms at which it is to be published; 0 while its client is connected. */
-  readonly dueAtMs: number;
-}
 
 /** A session as it was when its node ended. */
 export interface RecoveredSession extends SessionMeta {
@@ -92,6 +63,8 @@ const op: {
   readonly freed: 10;
   readonly meta: 11;
   readonly lost: 12;
+  readonly queuedBefore: 13;
+  readonly unqueuedAt: 14;
 } = {
   subscribed: 1,
   unsubscribed: 2,
@@ -105,6 +78,8 @@ const op: {
   freed: 10,
   meta: 11,
   lost: 12,
+  queuedBefore: 13,
+  unqueuedAt: 14,
 };
 
 // ---- writing ----
@@ -150,28 +125,6 @@ export function writeSessionRecord(w: ByteWriter, session: Session, meta: Sessio
   }
 }
 
-export function writeMeta(w: ByteWriter, meta: SessionMeta): void {
-  w.varint(meta.epoch);
-  w.varint(meta.expiryIntervalS);
-  writeOptional(w, meta.username);
-  w.string(meta.mountpoint);
-  w.f64(meta.leftAtMs);
-  const { will } = meta;
-  w.u8(will === undefined ? 0 : 1);
-  if (will !== undefined) writeWill(w, will);
-}
-
-function writeWill(w: ByteWriter, { will, dueAtMs }: WillRecord): void {
-  const p = will.properties ?? {};
-  w.f64(dueAtMs);
-  w.string(will.topicName);
-  w.blob(will.payload);
-  w.u8(will.qos | (will.retain ? 4 : 0));
-  w.varint(p.willDelayInterval ?? 0);
-  w.varint(p.messageExpiryInterval === undefined ? 0 : p.messageExpiryInterval + 1);
-  writeMessageProperties(w, p as Parameters<typeof writeMessageProperties>[1]);
-}
-
 function writeNumber(w: ByteWriter, message: Message): void {
   w.varint(message.journalNumber);
 }
@@ -180,8 +133,8 @@ function writeNumber(w: ByteWriter, message: Message): void {
 export const writeOp: {
   readonly subscribed: (w: ByteWriter, s: Subscription) => void;
   readonly unsubscribed: (w: ByteWriter, topicFilter: string) => void;
-  readonly queued: (w: ByteWriter, item: QueuedMessage) => void;
-  readonly unqueued: (w: ByteWriter) => void;
+  readonly queued: (w: ByteWriter, item: QueuedMessage, behind: number) => void;
+  readonly unqueued: (w: ByteWriter, place: number) => void;
   readonly lost: (w: ByteWriter, queueDropped: number) => void;
   readonly sent: (w: ByteWriter, entry: InflightEntry, fromQueue: boolean) => void;
   readonly id: (w: ByteWriter, what: 'released' | 'completed' | 'received' | 'freed', packetId: number) => void;
@@ -196,11 +149,15 @@ export const writeOp: {
     w.u8(op.unsubscribed);
     w.string(topicFilter);
   },
-  queued: (w, item) => {
-    w.u8(op.queued);
+  queued: (w, item, behind) => {
+    w.u8(behind === 0 ? op.queued : op.queuedBefore);
+    if (behind > 0) w.varint(behind);
     writeQueued(w, item, writeNumber);
   },
-  unqueued: (w) => w.u8(op.unqueued),
+  unqueued: (w, place) => {
+    w.u8(place === 0 ? op.unqueued : op.unqueuedAt);
+    if (place > 0) w.varint(place);
+  },
   lost: (w, queueDropped) => {
     w.u8(op.lost);
     w.varint(queueDropped);
@@ -401,8 +358,19 @@ export class RecoveringSessions {
         remember(s, item);
         return;
       }
+      case op.queuedBefore: {
+        const at = s.queue.length - r.varint();
+        const item = readQueued(r, this.#message);
+        if (at < s.first) throw new MalformedError('no such place in the queue');
+        s.queue.splice(at, 0, item);
+        remember(s, item);
+        return;
+      }
       case op.unqueued:
         takeFirst(s);
+        return;
+      case op.unqueuedAt:
+        if (s.queue.splice(s.first + r.varint(), 1).length === 0) throw new MalformedError('no such place in the queue');
         return;
       case op.lost:
         s.queueDropped = r.varint();
@@ -466,30 +434,4 @@ function sendFirst(s: Building, packetId: number): void {
   if (qos === 0) throw new MalformedError('a QoS 0 message has no packet identifier');
   s.inflight.set(packetId, { packetId, qos, message, retain, subscriptionIdentifiers, group, released: false, sent: false });
   s.lastPacketId = packetId;
-}
-
-export function readMeta(r: ByteReader): SessionMeta {
-  const epoch = r.varint();
-  const expiryIntervalS = r.varint();
-  const username = readOptional(r);
-  const mountpoint = r.string();
-  const leftAtMs = r.f64();
-  const will = r.u8() === 0 ? undefined : readWill(r);
-  return { epoch, expiryIntervalS, username, mountpoint, leftAtMs, will };
-}
-
-function readWill(r: ByteReader): WillRecord {
-  const dueAtMs = r.f64();
-  const topicName = r.string();
-  const payload = copyBytes(r.blob());
-  const bits = r.u8();
-  const willDelayInterval = r.varint();
-  const expiry = r.varint();
-  const p = readMessageProperties(r);
-  const properties: Will['properties'] = {
-    ...(p as Will['properties']),
-    willDelayInterval,
-    ...(expiry === 0 ? {} : { messageExpiryInterval: expiry - 1 }),
-  };
-  return { will: { topicName, payload, qos: readQos(bits), retain: (bits & 4) !== 0, properties }, dueAtMs };
 }

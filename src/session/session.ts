@@ -14,7 +14,7 @@ import type { Message, Qos } from './message.js';
 import type { OutAliases } from './out-aliases.js';
 import type { ChannelOutput } from './output.js';
 import type { QueuedMessage } from './queue.js';
-import { MessageQueue } from './queue.js';
+import { MessageQueue, queuedBytes } from './queue.js';
 
 /** QoS of a granted subscription and the options of MQTT 5.0, 3.8.3.1. */
 export interface SubscriptionOptions {
@@ -163,10 +163,10 @@ export interface SessionLog {
   /** Also when its options have changed. */
   subscribed(session: Session, subscription: Subscription): void;
   unsubscribed(session: Session, topicFilter: string): void;
-  /** A QoS 1 or 2 message stands at the end of the queue. */
-  queued(session: Session, item: QueuedMessage): void;
-  /** The first QoS 1 or 2 message of the queue has left it without being sent. */
-  unqueued(session: Session): void;
+  /** A QoS 1 or 2 message stands in the queue; `behind`: so many such messages stand behind it (default: none). */
+  queued(session: Session, item: QueuedMessage, behind?: number): void;
+  /** A QoS 1 or 2 message of the queue has left it without being sent: the first, or that at `place` among those. */
+  unqueued(session: Session, place?: number): void;
   /** The bounds of its queue have cost it QoS 1 or 2 messages: `queueDropped` has grown. */
   lost(session: Session): void;
   /** A delivery has its packet identifier. `fromQueue`: it was the first QoS 1 or 2 message of the queue. */
@@ -313,13 +313,41 @@ export class Session extends WheelTimer {
 
   /** Puts the message behind those that wait; drops by the queue's policy, and counts. */
   enqueue(message: Message, qos: Qos, retain: boolean, subscriptionIdentifiers: readonly number[] | undefined, group?: string | undefined): void {
-    const { limits, counters, rights } = this.home;
+    const { limits, rights } = this.home;
     this.queue ??= new MessageQueue(rights?.epoch);
     const item: QueuedMessage = { message, qos, retain, subscriptionIdentifiers, group };
+    if (limits.priorities !== undefined) {
+      this.#enqueueRanked(this.queue, item, limits.priorities.ranks.get(message.topicName) ?? limits.priorities.otherwise);
+      return;
+    }
     const before = this.queue.reliableCount;
     const dropped = this.queue.push(item, limits.maxQueuedMessages, limits.maxQueuedBytes);
     if (this.log !== undefined && qos > 0) this.#logQueued(this.log, this.queue, item, before);
-    if (dropped === 0) return;
+    if (dropped > 0) this.#countLost(dropped, qos);
+  }
+
+  /** The same where topic names have priorities. */
+  #enqueueRanked(queue: MessageQueue, item: QueuedMessage, rank: number): void {
+    const { maxQueuedMessages, maxQueuedBytes } = this.home.limits;
+    const size = queuedBytes(item.message);
+    const mayPush = item.qos > 0 && size <= maxQueuedBytes && maxQueuedMessages > 0;
+    let dropped = 0;
+    while (!queue.fits(size, maxQueuedMessages, maxQueuedBytes)) {
+      dropped++;
+      if (!mayPush || queue.lowestRank > rank) {
+        this.#countLost(dropped, item.qos);
+        return;
+      }
+      const place = queue.evict();
+      if (place >= 0) this.log?.unqueued(this, place);
+    }
+    const behind = queue.insert(item, rank);
+    if (item.qos > 0) this.log?.queued(this, item, behind);
+    if (dropped > 0) this.#countLost(dropped, item.qos);
+  }
+
+  #countLost(dropped: number, qos: Qos): void {
+    const { counters } = this.home;
     this.queueDropped += dropped;
     if (qos > 0) this.log?.lost(this);
     counters.dropped.value += dropped;

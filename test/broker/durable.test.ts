@@ -11,6 +11,7 @@ import { deliverAs, pump } from '#session/deliver.js';
 import { Frames } from '#session/frames.js';
 import { defaultLimits } from '#session/limits.js';
 import { type Message, makeMessage, type Qos } from '#session/message.js';
+import type { QueuePriorities } from '#session/queue.js';
 import { Session, type SessionChannel, type SessionHome, Subscription } from '#session/session.js';
 import { type RecoveredSession, RecoveringSessions } from '#session/session-record.js';
 import { openJournal } from '#store/journal.js';
@@ -29,9 +30,9 @@ class Bench {
   readonly sessions: Session[] = [];
   durable: DurableSessions;
 
-  constructor(segmentBytes = 1_000, options: Partial<DurableOptions> = small) {
+  constructor(segmentBytes = 1_000, options: Partial<DurableOptions> = small, priorities?: QueuePriorities) {
     this.home = {
-      limits: { ...defaultLimits, maxQueuedMessages: 6 },
+      limits: { ...defaultLimits, maxQueuedMessages: 6, priorities },
       counters: new BrokerMetrics(this.metrics),
       frames: new Frames(),
       now: () => this.clock.now(),
@@ -219,11 +220,19 @@ function happen(bench: Bench, prng: Prng): void {
   }
 }
 
+const priorities: QueuePriorities = {
+  ranks: new Map([
+    ['t/1', 5],
+    ['t/2', 9],
+  ]),
+  otherwise: 0,
+};
+
 test('what is read back is what the sessions are, whatever happened to them', () => {
   let rounds = 0;
-  for (let seed = 1; seed <= 40; seed++) {
+  for (let seed = 1; seed <= 60; seed++) {
     const prng = new Prng(seed);
-    const bench = new Bench();
+    const bench = new Bench(1_000, small, seed > 40 ? priorities : undefined);
     for (let i = 0; i < 250; i++) {
       happen(bench, prng);
       if (prng.chance(0.4)) bench.clock.advance(prng.int(4));
