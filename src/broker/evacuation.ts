@@ -88,7 +88,7 @@ export class Evacuation {
   readonly #stuck = new Set<Session>();
   readonly #toEvict: Rounds;
   readonly #toGive: Rounds;
-  /** Whether this round has met a session that is to be handed over. */
+  /** Whether this round has met a session that is to be handed over, or one whose client is here and may go behind the round. */
   #found = false;
   #state: EvacuationState = 'waiting_health_check';
   #until: number;
@@ -213,6 +213,7 @@ export class Evacuation {
         this.#found = false;
         break;
       }
+      if (session.channel !== undefined) this.#found = true;
       if (!isAway(session) || this.#stuck.has(session)) continue;
       this.#found = true;
       const attempt = this.#attempts.get(session) ?? { count: 0, at: 0 };

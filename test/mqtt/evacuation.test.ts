@@ -112,6 +112,33 @@ test('a tick looks at a bounded number of sessions, and none is forgotten', () =
   assert.deepEqual([over, one.broker.stats().sessions, two.broker.stats().sessions, given.length], [1, 0, 40, 40]);
 });
 
+test('a session is handed over whose client was here when the round came by, and is not any more', () => {
+  for (let ticks = 0; ticks < 6; ticks++) {
+    let taken = (): void => {};
+    const { clock, cluster, one, two, given } = pair((take, adopted, done) => {
+      if (adopted.clientId === 'first') taken = () => take(adopted, done);
+      else take(adopted, done);
+    });
+    one.connect();
+    one.connect(lasting('first')).drop();
+    two.connect(lasting('late')).drop();
+    cluster.autoFinish = false;
+    const late = one.connect(lasting('late'));
+    const over: number[] = [];
+    one.broker.evacuate({ waitHealthCheckMs: 0, waitTakeoverMs: 0, connectionRate: 1, scanMax: 1 }, () => over.push(one.broker.stats().sessions));
+    while (one.broker.stats().connections > 0) clock.advance(100);
+    clock.advance(100 * ticks);
+    cluster.run(cluster.finishes);
+    cluster.autoFinish = true;
+    assert.equal(one.broker.stats().connections, 1, 'it was on its way in');
+    clock.advance(100);
+    late.drop();
+    taken();
+    clock.advance(60_000);
+    assert.deepEqual([over, [...new Set(given)]], [[0], ['first', 'late']], `${ticks} ticks`);
+  }
+});
+
 test('what nobody takes is tried again, some times', () => {
   let refusals = 2;
   const { clock, one, two, given } = pair((take, adopted, done) => {
