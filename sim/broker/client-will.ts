@@ -14,6 +14,7 @@ export function newWill({ clientId, lasting, version, willDelayS, willQos }: Cli
     acceptedAt: never,
     node,
     lostAt: never,
+    unseenFrom: never,
     resumedAt: never,
     disconnectSent: false,
     received: new Map(),
@@ -26,4 +27,22 @@ export function newWill({ clientId, lasting, version, willDelayS, willQos }: Cli
 export function willOf({ version, willDelayS }: ClientProfile, { wills }: History, { topicName, qos }: SimWill): Will {
   const payload = utf8Encode(`w${wills.length - 1}`);
   return { topicName, payload, qos, retain: false, ...(version === 5 ? { properties: { willDelayInterval: willDelayS } } : {}) };
+}
+
+/** Times in which a client reads nothing: its node may end the connection, and it does not know. */
+export class Blindness {
+  #from = 0;
+  #until = -1;
+
+  begin(now: number, ms: number): void {
+    if (now > this.#until) this.#from = now;
+    this.#until = Math.max(this.#until, now + ms + 1);
+  }
+
+  /** The connection is over, as it knows now: since when it may have been. */
+  over(now: number): number {
+    const from = now > this.#until ? now : this.#from;
+    this.#until = -1;
+    return from;
+  }
 }

@@ -15,7 +15,7 @@ import { type ClientHost, type ClientProfile, never, type Operation } from './cl
 import { Inbox } from './client-inbox.js';
 import { Outbox } from './client-outbox.js';
 import { Subscriptions } from './client-subscriptions.js';
-import { newWill, willOf } from './client-will.js';
+import { Blindness, newWill, willOf } from './client-will.js';
 import { type History, SimSession, type SimSubscription, type SimWill } from './history.js';
 
 const dialMs = 2_000;
@@ -65,6 +65,7 @@ export class SimClient implements ClientHost {
   #will: SimWill | undefined = undefined;
   #connectSentAt = 0;
   #disconnectSent = false;
+  readonly #blind: Blindness = new Blindness();
   #disconnectAt = 0;
   #pingAt = 0;
   #lastPong = 0;
@@ -168,10 +169,11 @@ export class SimClient implements ClientHost {
 
   /** The connection is gone, or is given up. */
   #lost(_why: string): void {
-    if (this.state === 'connecting') {
-      this.#unanswered++;
+    if (this.state === 'connecting') this.#unanswered++;
+    if (this.#will !== undefined && this.#will.lostAt === never) {
+      this.#will.lostAt = this.now;
+      this.#will.unseenFrom = this.#blind.over(this.now);
     }
-    if (this.#will !== undefined && this.#will.lostAt === never) this.#will.lostAt = this.now;
     this.#conn = undefined;
     this.state = 'away';
     this.open.clear();
@@ -227,6 +229,7 @@ export class SimClient implements ClientHost {
     const c = this.#conn;
     if (c === undefined) return;
     c.pause();
+    this.#blind.begin(this.now, ms);
     this.world.world.after(ms, () => c.resume(), this.scope);
   }
 

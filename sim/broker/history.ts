@@ -123,6 +123,8 @@ export interface SimWill {
   /** The node of its connection, and when that was over, as the client knows it. */
   readonly node: string;
   lostAt: number;
+  /** Since when the client had not read what its node said: it may have been over since then. */
+  unseenFrom: number;
   /** The client went on with the session. */
   resumedAt: number;
   /** DISCONNECT was sent, and nothing may have come of it. */

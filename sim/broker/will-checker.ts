@@ -61,8 +61,8 @@ export class WillWatch {
   }
 
   /** The client was back well before the delay had passed. */
-  #isOff({ delayMs, lostAt, resumedAt, session }: SimWill): boolean {
-    return delayMs > 0 && resumedAt < lostAt + delayMs && session !== undefined && session.endedAt > resumedAt;
+  #isOff({ delayMs, unseenFrom, resumedAt, session }: SimWill): boolean {
+    return delayMs > 0 && resumedAt < unseenFrom + delayMs && session !== undefined && session.endedAt > resumedAt;
   }
 
   #checkOff(will: SimWill): void {
