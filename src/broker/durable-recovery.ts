@@ -87,9 +87,8 @@ function restore(core: Core, durable: DurableSessions, sessions: Sessions, wills
   const delayMs = (will?.will.properties?.willDelayInterval ?? 0) * 1000;
   const dueAtMs = will === undefined || will.dueAtMs !== 0 ? (will?.dueAtMs ?? 0) : wallNow + delayMs;
   // One that stands with the registry is published from there. The wall clock may have been set back.
-  if (will !== undefined && !wills.standsElsewhere(s, will.will))
-    wills.restore(session, will.will, now + Math.min(delayMs, Math.max(0, dueAtMs - wallNow)));
-  durable.adopt(session, s.slot, leftAtMs, will === undefined ? undefined : { will: will.will, dueAtMs });
+  if (will !== undefined && will.stands !== true) wills.restore(session, will.will, now + Math.min(delayMs, Math.max(0, dueAtMs - wallNow)));
+  durable.adopt(session, s.slot, leftAtMs, will === undefined ? undefined : { ...will, dueAtMs });
   sessions.restored(session);
   // Its bounds, or the priorities of topic names, may be other ones than they were.
   if (session.queuedCount !== s.queue.length || s.queue.some(({ message }, i) => session.queue?.at(i)?.message !== message)) durable.rewrite(session);

@@ -282,6 +282,8 @@ export interface Registry {
    * become of the connection's: it was published or is off, or waits so many ms; undefined: there was none.
    */
   onWill?(publish: PublishWill): void;
+  /** Whether a will stands there from now on: not while a node is there that does not know of it. Absent: if `onWill` is there. */
+  readonly keepsWills?: () => boolean;
   /** Routed here by other nodes, and by this node's own new connections when a session is displaced. */
   serve(source: TakeoverSource): void;
   /** Has every session of `clientId` on other nodes, and what is being registered here, closed. `found`: there was one. */

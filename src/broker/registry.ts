@@ -166,6 +166,9 @@ export class ClusterRegistry implements Registry {
   /** Runs its argument when what was routed to the sessions of this node so far has come. Set by who builds the node. */
   beforeHandOver: (done: () => void) => void = (done) => done();
 
+  /** Set by who builds the node. */
+  keepsWills: () => boolean = () => true;
+
   serve(source: TakeoverSource): void {
     this.#source = source;
   }

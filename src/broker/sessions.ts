@@ -77,7 +77,7 @@ export class Sessions implements SessionHome {
       durable.forget(session);
       return true;
     }
-    const will = channel?.will === undefined ? undefined : { will: channel.will, dueAtMs: 0 };
+    const will = channel?.will === undefined ? undefined : this.#wills.record(channel.will, 0);
     const leftAtMs = channel === undefined ? this.#core.env.clock.wallNow() : 0;
     if (!durable.has(session)) return durable.begin(session, leftAtMs, will);
     durable.presence(session, leftAtMs, will);
@@ -90,7 +90,7 @@ export class Sessions implements SessionHome {
     if (durable === undefined || !durable.has(session)) return;
     const wallNow = env.clock.wallNow();
     const pending = this.#wills.pending(session);
-    const will = pending === undefined ? undefined : { will: pending.will, dueAtMs: wallNow + pending.due - this.#core.now() };
+    const will = pending === undefined ? undefined : this.#wills.record(pending.will, wallNow + pending.due - this.#core.now());
     durable.presence(session, durable.leftAtMs(session) || wallNow, will);
   }
 
@@ -227,7 +227,7 @@ export class Sessions implements SessionHome {
     // What of its time had passed by then.
     const awayMs = leftMs === Number.POSITIVE_INFINITY ? 0 : Math.max(0, session.expiryIntervalS * 1000 - leftMs);
     const wallNow = env.clock.wallNow();
-    durable?.presence(session, wallNow - awayMs, will === undefined ? undefined : { will: will.will, dueAtMs: wallNow + will.dueAtMs });
+    durable?.presence(session, wallNow - awayMs, will === undefined ? undefined : this.#wills.record(will.will, wallNow + will.dueAtMs));
     ports.registry.disconnected(session.clientId, session.epoch, will === undefined ? undefined : Math.max(0, will.dueAtMs));
   }
 

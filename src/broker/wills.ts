@@ -7,11 +7,12 @@ import { mountName } from '#mqtt/special-topics.js';
 import type { Message } from '#session/message.js';
 import { expiryTime, makeMessage, messageProperties } from '#session/message.js';
 import type { Session } from '#session/session.js';
+import type { WillRecord } from '#session/session-meta.js';
 import { AbsentClient } from './absent-client.js';
 import { type AccessClient, askAccess } from './access.js';
 import type { Core } from './core.js';
 import type { Publisher } from './publish.js';
-import { decodeWillBody, encodeWillBody, standingWill, type WillClient, willOrigin } from './will-body.js';
+import { decodeWillBody, standingWill, willOrigin } from './will-body.js';
 
 interface PendingWill {
   readonly will: Will;
@@ -26,6 +27,8 @@ export class Wills {
   readonly #core: Core;
   readonly #publisher: Publisher;
   readonly #pending = new Map<Session, PendingWill>();
+  /** Those that stand with the registry, as far as this node has heard or was told by its journal. */
+  readonly #standing = new WeakSet<Will>();
 
   constructor(core: Core, publisher: Publisher) {
     this.#core = core;
@@ -35,8 +38,8 @@ export class Wills {
 
   /** For the registration of its client; undefined: none that could stand there. */
   standing(client: AccessClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {
-    if (will === undefined || this.#core.ports.registry.onWill === undefined) return undefined;
-    const { access } = this.#core;
+    const { access, ports } = this.#core;
+    if (will === undefined || ports.registry.onWill === undefined || ports.registry.keepsWills?.() === false) return undefined;
     const { clientId, username, mountpoint = '' } = client;
     // Who has its rights by its connection has none when that is gone: what was said at CONNECT holds.
     const topicName = this.#core.rightsTopic(will.topicName);
@@ -45,12 +48,13 @@ export class Wills {
       access.isUnderRules?.(client) !== false && access.mayPublish(absent, topicName, will.qos, will.retain, this.#core.now()) === true;
     const standing = standingWill({ username, mountpoint }, will, expiryIntervalS, underRules);
     if (standing === undefined) this.#core.metrics.willsTooLong.value++;
+    else this.#standing.add(will);
     return standing;
   }
 
-  /** Whether the will of one that had a connection when this node ended is published from there. */
-  standsElsewhere(client: WillClient, will: Will): boolean {
-    return this.#core.ports.registry.onWill !== undefined && encodeWillBody(client, will, true) !== undefined;
+  /** As it is kept with its session, from the registration of its connection on. */
+  record(will: Will, dueAtMs: number): WillRecord {
+    return this.#standing.has(will) ? { will, dueAtMs, stands: true } : { will, dueAtMs };
   }
 
   /** The node of its client is lost, and this one leads where it stood. */
@@ -76,14 +80,15 @@ export class Wills {
   /** The connection ended and the will stands. `sessionEnds`: there is nothing to wait for. [MQTT-3.1.3-9] */
   lost(session: Session, will: Will, client: AccessClient, sessionEnds: boolean, now: number): void {
     const delayS = will.properties?.willDelayInterval ?? 0;
-    const { epoch } = session;
+    const epoch = this.#standing.has(will) ? session.epoch : 0;
     if (delayS === 0 || sessionEnds) this.#publish(will, client, epoch, now);
     else this.#pending.set(session, { will, client, epoch, due: now + delayS * 1000 });
   }
 
   /** One that was waiting, or whose client was connected, when this node ended. */
   restore(session: Session, will: Will, due: number): void {
-    const { clientId, username, mountpoint, epoch } = session;
+    const { clientId, username, mountpoint } = session;
+    const epoch = this.#standing.has(will) ? session.epoch : 0;
     this.#pending.set(session, { will, client: new AbsentClient(clientId, username, mountpoint), epoch, due });
   }
 
@@ -128,7 +133,7 @@ export class Wills {
     const now = this.#core.now();
     this.#core.metrics.willsPublished.value++;
     const message = willMessage(will, client, now);
-    if (epoch > 0 && this.#core.ports.registry.onWill !== undefined) {
+    if (epoch > 0) {
       message.originIncarnation = willOrigin(client.clientId);
       message.originNumber = epoch;
     }

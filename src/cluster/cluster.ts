@@ -1,16 +1,15 @@
 // This node's part in the cluster: forms it (cores), joins it, watches the others, notices that it
 // was declared dead and joins anew without a restart, and tells links and database who is there and
 // which nodes shall be in the Raft groups. How a core leaves is in leaving.ts.
-import type { NodeDatabase } from '#db/database.js';
 import { relayInfo } from '#db/relay-info.js';
 import type { Timer } from '#env/clock.js';
-import type { Env } from '#env/env.js';
-import type { Links, NodeRole, PeerTarget } from '#link/api.js';
-import type { DiscoveryOptions } from './discovery.js';
+import type { PeerTarget } from '#link/api.js';
 import { encodeFormation, type Formed, formationOf } from './formation.js';
 import { Forming } from './forming.js';
 import { Hearsay } from './hearsay.js';
 import { Leaving } from './leaving.js';
+import { type LevelFeature, Levels } from './level.js';
+import type { ClusterOptions } from './options.js';
 import { Promotion } from './promotion.js';
 import { Histories } from './recovery.js';
 import {
@@ -30,52 +29,6 @@ import {
 import { isForgettable, isReplaced, Silence } from './silence.js';
 import { copiedAdvice, Twins } from './twins.js';
 import { Whereabouts } from './whereabouts.js';
-
-export interface ClusterOptions {
-  readonly env: Env;
-  readonly links: Links;
-  readonly database: NodeDatabase;
-  readonly nodeId: string;
-  readonly name: string;
-  readonly role: NodeRole;
-  /** Where others dial this node's cluster port. */
-  readonly host: string;
-  readonly port: number;
-  /** The configured cores, this node included if it is one. */
-  readonly cores: readonly PeerTarget[];
-  /** Asks where other nodes are. */
-  readonly discovery?: DiscoveryOptions | undefined;
-  /** Of a core without configured ones: how many there shall be when the cluster forms. */
-  readonly coreCount?: number | undefined;
-  /** As kept on disk: the cores with which this one has agreed to form a cluster. */
-  readonly bound?: readonly string[] | undefined;
-  readonly saveBound?: (bound: readonly string[], done: (error: Error | undefined) => void) => void;
-  readonly nodeDownAfterMs: number;
-  /** Nodes that are down are forgotten after this, cores only while enough are left; Infinity: never. */
-  readonly autocleanMs: number;
-  /** Replicants are made cores while fewer live; 0: by hand only. */
-  readonly coreAutoPromote: number;
-  /** As kept on disk from an earlier start. */
-  readonly formed: Formed | undefined;
-  /** Keeps it durably before anything relies on it. */
-  readonly saveFormed: (formed: Formed, done: (error: Error | undefined) => void) => void;
-  /** Of a replicant: keeps durably that it is a core from now on, of the cluster formed so, and makes its database one. */
-  readonly becomeCore: (formed: Formed, done: (error: Error | undefined) => void) => void;
-  /** Keeps durably that this core has left: its data directory serves no node any more. */
-  /** This core survived the loss of the majority, and is to go on alone from this start on. */
-  readonly recover?: boolean;
-  readonly saveRecovered: (done: (error: Error | undefined) => void) => void;
-  /** Names of the processes that have run on this data directory since one of them joined; this one's is the last. Kept already. */
-  readonly lives?: () => readonly string[];
-  /** This process has joined: those before it need not be kept. */
-  readonly saveJoined?: (done: (error: Error | undefined) => void) => void;
-  /** Keeps durably that the cluster went on without this core, in another history. */
-  readonly saveSuperseded: (done: (error: Error | undefined) => void) => void;
-  readonly saveLeft: (done: (error: Error | undefined) => void) => void;
-  /** This core is out of all groups, and that is kept: nothing is left for it to do. */
-  readonly onLeft: () => void;
-  readonly onFatal: (error: Error) => void;
-}
 
 const stepMs = 100;
 const joinDeadlineMs = 10_000;
@@ -106,6 +59,7 @@ export class Cluster {
   readonly #histories: Histories;
   readonly #twins: Twins;
   readonly #hearsay: Hearsay;
+  readonly #levels: Levels;
   #minted = 0;
   /** Tables of which rows changed since they were read. */
   readonly #changed: Set<number> = new Set();
@@ -118,6 +72,7 @@ export class Cluster {
     this.#whereabouts = new Whereabouts(options, () => this.#members.values());
     this.#twins = new Twins(options);
     this.#hearsay = new Hearsay(options.links, options.env.clock);
+    this.#levels = new Levels(options);
     this.#coreNames = options.cores.map((c) => c.name).sort();
     this.#forming = new Forming(options, this.#coreNames, {
       waits: (why) => this.#say(why),
@@ -205,6 +160,11 @@ export class Cluster {
     return database.shards.every((s) => !database.holds(s) || (database.inSync(s) && database.isLive(s, database.incarnation)));
   }
 
+  /** Every member can do it. */
+  hasFeature(feature: LevelFeature): boolean {
+    return this.#levels.hasFeature(feature);
+  }
+
   /** Runs after every change of the members table. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
@@ -275,7 +235,10 @@ export class Cluster {
     }
     if (this.#phase === 'joining') this.#join();
     else if (this.#phase === 'leaving') this.#leaving.step();
-    else this.#promotion.tell();
+    else {
+      this.#promotion.tell();
+      this.#levels.tell(this.#members.get(this.#o.nodeId));
+    }
   }
 
   /** Another node of the cluster that this one shall join: `host:port`, or under its name. */
@@ -330,7 +293,7 @@ export class Cluster {
     database.commandUnjoined(
       memberShard,
       'join',
-      encodeJoin({ nodeId, name, role, host, port, founders, incarnation, lives }),
+      encodeJoin({ nodeId, name, role, host, port, founders, incarnation, lives, level: this.#levels.own }),
       joinDeadlineMs,
       (failure, result) => {
         this.#joining = false;
@@ -406,6 +369,7 @@ export class Cluster {
       this.#members.set(m.nodeId, m);
       return true;
     });
+    this.#levels.read(this.#members.values());
     this.#minted = mintedIncarnation(database);
     this.#cores.clear();
     database.range(coresTable, new Uint8Array(0), undefined, (_key, row) => {

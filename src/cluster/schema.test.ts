@@ -12,6 +12,8 @@ import {
   decodeMember,
   encodeFence,
   encodeJoin,
+  encodeLevel,
+  encodeMember,
   encodeRecovered,
   encodeText,
   type KnownCore,
@@ -101,6 +103,28 @@ test('join: whoever joins with a copy of a data directory that another process h
   assert.equal(join(), 'joined', 'an older build says nothing');
   assert.equal(join('y'), 'joined');
   assert.equal(join('d', 'e'), 'copied');
+});
+
+test('a member’s row says what its build can do, and keeps it; one of an older build says nothing', () => {
+  const w = new World();
+  const join = (more: object): number =>
+    decodeJoinReply(w.run('join', encodeJoin({ nodeId: 'n', name: 'n', role: 'replicant', host: 'h', port: 1, ...more }))).incarnation;
+  const old = join({ lives: ['a'] });
+  assert.deepEqual([w.member('n')?.level, w.member('n')?.life], [undefined, 'a']);
+  w.run('level', encodeLevel('n', old - 1, 3));
+  assert.equal(w.member('n')?.level, undefined, 'of an earlier process');
+  w.run('level', encodeLevel('n', old, 3));
+  assert.deepEqual([w.member('n')?.level, w.member('n')?.life], [3, 'a']);
+  const incarnation = join({ lives: ['a', 'b'], level: 4 });
+  w.run('fence', encodeFence('n', incarnation));
+  assert.deepEqual([w.member('n')?.level, w.member('n')?.up, w.member('n')?.life], [4, false, 'b']);
+  join({ lives: ['a', 'b', 'c'] });
+  assert.equal(w.member('n')?.level, undefined, 'it went back to an older build');
+});
+
+test('a row with a level and without the name of a process is read as such', () => {
+  const member: Member = { nodeId: 'n', name: 'n', role: 'core', host: 'h', port: 1, incarnation: 2, up: true, changedMs: 5, level: 1 };
+  assert.deepEqual(decodeMember(encodeMember(member)), member);
 });
 
 test('join: every one gets a number of its own, higher than all before', () => {

@@ -32,6 +32,8 @@ export interface Member {
   readonly changedMs: number;
   /** The process that joined last, by the name that it gave itself; not of older builds. */
   readonly life?: string;
+  /** What its build can do (level.ts); not of older ones. */
+  readonly level?: number;
 }
 
 export function memberKey(nodeId: string): Uint8Array {
@@ -49,7 +51,8 @@ export function encodeMember(m: Member): Uint8Array {
   w.varint(m.incarnation);
   w.u8(m.up ? 1 : 0);
   w.f64(m.changedMs);
-  if (m.life !== undefined) w.string(m.life);
+  if (m.life !== undefined || m.level !== undefined) w.string(m.life ?? '');
+  if (m.level !== undefined) w.varint(m.level);
   return w.finish();
 }
 
@@ -60,7 +63,9 @@ export function decodeMember(bytes: Uint8Array): Member {
   const name = r.string();
   const role = r.u8() === 0 ? 'core' : 'replicant';
   const m = { nodeId, name, role, host: r.string(), port: r.varint(), incarnation: r.varint(), up: r.u8() === 1, changedMs: r.f64() } as const;
-  return r.remaining === 0 ? m : { ...m, life: r.string() };
+  // Older builds end here, or behind the next.
+  const life = r.remaining === 0 ? '' : r.string();
+  return { ...m, ...(life === '' ? {} : { life }), ...(r.remaining === 0 ? {} : { level: r.varint() }) };
 }
 
 // ---- the set of cores ----
@@ -126,6 +131,7 @@ export interface JoinRequest {
   readonly incarnation?: number;
   /** Names of the processes that have run on this data directory since one of them joined, that one and this one, the last, included. */
   readonly lives?: readonly string[];
+  readonly level?: number;
 }
 
 export function encodeJoin(j: JoinRequest): Uint8Array {
@@ -189,6 +195,14 @@ export function encodeFence(nodeId: string, incarnation: number): Uint8Array {
 export function encodeText(text: string): Uint8Array {
   const w = new ByteWriter(64);
   w.string(text);
+  return w.finish();
+}
+
+export function encodeLevel(nodeId: string, incarnation: number, level: number): Uint8Array {
+  const w = new ByteWriter(64);
+  w.string(nodeId);
+  w.varint(incarnation);
+  w.varint(level);
   return w.finish();
 }
 
@@ -408,9 +422,18 @@ function becomeCore(context: CommandContext, body: Uint8Array): Uint8Array {
   return new Uint8Array(0);
 }
 
+/** A member says what its build can do: the leader that it joined with did not know how to write that down. */
+function level(context: CommandContext, body: Uint8Array): Uint8Array {
+  const r = new ByteReader(body);
+  const member = memberOf(context, r.string());
+  const incarnation = r.varint();
+  if (member?.incarnation === incarnation) putMember(context, { ...member, level: r.varint() });
+  return new Uint8Array(0);
+}
+
 export const clusterSchema: ShardSchema = {
   name: memberShard,
   replicate: 'all',
   tables: [membersTable, countersTable, coresTable],
-  commands: { join, fence, forget, leave, left, forceLeave, becomeCore, recovered },
+  commands: { join, fence, forget, leave, left, forceLeave, becomeCore, recovered, level },
 };

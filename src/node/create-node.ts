@@ -104,6 +104,7 @@ export class StarmeshNode {
     this.retained = new ReplicatedRetained(env, database, options.retained);
     this.registry = new ClusterRegistry(env, database, links, options.registry);
     this.registry.beforeHandOver = (done) => this.forwarder.arrived(done);
+    this.registry.keepsWills = () => cluster.hasFeature('registeredWills');
     this.delayed = options.delayed === undefined ? undefined : new ReplicatedDelayed(env, database, options.delayed);
     this.exclusive = new ReplicatedExclusive(env, database);
     const ports: BrokerPorts = {

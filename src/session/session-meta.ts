@@ -21,6 +21,8 @@ export interface WillRecord {
   readonly will: Will;
   /** Wall clock ms at which it is to be published; 0 while its client is connected. */
   readonly dueAtMs: number;
+  /** It stands elsewhere too, and is published from there when this node is lost. */
+  readonly stands?: boolean;
 }
 
 export function writeMeta(w: ByteWriter, meta: SessionMeta): void {
@@ -30,7 +32,7 @@ export function writeMeta(w: ByteWriter, meta: SessionMeta): void {
   w.string(meta.mountpoint);
   w.f64(meta.leftAtMs);
   const { will } = meta;
-  w.u8(will === undefined ? 0 : 1);
+  w.u8(will === undefined ? 0 : will.stands === true ? 2 : 1);
   if (will !== undefined) writeWill(w, will);
 }
 
@@ -51,7 +53,8 @@ export function readMeta(r: ByteReader): SessionMeta {
   const username = readOptional(r);
   const mountpoint = r.string();
   const leftAtMs = r.f64();
-  const will = r.u8() === 0 ? undefined : readWill(r);
+  const kind = r.u8();
+  const will = kind === 0 ? undefined : { ...readWill(r), ...(kind === 2 ? { stands: true } : {}) };
   return { epoch, expiryIntervalS, username, mountpoint, leftAtMs, will };
 }
 

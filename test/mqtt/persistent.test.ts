@@ -15,6 +15,8 @@ import { type BenchOptions, MqttBench } from './mqtt-bench.js';
 /** It outlives the processes of its node, and shows them to the test. */
 class KeptRegistry extends LocalRegistry {
   source: TakeoverSource | undefined;
+  onWill?: () => void;
+  keepsWills?: () => boolean;
 
   override serve(source: TakeoverSource): void {
     this.source = source;
@@ -224,6 +226,37 @@ test('of a client that was connected when the node ended the time is counted fro
   node.sync();
   assert.equal(back.connack?.sessionPresent, true);
 });
+
+for (const [stands, what] of [
+  [true, 'is left to the registry'],
+  [false, 'that stood with nobody else, because an older node was there, is published by its node'],
+] as const) {
+  test(`a will ${what} after a restart`, () => {
+    const node = new Node();
+    node.registry.onWill = () => {};
+    node.registry.keepsWills = () => stands;
+    const will = { topicName: 'wills', payload: Buffer.from('gone'), qos: 1 as const, retain: false, properties: { willDelayInterval: 30 } };
+    node.bench.connect(lasting('here', { will }));
+    node.sync();
+    const away = node.bench.connect(lasting('away', { will }));
+    node.sync();
+    away.drop();
+    node.sync();
+    // By now all know.
+    node.registry.keepsWills = () => true;
+    const listener = node.restart(1_000).connect();
+    listener.subscribe('wills');
+    node.confirm();
+    node.clock.advance(31_000);
+    assert.deepEqual(listener.seen(), stands ? [] : ['wills=gone q1', 'wills=gone q1']);
+    node.sync();
+    const again = node.restart(0).connect();
+    again.subscribe('wills');
+    node.confirm();
+    node.clock.advance(31_000);
+    assert.deepEqual(again.seen(), [], 'once');
+  });
+}
 
 test('a session that nobody confirms neither expires nor publishes its will', () => {
   const node = new Node();
