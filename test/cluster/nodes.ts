@@ -51,6 +51,8 @@ export class TestNode {
   readonly httpPort: number;
   readonly linkPort: number;
   readonly dataDir: string;
+  /** Of another build: its `bin/starmesh.js`, from the next start on. */
+  program: string | undefined = undefined;
   readonly #config: string;
   readonly #runDir: string;
   #child: ChildProcess | undefined;
@@ -111,7 +113,7 @@ export class TestNode {
   /** Starts the process; `said` and `serving` wait for what it says. */
   start(): void {
     this.#lines = [];
-    const child = spawn(process.execPath, [command, 'start', '--supervised', '-c', this.#config], {
+    const child = spawn(process.execPath, [this.program ?? command, 'start', '--supervised', '-c', this.#config], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, STARMESH_RUN_DIR: this.#runDir },
     });

@@ -1,7 +1,8 @@
-// A build of the version before, for rolling upgrades: the last commit that spoke the version of the protocol before
-// this build's (test/long/old-build.json; to be changed with `protocolVersionMax`), taken from the history of the
-// checkout and compiled in a directory of its own, with the packages of this one. STARMESH_OLD_BUILD names a
-// checkout that is built already, of a release for instance, to be used instead.
+// Builds of before, for rolling upgrades (test/long/old-build.json), taken from the history of the checkout and compiled in a
+// directory of their own, with the packages of this one. For the library: the last commit that spoke the version of the
+// protocol before this build's, to be changed with `protocolVersionMax`. For the broker: the last one of the level before
+// this build's (src/cluster/level.ts). STARMESH_OLD_BUILD names a checkout that is built already, of a release for instance,
+// to be used instead.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,12 +11,12 @@ import { fileURLToPath } from 'node:url';
 
 const checkout = fileURLToPath(new URL('../../../', import.meta.url));
 /** What runs a node of the build, from its checkout. */
-const nodeProgram = 'dist/test/library/register-node.js';
+const nodePrograms = { library: 'dist/test/library/register-node.js', broker: 'bin/starmesh.js' } as const;
 const archiveBytesMax = 1024 * 1024 * 1024;
 
 export interface OldBuild {
   readonly what: string;
-  /** Runs a node, as register-node.ts of this build does. */
+  /** Runs a node, as register-node.ts or bin/starmesh.js of this build does. */
   readonly program: string;
   remove(): void;
 }
@@ -26,14 +27,16 @@ function run(command: string, args: readonly string[], options: { readonly cwd: 
   return stdout;
 }
 
-export function oldBuild(): OldBuild {
+export function oldBuild(of: keyof typeof nodePrograms): OldBuild {
+  const nodeProgram = nodePrograms[of];
   const given = process.env.STARMESH_OLD_BUILD;
   if (given !== undefined && given !== '') {
     const program = join(given, nodeProgram);
     if (!existsSync(program)) throw new Error(`STARMESH_OLD_BUILD: there is no ${program}; compile that checkout first`);
     return { what: given, program, remove: () => {} };
   }
-  const { commit, protocol } = JSON.parse(readFileSync(join(checkout, 'test/long/old-build.json'), 'utf8')) as { commit: string; protocol: number };
+  const builds = JSON.parse(readFileSync(join(checkout, 'test/long/old-build.json'), 'utf8')) as Record<typeof of, { commit: string; what: string }>;
+  const { commit, what } = builds[of];
   const dir = mkdtempSync(join(tmpdir(), 'starmesh-old-'));
   const remove = (): void => rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   try {
@@ -46,7 +49,7 @@ export function oldBuild(): OldBuild {
     run('tar', ['-x'], { cwd: dir, input: archive });
     symlinkSync(join(checkout, 'node_modules'), join(dir, 'node_modules'));
     run(process.execPath, ['-e', "import('./tools/build.mjs').then((m) => m.build(process.cwd()))"], { cwd: dir });
-    return { what: `${commit.slice(0, 10)}, protocol ${protocol}`, program: join(dir, nodeProgram), remove };
+    return { what: `${commit.slice(0, 10)}, ${what}`, program: join(dir, nodeProgram), remove };
   } catch (error) {
     remove();
     throw error;

@@ -23,7 +23,7 @@ export interface Upgraded {
 
 /** `coresFirst`: or the replicants. `seed`: of the load. */
 export async function upgrade(coresFirst: boolean, seed: number): Promise<Upgraded> {
-  const old = oldBuild();
+  const old = oldBuild('library');
   try {
     return await upgradeFrom(old, coresFirst, seed);
   } finally {
