@@ -10,7 +10,7 @@ import { openJournal } from '#store/journal.js';
 import { MemoryFiles } from '#store/memory-files.js';
 import { ManualClock } from '../doubles/manual-clock.js';
 import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
-import { type BenchOptions, MqttBench } from './mqtt-bench.js';
+import { type BenchClient, type BenchOptions, MqttBench } from './mqtt-bench.js';
 
 /** It outlives the processes of its node, and shows them to the test. */
 class KeptRegistry extends LocalRegistry {
@@ -282,6 +282,56 @@ test('the SUBSCRIBE that finds the disk full is refused, and its subscription is
     bench.settle = () => bench.clock.advance(0);
     assert.deepEqual(session.subscribe('t'), [0x97]);
     assert.deepEqual([...bench.broker.subscriptions('p')], []);
+  }
+});
+
+test('whatever finds the disk full, the node goes on, and forgets nothing that it said', () => {
+  const first: readonly ((node: Node, v5: BenchClient, v4: BenchClient) => void)[] = [
+    (_, v5) => v5.publish('t', 'x', { qos: 1 }),
+    (_, v5) => v5.publish('t', 'x', { qos: 2 }),
+    (_, _v5, v4) => v4.publish('t', 'x', { qos: 1 }),
+    (_, _v5, v4) => v4.publish('t', 'x', { qos: 2 }),
+    (_, _v5, v4) => v4.subscribe('u'),
+    (_, v5) => v5.subscribe('t'),
+    (_, v5) => v5.send({ type: 'unsubscribe', packetId: 9, topicFilters: ['t'] }),
+    (_, v5) => v5.net.destroy(),
+    (_, v5) => v5.send({ type: 'disconnect', reasonCode: 4, properties: { sessionExpiryInterval: 0 } }),
+    (node) => node.bench.connect(lasting('new')),
+    (node) => node.bench.connect(lasting('v5', { cleanStart: true })),
+    (node) => node.bench.connect({ clientId: 'v5', cleanStart: false }),
+    (node) => void node.bench.broker.kick('v4', () => {}),
+  ];
+  for (const [i, act] of first.entries()) {
+    const node = new Node();
+    const { bench } = node;
+    const v5 = bench.connect(lasting('v5', { will: { topicName: 'w', payload: new Uint8Array(1), qos: 1, retain: false } }));
+    const v4 = bench.connect({ clientId: 'v4', protocolVersion: 4, cleanStart: false });
+    node.sync();
+    v5.subscribe('t');
+    v4.subscribe('t');
+    node.sync();
+    node.files.capacity = 0;
+    bench.settle = () => bench.clock.advance(0);
+    act(node, v5, v4);
+    node.sync();
+    assert.equal(bench.connect().connack?.reasonCode, 0, `case ${i}`);
+    assert.deepEqual(
+      bench.errors.filter((text) => !text.startsWith('persistent sessions cannot be written down')),
+      [],
+      `case ${i}`,
+    );
+    node.files.capacity = Number.POSITIVE_INFINITY;
+    for (let n = 0; n < 10; n++) {
+      node.clock.advance(100);
+      node.sync();
+    }
+    const kept = new Set([...bench.broker.clients()].filter((c) => c.sessionExpiryInterval > 0).map((c) => c.clientId));
+    const again = node.restart();
+    for (const id of kept) {
+      const back = again.connect(lasting(id));
+      node.sync();
+      assert.equal(back.connack?.sessionPresent, true, `case ${i}, ${id}`);
+    }
   }
 });
 
