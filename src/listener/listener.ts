@@ -181,6 +181,11 @@ export class Listener implements ConnectionHome {
   }
 
   #take(net: Connection): void {
+    if (this.options.mayConnect?.(net.remote.host) === false) {
+      this.#own.refused.access_rules.value++;
+      net.destroy();
+      return;
+    }
     this.#connections.add(new ClientConnection(net, this, this.#env.clock.now()));
   }
 

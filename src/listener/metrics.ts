@@ -72,13 +72,13 @@ export interface ListenerGauges {
   readonly certificateEnds: number | undefined;
 }
 
-const refusedHelp = 'connections closed right after they were accepted, for a limit of their listener';
+const refusedHelp = 'connections closed right after they were accepted, for a limit or a rule of their listener';
 const failedHelp = 'connections closed before their first MQTT byte: by a wrong PROXY header, TLS or WebSocket handshake, or for the time it took';
 const throttledHelp = 'times that a client was not read for a while because it sent more than its listener allows';
 
 /** Limits of one listener, and how often they were hit. */
 export class ListenerMetrics {
-  readonly refused: Readonly<Record<'max_connections' | 'max_conn_rate' | 'max_handshakes', Counter>>;
+  readonly refused: Readonly<Record<'max_connections' | 'max_conn_rate' | 'max_handshakes' | 'access_rules', Counter>>;
   readonly failedHandshakes: Readonly<Record<HandshakeFailure, Counter>>;
   readonly messagesRate: Counter;
   readonly bytesRate: Counter;
@@ -91,6 +91,7 @@ export class ListenerMetrics {
       max_connections: refused('max_connections'),
       max_conn_rate: refused('max_conn_rate'),
       max_handshakes: refused('max_handshakes'),
+      access_rules: refused('access_rules'),
     };
     this.failedHandshakes = {
       proxy_protocol: failed('proxy_protocol'),

@@ -34,6 +34,8 @@ export interface ListenerOptions extends ConnectionOptions {
   readonly maxConnRate: number;
   /** `max_handshakes`: connections that have not got through PROXY header, TLS and WebSocket yet. */
   readonly maxHandshakes: number;
+  /** `access_rules`: whether who has this address may connect; undefined: everybody. */
+  readonly mayConnect: ((host: string) => boolean) | undefined;
   /** `messages_rate`, `bytes_rate`: per second and client; one that sends more is read more slowly. Infinity: any. */
   readonly messagesRate: number;
   readonly bytesRate: number;
@@ -73,6 +75,7 @@ export const defaultListenerOptions: ListenerOptions = {
   maxConnections: Number.POSITIVE_INFINITY,
   maxConnRate: Number.POSITIVE_INFINITY,
   maxHandshakes: 10_000,
+  mayConnect: undefined,
   messagesRate: Number.POSITIVE_INFINITY,
   bytesRate: Number.POSITIVE_INFINITY,
   maxPacketSizeBytes: undefined,

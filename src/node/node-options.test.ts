@@ -41,6 +41,18 @@ test('what has no effect is named, and defaults name nothing', () => {
   assert.match(warnings(config('mqtt.await_rel_timeout = 10s')).join(), /until its PUBREL/);
 });
 
+test('rules of a listener: the first that speaks of an address decides', () => {
+  const rules = (text: string) => options(`listeners.tcp.default.access_rules = ${text}`).listeners[0]?.mayConnect;
+  assert.equal(rules('["allow all"]'), undefined);
+  const some = rules('["allow 10.1.0.0/16", "deny 10.0.0.0/8", "deny ::1"]');
+  assert.deepEqual(
+    ['10.1.2.3', '::ffff:10.1.2.3', '10.2.0.1', '::1', '192.0.2.1', '2001:db8::1'].map((host) => some?.(host)),
+    [true, true, false, false, true, true],
+  );
+  const few = rules('["allow 127.0.0.1", "deny all"]');
+  assert.deepEqual([few?.('127.0.0.1'), few?.('127.0.0.2'), few?.('::1')], [true, false, false]);
+});
+
 test('what waits for a client: priorities by topic name, and no limit is no limit', () => {
   const limits = (text: string) => options(text).broker?.limits;
   assert.equal(limits('')?.priorities, undefined);

@@ -1,5 +1,6 @@
 // From the configuration to the options of a node's parts. What the file may say and this version
 // cannot do is refused here with a sentence, never ignored where somebody relies on it.
+import { inNetwork, parseAddress } from '#auth/address.js';
 import { type BrokerOptions, defaultBrokerOptions } from '#broker/options.js';
 import type { RegistryOptions } from '#broker/registry.js';
 import { registryShards } from '#broker/schema.js';
@@ -13,6 +14,7 @@ import { defaultLimits, neverExpires, type SessionLimits } from '#session/limits
 import type { QueuePriorities } from '#session/queue.js';
 import { accessSettings } from './access-settings.js';
 import type {
+  AccessRule,
   DatabaseConfig,
   ListenerConfig,
   MqttConfig,
@@ -172,6 +174,7 @@ export function listenerOptions(l: ListenerConfig, mqtt: MqttConfig): Partial<Li
     maxConnections: l.maxConnections,
     maxConnRate: l.maxConnRate,
     maxHandshakes: l.maxHandshakes,
+    mayConnect: mayConnect(l.accessRules),
     messagesRate: l.messagesRate,
     bytesRate: l.bytesRate,
     maxPacketSizeBytes: l.maxPacketSize,
@@ -193,6 +196,16 @@ export function listenerOptions(l: ListenerConfig, mqtt: MqttConfig): Partial<Li
     enableAuthn: l.enableAuthn,
     mountpoint: l.mountpoint,
     maxConnectBytes: Math.max(connectBytesMin, Math.min(mqtt.maxPacketSize, 2 * connectBytesMin)),
+  };
+}
+
+/** The first rule that speaks of the address decides; as in EMQX one that none speaks of may connect. */
+function mayConnect(rules: readonly AccessRule[]): ((host: string) => boolean) | undefined {
+  if (rules.every(({ allow }) => allow)) return undefined;
+  return (host) => {
+    const address = parseAddress(host);
+    const rule = rules.find(({ network }) => network === undefined || (address !== undefined && inNetwork(address, network)));
+    return rule === undefined || rule.allow;
   };
 }
 

@@ -36,6 +36,22 @@ test('max_connections: those above are closed at once, and there is room again w
   assert.equal(bench.open().net.closed, false);
 });
 
+test('access_rules: who may not connect is closed before a byte is read', () => {
+  let asked = '';
+  const bench = new MqttBench({
+    listener: {
+      mayConnect: (host) => {
+        asked = host;
+        return false;
+      },
+    },
+  });
+  assert.equal(bench.open().net.closed, true);
+  assert.equal(asked, '127.0.0.1');
+  assert.equal(bench.metrics.read('starmesh_refused_connections', { listener, reason: 'access_rules' }), 1);
+  assert.equal(bench.listener.connectionCount, 0);
+});
+
 test('max_conn_rate: a second of it at once, then as it says', () => {
   const bench = new MqttBench({ listener: { maxConnRate: 5 } });
   const accepted = (): number => Array.from({ length: 20 }, () => bench.open()).filter((c) => !c.net.closed).length;

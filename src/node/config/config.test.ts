@@ -138,6 +138,16 @@ test('keys that EMQX knows and Starmesh does not are a warning', () => {
   refused('node.maxports = 1', /unknown key/);
 });
 
+test('keys that keep clients out in EMQX are not passed over', () => {
+  refused('listeners.tcp.default.authentication = [{ mechanism = jwt }]', /authenticators of single listeners are not available/);
+  assert.deepEqual(load('listeners.tcp.default.authentication = []').warnings, []);
+  const ssl = (crl: boolean): string => `listeners.ssl.x.ssl_options { certfile = c, keyfile = k, enable_crl_check = ${crl} }`;
+  refused(ssl(true), /revoked certificates are not looked at/);
+  assert.deepEqual(load(ssl(false)).warnings, []);
+  for (const rule of ['allow', 'deny 10.0.0.0/33', 'refuse all', 'deny 1.2.3.4 all'])
+    refused(`listeners.tcp.default.access_rules = ["${rule}"]`, /access_rules\.1 must be a rule such as/);
+});
+
 test('environment: prefixes, levels, precedence, unknown names', () => {
   const c = config(`${cookie}node.role = core\ncluster.core_nodes = ["c@h"]`, {
     EMQX_NODE__DB_ROLE: 'core',

@@ -1,5 +1,6 @@
 // The configuration of one node, read and checked: what `startNode` is given. Durations are
 // milliseconds, sizes bytes, `infinity` is Infinity. Names of the file stand in schema.ts.
+import type { Network } from '#auth/address.js';
 
 export type NodeRole = 'core' | 'replicant';
 
@@ -128,6 +129,13 @@ export interface ClusterTlsConfig {
 
 export type ListenerType = 'tcp' | 'ssl' | 'ws' | 'wss';
 
+/** `allow 10.0.0.0/8`, `deny all`. */
+export interface AccessRule {
+  readonly allow: boolean;
+  /** undefined: all. */
+  readonly network: Network | undefined;
+}
+
 export interface ListenerConfig {
   readonly type: ListenerType;
   readonly name: string;
@@ -143,6 +151,7 @@ export interface ListenerConfig {
   readonly bytesRate: number;
   /** undefined: `mqtt.max_packet_size`. */
   readonly maxPacketSize: number | undefined;
+  readonly accessRules: readonly AccessRule[];
   readonly mountpoint: string;
   readonly proxyProtocol: boolean;
   readonly proxyProtocolTimeoutMs: number;

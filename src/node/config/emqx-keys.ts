@@ -32,9 +32,7 @@ cluster.description
 listeners.quic.**
 listeners.*.*.acceptors
 listeners.*.*.zone
-listeners.*.*.access_rules
 listeners.*.*.nst_**
-listeners.*.*.authentication
 listeners.*.*.tcp_options.active_n
 listeners.*.*.tcp_options.buffer
 listeners.*.*.tcp_options.sndbuf

@@ -1,6 +1,7 @@
 // The part of the schema under `listeners`: {tcp,ssl,ws,wss}.NAME.
+import { parseNetwork } from '#auth/address.js';
 import type { Position } from '../hocon/errors.js';
-import type { ListenerConfig, ListenerType, SslConfig, TcpConfig, WebSocketConfig } from './config.js';
+import type { AccessRule, ListenerConfig, ListenerType, SslConfig, TcpConfig, WebSocketConfig } from './config.js';
 import {
   type Field,
   type Fields,
@@ -12,6 +13,7 @@ import {
   object,
   type Report,
   type Shape,
+  scalar,
   section,
   type Where,
 } from './shape.js';
@@ -23,12 +25,32 @@ const anyHost = '0.0.0.0';
 
 interface RawListener extends Omit<ListenerConfig, 'type' | 'name' | 'ssl' | 'websocket'> {
   readonly enable: boolean;
+  readonly authentication: undefined;
 }
 
 interface RawSsl extends Omit<SslConfig, 'certfile' | 'keyfile'> {
+  readonly crlCheck: undefined;
   readonly certfile: string | undefined;
   readonly keyfile: string | undefined;
 }
+
+// What keeps clients out in EMQX is not passed over in silence.
+function notHere(why: string): Shape<undefined> {
+  return {
+    expects: 'left out',
+    read(value, _path, report): undefined {
+      const empty = value.kind === 'scalar' ? value.text === 'false' : (value.kind === 'list' ? value.items.length : value.fields.size) === 0;
+      return empty ? undefined : report.problem(value.at, why);
+    },
+  };
+}
+
+const accessRule: Shape<AccessRule> = scalar('a rule such as "allow 10.0.0.0/8" or "deny all"', (t) => {
+  const [verb, who = '', ...rest] = t.trim().split(/\s+/);
+  const network = who === 'all' ? undefined : parseNetwork(who);
+  if ((verb !== 'allow' && verb !== 'deny') || rest.length > 0 || (network === undefined && who !== 'all')) return undefined;
+  return { allow: verb === 'allow', network };
+});
 
 const tcp: ObjectShape<TcpConfig> = object<TcpConfig>({
   backlog: field('backlog', integer(1, 65_535), 1024),
@@ -47,6 +69,7 @@ const ssl: ObjectShape<RawSsl> = object<RawSsl>({
   versions: tlsVersions('versions'),
   ciphers: field('ciphers', ciphers, []),
   handshakeTimeoutMs: field('handshake_timeout', duration(1), 15_000),
+  crlCheck: field('enable_crl_check', notHere('lists of revoked certificates are not looked at in this version'), undefined),
 });
 
 const websocket: ObjectShape<WebSocketConfig> = object<WebSocketConfig>({
@@ -69,6 +92,12 @@ function common(type: ListenerType): Fields<RawListener> {
     messagesRate: field('messages_rate', rate, Number.POSITIVE_INFINITY),
     bytesRate: field('bytes_rate', rate, Number.POSITIVE_INFINITY),
     maxPacketSize: field<number | undefined>('max_packet_size', size(128), undefined),
+    accessRules: field('access_rules', list(accessRule), []),
+    authentication: field(
+      'authentication',
+      notHere('authenticators of single listeners are not available; configure authentication for all'),
+      undefined,
+    ),
     mountpoint: field('mountpoint', text, ''),
     proxyProtocol: field('proxy_protocol', flag, false),
     proxyProtocolTimeoutMs: field('proxy_protocol_timeout', duration(1), 3000),
@@ -103,14 +132,14 @@ function finish(
   ssl: SslConfig | undefined,
   websocket: WebSocketConfig | undefined,
 ): ListenerConfig | undefined {
-  const { enable, ...rest } = raw;
+  const { enable, authentication: _, ...rest } = raw;
   return enable ? { ...head, ...rest, ssl, websocket } : undefined;
 }
 
 function certified(ssl: RawSsl, raw: RawListener, where: Where): SslConfig | undefined {
-  const { certfile, keyfile } = ssl;
+  const { certfile, keyfile, crlCheck: _, ...rest } = ssl;
   if (!raw.enable) return undefined;
-  if (certfile !== undefined && keyfile !== undefined) return { ...ssl, certfile, keyfile };
+  if (certfile !== undefined && keyfile !== undefined) return { ...rest, certfile, keyfile };
   return where.report.problem(where.at, `${where.path.join('.')} needs ssl_options.certfile and ssl_options.keyfile`);
 }
 
