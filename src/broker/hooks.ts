@@ -54,6 +54,8 @@ export class BrokerHooks implements DeliveryHooks {
   /** `message.dropped`: nobody subscribed to it. */
   dropped: Slot<(message: Message) => void> = undefined;
   delivered: DeliveryHooks['delivered'] = undefined;
+  /** `delivery.dropped`. */
+  undelivered: DeliveryHooks['undelivered'] = undefined;
   acked: DeliveryHooks['acked'] = undefined;
   pinged: DeliveryHooks['pinged'] = undefined;
 }

@@ -61,6 +61,21 @@ test('the queue with priorities: who leaves first, and who is dropped', () => {
   assert.deepEqual(back(first), ['else', 'high', 'low']);
 });
 
+test('every message that is dropped is told once, with the reason that is counted', () => {
+  for (const priorities of [undefined, { ranks: new Map([['t', 1]]), otherwise: 0 }]) {
+    const told: string[] = [];
+    const broker = away({ priorities, maxQueuedMessages: 2, queueQos0: false });
+    broker.hooks.undelivered = (session, m, reason) => void told.push(`${session.clientId} ${String.fromCharCode(...m.payload)} ${reason}`);
+    for (const text of ['a', 'b', 'c']) queue(broker, message('t', text));
+    queue(broker, message('t', 'd', 0));
+    queue(broker, { ...message('t', 'e'), expiresAt: 5 });
+    broker.time = 10;
+    assert.deepEqual(back(broker), ['c']);
+    assert.deepEqual(told, ['c a queue_full', 'c d qos0_msg', 'c b queue_full', 'c e expired']);
+    assert.equal(broker.counters.dropped.value, 4);
+  }
+});
+
 test('mqtt.upgrade_qos: the subscription decides where it grants more', () => {
   for (const [published, granted, upgraded, usual] of [
     [0, 1, 1, 0],

@@ -22,7 +22,10 @@ export function deliver(subscription: Subscription, message: Message, frames: Fr
   if (subscription.noLocal && session.clientId === message.publisherId) {
     const rest = withoutNoLocal(subscription);
     if (rest === undefined) {
-      session.home.counters.droppedNoLocal.value++;
+      const { counters, hooks } = session.home;
+      counters.dropped.value++;
+      counters.droppedNoLocal.value++;
+      hooks?.undelivered?.(session, message, 'no_local');
       return false;
     }
     subscription = rest;
@@ -47,12 +50,12 @@ export function deliverAs(
 ): void {
   const channel = session.channel;
   if (qos > 0 && session.log?.admits() === false) {
-    drop(session, qos);
+    drop(session, message, qos);
     return;
   }
   if (channel === undefined) {
     if (session.ended || (qos === 0 && !session.home.limits.queueQos0)) {
-      drop(session, qos);
+      drop(session, message, qos);
       return;
     }
     session.enqueue(message, qos, retain, identifiers, group);
@@ -65,7 +68,7 @@ export function deliverAs(
       return;
     }
     if (!channel.out.writable) {
-      drop(session, qos);
+      drop(session, message, qos);
       return;
     }
     sendQos0(session, channel, message, retain, identifiers, frames);
@@ -80,10 +83,11 @@ export function deliverAs(
   sendNew(session, channel, message, qos, retain, identifiers, frames, group, false);
 }
 
-function drop(session: Session, qos: Qos): void {
-  const counters = session.home.counters;
+function drop(session: Session, message: Message, qos: Qos): void {
+  const { counters, hooks } = session.home;
   counters.dropped.value++;
   if (qos === 0) counters.droppedQos0.value++;
+  hooks?.undelivered?.(session, message, qos === 0 ? 'qos0_msg' : 'unkept');
 }
 
 function sendQos0(
@@ -104,7 +108,7 @@ function sendQos0(
   // The fan-out to clients without aliases is the hottest path there is: one comparison more.
   if (channel.outAliases === undefined || !sendAliased(channel, channel.outAliases, topicName, frame)) {
     if (frame.end - frame.start > channel.maximumPacketSize) {
-      tooLarge(channel);
+      tooLarge(session, message);
       return;
     }
     channel.out.frame(frame, 0);
@@ -135,9 +139,11 @@ function sendAliased(channel: SessionChannel, aliases: OutAliases, topicName: st
 }
 
 /** A packet that the client would not take counts as delivered. [MQTT-3.1.2-24] [MQTT-3.1.2-25] */
-function tooLarge(channel: SessionChannel): void {
-  channel.counters.dropped.value++;
-  channel.counters.droppedTooLarge.value++;
+function tooLarge(session: Session, message: Message): void {
+  const { counters, hooks } = session.home;
+  counters.dropped.value++;
+  counters.droppedTooLarge.value++;
+  hooks?.undelivered?.(session, message, 'too_large');
 }
 
 function sendNew(
@@ -164,7 +170,7 @@ function sendNew(
   const alias = channel.outAliases === undefined || holds ? 0 : takeAlias(channel, channel.outAliases, topicName, frame, qos);
   if (alias === 0 && !holds && frame.end - frame.start > channel.maximumPacketSize) {
     if (fromQueue) log?.unqueued(session);
-    tooLarge(channel);
+    tooLarge(session, message);
     return;
   }
   const packetId = session.nextPacketId(); // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
@@ -234,6 +240,7 @@ export function pump(session: Session): void {
       if (item.qos > 0) session.log?.unqueued(session);
       channel.counters.dropped.value++;
       channel.counters.droppedExpired.value++;
+      session.home.hooks?.undelivered?.(session, item.message, 'expired');
       continue;
     }
     frames.begin(item.message, now);
@@ -278,7 +285,7 @@ function transmit(session: Session, channel: SessionChannel, entry: InflightEntr
   const alias = channel.outAliases === undefined ? 0 : takeAlias(channel, channel.outAliases, topicName, frame, entry.qos);
   if (alias === 0 && frame.end - frame.start > channel.maximumPacketSize) {
     session.complete(entry);
-    tooLarge(channel);
+    tooLarge(session, message);
   } else {
     session.inflight?.markSent(entry);
     if (alias === 0) channel.out.frame(frame, entry.packetId);

@@ -60,14 +60,18 @@ export class MessageQueue {
     return this.#items.length;
   }
 
-  /** Queues the message; the number of messages dropped to stay within the bounds, this one included, is returned. */
-  push(item: QueuedMessage, maxMessages: number, maxBytes: number): number {
+  /** Queues the message; the number of messages dropped to stay within the bounds, this one included, is returned. `onDropped` is given each. */
+  push(item: QueuedMessage, maxMessages: number, maxBytes: number, onDropped?: (item: QueuedMessage) => void): number {
     const size = queuedBytes(item.message);
     let dropped = 0;
     if (!this.fits(size, maxMessages, maxBytes)) {
-      if (item.qos === 0 || size > maxBytes || maxMessages <= 0) return 1;
+      if (item.qos === 0 || size > maxBytes || maxMessages <= 0) {
+        onDropped?.(item);
+        return 1;
+      }
       while (!this.fits(size, maxMessages, maxBytes)) {
-        this.shift();
+        const oldest = this.shift();
+        if (oldest !== undefined) onDropped?.(oldest);
         dropped++;
       }
     }
@@ -164,7 +168,7 @@ export class MessageQueue {
   }
 
   /** Drops the oldest message of the lowest rank. Its place among the QoS 1 and 2 messages; -1: it was of QoS 0. */
-  evict(): number {
+  evict(onDropped?: (item: QueuedMessage) => void): number {
     const lanes = this.#lanes ?? [];
     const lane = lanes.at(-1);
     if (lane === undefined) return -1;
@@ -173,6 +177,7 @@ export class MessageQueue {
     if (item === undefined) return -1;
     this.#went(item);
     leave(lanes, lanes.length - 1, item);
+    onDropped?.(item);
     return item.qos === 0 ? -1 : place;
   }
 

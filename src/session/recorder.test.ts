@@ -14,7 +14,7 @@ import { defaultLimits } from './limits.js';
 import type { Message } from './message.js';
 import { accept } from './on-connect.js';
 import type { AckByte, ChannelOutput } from './output.js';
-import type { SessionHome } from './session.js';
+import type { DeliveryHooks, SessionHome } from './session.js';
 import { Session } from './session.js';
 import { start, step } from './step.js';
 
@@ -91,6 +91,7 @@ export class OneSession implements SessionHome, ChannelEffects {
   readonly limits: SessionLimits;
   readonly counters: SessionCounters & Record<string, { value: number }> = counters();
   readonly frames: Frames = new Frames();
+  readonly hooks: DeliveryHooks = { delivered: undefined, acked: undefined, undelivered: undefined, pinged: undefined };
   time = 0;
   session: Session | undefined = undefined;
   out: Recorder = new Recorder();

@@ -122,12 +122,17 @@ export interface AckChannel {
   flushAcks(): void;
 }
 
+/** EMQX's words, and `unkept`: a persistent session cannot be written to disk. */
+export type DropReason = 'no_local' | 'queue_full' | 'qos0_msg' | 'expired' | 'too_large' | 'unkept';
+
 /** What a program that embeds the broker wants to be told of deliveries; undefined while it does not. */
 export interface DeliveryHooks {
   /** A PUBLISH was sent to the client. */
   delivered: ((session: Session, message: Message, qos: Qos) => void) | undefined;
   /** PUBACK, or PUBREC: the client has it. */
   acked: ((session: Session, message: Message, qos: Qos) => void) | undefined;
+  /** A delivery was dropped; metrics count it. */
+  undelivered: ((session: Session, message: Message, reason: DropReason) => void) | undefined;
   /** PINGREQ. */
   pinged: ((session: Session) => void) | undefined;
 }
@@ -321,9 +326,15 @@ export class Session extends WheelTimer {
       return;
     }
     const before = this.queue.reliableCount;
-    const dropped = this.queue.push(item, limits.maxQueuedMessages, limits.maxQueuedBytes);
+    const dropped = this.queue.push(item, limits.maxQueuedMessages, limits.maxQueuedBytes, this.#tellDropped());
     if (this.log !== undefined && qos > 0) this.#logQueued(this.log, this.queue, item, before);
     if (dropped > 0) this.#countLost(dropped, qos);
+  }
+
+  /** Undefined while nobody listens. */
+  #tellDropped(): ((item: QueuedMessage) => void) | undefined {
+    const { hooks } = this.home;
+    return hooks?.undelivered === undefined ? undefined : ({ message }) => hooks.undelivered?.(this, message, 'queue_full');
   }
 
   /** The same where topic names have priorities. */
@@ -335,10 +346,11 @@ export class Session extends WheelTimer {
     while (!queue.fits(size, maxQueuedMessages, maxQueuedBytes)) {
       dropped++;
       if (!mayPush || queue.lowestRank > rank) {
+        this.#tellDropped()?.(item);
         this.#countLost(dropped, item.qos);
         return;
       }
-      const place = queue.evict();
+      const place = queue.evict(this.#tellDropped());
       if (place >= 0) this.log?.unqueued(this, place);
     }
     const behind = queue.insert(item, rank);

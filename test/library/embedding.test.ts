@@ -188,6 +188,33 @@ test('hooks decide about topics and change messages, in the order in which they 
   for (const o of off) o();
 });
 
+test('a hook that makes no message of a message has failed, and nothing is published', async () => {
+  const seen: string[] = [];
+  const subscription = await broker.subscribe('bad/#', (m) => void seen.push(m.topic));
+  const answers: object[] = [{ topic: 'bad/+' }, { topic: '' }, { payload: 'text' }, { qos: 3 }, { topic: 'bad/last' }];
+  const off = broker.hook('message.publish', (m) => (m.topic === 'bad/x' ? (answers.shift() as { topic: string }) : undefined));
+  for (let n = 0; n < 4; n++) await assert.rejects(broker.publish('bad/x', 'y'));
+  assert.deepEqual(await broker.publish('bad/x', 'y'), { matched: true });
+  off();
+  subscription.unsubscribe();
+  assert.deepEqual(seen, ['bad/last']);
+});
+
+test('a message that a session does not get is told, with why', async () => {
+  const told = gather<string>(2);
+  const off = broker.hook('delivery.dropped', (s, m, reason) => told.push(`${s.clientId} ${m.topic} ${reason}`));
+  const c = await client('dropper');
+  await c.subscribeAsync('d/local', { qos: 0, nl: true });
+  await c.publishAsync('d/local', 'x', { qos: 1 });
+  const small = await client('small', { properties: { maximumPacketSize: 50 } });
+  await small.subscribeAsync('d/large', { qos: 1 });
+  await c.publishAsync('d/large', 'x'.repeat(100), { qos: 1 });
+  assert.deepEqual(await told.all, ['dropper d/local no_local', 'small d/large too_large']);
+  off();
+  await c.endAsync();
+  await small.endAsync();
+});
+
 test('every other hook tells what happens', async () => {
   const told: string[] = [];
   const end = gather<string>(1);

@@ -4,6 +4,7 @@ import type { BrokerHooks } from '#broker/hooks.js';
 import type { Logger } from '#env/logger.js';
 import type { Counter, Metrics } from '#env/metrics.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
+import { isTopicName } from '#mqtt/topic.js';
 import { Channel } from '#session/channel.js';
 import { keep, type Message, makeMessage } from '#session/message.js';
 import type { Session } from '#session/session.js';
@@ -192,6 +193,9 @@ export class HookTable {
       case 'message.acked':
         s.acked = on ? (session, m) => this.#tellClient(name, session, (c) => this.#tell(name, c, messageOf(m))) : undefined;
         return;
+      case 'delivery.dropped':
+        s.undelivered = on ? (session, m, reason) => this.#tell(name, sessionOf(session), messageOf(m), reason) : undefined;
+        return;
       case 'message.dropped':
         s.dropped = on ? (m) => this.#tell(name, messageOf(m)) : undefined;
         return;
@@ -262,8 +266,14 @@ export class HookTable {
     const take = (said: unknown): boolean => {
       if (said === undefined || said === true) return true;
       if (typeof said === 'object' && said !== null) {
-        now = changed(now, said as Partial<HookMessage>);
-        return true;
+        const next = changed(now, said as Partial<HookMessage>);
+        if (next !== undefined) {
+          now = next;
+          return true;
+        }
+        this.#failed('message.publish', new Error('what it answered is no message'));
+        code = ReasonCode.unspecifiedError;
+        return false;
       }
       code = codeOf(said, ReasonCode.notAuthorized);
       return false;
@@ -280,8 +290,10 @@ function codeOf(said: unknown, onFalse: number): number {
   return typeof said === 'number' && said >= 0x80 && said <= 0xff ? said : ReasonCode.unspecifiedError;
 }
 
-function changed(m: Message, by: Partial<HookMessage>): Message {
+/** Undefined: with what is changed it would be no PUBLISH. */
+function changed(m: Message, by: Partial<HookMessage>): Message | undefined {
   const { topic = m.topicName, payload = m.payload, qos = m.qos, retain = m.retain, properties = m.properties } = by;
+  if (!isTopicName(topic, Number.POSITIVE_INFINITY) || !(payload instanceof Uint8Array) || ![0, 1, 2].includes(qos)) return undefined;
   const made = makeMessage(topic, payload, qos, retain, properties, m.expiresAt, m.publisherId);
   keep(made);
   return made;

@@ -1,6 +1,7 @@
 // The hooks of an embedded broker, by EMQX's names: what each is given and what it may answer.
 import type { Duplex } from 'node:stream';
 import type { MessageProperties } from '#session/message.js';
+import type { DropReason } from '#session/session.js';
 
 /** A connection of a client, the same object at every hook. */
 export interface HookClient {
@@ -66,6 +67,9 @@ export interface HookEnd {
   readonly reasonCode: number;
 }
 
+/** EMQX's words, and `unkept`: a persistent session cannot be written to disk. */
+export type HookDropReason = DropReason;
+
 type Maybe<T> = T | Promise<T>;
 
 /**
@@ -99,7 +103,7 @@ export interface Hooks {
   /**
    * A PUBLISH that authorization allows (`client`), or a message of this broker's own, wills included (no `client`). false
    * (0x87) or a reason code from 0x80 on refuses it: MQTT 5.0 clients see it in the acknowledgement. An object is what is
-   * changed; all hooks are asked, each sees what those before it changed.
+   * changed; all hooks are asked, each sees what those before it changed. What would be no PUBLISH refuses it, as a failure.
    */
   'message.publish': (message: HookMessage, client: HookClient | undefined) => Maybe<boolean | number | Partial<HookMessage> | undefined>;
   /** A PUBLISH was sent to the client. */
@@ -108,6 +112,8 @@ export interface Hooks {
   'message.acked': (client: HookClient, message: HookMessage) => void;
   /** Nobody is subscribed. */
   'message.dropped': (message: HookMessage) => void;
+  /** A message was not delivered to the session, whose client may be away: `metrics()` counts them by the same reasons. */
+  'delivery.dropped': (session: HookSession, message: HookMessage, reason: HookDropReason) => void;
   /** Not among EMQX's: a connection ended before its client was connected. */
   'client.refused': (client: HookClient, end: HookEnd) => void;
   /** Not among EMQX's: PINGREQ. */
