@@ -39,6 +39,10 @@ export class LocalRoutes implements Routes {
     this.#filters.delete(topicFilter);
   }
 
+  get changes(): number {
+    return 0;
+  }
+
   match(_topicName: string): readonly RemoteTarget[] {
     return nowhere;
   }

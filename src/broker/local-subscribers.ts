@@ -92,6 +92,11 @@ export class LocalSubscribers {
     yield* this.groups.names();
   }
 
+  /** Grows with each change of what `match` answers. */
+  get changes(): number {
+    return this.#cache.changes;
+  }
+
   /** Each session with a matching subscription once. Not to be changed, and good until the next change. */
   match(topicName: string): readonly Subscription[] {
     const cached = this.#cache.get(topicName);

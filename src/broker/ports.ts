@@ -24,6 +24,8 @@ export interface Routes {
   remove(topicFilter: string): void;
   /** Other live nodes with at least one filter that matches, each once. The array may be reused by the next call. */
   match(topicName: string): readonly RemoteTarget[];
+  /** Grows with each change of what `match` answers, whose arrays are then good until the next one. Absent: not known. */
+  readonly changes?: number;
   /** Whether anybody in the cluster has a filter that begins with `$SYS/`. Absent: it may be. */
   systemWanted?(): boolean;
   /** Route rows, for `topics list`. */

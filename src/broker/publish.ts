@@ -21,6 +21,7 @@ import { HookedPublishes } from './hooked-publishes.js';
 import type { RemoteTarget } from './ports.js';
 import type { PublishOutcome } from './publish-outcome.js';
 import type { Elsewhere, Group } from './shared-dispatch.js';
+import { Way, wayOf } from './way.js';
 import { isWillOrigin } from './will-body.js';
 
 /** Per topic name. */
@@ -84,9 +85,9 @@ export class Publisher {
       return;
     }
     this.#stamp(message);
-    const groups = core.shared.match(message.topicName);
-    if (groups.length > 0) {
-      this.#publishToGroups(channel, message, packet, now, groups);
+    const way = wayOf(core, channel, message.topicName);
+    if (way !== undefined) {
+      this.#publishToGroups(channel, message, packet, now, way);
       return;
     }
     const written = core.durable?.position;
@@ -243,10 +244,15 @@ export class Publisher {
   }
 
   /** To this node's subscribers; how many there were. */
-  #fanOut(message: Message, now: number, packet: PublishPacket | undefined, version: ProtocolVersion | undefined): number {
+  #fanOut(
+    message: Message,
+    now: number,
+    packet: PublishPacket | undefined,
+    version: ProtocolVersion | undefined,
+    list: readonly Subscription[] = this.#core.subscribers.match(message.topicName),
+  ): number {
     const core = this.#core;
     if (isWillOrigin(message.originIncarnation) && !core.seenWills.isFirst(message)) return 0;
-    const list: readonly Subscription[] = core.subscribers.match(message.topicName);
     const n = list.length;
     if (n === 0) return 0;
     const { frames } = core;
@@ -294,12 +300,12 @@ export class Publisher {
 
   // ---- shared subscriptions ----
 
-  #publishToGroups(channel: Channel, message: Message, packet: PublishPacket, now: number, groups: readonly Group[]): void {
+  #publishToGroups(channel: Channel, message: Message, packet: PublishPacket, now: number, way: Way): void {
     const { qos } = message;
+    const { targets } = way;
     const elsewhere: Elsewhere[] = [];
-    const targets = this.#ports.routes.match(message.topicName);
     const written = this.#core.durable?.position;
-    const received = this.#toOneOfEach(message, now, packet, channel.version, groups, targets, elsewhere);
+    const received = this.#toOneOfEach(message, now, packet, channel.version, way, elsewhere);
     if (targets.length + elsewhere.length === 0) {
       if (received === 0) this.#countUnwanted(message);
       if (qos !== 0) this.#acceptance.acknowledge(channel, packet.packetId, qos, received > 0 ? 0 : ReasonCode.noMatchingSubscribers, written);
@@ -317,8 +323,9 @@ export class Publisher {
   #routeToGroups(message: Message, now: number, groups: readonly Group[], done: Routed): void {
     const elsewhere: Elsewhere[] = [];
     const written = this.#core.durable?.position;
-    const targets = this.#ports.routes.match(message.topicName);
-    const received = this.#toOneOfEach(message, now, undefined, undefined, groups, targets, elsewhere);
+    const way = new Way(this.#core, message.topicName, groups);
+    const { targets } = way;
+    const received = this.#toOneOfEach(message, now, undefined, undefined, way, elsewhere);
     if (targets.length + elsewhere.length === 0 && received === 0) this.#countUnwanted(message);
     this.#toOthers(message, targets, elsewhere, written, (matched, kept) => done(matched || received > 0, kept));
   }
@@ -329,14 +336,14 @@ export class Publisher {
     now: number,
     packet: PublishPacket | undefined,
     version: ProtocolVersion | undefined,
-    groups: readonly Group[],
-    targets: readonly RemoteTarget[],
+    way: Way,
     elsewhere: Elsewhere[],
   ): number {
-    const received = this.#fanOut(message, now, packet, version);
+    const { groups, targets } = way;
+    const received = this.#fanOut(message, now, packet, version, way.locals);
     // A copy for a group has no other one under way.
     if (received > 0 && targets.length > 0) this.#core.recent.add(message, now);
-    return received + this.#core.shared.deliver(message, groups, now, packet, version, elsewhere);
+    return received + this.#core.shared.deliver(message, groups, now, packet, version, elsewhere, groups.length === 1 ? way : undefined);
   }
 
   /** `done` runs once all have accepted it; for QoS 0 at once. */

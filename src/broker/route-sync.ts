@@ -89,6 +89,10 @@ export class RouteSync implements Routes {
     else this.#table.remove(topicFilter);
   }
 
+  get changes(): number {
+    return this.#cache.changes;
+  }
+
   match(topicName: string): readonly RemoteTarget[] {
     const cached = this.#cache.get(topicName);
     if (cached !== undefined) return cached;

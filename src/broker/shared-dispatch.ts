@@ -10,7 +10,7 @@ import type { Env } from '#env/env.js';
 import type { ProtocolVersion, PublishPacket } from '#mqtt/packet.js';
 import { MatchCache } from '#router/match-cache.js';
 import { RecentMap } from '#router/recent-map.js';
-import { type Candidate, SharedPicker } from '#router/shared-picker.js';
+import { type Candidate, type PlaceMemo, SharedPicker } from '#router/shared-picker.js';
 import { deliver } from '#session/deliver.js';
 import type { Frames } from '#session/frames.js';
 import type { Message } from '#session/message.js';
@@ -92,8 +92,11 @@ export class SharedDispatch {
   readonly #routes: SharedRoutes | undefined;
   readonly #cache: MatchCache<readonly Group[]>;
   readonly #pickers: RecentMap<SharedPicker> = new RecentMap(pickersMax);
+  readonly #here: RecentMap<Group> = new RecentMap(pickersMax);
   /** The candidates of one pick, reused. */
   readonly #slots: Slot[] = [];
+  /** When this node is the only one. */
+  readonly #alone: readonly [Slot] = [{ nodeId: '', weight: 0 }];
   readonly #repicked: { value: number };
   readonly #redispatched: { value: number };
   readonly #unwanted: { value: number };
@@ -119,6 +122,11 @@ export class SharedDispatch {
     this.#routes.onChange = (topicFilter) => (topicFilter === undefined ? this.#cache.clear() : this.#cache.changed(topicFilter));
   }
 
+  /** Grows with each change of what `match` answers, unless that is nothing at all. */
+  get changes(): number {
+    return this.#cache.changes;
+  }
+
   /** The groups that get a copy. Good until the next change. */
   match(topicName: string): readonly Group[] {
     if (this.#members.size === 0 && this.#routes?.empty !== false) return none;
@@ -129,7 +137,7 @@ export class SharedDispatch {
     return groups;
   }
 
-  /** To the members of this node that are picked; how many those were. The other picks are added to `elsewhere`, for `send`. */
+  /** To the members of this node that are picked; how many those were. The other picks are added to `elsewhere`, for `send`. `memo`: of the publisher, where there is one group. */
   deliver(
     message: Message,
     groups: readonly Group[],
@@ -137,13 +145,14 @@ export class SharedDispatch {
     packet: PublishPacket | undefined,
     version: ProtocolVersion | undefined,
     elsewhere: Elsewhere[],
+    memo: PlaceMemo | undefined,
   ): number {
     const { frames } = this.#core;
     let received = 0;
     frames.begin(message, now, packet, version);
     for (let i = 0; i < groups.length; i++) {
       const group = groups[i] as Group;
-      const to = this.#pick(group, message, undefined);
+      const to = this.#pick(group, message, undefined, memo);
       if (to === undefined) continue;
       if (typeof to !== 'string') {
         elsewhere.push(to);
@@ -213,10 +222,24 @@ export class SharedDispatch {
     const self = this.#routes?.nodeId ?? '';
     const groups: Group[] = [];
     for (const [name, { local, rows: others }] of byName) {
+      if (local !== undefined && others.length === 0) {
+        groups.push(this.#groupHere(name, local));
+        continue;
+      }
       others.sort((a, b) => (a.target.nodeId < b.target.nodeId ? -1 : 1));
       groups.push({ name, local, rows: others, before: others.filter((r) => r.target.nodeId < self).length, picker: this.#picker(name) });
     }
     return groups;
+  }
+
+  /** A group that no other node knows is the same object for all topic names that it gets. */
+  #groupHere(name: string, local: LocalGroup): Group {
+    const picker = this.#picker(name);
+    const known = this.#here.get(name);
+    if (known !== undefined && known.local === local && known.picker === picker) return known;
+    const group: Group = { name, local, rows: [], before: 0, picker };
+    this.#here.set(name, group);
+    return group;
   }
 
   #picker(name: string): SharedPicker {
@@ -233,18 +256,28 @@ export class SharedDispatch {
   // ---- picking ----
 
   /** The presence of the member of this node that is picked (the picker's hint says which), or where else; undefined: nobody. */
-  #pick(group: Group, message: Message, tried: Set<string> | undefined): Presence | Elsewhere | undefined {
+  #pick(group: Group, message: Message, tried: Set<string> | undefined, memo?: PlaceMemo): Presence | Elsewhere | undefined {
     const { picker, rows, before } = group;
-    const stageCount = rows.length > 0 && message.qos > 0 ? stages.length : 2;
+    if (rows.length === 0) return group.local === undefined ? undefined : this.#pickHere(group, group.local, message, memo);
+    const stageCount = message.qos > 0 ? stages.length : 2;
     for (let s = 0; s < stageCount; s++) {
       const [presence, reachable] = stages[s] as (typeof stages)[number];
-      const at = picker.pick(this.#line(group, presence, reachable, tried), message.publisherId, message.topicName);
+      const at = picker.pick(this.#line(group, presence, reachable, tried), message.publisherId, message.topicName, memo);
       if (at < 0) continue;
       if (at === before) return presence;
       const row = rows[at < before ? at : at - 1] as SharedRow;
       return { name: group.name, row, to: { name: group.name, presence, place: picker.hint, sticky: picker.sticky } };
     }
     return undefined;
+  }
+
+  /** No other node has members. */
+  #pickHere(group: Group, local: LocalGroup, message: Message, memo: PlaceMemo | undefined): Presence | undefined {
+    const here = local.here.length > 0;
+    const [slot] = this.#alone;
+    slot.weight = here ? local.here.length : local.away.length;
+    if (group.picker.pick(this.#alone, message.publisherId, message.topicName, memo) < 0) return undefined;
+    return here ? 'here' : 'away';
   }
 
   #line(group: Group, presence: Presence, reachable: boolean, tried: Set<string> | undefined): readonly Candidate[] {
@@ -264,7 +297,8 @@ export class SharedDispatch {
       slot.weight = row[presence];
       if (tried?.has(presence + slot.nodeId) === true || (reachable && forwarder.reachable?.(row.target) === false)) slot.weight = 0;
     }
-    slots.length = rows.length + 1;
+    // Said each time it would be a call out of compiled code for each message.
+    if (slots.length > rows.length + 1) slots.length = rows.length + 1;
     return slots;
   }
 

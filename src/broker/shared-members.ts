@@ -36,7 +36,7 @@ export class LocalGroup {
 
   /** `place`: among the members of that presence; `stickTo`: the publisher whose member stays the same while it can. */
   pick(presence: 'here' | 'away', place: number, stickTo: string | undefined): Subscription | undefined {
-    const members = this[presence];
+    const members = presence === 'here' ? this.here : this.away;
     if (members.length === 0) return undefined;
     if (stickTo === undefined) return withRoom(members, place);
     this.#sticky ??= new RecentMap(publishersMax);

@@ -10,7 +10,7 @@ import { writeAckReason } from '#mqtt/acks.js';
 import type { DecodeError, DecoderSettings } from '#mqtt/decoder.js';
 import { Decoder } from '#mqtt/decoder.js';
 import { encodeWithin } from '#mqtt/encoder.js';
-import type { Packet, ProtocolVersion } from '#mqtt/packet.js';
+import type { Packet, ProtocolVersion, PublishPacket } from '#mqtt/packet.js';
 import { aliasedSize, aliasedTailAt, writeAliasedHead } from '#mqtt/publish-alias.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from '#session/channel.js';
@@ -18,7 +18,7 @@ import { noMaximum } from '#session/channel.js';
 import type { Frame } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { AckByte, ChannelOutput } from '#session/output.js';
-import { step } from '#session/step.js';
+import { step, stepPublish } from '#session/step.js';
 import { type IdentityOptions, identify } from './identity.js';
 import type { WireMetrics } from './metrics.js';
 import type { ConnectionOptions } from './options.js';
@@ -47,6 +47,10 @@ let currentNow = 0;
 
 function onPacket(packet: Packet): void {
   if (current !== undefined) current.handle(packet, currentNow);
+}
+
+function onPublish(packet: PublishPacket): void {
+  if (current !== undefined) current.handlePublish(packet, currentNow);
 }
 
 /** The channel holds the client back; its output is full; it has sent too much too fast. */
@@ -112,7 +116,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 
   onData(chunk: Uint8Array): void {
     if (this.#closing) return;
-    const now = this.#home.broker.env.clock.now();
+    const now = this.#home.outbox.now();
     this.#lastS = secondsOf(now);
     const { bytesReceived, publishReceived } = this.#home.metrics;
     const before = publishReceived.value;
@@ -120,7 +124,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     current = this;
     currentNow = now;
     try {
-      const error = this.#decoder.push(chunk, onPacket);
+      const error = this.#decoder.push(chunk, onPacket, onPublish);
       if (error !== undefined && !this.#closing) this.#refuse(error, now);
       // Decoding is synchronous: whatever was counted meanwhile came from here.
       if (this.#rate !== undefined) this.#throttle(this.#rate, publishReceived.value - before, chunk.length, now);
@@ -133,16 +137,21 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     this.#home.outbox.early();
   }
 
-  /** One packet of the chunk. */
+  /** A PUBLISH of the chunk. */
+  handlePublish(packet: PublishPacket, now: number): void {
+    const { metrics } = this.#home;
+    metrics.packetsReceived.value++;
+    metrics.publishReceived.value++;
+    stepPublish(this.#channel, packet, now);
+  }
+
+  /** Another packet of the chunk. */
   handle(packet: Packet, now: number): void {
     const { metrics } = this.#home;
     metrics.packetsReceived.value++;
-    if (packet.type === 'publish') metrics.publishReceived.value++;
-    else {
-      const counter = metrics.receivedByType.get(packet.type);
-      if (counter !== undefined) counter.value++;
-      if (packet.type === 'connect' && this.#home.identity !== undefined) identify(packet, this.net, this.#home.identity);
-    }
+    const counter = metrics.receivedByType.get(packet.type);
+    if (counter !== undefined) counter.value++;
+    if (packet.type === 'connect' && this.#home.identity !== undefined) identify(packet, this.net, this.#home.identity);
     step(this.#channel, packet, now);
   }
 

@@ -245,3 +245,23 @@ test('room for very many pieces is given back after their turn', () => {
   end();
   assert.deepEqual([...(sink.written.at(-1) ?? [])], [...one]);
 });
+
+test('the time is looked at once for some chunks of a turn, and again in the next turn', () => {
+  const { clock, end } = turns();
+  let at = 0;
+  let looks = 0;
+  const now = (): number => {
+    looks++;
+    return at;
+  };
+  const outbox = new Outbox({ ...clock, now }, { value: 0 }, { observe: () => {} } as never);
+  assert.equal(outbox.now(), 0);
+  at = 1;
+  assert.deepEqual([outbox.now(), looks], [0, 1]);
+  end();
+  assert.deepEqual([outbox.now(), looks], [1, 2]);
+  at = 2;
+  const seen = Array.from({ length: 1000 }, () => outbox.now());
+  assert.equal(seen.at(-1), 2);
+  assert.ok(looks < 100, `${looks}`);
+});

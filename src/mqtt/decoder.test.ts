@@ -55,6 +55,22 @@ test('decoder: payload and frame are views of the chunk, with the places of name
   }
 });
 
+test('decoder: PUBLISHes to who wants them apart, whole or in pieces, in their place among the others', () => {
+  const stream = Buffer.concat([Buffer.of(0xc0, 0), encode(message(Uint8Array.of(7)), 4), Buffer.of(0xc0, 0), encode(message(Uint8Array.of(8)), 4)]);
+  for (const n of [1, 3, stream.length]) {
+    const decoder = new Decoder(v4);
+    const seen: string[] = [];
+    for (let at = 0; at < stream.length; at += n) {
+      decoder.push(
+        stream.subarray(at, at + n),
+        (p) => seen.push(p.type),
+        (p) => seen.push(`${p.payload[0]}`),
+      );
+    }
+    assert.deepEqual(seen, ['pingreq', '7', 'pingreq', '8']);
+  }
+});
+
 test('decoder: no frame to send on with a topic alias or an overlong length', () => {
   const [alias] = decode(new Decoder(v5), bytesOf('30 07 0001 61 03 230001')) as [PublishPacket];
   assert.deepEqual([alias.properties?.topicAlias, alias.raw, alias.rawTopicNameAt, alias.rawPacketIdAt], [1, undefined, undefined, undefined]);

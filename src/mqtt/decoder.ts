@@ -9,7 +9,7 @@ import { parseAck } from './acks.js';
 import { parseConnack } from './connack.js';
 import { parseConnect } from './connect.js';
 import { parseAuth, parseDisconnect } from './disconnect.js';
-import type { Packet, ProtocolVersion } from './packet.js';
+import type { Packet, ProtocolVersion, PublishPacket } from './packet.js';
 import { type PublishContext, parsePublish } from './publish.js';
 import { ReasonCode } from './reason-code.js';
 import { parseSuback, parseSubscribe } from './subscribe.js';
@@ -140,13 +140,13 @@ export class Decoder implements PublishContext {
 
   /**
    * Decodes `chunk`, and calls `onPacket` for each packet completed by it. Returns the error that
-   * stopped decoding, if one did. Packets hold views of `chunk`, or of a buffer of their own when they
+   * stopped decoding, if one did. `onPublish` gets those of PUBLISH instead: of one kind, they are looked at faster. Packets hold views of `chunk`, or of a buffer of their own when they
    * came in pieces; `onPacket` must not throw and must not push into the same decoder.
    */
-  push(chunk: Uint8Array, onPacket: (packet: Packet) => void): DecodeError | undefined {
+  push(chunk: Uint8Array, onPacket: (packet: Packet) => void, onPublish: (packet: PublishPacket) => void = onPacket): DecodeError | undefined {
     const end = chunk.length;
     let at = 0;
-    if (this.#held !== undefined && !this.#closed) at = this.#resume(this.#held, chunk, onPacket);
+    if (this.#held !== undefined && !this.#closed) at = this.#resume(this.#held, chunk, onPacket, onPublish);
     while (at < end && !this.#closed) {
       const first = chunk[at] as number;
       if (this.#first[first] !== fit) return this.#refuseFirst(first);
@@ -170,27 +170,43 @@ export class Decoder implements PublishContext {
         this.#hold(chunk, at, packetEnd - at);
         break;
       }
-      if (!this.#packet(first, chunk, at, bodyAt, packetEnd, onPacket)) break;
+      if (!this.#packet(first, chunk, at, bodyAt, packetEnd, onPacket, onPublish)) break;
       at = packetEnd;
     }
     return this.#error;
   }
 
   /** Parses one whole packet and hands it on; false when it is wrong. */
-  #packet(first: number, bytes: Uint8Array, start: number, bodyAt: number, end: number, onPacket: (packet: Packet) => void): boolean {
+  #packet(
+    first: number,
+    bytes: Uint8Array,
+    start: number,
+    bodyAt: number,
+    end: number,
+    onPacket: (packet: Packet) => void,
+    onPublish: (packet: PublishPacket) => void,
+  ): boolean {
     if (bodyAt - start > 2 && bytes[bodyAt - 1] === 0 && this.protocolVersion === 5) {
       this.#fail(ReasonCode.malformedPacket, 'remaining length not in its shortest form'); // [MQTT-1.5.5-1]
       return false;
     }
-    const packet = first >> 4 === 3 ? parsePublish(this, reader, bytes, start, bodyAt, end) : this.#parse(first >> 4, bytes, start, bodyAt, end);
-    if (packet === undefined) {
-      this.#error = reader.error;
-      reader.error = undefined;
-      this.close();
-      return false;
+    if (first >> 4 === 3) {
+      const publish = parsePublish(this, reader, bytes, start, bodyAt, end);
+      if (publish === undefined) return this.#refused();
+      onPublish(publish);
+      return true;
     }
+    const packet = this.#parse(first >> 4, bytes, start, bodyAt, end);
+    if (packet === undefined) return this.#refused();
     onPacket(packet);
     return true;
+  }
+
+  #refused(): false {
+    this.#error = reader.error;
+    reader.error = undefined;
+    this.close();
+    return false;
   }
 
   #parse(type: number, bytes: Uint8Array, start: number, bodyAt: number, end: number): Packet | undefined {
@@ -269,7 +285,7 @@ export class Decoder implements PublishContext {
   }
 
   /** Goes on with the held packet; returns how far into `chunk` it went. */
-  #resume(held: Uint8Array, chunk: Uint8Array, onPacket: (packet: Packet) => void): number {
+  #resume(held: Uint8Array, chunk: Uint8Array, onPacket: (packet: Packet) => void, onPublish: (packet: PublishPacket) => void): number {
     let at = 0;
     while (this.#needed === 0) {
       if (at === chunk.length) return at;
@@ -288,7 +304,7 @@ export class Decoder implements PublishContext {
     this.#needed = 0;
     let bodyAt = 1;
     while ((held[bodyAt++] as number) >= 0x80);
-    this.#packet(held[0] as number, held, 0, bodyAt, needed, onPacket);
+    this.#packet(held[0] as number, held, 0, bodyAt, needed, onPacket, onPublish);
     return at;
   }
 

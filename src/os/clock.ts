@@ -1,4 +1,6 @@
 // env's clock over Node's timers.
+// Imported: the global one is looked up with each call.
+import { performance } from 'node:perf_hooks';
 import type { Clock, Timer } from '#env/clock.js';
 
 /** setTimeout takes no more (about 24.8 days); longer delays are chained. */

@@ -30,6 +30,7 @@ export class MatchCache<T> {
   #lastName: string | undefined = undefined;
   #last: Entry<T> | undefined = undefined;
   #global = 0;
+  #changes = 0;
   readonly #byFirst: Float64Array = new Float64Array(buckets);
   readonly #bySecond: Float64Array = new Float64Array(buckets);
 
@@ -66,8 +67,14 @@ export class MatchCache<T> {
     this.#insert(topicName, { value, stamp: this.#stamp(first, second), first, second });
   }
 
+  /** Grows with each change: while it stays, every result that was given out is good. */
+  get changes(): number {
+    return this.#changes;
+  }
+
   /** A row of this filter came or went. */
   changed(topicFilter: string): void {
+    this.#changes++;
     const literal = literalLevels(topicFilter);
     if (literal === 0) this.#global++;
     else if (literal === 1) (this.#byFirst[firstBucket(topicFilter)] as number)++;
@@ -75,6 +82,7 @@ export class MatchCache<T> {
   }
 
   clear(): void {
+    this.#changes++;
     this.#global++;
     this.#young = new Map();
     this.#old = new Map();

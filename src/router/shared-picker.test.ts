@@ -55,6 +55,19 @@ test('round_robin: each publisher has its own rounds, and publishers of one mess
   assert.equal(first.filter((i) => i === 0).length, 5);
 });
 
+test('round_robin: the same with the place that a publisher was at remembered, and with that of another one', () => {
+  fc.assert(
+    fc.property(weights, fc.array(fc.tuple(fc.constantFrom('a', 'b', 'c'), fc.nat(1)), { minLength: 1 }), (list, picks) => {
+      const [plain, remembering] = [picker('round_robin'), picker('round_robin')];
+      const memos = [{ place: undefined }, { place: undefined }];
+      for (const [publisherId, memo] of picks) {
+        assert.equal(remembering.pick(candidates(list), publisherId, 't', memos[memo]), plain.pick(candidates(list), publisherId, 't'));
+        assert.equal(remembering.hint, plain.hint);
+      }
+    }),
+  );
+});
+
 test('random: by weight', () => {
   const p = picker('random', 7);
   const counts = [0, 0, 0];

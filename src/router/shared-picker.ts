@@ -17,6 +17,17 @@ export interface Candidate {
   readonly weight: number;
 }
 
+/** Where a publisher's `round_robin` stands. */
+export interface PublisherPlace {
+  readonly publisherId: string;
+  next: number;
+}
+
+/** Room for the place that was found last: most topic names have one publisher. */
+export interface PlaceMemo {
+  place: PublisherPlace | undefined;
+}
+
 /** Publishers that are remembered for each group. */
 export const publishersMax = 4096;
 
@@ -26,7 +37,7 @@ export class SharedPicker {
   /** Uniform integer in [0, limit). */
   readonly #random: (limit: number) => number;
   /** `round_robin`: each publisher's next place. `sticky`: its node. */
-  #places: RecentMap<{ next: number }> | undefined;
+  #places: RecentMap<PublisherPlace> | undefined;
   #nodes: RecentMap<string> | undefined;
   #next = 0;
   /** Of the last pick: the place among the candidate's members. */
@@ -43,7 +54,7 @@ export class SharedPicker {
   }
 
   /** Index of the candidate, -1 when nobody has a member. The candidates' order should be the same everywhere. */
-  pick(candidates: readonly Candidate[], publisherId: string, topicName: string): number {
+  pick(candidates: readonly Candidate[], publisherId: string, topicName: string, memo?: PlaceMemo): number {
     let total = 0;
     for (let i = 0; i < candidates.length; i++) {
       const { nodeId, weight } = candidates[i] as Candidate;
@@ -54,18 +65,16 @@ export class SharedPicker {
     }
     if (total === 0) return -1;
     if (this.#strategy === 'sticky') return this.#stick(candidates, total, publisherId);
-    return this.#at(candidates, this.#place(total, publisherId, topicName));
+    return this.#at(candidates, this.#place(total, publisherId, topicName, memo));
   }
 
-  #place(total: number, publisherId: string, topicName: string): number {
+  #place(total: number, publisherId: string, topicName: string, memo: PlaceMemo | undefined): number {
     switch (this.#strategy) {
       case 'round_robin': {
-        // Publishers begin at different places: many of them may have one message each.
-        this.#places ??= new RecentMap(publishersMax);
-        let of = this.#places.get(publisherId);
-        if (of === undefined) {
-          of = { next: this.#step(total) };
-          this.#places.set(publisherId, of);
+        let of = memo?.place;
+        if (of === undefined || of.publisherId !== publisherId) {
+          of = this.#placeOf(publisherId, total);
+          if (memo !== undefined) memo.place = of;
         }
         const place = of.next % total;
         of.next = place + 1;
@@ -80,6 +89,17 @@ export class SharedPicker {
       default:
         return this.#random(total);
     }
+  }
+
+  #placeOf(publisherId: string, total: number): PublisherPlace {
+    this.#places ??= new RecentMap(publishersMax);
+    let of = this.#places.get(publisherId);
+    if (of === undefined) {
+      // Publishers begin at different places: many of them may have one message each.
+      of = { publisherId, next: this.#step(total) };
+      this.#places.set(publisherId, of);
+    }
+    return of;
   }
 
   #step(total: number): number {

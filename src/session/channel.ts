@@ -92,6 +92,8 @@ export class Channel implements SessionChannel, AckChannel {
   mountpoint = '';
   /** What access control keeps with the connection. */
   grant: unknown = undefined;
+  /** What the broker remembers of where the client's last message went. */
+  way: unknown = undefined;
   /** Wall clock seconds of CONNACK: a number that needs no memory of its own. */
   #connectedS = 0;
   #owed: Deque<DeferredAck> | undefined = undefined;

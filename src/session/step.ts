@@ -1,6 +1,6 @@
 // What a channel does with a packet, by state and type. `listener/connection` calls `step` for each
 // packet, the broker calls `start` once it has accepted a CONNECT.
-import type { AuthPacket, Packet } from '#mqtt/packet.js';
+import type { AuthPacket, Packet, PublishPacket } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from './channel.js';
 import { noMaximum } from './channel.js';
@@ -14,6 +14,13 @@ import { onPubrec } from './on-pubrec.js';
 import { onPubrel } from './on-pubrel.js';
 import { onSubscribe } from './on-subscribe.js';
 import { onUnsubscribe } from './on-unsubscribe.js';
+
+/** `step` for a PUBLISH. */
+export function stepPublish(channel: Channel, packet: PublishPacket, now: number): void {
+  const session = channel.session;
+  if (session === undefined) stepUnbound(channel, packet, now);
+  else onPublish(channel, session, packet, now);
+}
 
 /** Handles one packet of the client. */
 export function step(channel: Channel, packet: Packet, now: number): void {

@@ -57,6 +57,38 @@ test('one member of each group gets a message, ordinary subscribers get it besid
   assert.equal(bench.broker.stats().subscriptions, 5);
 });
 
+test('a publisher that stays at one topic: whoever comes and goes meanwhile counts from the next message on', () => {
+  const bench = new MqttBench();
+  const publisher = bench.connect();
+  const [member, plain, other] = [bench.connect(), bench.connect(), bench.connect()];
+  const publish = (): number[] => {
+    publishMany(publisher, 'a/b', 2);
+    return [member, plain, other].map((c) => c.seen().length);
+  };
+  const leave = (client: BenchClient, topicFilter: string): void => {
+    client.send({ type: 'unsubscribe', packetId: 9, topicFilters: [topicFilter] });
+    assert.deepEqual(client.seen(), ['unsuback']);
+  };
+  member.subscribe('$share/g/a/+');
+  assert.deepEqual(publish(), [2, 0, 0]);
+  plain.subscribe('a/#');
+  assert.deepEqual(publish(), [2, 2, 0]);
+  other.subscribe('$share/h/#');
+  assert.deepEqual(publish(), [2, 2, 2]);
+  leave(plain, 'a/#');
+  assert.deepEqual(publish(), [2, 0, 2]);
+  leave(other, '$share/h/#');
+  assert.deepEqual(publish(), [2, 0, 0]);
+  other.subscribe('$share/g/a/+');
+  assert.deepEqual(publish(), [1, 0, 1]);
+  leave(member, '$share/g/a/+');
+  assert.deepEqual(publish(), [0, 0, 2]);
+  leave(other, '$share/g/a/+');
+  assert.deepEqual(publish(), [0, 0, 0]);
+  member.subscribe('$share/g/a/+');
+  assert.deepEqual(publish(), [2, 0, 0]);
+});
+
 test('$queue is a group, no-local and names of no group are refused', () => {
   const bench = new MqttBench();
   const [one, two] = [bench.connect(), bench.connect()];
