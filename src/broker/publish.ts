@@ -263,6 +263,8 @@ export class Publisher {
     }
     frames.end();
     core.metrics.delivered.value += received;
+    // Another node may publish it too, if its client's was taken for dead.
+    if (received > 0 && isWillOrigin(message.originIncarnation)) core.recent.add(message, now);
     return received;
   }
 

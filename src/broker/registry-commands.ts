@@ -195,10 +195,13 @@ function standsBack(mode: RegisterMode, before: RegistryRow | undefined, mine: C
   return mode === 'adopt' && (before === undefined || before.owner !== undefined || before.holder.incarnation === mine.incarnation);
 }
 
-/** The owner has the session now. Without a row its holder was purged meanwhile: the owner's claim stands alone. */
+/**
+ * The owner has the session now. Without a row its holder was purged meanwhile: the owner's claim stands alone, unless a row
+ * that only does not count, because its holder's node is down, shows a newer one.
+ */
 function takeoverDone(context: CommandContext, table: RegistryTable, body: EpochBody, row: RegistryRow | undefined): EpochReply {
   const mine = claimOf(context, body.nodeId, body.epoch);
-  if (row !== undefined && !isOf(row.owner, context, body.epoch)) return stale;
+  if (row !== undefined ? !isOf(row.owner, context, body.epoch) : isNewer(stored(context, table, body.key), body.epoch)) return stale;
   const { sessionExpiryInterval } = row ?? body;
   const displaced = displacedBy(mine, row);
   write(context, table, body.key, {
@@ -212,6 +215,11 @@ function takeoverDone(context: CommandContext, table: RegistryTable, body: Epoch
   });
   willsOfTakeover(context, table.wills, body.key, body.epoch, body.fresh);
   return { verdict: 'current', displaced };
+}
+
+/** The client has begun a newer connection, whether the row counts or not. */
+function isNewer(row: RegistryRow | undefined, epoch: number): boolean {
+  return row !== undefined && Math.max(row.holder.epoch, row.owner?.epoch ?? 0) > epoch;
 }
 
 /** takeoverDone whose first answer was lost, long after: without a row others may have come and gone, and it is void. */
@@ -266,8 +274,7 @@ function reassert(context: CommandContext, table: RegistryTable, body: EpochBody
   const mine = claimOf(context, body.nodeId, body.epoch);
   if (row !== undefined && isOf(row.holder, context, body.epoch)) return reassertHolder(context, table, body, row, mine);
   // A newer session on the disk of a node that is down does not count, but shows that this one is not the last.
-  const newest = row ?? stored(context, table, body.key);
-  if (newest !== undefined && Math.max(newest.holder.epoch, newest.owner?.epoch ?? 0) > body.epoch) return stale;
+  if (isNewer(row ?? stored(context, table, body.key), body.epoch)) return stale;
   if (row === undefined && !body.connected) return absent;
   willsOfReassertion(context, table.wills, body.key, body.epoch, body.connected);
   const displaced = displacedBy(mine, row);

@@ -142,6 +142,26 @@ test('a connection that lived through it does not get the client id back from a 
   assert.equal(c.row('x')?.holder.nodeId, id(3));
 });
 
+test('of two that begin anew because the holder is gone, the newer connection has the client id, whoever is first', () => {
+  for (const olderFirst of [true, false]) {
+    const { c, b } = start();
+    const [other] = c.nodes as [MiniBroker];
+    [b.buildMs, other.buildMs] = olderFirst ? [() => 400, () => 600] : [() => 600, () => 400];
+    const how: string[] = [];
+    b.connect('x', false, (h) => how.push(`older ${h}`));
+    c.clock.advance(100);
+    other.connect('x', false, (h) => how.push(`newer ${h}`));
+    c.clock.advance(100);
+    const newer = c.row('x')?.owner?.epoch;
+    assert.equal(c.row('x')?.owner?.nodeId, id(1));
+    c.net.kill(id(2));
+    c.db.fence(id(2));
+    c.clock.advance(3_000);
+    assert.deepEqual([c.row('x')?.owner?.epoch, c.row('x')?.holder.epoch], [newer, newer], how.join());
+    assert.deepEqual([b.sessions.size, other.sessions.size], [0, 1]);
+  }
+});
+
 test('the row of a node that stays away goes when the session has expired, and not before', () => {
   const c = cluster(2, { expiry: { everyMs: 1_000, batch: 2, pauseMs: 5 } });
   const [, a] = c.nodes as [MiniBroker, MiniBroker];
