@@ -98,8 +98,15 @@ export class Evacuations {
 
   #end(e: Evacuation): void {
     if (this.#current === e) this.#current = undefined;
-    if (e.n.farewell !== undefined) e.n.farewell = { ...e.n.farewell, until: this.#now + farewellMs };
+    this.#endFarewell(e.n);
     this.#watchUntil = this.#now + farewellMs;
+  }
+
+  /** One that stands still says first, when it goes on, what it was about to say. */
+  #endFarewell(n: BrokerNode, farewell: BrokerNode['farewell'] = n.farewell): void {
+    if (farewell === undefined || n.farewell !== farewell) return;
+    if (n.sim.up && n.sim.scope.paused) this.#world.world.after(sampleEveryMs, () => this.#endFarewell(n, farewell));
+    else n.farewell = { ...farewell, until: this.#now + farewellMs };
   }
 
   #callOff(e: Evacuation): void {

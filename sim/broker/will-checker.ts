@@ -49,9 +49,11 @@ export class WillWatch {
   }
 
   /** DISCONNECT has no answer that could wait for the disk, or for the registry (docs/guarantees.md). */
-  #checkWithdrawn({ clientId, withdrawn, received, node, acceptedAt }: SimWill): void {
+  #checkWithdrawn({ clientId, withdrawn, received, node, acceptedAt, unseenFrom }: SimWill): void {
     for (const [session, { firstAt }] of received) {
       if (withdrawn === undefined) return;
+      // Its node may have ended the connection before, and it did not read that.
+      if (unseenFrom < withdrawn.at) return;
       if (this.#history.ended(node, withdrawn.at, withdrawn.until + unsyncedMs))
         this.#history.count('excused: will of a client that left right before its node ended');
       else if (acceptedAt === never || firstAt < withdrawn.until || this.#disturbances.overlaps(node, withdrawn.at, withdrawn.until + unsyncedMs))

@@ -15,7 +15,7 @@ const mixedMs = 2_000;
 const kept = 50;
 const patientWills = 24;
 const lostWills = 8;
-const settings = 'cluster.node_down_after = 3s\nmqtt.max_mqueue_len = 100000\nmqtt.max_mqueue_bytes = "64MB"';
+const settings = 'cluster.node_down_after = 10s\nmqtt.max_mqueue_len = 100000\nmqtt.max_mqueue_bytes = "64MB"';
 
 export interface BrokerUpgraded {
   readonly from: string;
@@ -59,15 +59,18 @@ async function upgradeFrom(old: OldBuild, coresFirst: boolean): Promise<BrokerUp
       if (n.shortName === 'core1' && !coresFirst) await restartInBetween(load, n, cluster.cores.slice(1), cluster.node('replicant1'));
       await load.wills(`at-${n.shortName}`, n);
       await pause(mixedMs);
+      load.check();
+      console.log(`${new Date().toISOString()} ${n.shortName} is of this build`);
     }
     for (const n of cluster.nodes) assert.equal(n.program, undefined, `${n.shortName} is of the new build`);
     await load.stop();
+    load.check();
     await load.checkRetained();
     await afterwards(load, replicants);
     load.checkWills();
     return { from: old.what, order: order.map((n) => n.shortName).join(', '), ...load.counts, wills: load.willCount };
   } catch (error) {
-    for (const n of cluster.nodes) console.error(`--- ${n.shortName}\n${n.lines.slice(-30).join('\n')}`);
+    for (const n of cluster.nodes) console.error(`--- ${n.shortName}\n${n.lines.join('\n')}`);
     throw error;
   } finally {
     await load.close().catch(() => undefined);

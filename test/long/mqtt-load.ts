@@ -70,6 +70,7 @@ export class MqttLoad {
   #running: Promise<void>[] = [];
   #publishing = true;
   #subscribing = true;
+  #failure: { readonly error: unknown; readonly at: string } | undefined = undefined;
   #turn = 0;
   #moved = 0;
 
@@ -113,9 +114,22 @@ export class MqttLoad {
     for (const s of [...this.#subscribers, this.#witness]) {
       const c = await this.#anywhere((node) => s.connect(node));
       await c.subscribe(s === this.#witness ? 'will/#' : 'load/#', 1);
-      this.#running.push(this.#subscriber(s, c));
+      this.#run(this.#subscriber(s, c));
     }
-    for (let p = 0; p < this.#shape.publishers; p++) this.#running.push(this.#publisher(p));
+    for (let p = 0; p < this.#shape.publishers; p++) this.#run(this.#publisher(p));
+  }
+
+  #run(client: Promise<void>): void {
+    this.#running.push(
+      client.catch((error: unknown) => {
+        this.#failure ??= { error, at: new Date().toISOString() };
+      }),
+    );
+  }
+
+  /** Throws what a client has met since. */
+  check(): void {
+    if (this.#failure !== undefined) throw new Error(`at ${this.#failure.at}`, { cause: this.#failure.error });
   }
 
   async #subscriber(s: Lasting, first: TestClient): Promise<void> {
