@@ -124,6 +124,17 @@ test('rpc: replies, refusals, unknown methods, deadlines, bounds', () => {
   assert.ok(world.now - from < 302);
 });
 
+test('rpc: no answer is awaited for longer than the links say, whatever the caller asked for', () => {
+  const { world, a, b } = linked(10, { limits: { rpcAnswerMsMax: 1_000 } });
+  const ended: string[] = [];
+  const from = world.now;
+  for (const deadlineMs of [60_000, Number.POSITIVE_INFINITY, 400])
+    a.links.call(b.nodeId, 'never', text(''), deadlineMs, (f) => void ended.push(`${f?.kind} after ${Math.round((world.now - from) / 100) * 100}`));
+  world.runFor(2_000);
+  assert.deepEqual(ended, ['timeout after 400', 'timeout after 1000', 'timeout after 1000']);
+  assert.equal(a.sim.metrics.value('starmesh_link_rpc_timeouts_total'), 3);
+});
+
 test('rpc: what is outstanding when the link goes down fails at once, exactly once', () => {
   const { world, a, b } = linked(10);
   const kinds: string[] = [];

@@ -99,7 +99,7 @@ export interface Links {
   resumeLane(from: NodeId, lane: Lane): void;
   /** Serves `method`. `body` is a view valid during the call; `reply` is called at most once, at any time. */
   handle(method: string, handler: (from: PeerHello, body: Uint8Array, reply: RpcReply) => void): void;
-  /** One request; exactly one of result and failure, at the deadline at the latest. */
+  /** One request; exactly one of result and failure, at the deadline at the latest, or at the links' own (`rpcAnswerMsMax`). */
   call(to: NodeId, method: string, body: Uint8Array, deadlineMs: number, done: (failure: RpcFailure | undefined, body: Uint8Array) => void): void;
   /** Monotonic time when anything last arrived from the peer; undefined when no link is up. */
   lastHeardAt(nodeId: NodeId): number | undefined;

@@ -32,6 +32,8 @@ export interface LinkLimits {
   readonly assemblingMax: number;
   /** Calls without an answer, per peer; beyond it a call fails with 'full'. Requests being served, too. */
   readonly rpcOutstandingMax: number;
+  /** Longest wait for the answer to a call, whatever deadline it was made with. */
+  readonly rpcAnswerMsMax: number;
   /** How long a closing connection may take to send what is buffered. */
   readonly lingerMs: number;
   /** Under TLS: how often the certificates' files are looked at for a change. */
@@ -61,6 +63,7 @@ export const defaultLimits: LinkLimits = {
   unauthenticatedMax: 512,
   assemblingMax: 512,
   rpcOutstandingMax: 10_000,
+  rpcAnswerMsMax: 15_000,
   lingerMs: 500,
   certificateCheckMs: 60_000,
   protocol: ownProtocol,

@@ -76,7 +76,8 @@ export class Rpc {
       this.#failLater(done, 'full');
       return;
     }
-    const call: Call = { id: peer.nextId, peer, deadline: this.#clock.now() + deadlineMs, done };
+    const deadline = this.#clock.now() + Math.min(deadlineMs, this.#limits.rpcAnswerMsMax);
+    const call: Call = { id: peer.nextId, peer, deadline, done };
     const head = this.#head;
     head.reset();
     head.varint(call.id);

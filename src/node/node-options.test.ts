@@ -88,6 +88,7 @@ test('bounds of the links are those of the configuration, and without one those 
       raft_buffer_size = 1MB, rlog_buffer_size = 2MB, call_buffer_size = 3MB, forward_buffer_size = 4MB, max_frame_size = 32MB
       max_outstanding_calls = 50, ping_interval = 100ms, quiet_ping_interval = 300ms, silence_timeout = 9s, redial_min = 3s, redial_max = 1s
       linger = 1s, max_unauthenticated = 7, max_assembling = 8, certificate_check_interval = 2m, connect_timeout = 4s, authentication_timeout = 3s
+      call_receive_timeout = 6s
     }`).core.linkLimits,
     {
       connectTimeoutMs: 4000,
@@ -95,6 +96,7 @@ test('bounds of the links are those of the configuration, and without one those 
       laneBufferBytesMax: { raft: 2 ** 20, rlog: 2 * 2 ** 20, rpc: 3 * 2 ** 20, forward: 4 * 2 ** 20 },
       frameBytesMax: 32 * 2 ** 20,
       rpcOutstandingMax: 50,
+      rpcAnswerMsMax: 6000,
       pingIntervalMs: 100,
       quietPingMs: 300,
       silenceMs: 9000,

@@ -94,6 +94,7 @@ function linkLimits(rpc: RpcConfig): Partial<LinkLimits> {
     laneBufferBytesMax: { raft: rpc.raftBufferSize, rlog: rpc.rlogBufferSize, rpc: rpc.callBufferSize, forward: rpc.forwardBufferSize },
     frameBytesMax: rpc.maxFrameSize,
     rpcOutstandingMax: rpc.maxOutstandingCalls,
+    rpcAnswerMsMax: rpc.callReceiveTimeoutMs,
     pingIntervalMs: rpc.pingIntervalMs,
     quietPingMs: rpc.quietPingIntervalMs,
     silenceMs: rpc.silenceTimeoutMs,

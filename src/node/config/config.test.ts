@@ -227,6 +227,12 @@ test('discovery: by EMQX’s names; how many cores there shall be must be said w
   assert.equal(config('cluster.dns.name = x').cluster.discovery, undefined);
 });
 
+test('the wait for an answer of another node: as EMQX has it, and not shorter than a node that is far or busy needs', () => {
+  assert.equal(config('').rpc.callReceiveTimeoutMs, 15_000);
+  assert.equal(config('rpc.call_receive_timeout = 3s').rpc.callReceiveTimeoutMs, 3_000);
+  refused('rpc.call_receive_timeout = 50ms', /call_receive_timeout.*at least 1000ms/);
+});
+
 test('TLS between nodes: under cluster.tls, or by the names that EMQX has for it', () => {
   const files = 'cacertfile = "ca.pem", certfile = "c.pem", keyfile = "k.pem"';
   const own = config(`cluster.tls { enable = true, ${files}, versions = ["tlsv1.3"] }`).cluster.tls;

@@ -331,7 +331,6 @@ export interface ApiKeyConfig {
   readonly bootstrapFile: string | undefined;
 }
 
-/** Between nodes. */
 /** The links between nodes. */
 export interface RpcConfig {
   readonly connectTimeoutMs: number;

@@ -17,7 +17,8 @@ const MiB = 1024 * KiB;
 
 const fields: ObjectShape<RpcFields> = object<RpcFields>({
   connectTimeoutMs: field('connect_timeout', duration(1), 5000),
-  callReceiveTimeoutMs: field('call_receive_timeout', duration(1), 15_000),
+  // Below, nodes that are far or busy would be taken for silent ones.
+  callReceiveTimeoutMs: field('call_receive_timeout', duration(1_000), 15_000),
   authenticationTimeoutMs: field('authentication_timeout', duration(1), 5000),
   raftBufferSize: field('raft_buffer_size', size(64 * KiB), 16 * MiB),
   rlogBufferSize: field('rlog_buffer_size', size(64 * KiB), 16 * MiB),
