@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { utf8Encode } from '#base/utf8.js';
 import { memberShard } from '#cluster/schema.js';
+import { type DbBounds, dbBounds } from '#db/bounds.js';
 import { ClusterWorld, itemsTable, type RunningNode } from './cluster-world.js';
 
 const shards = [memberShard, 'items', 'vault'] as const;
@@ -61,15 +62,26 @@ for (const roundTripMs of [100, 250])
     }
   });
 
-/** In service at the looks of half a minute, in percent, under some load. */
-function inService(seed: number, coresMs: number, replicantMs: number, leaseMs: number): number {
-  const c = new ClusterWorld({ seed, cores: 3, replicants: 1, bounds: { leaseMs } });
+/** Three cores, and a replicant that is farther from all of them than they are from each other. */
+function withFar(
+  seed: number,
+  coresMs: number,
+  replicantMs: number,
+  bounds: Partial<DbBounds>,
+): { readonly c: ClusterWorld; readonly far: RunningNode } {
+  const c = new ClusterWorld({ seed, cores: 3, replicants: 1, bounds });
   const far = c.node('replicant1');
   c.net.way = { delayMs: coresMs / 2, jitterMs: coresMs / 20, bytesPerMs: 0 };
   for (const n of c.nodes) if (n !== far) c.net.setWay(n.name, far.name, { delayMs: replicantMs / 2, jitterMs: replicantMs / 20, bytesPerMs: 0 });
   c.startAll();
   const formed = c.world.runUntil(() => c.allServing, 60_000);
   assert.ok(formed, `a replicant ${replicantMs} ms away comes into service`);
+  return { c, far };
+}
+
+/** In service at the looks of half a minute, in percent, under some load. */
+function inService(seed: number, coresMs: number, replicantMs: number, leaseMs: number): number {
+  const { c, far } = withFar(seed, coresMs, replicantMs, { leaseMs });
   const core = c.node('core1');
   const write = (): void => {
     const op = { kind: 'put', table: itemsTable, key: utf8Encode('k'), value: utf8Encode('v') } as const;
@@ -99,3 +111,55 @@ for (const { coresMs, replicantMs, leaseMs } of [
       assert.ok(percent > 99, `seed ${seed}: ${percent} %`);
     }
   });
+
+/** Simulated time until a write on the node is effective; undefined: it was told that it was not in time. */
+function effectiveAfter(c: ClusterWorld, n: RunningNode): number | undefined {
+  const startedAt = c.world.now;
+  let told: string | undefined;
+  const op = { kind: 'put', table: itemsTable, key: utf8Encode('k'), value: utf8Encode('v') } as const;
+  n.sim.run(() => n.core?.database.write('items', [op], { until: 'effective' }, (failure) => (told = failure?.kind ?? 'ok')));
+  c.world.runUntil(() => told !== undefined, 20_000, 1);
+  return told === 'ok' ? c.world.now - startedAt : undefined;
+}
+
+test('a replicant 550 ms away that falls silent delays an effective write by its lease and what it said last, and the write is answered', () => {
+  const replicantMs = 550;
+  const lease = Math.ceil(1.3 * (replicantMs + dbBounds.leaseMs / 5));
+  for (let seed = 1; seed <= 6; seed++) {
+    const { c, far } = withFar(seed, 1, replicantMs, { rebalanceMs: 600_000, leaderSpreadMs: Number.POSITIVE_INFINITY });
+    const leader = c.leaderOf('items') as RunningNode;
+    c.world.runFor(5_000 + 30 * seed);
+    const usual = effectiveAfter(c, leader);
+    assert.ok(usual !== undefined && usual > replicantMs * 0.9 && usual < replicantMs * 1.2, `seed ${seed}: ${usual} ms`);
+    far.sim.pause();
+    const took = effectiveAfter(c, leader);
+    assert.ok(took !== undefined && took > 500 && took < replicantMs / 2 + lease + 150, `seed ${seed}: ${took} ms`);
+    const next = effectiveAfter(c, leader);
+    assert.ok(next !== undefined && next < 50, `seed ${seed}: ${next} ms, nobody waits for it any more`);
+    c.world.resume(far.sim.scope);
+    const back = c.world.runUntil(() => far.core?.database.inSync('items') === true, 10_000, 1);
+    assert.ok(back, `seed ${seed}: it is let in again`);
+  }
+});
+
+test('a write is told that it is not effective yet after the time that is set, whenever others began to wait', () => {
+  const waitMs = 320;
+  const { c, far } = withFar(7, 1, 20, { leaseMs: 900, effectiveWaitMs: waitMs });
+  const leader = c.leaderOf('items') as RunningNode;
+  c.world.runFor(3_000);
+  far.sim.pause();
+  const op = { kind: 'put', table: itemsTable, key: utf8Encode('k'), value: utf8Encode('v') } as const;
+  const took: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    const from = c.world.now;
+    leader.sim.run(() =>
+      leader.core?.database.write('items', [op], { until: 'effective' }, (failure) => {
+        assert.equal(failure?.kind, 'not-effective');
+        took.push(c.world.now - from);
+      }),
+    );
+    c.world.runFor(100);
+  }
+  c.world.runUntil(() => took.length === 4, 5_000, 1);
+  assert.ok(took.length === 4 && took.every((ms) => ms >= waitMs && ms < waitMs * 1.2), `${took}`);
+});

@@ -62,7 +62,7 @@ export interface DbBounds {
   readonly coreSetBarrierMs: number;
   /** Pause between attempts to reach a leader. */
   readonly proposalRetryMs: number;
-  /** Wait of a write for being effective, once committed. */
+  /** Wait of a write for being effective, once committed. Three leases at least: who is far and fell silent holds one for up to two, and its last word was under way. */
   readonly effectiveWaitMs: number;
   /** Log kept for late readers at least this long, as far as `logKeepBytesMax` allows. */
   readonly logKeepMs: number;
@@ -112,7 +112,7 @@ export const dbBounds: DbBounds = {
   coreSilentMs: 1_000,
   coreSetBarrierMs: 1_000,
   proposalRetryMs: 50,
-  effectiveWaitMs: 1_000,
+  effectiveWaitMs: 1_500,
   logKeepMs: 600_000,
   applyQueueBytesMax: 32 * 1024 * 1024,
   proposalAttemptMs: 2_000,

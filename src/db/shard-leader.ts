@@ -42,7 +42,12 @@ interface Waiter {
   readonly from: number;
   to: number;
   readonly index: number;
+  /** Committed: until then it waits to be effective. */
+  lateAt: number;
 }
+
+/** Who waits for too long to be effective is looked for so many times at most while one may wait. */
+const lateLooks = 16;
 
 /** A scratch buffer that has grown beyond this is given back. */
 const scratchBytesMax = 4 * 1024 * 1024;
@@ -235,7 +240,7 @@ export class ShardLeader {
     request.answers[at] = answerOf(outcome);
     const last = waiters[waiters.length - 1];
     if (last?.request === request && last.to === at && last.index === outcome.index) last.to++;
-    else waiters.push({ request, from: at, to: at + 1, index: outcome.index });
+    else waiters.push({ request, from: at, to: at + 1, index: outcome.index, lateAt: 0 });
   }
 
   #repeatedOrRefused(request: Request, at: number, p: Proposal, incarnation: number, waiters: Waiter[]): boolean {
@@ -257,7 +262,7 @@ export class ShardLeader {
     else if (first.index > this.#o.commitIndex()) this.#await(waiters, request, at, first);
     else {
       request.answers[at] = answerOf(first);
-      this.#resolve({ request, from: at, to: at + 1, index: first.index });
+      this.#resolve({ request, from: at, to: at + 1, index: first.index, lateAt: 0 });
     }
     return true;
   }
@@ -288,6 +293,7 @@ export class ShardLeader {
       for (let at = w.from; at < w.to; at++) if (request.answers[at]?.code === answer.done) later++;
     }
     if (later > 0) {
+      w.lateAt = this.#o.env.clock.now() + this.#o.bounds.effectiveWaitMs;
       this.#effective.push(w);
       this.#want(w.index);
       this.#armEffectiveBound();
@@ -334,17 +340,20 @@ export class ShardLeader {
   }
 
   #armEffectiveBound(): void {
-    if (this.#armed) return;
+    const first = this.#effective[0];
+    if (this.#armed || first === undefined) return;
     this.#armed = true;
-    const newest = this.#effective[this.#effective.length - 1]?.index ?? 0;
-    this.#o.env.clock.setTimer(this.#o.bounds.effectiveWaitMs, () => {
+    const { clock } = this.#o.env;
+    const { effectiveWaitMs } = this.#o.bounds;
+    clock.setTimer(Math.max(first.lateAt - clock.now(), effectiveWaitMs / lateLooks), () => {
       this.#armed = false;
       if (this.#closed) return;
-      const late = this.#effective.filter((w) => w.index <= newest);
+      const now = clock.now();
+      const late = this.#effective.filter((w) => w.lateAt <= now);
       this.#effectiveLate.value += late.length;
-      this.#effective = this.#effective.filter((w) => w.index > newest);
+      this.#effective = this.#effective.filter((w) => w.lateAt > now);
       for (const w of late) this.#seen(w, true);
-      if (this.#effective.length > 0) this.#armEffectiveBound();
+      this.#armEffectiveBound();
     });
   }
 

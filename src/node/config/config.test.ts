@@ -233,6 +233,14 @@ test('the wait for an answer of another node: as EMQX has it, and not shorter th
   refused('rpc.call_receive_timeout = 50ms', /call_receive_timeout.*at least 1000ms/);
 });
 
+test('a wait that a silent node outlasts is warned of', () => {
+  const late = (text: string): boolean => load(text).warnings.some((w) => w.includes('effective_timeout is below 3 times'));
+  assert.equal(late(''), false);
+  assert.equal(late('database.effective_timeout = 1s'), true);
+  assert.equal(late('database { lease = 900ms, effective_timeout = 2s }'), true);
+  assert.equal(late('database { lease = 900ms, effective_timeout = 2700ms }'), false);
+});
+
 test('TLS between nodes: under cluster.tls, or by the names that EMQX has for it', () => {
   const files = 'cacertfile = "ca.pem", certfile = "c.pem", keyfile = "k.pem"';
   const own = config(`cluster.tls { enable = true, ${files}, versions = ["tlsv1.3"] }`).cluster.tls;

@@ -130,6 +130,9 @@ function checkCookie(config: StarmeshConfig, root: ObjectValue, report: Report):
     report.warn(place, `node.cookie is short; ${cookieLengthGood} random characters or more cannot be guessed`);
 }
 
+/** Who is far is waited for two leases at most after its last word, and that may have been under way for half of one. */
+const effectiveLeases = 3;
+
 function checkTimeouts(config: StarmeshConfig, root: ObjectValue, report: Report): void {
   const d = config.database;
   if (d.electionTimeoutMinMs > d.electionTimeoutMaxMs)
@@ -141,6 +144,12 @@ function checkTimeouts(config: StarmeshConfig, root: ObjectValue, report: Report
     );
   }
   if (d.leaseMs >= d.electionTimeoutMinMs) report.problem(at(root, ['database']), 'database.lease must be below election_timeout_min');
+  if (d.effectiveTimeoutMs < effectiveLeases * d.leaseMs) {
+    report.warn(
+      at(root, ['database']),
+      `database.effective_timeout is below ${effectiveLeases} times database.lease: a node that is far away and falls silent makes writes late that wait to be effective`,
+    );
+  }
 }
 
 // The position of a setting, or of the nearest part of its path that is written.

@@ -313,7 +313,7 @@ const database: ObjectShape<DatabaseConfig> = object<DatabaseConfig>({
   transactionRetries: field('transaction_retries', integer(0, 100), 8),
   leaseMs: field('lease', duration(1), 500),
   leaseLateMs: field('lease_late', duration(1), 2000),
-  effectiveTimeoutMs: field('effective_timeout', duration(1), 1000),
+  effectiveTimeoutMs: field('effective_timeout', duration(1), 1500),
   coreSilentMs: field('core_silent', duration(1), 1000),
   rebalanceIntervalMs: field('rebalance_interval', durationOrInfinity, 10_000),
   leaderRebalanceIntervalMs: field('leader_rebalance_interval', durationOrInfinity, 10_000),
