@@ -1,9 +1,12 @@
 // A program for tests: one node of the library with a shard of registers and one beside it, driven by
 // lines of JSON on its standard input, answering on its standard output. Ends with its standard input.
-// Its wall clock can be shifted while it runs: what the node knows of the time of day is `Date.now`.
+// Its wall clock can be shifted while it runs: what the node knows of the time of day is `Date.now`. Ports that
+// it dials can be others than it believes, so that a proxy stands between it and some nodes, for it alone.
+import { syncBuiltinESMExports } from 'node:module';
+import net, { type TcpNetConnectOpts } from 'node:net';
 import { createInterface } from 'node:readline';
 import { TablesError } from '#env/tables.js';
-import { DatabaseError, type DatabaseOptions, defineShard, openDatabase, WriteFailure } from '#node/open-database.js';
+import { DatabaseError, type DatabaseOptions, defineShard, openDatabase, type Shard, type Table, WriteFailure } from '#node/open-database.js';
 
 export type RegisterRequest =
   | { readonly id: number; readonly op: 'read'; readonly key: string }
@@ -13,8 +16,17 @@ export type RegisterRequest =
   | { readonly id: number; readonly op: 'cas' | 'transaction'; readonly key: string; readonly expect: number; readonly value: number }
   /** Answers this node's name for the leader. */
   | { readonly id: number; readonly op: 'leader' }
-  /** Writes to the shard beside the registers. */
-  | { readonly id: number; readonly op: 'beside'; readonly key: string; readonly text: string; readonly until: 'committed' | 'effective' }
+  /** Writes to the shard beside the registers, or another one of the `more`. */
+  | {
+      readonly id: number;
+      readonly op: 'beside';
+      readonly shard?: string;
+      readonly key: string;
+      readonly text: string;
+      readonly until: 'committed' | 'effective';
+    }
+  /** Answers the {@link Texts} of such a shard, with everything that was committed anywhere before. */
+  | { readonly id: number; readonly op: 'texts'; readonly shard: string }
   /** Writes `rows` rows of `bytes` bytes there, many at a time. */
   | { readonly id: number; readonly op: 'fill'; readonly rows: number; readonly bytes: number }
   /** `writers` at a time write registers for `ms`; answers a {@link Burst}. */
@@ -55,6 +67,11 @@ export interface Dump {
   readonly rows: readonly (readonly [string, number])[];
 }
 
+export interface Texts {
+  readonly index: number;
+  readonly rows: readonly (readonly [string, string])[];
+}
+
 export interface Burst {
   readonly written: number;
   readonly failed: number;
@@ -82,13 +99,37 @@ const cas = registers.command('cas', (tx, input: { key: string; expect: number; 
   if (before === input.expect) tx.put(cells, input.key, input.value);
   return before;
 });
-const beside = defineShard('beside');
-const texts = beside.table<string, string>({ id: 1, name: 'texts' });
+interface TextShard {
+  readonly shard: Shard;
+  readonly texts: Table<string, string>;
+}
 
-/** The options, and the deadline of what clients ask. */
-type Given = Omit<DatabaseOptions, 'shards'> & { readonly deadlineMs?: number };
-const { deadlineMs = 3_000, ...options } = JSON.parse(process.argv[2] ?? '{}') as Given;
-const db = await openDatabase({ ...options, shards: [registers, beside] });
+function textShard(name: string): TextShard {
+  const shard = defineShard(name);
+  return { shard, texts: shard.table<string, string>({ id: 1, name: 'texts' }) };
+}
+
+const { shard: beside, texts } = textShard('beside');
+
+/** The options, the deadline of what clients ask, further shards like the one beside, and ports to dial instead of others. */
+type Given = Omit<DatabaseOptions, 'shards'> & {
+  readonly deadlineMs?: number;
+  readonly more?: readonly string[];
+  readonly dialThrough?: Readonly<Record<string, number>>;
+};
+const { deadlineMs = 3_000, more = [], dialThrough = {}, ...options } = JSON.parse(process.argv[2] ?? '{}') as Given;
+const textShards: ReadonlyMap<string, TextShard> = new Map([
+  ['beside', { shard: beside, texts }],
+  ...more.map((name) => [name, textShard(name)] as const),
+]);
+
+const realConnect = net.connect;
+Object.assign(net, {
+  connect: (to: TcpNetConnectOpts, ...rest: []) => realConnect({ ...to, port: dialThrough[to.port] ?? to.port }, ...rest),
+});
+syncBuiltinESMExports();
+
+const db = await openDatabase({ ...options, shards: [registers, ...[...textShards.values()].map((t) => t.shard)] });
 
 function report(): NodeReport {
   const s = db.status();
@@ -117,6 +158,12 @@ async function fill(rows: number, bytes: number): Promise<void> {
 function dump(prefix: string): Dump {
   const rows = db.range(cells, prefix === '' ? {} : { start: prefix, end: `${prefix}\u{10ffff}` });
   return { index: db.appliedIndex(registers), rows: [...rows] };
+}
+
+function textsOf(shard: string): TextShard {
+  const found = textShards.get(shard);
+  if (found === undefined) throw new DatabaseError('unknown-table', `no shard ${shard}`);
+  return found;
 }
 
 let bursts = 0;
@@ -174,14 +221,14 @@ async function execute(r: RegisterRequest): Promise<number | string> {
       return s !== undefined && 'core' in s ? (s.core.leader ?? '') : '';
     }
     case 'beside':
-      await db.put(texts, r.key, r.text, { until: r.until, deadlineMs });
+      await db.put(textsOf(r.shard ?? 'beside').texts, r.key, r.text, { until: r.until, deadlineMs });
       return 0;
     default:
       return upkeep(r);
   }
 }
 
-async function upkeep(r: Extract<RegisterRequest, { op: 'fill' | 'burst' | 'status' | 'dump' | 'shift' }>): Promise<number | string> {
+async function upkeep(r: Extract<RegisterRequest, { op: 'fill' | 'burst' | 'status' | 'dump' | 'texts' | 'shift' }>): Promise<number | string> {
   switch (r.op) {
     case 'fill':
       await fill(r.rows, r.bytes);
@@ -193,6 +240,11 @@ async function upkeep(r: Extract<RegisterRequest, { op: 'fill' | 'burst' | 'stat
     case 'dump':
       await db.barrier(registers, { deadlineMs: dumpMsMax });
       return JSON.stringify(dump(r.prefix));
+    case 'texts': {
+      const of = textsOf(r.shard);
+      await db.barrier(of.shard, { deadlineMs: dumpMsMax });
+      return JSON.stringify({ index: db.appliedIndex(of.shard), rows: [...db.range(of.texts, {})] } satisfies Texts);
+    }
     case 'shift':
       shiftedMs += r.ms;
       return shiftedMs;

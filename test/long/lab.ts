@@ -25,6 +25,8 @@ export interface LabShape {
   readonly hosts?: readonly Host[];
   /** For all nodes, over the defaults. */
   readonly options?: object;
+  /** For one node, over those; by name. */
+  readonly optionsOf?: Readonly<Record<string, object>>;
 }
 
 /** A loaded machine with two processors: a hang is a failure, slowness is not. */
@@ -70,6 +72,7 @@ export class Lab {
         // Four times as many commits of the tables as by default: that many more to be hit by what these suites do.
         bounds: { tableCommitMs: 500, ...bounds },
         ...others,
+        ...shape.optionsOf?.[name],
       });
     });
     return new Lab(dir, nodes, shape.cores, under);

@@ -1,5 +1,5 @@
-// A way between nodes that a test can make slow or deaf: connections to it go on to a node, every byte
-// after a delay in each direction, or swallowed in one. Order is kept; what is on its way is bounded.
+// A way between nodes that a test can make slow, deaf or dead: connections to it go on to a node, every byte
+// after a delay in each direction, or swallowed in one, or held. Order is kept; what is on its way is bounded.
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
 /** Beyond, the sender waits: far above what a node has on its way at 250 ms. */
@@ -18,6 +18,7 @@ export class SlowProxy {
   readonly way: Way = { delayMs: 0, swallowsFromNode: false, swallowsToNode: false };
   readonly #server: Server;
   readonly #sockets: Set<Socket> = new Set();
+  #held = false;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -42,6 +43,7 @@ export class SlowProxy {
 
   #pass(from: Socket, to: Socket, swallows: () => boolean): void {
     this.#sockets.add(from);
+    if (this.#held) from.pause();
     let underWay = 0;
     from.on('data', (chunk: Buffer) => {
       if (swallows()) return;
@@ -49,7 +51,7 @@ export class SlowProxy {
       if (underWay > underWayBytesMax) from.pause();
       this.#later(() => {
         underWay -= chunk.length;
-        if (from.isPaused()) from.resume();
+        if (from.isPaused() && !this.#held) from.resume();
         if (to.writable) to.write(chunk);
       });
     });
@@ -65,6 +67,18 @@ export class SlowProxy {
     // Equal delays fire in the order they were set; a change of the delay comes with new connections.
     if (delayMs === 0) then();
     else setTimeout(then, delayMs);
+  }
+
+  /** Nothing goes on in either direction, and no connection ends: as when packets are lost, until `release`. */
+  hold(): void {
+    this.#held = true;
+    for (const s of this.#sockets) s.pause();
+  }
+
+  /** What was held goes on, in order. */
+  release(): void {
+    this.#held = false;
+    for (const s of this.#sockets) s.resume();
   }
 
   /** All connections end now; new ones are taken. */
