@@ -146,3 +146,24 @@ test('switched off, leaders stay where they are', () => {
   assert.equal(terms(c), before);
   assert.deepEqual(leads(c, shards), [6, 0, 0]);
 });
+
+/** For `ms`, these nodes stand still for a moment again and again, as on a machine with too much to do. */
+function toil(c: ClusterWorld, nodes: readonly RunningNode[], ms: number): void {
+  for (const until = c.world.now + ms; c.world.now < until; ) {
+    for (const n of nodes) n.sim.pause();
+    c.world.runFor(120);
+    for (const n of nodes) c.world.resume(n.sim.scope);
+    c.world.runFor(40);
+  }
+}
+
+test('a core that has much more to do than the one that leads is given nothing; where all have too much to do, leaders are spread all the same', () => {
+  const c = start({ seed: 51 });
+  const [one, ...others] = ['core1', 'core2', 'core3'].map((name) => c.node(name)) as [RunningNode, ...RunningNode[]];
+  toil(c, others, 60_000);
+  concentrate(c, one);
+  toil(c, others, 10 * pauseMs);
+  assert.deepEqual(leads(c, shards), [6, 0, 0]);
+  toil(c, [one, ...others], 60_000);
+  assert.deepEqual(leads(c, shards), [2, 2, 2]);
+});

@@ -131,7 +131,7 @@ export class NodeDatabase implements Database {
       bounds: this.bounds,
       shards: this.#held,
       wanted: () => this.#cores(),
-      busy: () => this.#load.streams > 0,
+      load: () => this.#load.streams,
     });
     serveLanes(options.links, options.env.log, this.#held, () => {
       for (const p of this.#proposers.values()) p.kick();

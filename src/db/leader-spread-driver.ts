@@ -21,6 +21,13 @@ const askDeadlineMs = 1_000;
 /** A core takes what it reaches a majority for in so many times the leader's round trip, and so many ms. */
 const fartherTimes = 1.5;
 const fartherMs = 10;
+/**
+ * A busy core takes nothing, unless the one that leads is about as busy: where all have too much to do, as on one
+ * machine, the one that leads everything has the most.
+ */
+const busierTimes = 1.5;
+/** Loads travel as whole numbers. */
+const loadScale = 100;
 /** So many pauses a core takes nothing after it handed a shard on because its tables lagged. */
 const shunPauses = 30;
 
@@ -32,8 +39,8 @@ export interface LeaderSpreadOptions {
   readonly memberShard: string;
   readonly shards: ReadonlyMap<string, { readonly core: CoreShard | undefined }>;
   readonly wanted: () => Iterable<WantedCore>;
-  /** This node can hardly do what it has to do. */
-  readonly busy: () => boolean;
+  /** How much too much this node has to do, 0 for nothing (load-meter.ts). */
+  readonly load: () => number;
 }
 
 export class LeaderSpreadDriver {
@@ -74,8 +81,14 @@ export class LeaderSpreadDriver {
     w.varint(e.leads);
     w.varint(core === undefined ? 0 : this.#majorityMs(core));
     w.varint(core === undefined ? 0 : this.#reached(core));
+    // What builds before the first release neither say nor look at.
+    w.varint(Math.round(this.#o.load() * loadScale));
     links.call(to, leadMethod, w.view(), askDeadlineMs, (failure) => {
-      if (failure !== undefined) this.#refused.value++;
+      if (failure !== undefined) {
+        this.#refused.value++;
+        const why = failure.kind === 'refused' ? failure.message : failure.kind;
+        this.#o.env.log.info('leadership is not handed on: the other core does not take it now', { shard, to: links.peer(to)?.name ?? to, why });
+      }
       this.#step({ type: 'answer', shard, to, yes: failure === undefined });
     });
   }
@@ -159,7 +172,9 @@ export class LeaderSpreadDriver {
   #onLead(from: PeerHello, body: Uint8Array, reply: RpcReply): void {
     try {
       const r = new ByteReader(body);
-      reply(this.#refusal(from.nodeId, r.string(), { leads: r.varint(), majorityMs: r.varint(), reached: r.varint() }));
+      const shard = r.string();
+      const asker = { leads: r.varint(), majorityMs: r.varint(), reached: r.varint(), load: r.remaining > 0 ? r.varint() / loadScale : 0 };
+      reply(this.#refusal(from.nodeId, shard, asker));
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       reply('malformed');
@@ -169,7 +184,7 @@ export class LeaderSpreadDriver {
   #refusal(
     from: string,
     shard: string,
-    theirs: { readonly leads: number; readonly majorityMs: number; readonly reached: number },
+    theirs: { readonly leads: number; readonly majorityMs: number; readonly reached: number; readonly load: number },
   ): string | undefined {
     const { nodeId, bounds, env } = this.#o;
     const core = this.#o.shards.get(shard)?.core;
@@ -180,7 +195,7 @@ export class LeaderSpreadDriver {
     if (!core.inService || core.raft.commitIndex - core.state.appliedIndex > bounds.learnerLagMax) return 'not in sync';
     // Writes that are to be effective would wait, so soon after a change of the group, or after this core's start.
     if (!core.visibility.settled) return 'the group has just changed';
-    if (this.#o.busy()) return 'busy';
+    if (this.#o.load() > busierTimes * theirs.load) return 'busy';
     if (env.clock.now() - core.gaveUpAt < shunPauses * bounds.leaderSpreadMs) return 'was too slow a moment ago';
     if (this.#reached(core) < theirs.reached) return 'reaches fewer cores';
     if (this.#majorityMs(core) > fartherTimes * theirs.majorityMs + fartherMs) return 'farther from a majority';
