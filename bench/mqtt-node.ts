@@ -9,10 +9,12 @@ import { openSettings } from '#auth/build.js';
 import { readSources } from '#auth/options.js';
 import { createNode } from '#node/create-node.js';
 import { warmUp } from '#node/warm-up.js';
+import { collectAlone } from '#os/collector.js';
 import { createOsEnv } from '#os/env.js';
 import { OsMetrics } from '#os/metrics.js';
 import { defaultLimits } from '#session/limits.js';
 
+collectAlone();
 const host = '127.0.0.1';
 /** As the other brokers' limits are lifted: with fewer than a publisher's window, messages of a burst wait in the session's queue. */
 const maxInflight = 65_535;

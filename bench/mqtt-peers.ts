@@ -15,6 +15,8 @@ import { buildLoadgen, figure, median, pinned, runLoad } from './load.js';
 interface Peer {
   readonly name: string;
   readonly found: boolean;
+  /** The only load that it is made for. */
+  readonly only?: string;
   start(port: number, dir: string): ChildProcess;
 }
 
@@ -26,6 +28,16 @@ const starmesh: Peer = {
   start: (port, dir) => {
     const [file, args] = pinned(0, [process.execPath, here('mqtt-node.js'), String(port), dir]);
     return spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  },
+};
+
+const floor: Peer = {
+  name: 'plain Node',
+  found: true,
+  only: 'shared group',
+  start: (port) => {
+    const [file, args] = pinned(0, [process.execPath, here('mqtt-floor.js'), String(port)]);
+    return spawn(file, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   },
 };
 
@@ -84,6 +96,7 @@ const peers: readonly Peer[] = [
     (port, dir) => `listen: 127.0.0.1:${port + 1}\nserver_name: peer\njetstream { store_dir: "${dir}" }\nmqtt { listen: "127.0.0.1:${port}" }\n`,
   ),
   aedes,
+  floor,
 ];
 
 interface Load {
@@ -181,6 +194,7 @@ async function main(): Promise<void> {
   for (const load of loads.filter((l) => l.name.includes(values.only))) {
     for (let round = 0; round < Number(values.rounds); round++) {
       for (const peer of asked) {
+        if (peer.only !== undefined && !load.name.includes(peer.only)) continue;
         port += 2;
         try {
           const line = await measure(peer, load, port, values.seconds);

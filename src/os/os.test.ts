@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { FilesError } from '#env/files.js';
 import type { Connection, Listening, NetError } from '#env/net.js';
 import { OsClock } from './clock.js';
+import { collectAlone } from './collector.js';
 import { createOsEnv } from './env.js';
 import { OsFiles } from './files.js';
 import { OsHash } from './hash.js';
@@ -299,6 +300,13 @@ test('tables: a directory that cannot be opened is a TablesError', (t) => {
   assert.throws(
     () => new OsTables(dir).open('file/x'),
     (e) => e instanceof Error && e.name === 'TablesError',
+  );
+});
+
+test('collector: alone where there is no processor to spare', () => {
+  assert.deepEqual(
+    [1, 2, 3, 64].map((n) => collectAlone(n)),
+    [true, true, false, false],
   );
 });
 

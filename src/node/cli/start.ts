@@ -3,6 +3,7 @@
 import { rmSync } from 'node:fs';
 import { join as path } from 'node:path';
 import type { PeerTarget } from '#link/api.js';
+import { collectAlone } from '#os/collector.js';
 import type { RunningNode } from '../start-node.js';
 import { readConfig } from './read-config.js';
 
@@ -28,6 +29,7 @@ export async function start(flags: StartFlags): Promise<number> {
 }
 
 async function run(flags: StartFlags): Promise<number> {
+  collectAlone();
   const { config, warnings } = readConfig(flags.config);
   const ending = endOfLife(flags.supervised === true);
   void ending.then(cutOff);
