@@ -24,18 +24,23 @@ export const walkLimits: WalkLimits = { closed: 64 * 1024 ** 2, notClosed: 2 * 1
 const dataFile = 'data.mdb';
 const mark = 'open';
 
-/** Throws `DamagedTablesError` when LMDB must not open what is in this directory; marks it as open. */
-export function beginUse(dir: string, limits: WalkLimits): void {
+/**
+ * Throws `DamagedTablesError` when LMDB must not open what is in this directory; marks it as open. False: the last
+ * time it was not closed.
+ */
+export function beginUse(dir: string, limits: WalkLimits): boolean {
   const data = join(dir, dataFile);
   // Before it is made as long as its first pages say, right or wrong.
   const size = existsSync(data) ? statSync(data).size : 0;
   lookAtTablesFile(data);
   let ends = endsBefore(dir);
+  const wasClosed = ends === 0;
   if (ends > 1 || size <= (ends === 0 ? limits.closed : limits.notClosed)) {
     walkTablesFile(data);
     ends = 0;
   }
   quietly(() => writeFileSync(join(dir, mark), `${ends + 1}\n`, { mode: 0o600 }));
+  return wasClosed;
 }
 
 /** It was closed as it should be. */

@@ -19,6 +19,7 @@ import { assert } from '#base/assert.js';
 import { Deque } from '#base/deque.js';
 import { DamagedTablesError, type RangeOptions, type TableStore, type Tables, TablesError, type TableWrite, tableKeyBytesMax } from '#env/tables.js';
 import { errorName, shortenWriteError, storeClosed, storeOpened } from './lmdb-faults.js';
+import { readFirstSnapshot } from './tables-free.js';
 import { beginUse, endUse, type WalkLimits, walkLimits } from './tables-use.js';
 
 export interface TablesOptions {
@@ -49,7 +50,7 @@ export class OsTables implements Tables {
       // LMDB makes files that everybody may read, and there are hashes of passwords in some: nobody else gets to them.
       mkdirSync(path, { recursive: true, mode: 0o700 });
       chmodSync(path, 0o700);
-      beginUse(path, this.#walkLimits);
+      const wasClosed = beginUse(path, this.#walkLimits);
       const db = open<Uint8Array, Uint8Array>({
         path,
         noSubdir: false,
@@ -61,7 +62,7 @@ export class OsTables implements Tables {
       });
       // Down to the first and the last row: a tree that cannot be walked is found now, with a name.
       for (const reverse of [false, true]) for (const _ of db.getRange({ limit: 1, reverse })) break;
-      return new LmdbStore(db as unknown as Lmdb, path);
+      return new LmdbStore(db as unknown as Lmdb, path, wasClosed);
     } catch (error) {
       throw named(error, dir);
     }
@@ -75,7 +76,7 @@ interface Lmdb extends RootDatabase<Uint8Array, Uint8Array> {
   readonly db: { stat(): { readonly entryCount: number } };
   readonly env: {
     startWriting(address: number, progress: (status: number) => unknown): unknown;
-    info(): { readonly lastPageNumber: number };
+    info(): { readonly lastPageNumber: number; readonly lastTxnId: number };
     stat(): { readonly pageSize: number };
   };
   ensureReadTxn(): void;
@@ -104,10 +105,15 @@ class LmdbStore implements TableStore {
   #failure: TablesError | undefined;
   #closing: (() => void) | undefined;
   #closed = false;
+  /** Nothing was written yet to a file that was not closed. */
+  #careful: boolean;
+  /** During its first commit, which follows this one. */
+  #reading: { readonly after: number; done(): void } | undefined;
 
-  constructor(db: Lmdb, path: string) {
+  constructor(db: Lmdb, path: string, wasClosed: boolean) {
     this.#db = db;
     this.#path = path;
+    this.#careful = !wasClosed;
     storeOpened();
     const env = db.env;
     const start = env.startWriting.bind(env);
@@ -184,6 +190,7 @@ class LmdbStore implements TableStore {
     this.#writing = job;
     this.#unflushed.add(job);
     try {
+      if (this.#careful) this.#readFirst();
       let last: Promise<boolean> | undefined;
       // lmdb puts all writes of a turn into one transaction; the promise is that transaction's.
       for (const { key, value } of job.batch) last = value === undefined ? this.#db.remove(key) : this.#db.put(key, value);
@@ -202,6 +209,22 @@ class LmdbStore implements TableStore {
     } catch (error) {
       this.#fail(job, (error as Error).message);
     }
+  }
+
+  /** See tables-free.ts. */
+  #readFirst(): void {
+    const reading = this.#db.useReadTransaction();
+    this.#reading = { after: this.#db.env.info().lastTxnId, done: () => reading.done() };
+    readFirstSnapshot(this.#path);
+  }
+
+  /** A batch that changed nothing was no commit. */
+  #firstRead(): void {
+    const reading = this.#reading;
+    if (reading === undefined) return;
+    this.#reading = undefined;
+    this.#careful = this.#db.env.info().lastTxnId === reading.after;
+    reading.done();
   }
 
   #progress(job: Job, status: number): void {
@@ -226,6 +249,7 @@ class LmdbStore implements TableStore {
     job.visible = true;
     this.#queue.shift();
     this.#writing = undefined;
+    this.#firstRead();
     if (!this.#closed && error === undefined) this.#db.resetReadTxn();
     try {
       job.committed(error);
