@@ -185,7 +185,7 @@ export class Connector {
     this.#active.set(attempt.clientId, attempt);
     const { clientId, expiryIntervalS, packet } = attempt;
     const durable = this.#core.durable !== undefined && expiryIntervalS > 0;
-    const adopt = attempt.adoption !== undefined;
+    const adopt = attempt.adoption?.adopted.meta.epoch;
     const will = this.#willOf(attempt);
     const request = { clientId, cleanStart: packet.cleanStart, sessionExpiryInterval: expiryIntervalS, durable, adopt, will }; // [MQTT-3.1.4-4]
     this.#core.ports.registry.register(request, (result) => this.#registered(attempt, result));

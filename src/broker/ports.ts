@@ -239,8 +239,11 @@ export interface RegisterRequest {
   readonly durable?: boolean;
   /** A session that was begun without a quorum is made known. It stands back behind any other node: then 'overtaken'. */
   readonly offer?: boolean;
-  /** The session of a client that is away shall be held here, because its node goes. It stands back behind every client: then 'overtaken'. */
-  readonly adopt?: boolean;
+  /**
+   * The session of a client that is away, of this epoch, shall be held here, because its node goes. It stands back behind
+   * every client, and if that node has it no more: then 'overtaken'.
+   */
+  readonly adopt?: number | undefined;
   /** The client's will, for a registry that keeps wills: `standingWill` in will-body.ts. */
   readonly will?: Uint8Array | undefined;
 }

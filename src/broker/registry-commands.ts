@@ -33,7 +33,7 @@ import {
   type EpochVerdict,
   encodeLookup,
   encodeVerdicts,
-  type RegisterMode,
+  type RegisterBody,
   type RegistryRow,
   writeEpochReply,
   writeRegisterReply,
@@ -165,7 +165,7 @@ function register(context: CommandContext, table: RegistryTable, bytes: Uint8Arr
   const mine = claimOf(context, body.nodeId, context.position);
   const before = read(context, table, body.key);
   const elsewhere = before !== undefined && before.holder.incarnation !== mine.incarnation;
-  if (standsBack(body.mode, before, mine)) {
+  if (standsBack(body, before, mine)) {
     writeRegisterReply(reply, { epoch: 0, holder: before?.holder, owner: before?.owner, displaced: none });
     return;
   }
@@ -187,12 +187,15 @@ function register(context: CommandContext, table: RegistryTable, bytes: Uint8Arr
   writeRegisterReply(reply, { epoch: mine.epoch, holder: before?.holder, owner: before?.owner, displaced });
 }
 
-function standsBack(mode: RegisterMode, before: RegistryRow | undefined, mine: Claim): boolean {
+function standsBack({ mode, adopts }: RegisterBody, before: RegistryRow | undefined, mine: Claim): boolean {
   // Whoever has the client id with a quorum goes before one who had it without.
   if (mode === 'offer' && before !== undefined)
     return before.holder.incarnation !== mine.incarnation || (before.owner !== undefined && before.owner.incarnation !== mine.incarnation);
+  if (mode !== 'adopt') return false;
   // There is a session elsewhere, and its client is not connected.
-  return mode === 'adopt' && (before === undefined || before.owner !== undefined || before.holder.incarnation === mine.incarnation);
+  if (before === undefined || before.owner !== undefined || before.holder.incarnation === mine.incarnation) return true;
+  // Who gives it away has it: it may not have heard yet that another node does.
+  return adopts > 0 && before.holder.epoch !== adopts && !before.holder.also.includes(adopts);
 }
 
 /**

@@ -204,6 +204,8 @@ export interface RegisterBody {
   readonly will: Uint8Array;
   /** The session is on the sender's disk. */
   readonly durable: boolean;
+  /** adopt: the epoch of the session on the node that goes. 0: an older node does not say. */
+  readonly adopts: number;
 }
 
 export function encodeRegister(body: RegisterBody): Uint8Array {
@@ -219,6 +221,7 @@ export function writeRegister(w: ByteWriter, body: RegisterBody): void {
   w.u32(body.sessionExpiryInterval);
   w.blob(body.will);
   w.u8(body.durable ? 1 : 0);
+  if (body.adopts > 0) w.varint(body.adopts);
 }
 
 export function decodeRegister(bytes: Uint8Array): RegisterBody {
@@ -229,7 +232,8 @@ export function decodeRegister(bytes: Uint8Array): RegisterBody {
   const sessionExpiryInterval = r.u32();
   const will = readWill(r);
   // An older node does not say, and has none.
-  return { key, nodeId, mode, sessionExpiryInterval, will, durable: r.remaining > 0 && r.u8() === 1 };
+  const durable = r.remaining > 0 && r.u8() === 1;
+  return { key, nodeId, mode, sessionExpiryInterval, will, durable, adopts: r.remaining > 0 ? r.varint() : 0 };
 }
 
 function oneOf<T>(all: readonly T[], r: ByteReader): T {

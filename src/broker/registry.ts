@@ -181,7 +181,7 @@ export class ClusterRegistry implements Registry {
   register(request: RegisterRequest, done: (result: RegisterResult) => void): void {
     const { clientId } = request;
     // Nobody waits for an offer, and nobody gives way to one.
-    if ((request.offer === true || request.adopt === true) && this.#lines.busy(clientId)) {
+    if ((request.offer === true || request.adopt !== undefined) && this.#lines.busy(clientId)) {
       done({ kind: 'failed', reason: 'no-quorum' });
       return;
     }
@@ -248,8 +248,8 @@ export class ClusterRegistry implements Registry {
       this.#end(r, { kind: 'failed', reason: 'no-quorum' });
       return;
     }
-    const mode = cleanStart ? 'clean' : offer === true ? 'offer' : adopt === true ? 'adopt' : 'continue';
-    const body = { key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will, durable } as const;
+    const mode = cleanStart ? 'clean' : offer === true ? 'offer' : adopt !== undefined ? 'adopt' : 'continue';
+    const body = { key: r.key, nodeId: this.#db.nodeId, mode, sessionExpiryInterval, will, durable, adopts: adopt ?? 0 } as const;
     this.#sender.send('register', r.key, body, writeRegister, left, (failure, bytes) => {
       const reply = failure === undefined ? orUndefined(() => decodeRegisterReply(bytes)) : undefined;
       if (reply !== undefined) this.#registered(r, reply);

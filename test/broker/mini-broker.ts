@@ -53,7 +53,7 @@ export class MiniBroker implements TakeoverSource {
     });
   }
 
-  connect(clientId: string, cleanStart: boolean, done: (how: string, session: MiniSession | undefined) => void = () => {}, adopt = false): void {
+  connect(clientId: string, cleanStart: boolean, done: (how: string, session: MiniSession | undefined) => void = () => {}, adopt?: number): void {
     this.open++;
     this.registry.register({ clientId, cleanStart, sessionExpiryInterval: 100, durable: this.durable, adopt, will: this.will }, (result) => {
       this.open--;

@@ -98,7 +98,8 @@ test('a command of a batch is refused by itself', () => {
   const sender = new RegistrySender(c.clock, new ReadableMetrics(), node.db);
   const key = registryKey('x');
   const answers: string[] = [];
-  const body = (nodeId: string) => ({ key, nodeId, mode: 'clean', sessionExpiryInterval: 0, will: new Uint8Array(0), durable: false }) as const;
+  const body = (nodeId: string) =>
+    ({ key, nodeId, mode: 'clean', sessionExpiryInterval: 0, will: new Uint8Array(0), durable: false, adopts: 0 }) as const;
   for (const nodeId of [id(2), id(7), id(2)]) {
     sender.send('register', key, body(nodeId), writeRegister, 1_000, (failure, reply) => answers.push(failure ?? `${reply.length > 0}`));
   }

@@ -46,12 +46,12 @@ test('long states and queues come in chunks', () => {
 test('a session is adopted only while its client is away, and by another node than its own', () => {
   const c = cluster(3);
   const [a, b, third] = three(c);
-  const adopt = (node: MiniBroker): string => {
+  const adopt = (node: MiniBroker, epoch: number = c.row('x')?.holder.epoch ?? 1): string => {
     let how = 'pending';
     const done = (said: string): void => {
       how = said;
     };
-    node.connect('x', false, done, true);
+    node.connect('x', false, done, epoch);
     c.clock.advance(200);
     return how;
   };
@@ -68,8 +68,10 @@ test('a session is adopted only while its client is away, and by another node th
   assert.deepEqual([a.sessions.size, b.sessions.get('x')?.queue], [0, ['m1']]);
   b.disconnect('x', false);
   c.clock.advance(20);
+  assert.equal(adopt(third, first?.epoch), 'overtaken', 'who gives it away has it no more, and had not heard of that');
+  assert.deepEqual([c.row('x')?.owner, c.row('x')?.holder.nodeId], [undefined, id(2)]);
   // The client comes somewhere else while its session is on its way.
-  third.connect('x', false, () => {}, true);
+  third.connect('x', false, () => {}, c.row('x')?.holder.epoch);
   c.clock.advance(2);
   const [how, session] = c.connect(a, 'x', false, 500);
   assert.deepEqual([how, session?.queue], ['remote', ['m1']]);
