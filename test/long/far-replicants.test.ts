@@ -5,16 +5,18 @@ import { type TestContext, test } from 'node:test';
 import { eventually } from '../cluster/nodes.js';
 import { FarLab, median, type Seen, Writer, watched } from './far-replicants.js';
 import { generousMs } from './lab.js';
+import { longestStall } from './machine.js';
 
 const nearMs = 20;
 const farMs = 500;
 /** Beyond the ways: commits on disk, pauses of streams, and a machine that does other things. Medians bear some of that. */
 const slackMs = 200;
 const few = 8;
-/** A machine that makes the long way so much longer brings it to the end of what leases reach. */
-const strayedMs = 75;
-const attempts = 3;
-/** A machine that stands still for a moment ends a lease: a tenth of the looks at most. */
+/** A far lease outlasts what it takes to renew it by 140 ms: a busy machine ends one now and then. It is looked at so often until all is well once. */
+const attempts = 5;
+/** So late are timers on a machine that is not to blame, on this process where the proxies are. */
+const stalledMsMax = 30;
+/** Of the looks at a node. */
 const inSyncMin = 0.9;
 /** They would come of chance, and are another test's concern. */
 const nobodyMoves = { rebalanceMs: 3_600_000, leaderSpreadMs: 3_600_000 };
@@ -28,8 +30,8 @@ function mostlyInSync(who: string, { looks, inSync }: Seen): void {
   assert.ok(looks > 20 && inSync >= inSyncMin * looks, `${who}: in sync at ${inSync} of ${looks} looks`);
 }
 
-/** Both in service: everybody waits for the far one, once, and nobody who does not ask for it. False: the machine was too slow to say. */
-async function inService(t: TestContext, all: FarLab): Promise<boolean> {
+/** Both in service: everybody waits for the far one, once, and nobody who does not ask for it. Otherwise, what was wrong. */
+async function inService(t: TestContext, all: FarLab): Promise<{ readonly wrong: unknown; readonly stalledMs: number }> {
   const { near, far, lab } = all;
   const leader = await lab.leader();
   const ofNear = new Writer(near, 'effective');
@@ -38,9 +40,11 @@ async function inService(t: TestContext, all: FarLab): Promise<boolean> {
   const committed = new Writer(near, 'committed');
   const work = Promise.all([ofNear.times(few), ofLeader.times(few), ofFar.times(few / 2)]);
   const beside = committed.until(work);
-  const [nearSeen, farSeen] = await Promise.all([watched(near, work), watched(far, work), beside]);
+  const [nearSeen, farSeen, stalledMs] = await Promise.all([watched(near, work), watched(far, work), longestStall(work), beside]);
   t.diagnostic(told(ofNear, ofLeader, ofFar, committed));
-  t.diagnostic(`in sync at ${nearSeen.inSync} of ${nearSeen.looks} looks (near), ${farSeen.inSync} of ${farSeen.looks} (far)`);
+  t.diagnostic(
+    `in sync at ${nearSeen.inSync} of ${nearSeen.looks} looks (near), ${farSeen.inSync} of ${farSeen.looks} (far); this process stood still for ${stalledMs} ms`,
+  );
   try {
     mostlyInSync(near.name, nearSeen);
     mostlyInSync(far.name, farSeen);
@@ -50,11 +54,10 @@ async function inService(t: TestContext, all: FarLab): Promise<boolean> {
       assert.ok(ms >= 0.9 * wayMs && ms < wayMs + slackMs, `${w.name}: ${ms} ms, the way is ${wayMs} ms`);
     }
     assert.ok(median(committed.tookMs) < farMs / 2, `${committed.name}: ${median(committed.tookMs)} ms`);
+    return { wrong: undefined, stalledMs };
   } catch (error) {
-    if (median(ofLeader.tookMs) < farMs + strayedMs) throw error;
-    return false;
+    return { wrong: error, stalledMs };
   }
-  return true;
 }
 
 /** One write of each writer waits for the far one's lease, and is answered; the next ones do not wait. */
@@ -96,9 +99,10 @@ test(`a replicant ${farMs} ms away beside one ${nearMs} ms away: both in sync, e
     t.diagnostic(`without the far one: ${told(...alone)}`);
     await all.lab.startNode(all.far);
     const before = await copies(all);
-    let seen = false;
-    for (let i = 0; i < attempts && !seen; i++) seen = await inService(t, all);
-    if (!seen) return t.skip(`this machine made much more than ${farMs} ms of the long way, ${attempts} times`);
+    let seen = await inService(t, all);
+    for (let i = 1; i < attempts && seen.wrong !== undefined; i++) seen = await inService(t, all);
+    if (seen.wrong !== undefined && seen.stalledMs < stalledMsMax) throw seen.wrong;
+    if (seen.wrong !== undefined) return t.skip(`this machine is too busy for ways of ${farMs} ms: ${seen.wrong}`);
     await silent(t, all);
     await back(t, all);
     assert.equal(await copies(all), before, 'nothing was copied again');

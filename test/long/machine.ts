@@ -34,3 +34,22 @@ export function withoutMounts(): string | false {
   rmSync(probe, { recursive: true });
   return mounted ? false : 'no permission to mount';
 }
+
+const stallTickMs = 20;
+
+/** How late a timer of this process came at most until `work` was done, in ms: for so long the machine had no time for anybody. */
+export async function longestStall(work: Promise<unknown>): Promise<number> {
+  let stalledMs = 0;
+  let last = performance.now();
+  const timer = setInterval(() => {
+    const now = performance.now();
+    stalledMs = Math.max(stalledMs, now - last - stallTickMs);
+    last = now;
+  }, stallTickMs);
+  try {
+    await work;
+  } finally {
+    clearInterval(timer);
+  }
+  return Math.round(stalledMs);
+}

@@ -5,6 +5,7 @@ import { freePorts } from '../cluster/nodes.js';
 import type { Burst } from '../library/register-node.js';
 import { Lab } from './lab.js';
 import { Load, pause } from './load.js';
+import { longestStall } from './machine.js';
 import { SlowProxy } from './slow-proxy.js';
 
 const host = '127.0.0.1';
@@ -12,8 +13,6 @@ const host = '127.0.0.1';
 const settleMs = 5_000;
 const settlePollMs = 500;
 const settleMsMax = 60_000;
-/** A timer that comes so much later says that this machine had no time for anybody. */
-const stallTickMs = 50;
 
 export interface Measured extends Burst {
   readonly roundTripMs: number;
@@ -73,19 +72,8 @@ export class SlowLab {
   /** How many elections there were during `what`, and how long this process stood still meanwhile at most. */
   async elections(what: () => Promise<void>): Promise<Elections> {
     const before = await this.terms();
-    let stalledMs = 0;
-    let last = performance.now();
-    const timer = setInterval(() => {
-      const now = performance.now();
-      stalledMs = Math.max(stalledMs, now - last - stallTickMs);
-      last = now;
-    }, stallTickMs);
-    try {
-      await what();
-    } finally {
-      clearInterval(timer);
-    }
-    return { elections: (await this.terms()) - before, stalledMs: Math.round(stalledMs) };
+    const stalledMs = await longestStall(what());
+    return { elections: (await this.terms()) - before, stalledMs };
   }
 
   /** Highest terms of all shards together: grows with every election. */
