@@ -278,8 +278,8 @@ export interface Registry {
     prepare: (queue: Uint8Array, next: (ok: boolean) => void) => void,
     done: (outcome: TakeoverOutcome) => void,
   ): void;
-  /** The connection closed; the session stays on this node for its expiry (state.md). No wait. */
-  disconnected(clientId: string, epoch: number, will?: WillWord): void;
+  /** The connection closed; the session stays on this node for its expiry (state.md), `expiryS` from now on. No wait. */
+  disconnected(clientId: string, epoch: number, will?: WillWord, expiryS?: number): void;
   /** The session ended on this node (expiry, clean disconnect): its row is deleted if it still has this epoch. No wait. */
   ended(clientId: string, epoch: number, will?: WillWord): void;
   /**

@@ -243,7 +243,12 @@ function disconnected(context: CommandContext, table: RegistryTable, body: Epoch
   // A row goes with its holder or by a newer claim: the session that is still there has lost it.
   if (row === undefined) return absent;
   const owned = isOf(row.owner, context, body.epoch);
-  if (owned) write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs, displaced: body.settled ? [] : row.displaced });
+  if (owned) {
+    // DISCONNECT may change it (section 3.14.2.2.2).
+    const { sessionExpiryInterval } = body.newExpiry === true ? body : row;
+    const displaced = body.settled ? [] : row.displaced;
+    write(context, table, body.key, { ...row, owner: undefined, disconnectedAtMs, displaced, sessionExpiryInterval });
+  }
   // With a takeover under way the holder's session must stay until it is fetched.
   return owned || isOf(row.holder, context, body.epoch) || wasOf(row.holder, context, body.epoch) ? current : stale;
 }

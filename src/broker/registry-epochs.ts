@@ -31,6 +31,8 @@ interface Pending {
   readonly durable?: boolean;
   /** Of the connection's will: over, or when it is due, by our monotonic clock. */
   readonly will?: 'over' | number | undefined;
+  /** disconnected: Session Expiry Interval from now on. */
+  readonly expiryS?: number | undefined;
 }
 
 /** A session of an earlier incarnation, not asserted under the present one yet. */
@@ -43,6 +45,7 @@ interface Unasserted {
   /** Its client has gone since. */
   left: boolean;
   will?: WillWord;
+  expiryS?: number;
 }
 
 export interface EpochHooks {
@@ -88,13 +91,21 @@ export class EpochCommands {
     return this.#unasserted.has(clientId);
   }
 
-  /** `will`: over, or so many ms that it waits. */
-  send(command: 'disconnected' | 'ended' | 'settle', clientId: string, epoch: number, durable: boolean = false, will?: WillWord): void {
+  /** `will`: over, or so many ms that it waits. `expiryS`: Session Expiry Interval from now on. */
+  send(
+    command: 'disconnected' | 'ended' | 'settle',
+    clientId: string,
+    epoch: number,
+    durable: boolean = false,
+    will?: WillWord,
+    expiryS?: number,
+  ): void {
     const old = this.#unasserted.get(clientId);
     if (old?.epoch === epoch) {
       if (command === 'disconnected') {
         old.left = true;
         if (will !== undefined) old.will = will;
+        if (expiryS !== undefined) old.expiryS = expiryS;
         return;
       }
       this.#unasserted.delete(clientId);
@@ -105,23 +116,26 @@ export class EpochCommands {
       if (command === 'disconnected') return;
       this.#unsettled.delete(clientId);
     }
-    this.#send({ command, clientId, epoch, durable, will: typeof will === 'number' ? this.#clock.now() + will : will }, undefined);
+    this.#send({ command, clientId, epoch, durable, will: typeof will === 'number' ? this.#clock.now() + will : will, expiryS }, undefined);
   }
 
   /** `old`: the session that is asserted. */
   #send(p: Pending, old: Unasserted | undefined, answered?: () => void): void {
     const { command, clientId, epoch } = p;
-    const { connected = false, durable = p.durable === true, sessionExpiryInterval = neverExpires } = old ?? {};
-    // What was not said yet about this epoch is overtaken, but for what became of a will.
+    const { connected = false, durable = p.durable === true } = old ?? {};
+    // What was not said yet about this epoch is overtaken, but for what became of a will, and of the expiry.
     if (this.#retries.size > 0) {
       const waiting = this.#retries.get(retryKey(p));
       this.#retries.delete(retryKey(p));
-      if (waiting?.will !== undefined && p.will === undefined) return this.#send({ ...p, will: waiting.will }, old, answered);
+      const { will = waiting?.will, expiryS = waiting?.expiryS } = p;
+      if (will !== p.will || expiryS !== p.expiryS) return this.#send({ ...p, will, expiryS }, old, answered);
     }
     const key = registryKey(clientId);
     const settled = this.#hooks.settled(clientId);
     const will = typeof p.will === 'number' ? Math.max(0, Math.ceil(p.will - this.#clock.now())) : p.will;
-    const body = { key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval, settled, connected, durable, fresh: false, will };
+    const newExpiry = command === 'disconnected' && p.expiryS !== undefined;
+    const sessionExpiryInterval = (newExpiry ? p.expiryS : old?.sessionExpiryInterval) ?? neverExpires;
+    const body = { key, nodeId: this.#db.nodeId, epoch, sessionExpiryInterval, settled, connected, durable, fresh: false, will, newExpiry };
     this.#flying++;
     this.#sender.send(command, key, body, writeEpoch, deadlineMs, (failure, reply) => {
       this.#flying--;
@@ -140,7 +154,8 @@ export class EpochCommands {
     if (settling) this.#unsettled.delete(clientId);
     if (reply.verdict === 'stale' || (reply.verdict === 'absent' && command !== 'ended')) this.#hooks.onStale(clientId, epoch);
     // Nobody was let in while the takeover was in doubt.
-    else if (asserted?.left === true || settling) this.send('disconnected', clientId, epoch, false, settling ? 'over' : asserted?.will);
+    else if (asserted?.left === true || settling)
+      this.send('disconnected', clientId, epoch, false, settling ? 'over' : asserted?.will, asserted?.expiryS);
     for (const claim of reply.displaced) this.#hooks.onDisplaced(clientId, claim);
   }
 
@@ -191,7 +206,8 @@ export class EpochCommands {
     const waiting = this.#retries.get(key);
     const last = waiting?.command === 'ended' ? waiting : p;
     const will = last.will ?? waiting?.will ?? p.will;
-    this.#retries.set(key, last.will === will ? last : { ...last, will });
+    const expiryS = p.expiryS ?? waiting?.expiryS;
+    this.#retries.set(key, last.will === will && last.expiryS === expiryS ? last : { ...last, will, expiryS });
     this.#arm();
   }
 

@@ -278,6 +278,8 @@ export interface EpochBody {
   readonly fresh: boolean;
   /** disconnected, ended: what has become of the connection's will. */
   readonly will: WillWord;
+  /** disconnected: `sessionExpiryInterval` is the session's from now on. An older version takes no notice. */
+  readonly newExpiry?: boolean;
 }
 
 export function encodeEpoch(body: EpochBody): Uint8Array {
@@ -293,7 +295,7 @@ export function writeEpoch(w: ByteWriter, body: EpochBody): void {
   w.u32(body.sessionExpiryInterval);
   const { will } = body;
   const word = will === undefined ? 0 : will === 'over' ? 16 : 32;
-  w.u8((body.settled ? 1 : 0) | (body.connected ? 2 : 0) | (body.durable ? 4 : 0) | (body.fresh ? 8 : 0) | word);
+  w.u8((body.settled ? 1 : 0) | (body.connected ? 2 : 0) | (body.durable ? 4 : 0) | (body.fresh ? 8 : 0) | word | (body.newExpiry === true ? 64 : 0));
   if (typeof will === 'number') w.varint(will);
 }
 
@@ -314,6 +316,7 @@ export function decodeEpoch(bytes: Uint8Array): EpochBody {
     durable: (flags & 4) !== 0,
     fresh: (flags & 8) !== 0,
     will: (flags & 32) !== 0 ? r.varint() : (flags & 16) !== 0 ? 'over' : undefined,
+    newExpiry: (flags & 64) !== 0,
   };
 }
 

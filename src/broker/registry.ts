@@ -202,9 +202,9 @@ export class ClusterRegistry implements Registry {
     });
   }
 
-  disconnected(clientId: string, epoch: number, will?: WillWord): void {
+  disconnected(clientId: string, epoch: number, will?: WillWord, expiryS?: number): void {
     this.#takeovers.giveWay(clientId, epoch);
-    this.#epochs.send('disconnected', clientId, epoch, false, will);
+    this.#epochs.send('disconnected', clientId, epoch, false, will, expiryS);
   }
 
   ended(clientId: string, epoch: number, will?: WillWord): void {

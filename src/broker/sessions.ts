@@ -192,7 +192,8 @@ export class Sessions implements SessionHome {
     this.#keepAway(session);
     this.#core.subscribers.presence(session, 'away'); // what it was picked for stays with it [MQTT-4.8.2-4]
     // Who displaces a connection cannot know what has become of its will.
-    if ((tell === 'tell' || will !== undefined) && session.epoch > 0) this.#core.ports.registry.disconnected(session.clientId, session.epoch, will);
+    if ((tell === 'tell' || will !== undefined) && session.epoch > 0)
+      this.#core.ports.registry.disconnected(session.clientId, session.epoch, will, session.expiryIntervalS);
   }
 
   standingWill(client: AccessClient, will: Will | undefined, expiryIntervalS: number): Uint8Array | undefined {

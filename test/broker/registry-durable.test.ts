@@ -162,6 +162,27 @@ test('of two that begin anew because the holder is gone, the newer connection ha
   }
 });
 
+test('the row of a node that stays away lives as long as the client has said when it left', () => {
+  const c = cluster(2, { expiry: { everyMs: 1_000, batch: 2, pauseMs: 5 } });
+  const [, a] = c.nodes as [MiniBroker, MiniBroker];
+  a.durable = true;
+  // They came with 100 s.
+  const epochs = ['longer', 'shorter', 'never', 'as-before'].map((clientId) => [clientId, c.connect(a, clientId, false, 20)[1]?.epoch ?? 0] as const);
+  const said = [1000, 10, 0xffffffff, undefined];
+  for (const [i, [clientId, epoch]] of epochs.entries()) a.registry.disconnected(clientId, epoch, undefined, said[i]);
+  // What is said later, of the will, does not take it back.
+  a.registry.disconnected('longer', epochs[0]?.[1] ?? 0, 'over');
+  c.clock.advance(1_000);
+  c.db.fence(id(2));
+  const left = (): string[] => epochs.map(([clientId]) => clientId).filter((clientId) => c.row(clientId) !== undefined);
+  c.clock.advance(30_000);
+  assert.deepEqual(left(), ['longer', 'never', 'as-before']);
+  c.clock.advance(90_000);
+  assert.deepEqual(left(), ['longer', 'never']);
+  c.clock.advance(900_000);
+  assert.deepEqual(left(), ['never']);
+});
+
 test('the row of a node that stays away goes when the session has expired, and not before', () => {
   const c = cluster(2, { expiry: { everyMs: 1_000, batch: 2, pauseMs: 5 } });
   const [, a] = c.nodes as [MiniBroker, MiniBroker];

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { utf8Encode } from '#base/utf8.js';
 import type { Access } from '#broker/access.js';
+import { LocalRegistry, localPorts } from '#broker/local-ports.js';
 import type { Packet, Properties, ProtocolVersion } from '#mqtt/packet.js';
 import { FakeCluster } from './fake-cluster.js';
 import { type BenchClient, MqttBench } from './mqtt-bench.js';
@@ -125,7 +126,15 @@ test('a session lives as long as its connection, and then as long as it was aske
 });
 
 test('Session Expiry Interval at DISCONNECT: longer, shorter, none; not where the session was to end', () => {
-  const bench = new MqttBench();
+  class Told extends LocalRegistry {
+    expiry: (number | undefined)[] = [];
+
+    override disconnected(_clientId: string, _epoch: number, _will?: unknown, expiryS?: number): void {
+      this.expiry.push(expiryS);
+    }
+  }
+  const registry = new Told();
+  const bench = new MqttBench({ ports: { ...localPorts(), registry } });
   const lives = (before: number | undefined, after: number): boolean | string => {
     const properties: Properties | undefined = before === undefined ? undefined : { sessionExpiryInterval: before };
     const client = bench.connect({ clientId: 's', cleanStart: true, properties });
@@ -137,6 +146,7 @@ test('Session Expiry Interval at DISCONNECT: longer, shorter, none; not where th
   };
   assert.equal(lives(10, 100), true);
   assert.equal(lives(100, 10), false);
+  assert.deepEqual(registry.expiry, [100, 10], 'what is kept of it in the cluster follows');
   assert.equal(lives(100, 0), false);
   assert.equal(lives(undefined, 0), false);
   assert.equal(lives(undefined, 100), 'disconnect 0x82');
