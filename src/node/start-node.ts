@@ -163,7 +163,12 @@ class Run implements RunningNode {
     }
     this.#ctl = await startCtlServer(
       join(resolve(config.node.dataDir), 'ctl.sock'),
-      ctlHandlers(config, node, (seed) => setTimeout(() => this.#end(seed), leftAnswerMs)),
+      ctlHandlers(
+        config,
+        node,
+        () => this.#env.metrics.collect(),
+        (seed) => setTimeout(() => this.#end(seed), leftAnswerMs),
+      ),
     );
     this.#env.log.info('the node runs', { role: config.node.role, nodeId: node.core.nodeId, dataDir: config.node.dataDir });
   }

@@ -3,6 +3,7 @@
 import { authCommands } from './auth-commands.js';
 import { authzCommands } from './authz-commands.js';
 import { clusterCommands } from './cluster-commands.js';
+import { engineCommands } from './engine-commands.js';
 import { evaluate } from './eval.js';
 import type { CtlHandlers, ListenerAction } from './handlers.js';
 import { rebalanceCommands } from './rebalance-commands.js';
@@ -41,11 +42,12 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ...authCommands,
   ...authzCommands,
   ...topicCommands,
+  ...engineCommands,
   ['eval', (args, node) => evaluate(args.join(' '), node)],
 ]);
 
 // Commands that will come under these names; they say so instead of being unknown.
-const planned: ReadonlySet<string> = new Set('subscriptions,retainer,admins,broker,rules,conf,data,topics show'.split(','));
+const planned: ReadonlySet<string> = new Set('admins,rules,conf,data,topics show'.split(','));
 
 /** Runs one command line; never throws: a failing handler is a reply that is not ok. */
 export async function runCtl(argv: readonly string[], node: CtlHandlers): Promise<CtlReply> {

@@ -47,6 +47,10 @@ function fake(name: string, role: 'core' | 'replicant' = 'core'): CtlHandlers {
     moves: 0,
   } as const;
   const shards = role === 'core' ? [{ shard: 'route', core }] : [{ shard: 'route', replica }, { shard: 'registry-0', down: true } as const];
+  const subscriptions = [
+    { clientid: 'c1', topic: 't/#', qos: 1, nl: 0, rap: 1, rh: 2 },
+    { clientid: 'c2', topic: 'u', qos: 0, nl: 1, rap: 0, rh: 0 },
+  ] as const;
   const clients = [{ clientid: 'c1', username: null, node: name, connected: true }];
   return {
     status: () => ({ node: name, role, version: '0.1.0', state: 'running' }),
@@ -70,6 +74,12 @@ function fake(name: string, role: 'core' | 'replicant' = 'core'): CtlHandlers {
     ],
     listenerAction: async (action, id) => (id === 'ssl:a' ? { ok: action !== 'start', text: `${id} ${action}` } : undefined),
     reloadCertificates: () => ({ ok: true, text: 'read again' }),
+    engine: {
+      subscriptions: (_limit, clientid) => subscriptions.filter((s) => clientid === undefined || s.clientid === clientid),
+      retained: { count: () => 2, topics: () => ['a', 'b/c'], clean: async (topic) => (topic === 'a' ? undefined : 'no quorum') },
+      numbers: (kind) => (kind === 'stats' ? [['connections.count', 3]] : [['messages.received', 7]]),
+      about: () => ({ version: '0.1.0' }),
+    },
   };
 }
 
@@ -186,6 +196,26 @@ test('commands: planned, unknown and failing ones are answered in one sentence',
     },
   };
   assert.deepEqual(await runCtl(['clients', 'list'], failing), { ok: false, text: 'clients list failed: no quorum' });
+});
+
+test('what the broker has: subscriptions, numbers, retained messages', async () => {
+  const node = fake('core1@h');
+  const text = async (...words: string[]): Promise<string> => (await runCtl(words, node)).text;
+  assert.equal(await text('subscriptions', 'list'), 'c1 -> topic:t/# qos:1 nl:0 rap:1 rh:2\nc2 -> topic:u qos:0 nl:1 rap:0 rh:0');
+  assert.deepEqual((await runCtl(['subscriptions', 'show', 'c2'], node)).data, [{ clientid: 'c2', topic: 'u', qos: 0, nl: 1, rap: 0, rh: 0 }]);
+  assert.equal(await text('retainer', 'info'), 'Number of retained messages: 2');
+  assert.equal(await text('retainer', 'topics'), 'a\nb/c');
+  assert.deepEqual(await runCtl(['retainer', 'clean', 'a'], node), { ok: true, text: 'ok', data: { deleted: 'a' } });
+  assert.equal(await text('retainer', 'clean', 'z'), 'z is not deleted: no quorum');
+  assert.equal(await text('broker'), 'version   : 0.1.0');
+  assert.deepEqual((await runCtl(['broker', 'stats'], node)).data, { 'connections.count': 3 });
+  assert.match(await text('broker', 'metrics'), /^messages\.received {23}: 7$/);
+  for (const words of [
+    ['subscriptions', 'show'],
+    ['retainer', 'clean'],
+    ['broker', 'burn'],
+  ])
+    assert.match(await text(...words), /^usage: /);
 });
 
 test('eval: getters, literals and fields; never the language', async () => {

@@ -107,6 +107,31 @@ export interface ExclusiveActions {
   delete(topic: string): Promise<string | undefined>;
 }
 
+/** Fields as in EMQX's `/subscriptions`. */
+export interface SubscriptionRow {
+  readonly clientid: string;
+  readonly topic: string;
+  readonly qos: number;
+  readonly nl: 0 | 1;
+  readonly rap: 0 | 1;
+  readonly rh: number;
+}
+
+export interface EngineActions {
+  /** Of this node, at most `limit`; of one client or of all. */
+  subscriptions(limit: number, clientid: string | undefined): readonly SubscriptionRow[];
+  readonly retained: {
+    count(): number;
+    /** At most `limit` topic names. */
+    topics(limit: number): readonly string[];
+    /** Deletes what is retained under the name. Why it could not be, undefined when it is gone. */
+    clean(topic: string): Promise<string | undefined>;
+  };
+  /** As under `$SYS/brokers/NODE`, with points. */
+  numbers(kind: 'stats' | 'metrics'): readonly (readonly [string, number])[];
+  about(): Readonly<Record<string, string>>;
+}
+
 export interface EvacuationActions {
   /** Why it cannot be; undefined: it has begun. */
   start(options: Partial<EvacuationOptions>): string | undefined;
@@ -127,6 +152,8 @@ export interface CtlHandlers {
   /** Messages that wait for their time; absent: `$delayed/…` are names like any other. */
   readonly delayed?: DelayedActions | undefined;
   readonly exclusive?: ExclusiveActions;
+  /** What the broker has. */
+  readonly engine?: EngineActions;
   /** Users, rules of access and bans. */
   readonly authAdmin?: AuthAdmin;
   /** Who makes up the cluster. */

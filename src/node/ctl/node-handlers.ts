@@ -1,11 +1,13 @@
 // What `starmesh ctl` asks of a running node, answered from its parts.
 import type { ClientInfo as BrokerClient } from '#broker/clients.js';
+import type { MetricFamily } from '#env/metric-family.js';
 import type { PeerTarget } from '#link/api.js';
 import type { StarmeshConfig } from '../config/config.js';
 import type { StarmeshNode } from '../create-node.js';
 import { version } from '../version.js';
 import { authzActions } from './authz-commands.js';
 import { clusterActions, evacuationActions } from './cluster-actions.js';
+import { engineActions } from './engine-actions.js';
 import type { ClientInfo, ClusterStatus, CtlHandlers, MemberStatus, NodeStatus, RlogStatus, RouteInfo } from './handlers.js';
 import { listenerAction, reloadCertificates } from './listener-actions.js';
 import { delayedActions, exclusiveActions } from './topic-actions.js';
@@ -69,7 +71,12 @@ function clientOf(client: BrokerClient, nodeName: string): ClientInfo {
   };
 }
 
-export function ctlHandlers(config: StarmeshConfig, node: StarmeshNode, joinAnew?: (seed: PeerTarget) => void): CtlHandlers {
+export function ctlHandlers(
+  config: StarmeshConfig,
+  node: StarmeshNode,
+  collect: () => readonly MetricFamily[],
+  joinAnew?: (seed: PeerTarget) => void,
+): CtlHandlers {
   const { broker, routes } = node;
   return {
     authAdmin: node.authAdmin,
@@ -78,6 +85,7 @@ export function ctlHandlers(config: StarmeshConfig, node: StarmeshNode, joinAnew
     authz: authzActions(node),
     delayed: delayedActions(node),
     exclusive: exclusiveActions(node),
+    engine: engineActions(node, collect),
     status: () => nodeStatus(config, node),
     clusterStatus: () => clusterStatus(config, node),
     rlogStatus: () => rlogStatus(config, node),
