@@ -215,6 +215,23 @@ test('a message that a session does not get is told, with why', async () => {
   await small.endAsync();
 });
 
+test('a subscription that ends while a message goes out to many costs nobody his', async () => {
+  const first = await client('first');
+  await first.subscribeAsync('many', { qos: 1 });
+  const own = await broker.subscribe('many', () => {});
+  const last = await client('last');
+  await last.subscribeAsync('many', { qos: 1 });
+  const got = gather<string>(2);
+  for (const c of [first, last]) c.on('message', (_topic, payload) => got.push(payload.toString()));
+  const off = broker.hook('message.delivered', () => own.unsubscribe());
+  const publisher = await client('publisher');
+  await publisher.publishAsync('many', 'x', { qos: 1 });
+  assert.deepEqual(await got.all, ['x', 'x']);
+  assert.equal(publisher.connected, true);
+  off();
+  for (const c of [first, last, publisher]) await c.endAsync();
+});
+
 test('every other hook tells what happens', async () => {
   const told: string[] = [];
   const end = gather<string>(1);

@@ -152,7 +152,8 @@ export class Broker {
       );
       subscription.opened(() => {
         this.#subscriptions.delete(subscription);
-        attached.end();
+        // Never within a fan-out, which goes through the list that it stands in.
+        queueMicrotask(() => attached.end());
       });
     });
     if (this.#closed !== undefined) subscription.unsubscribe();
