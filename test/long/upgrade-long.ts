@@ -14,8 +14,18 @@ export async function upgradeLong({ seed, only }: LongOptions): Promise<boolean>
   const row = (u: Upgraded): (string | number)[] => [u.from, u.order.join(', '), u.acknowledged, u.refused, u.unknown, u.bootstraps];
   if (library.length > 0)
     console.log(table(['from', 'order', 'acknowledged', 'refused', 'without a certain outcome', 'copies of tables'], library.map(row)));
-  const brokerRow = (u: BrokerUpgraded): (string | number)[] => [u.from, u.order, u.acknowledged, u.delivered, u.resumed, u.moved, u.wills];
-  const head = ['from', 'order', 'acknowledged', 'delivered', 'sessions resumed', 'sent away', 'wills'];
+  const brokerRow = (u: BrokerUpgraded): (string | number)[] => [
+    u.from,
+    u.order,
+    u.acknowledged,
+    u.delivered,
+    u.resumed,
+    u.moved,
+    u.wills,
+    u.outside,
+    u.missing,
+  ];
+  const head = ['from', 'order', 'acknowledged', 'delivered', 'sessions resumed', 'sent away', 'wills', 'outside the promise', 'missing'];
   if (broker.length > 0) console.log(table(head, broker.map(brokerRow)));
   return true;
 }
