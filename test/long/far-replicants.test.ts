@@ -60,10 +60,18 @@ async function inService(t: TestContext, all: FarLab): Promise<{ readonly wrong:
   }
 }
 
+/** Until a write waits for the far one: it holds a lease. */
+async function waitedFor(all: FarLab): Promise<void> {
+  const w = new Writer(all.near, 'effective');
+  await eventually('the far replicant is waited for', async () => (await w.write()) > 0.9 * farMs, generousMs);
+  assert.deepEqual(w.failures, []);
+}
+
 /** One write of each writer waits for the far one's lease, and is answered; the next ones do not wait. */
 async function silent(t: TestContext, all: FarLab): Promise<void> {
-  all.silence();
   const writers = [new Writer(await all.lab.leader(), 'effective'), new Writer(all.near, 'effective')];
+  await waitedFor(all);
+  all.silence();
   await Promise.all(writers.map((w) => w.times(1 + few)));
   for (const w of writers) {
     const [first = Number.NaN, ...later] = w.tookMs;
@@ -80,9 +88,7 @@ async function back(t: TestContext, all: FarLab): Promise<void> {
   all.heard();
   await eventually('the far replicant is in sync again', async () => (await all.far.report())?.serving === true, generousMs);
   t.diagnostic(`back in sync after ${Math.round(performance.now() - from)} ms`);
-  const w = new Writer(all.near, 'effective');
-  await eventually('it is waited for again', async () => (await w.write()) > 0.9 * farMs, generousMs);
-  assert.deepEqual(w.failures, []);
+  await waitedFor(all);
   await all.lab.caughtUp();
   await all.lab.equal();
 }
