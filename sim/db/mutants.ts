@@ -28,9 +28,9 @@ export const dbMutants: readonly Mutant[] = [
   db(
     'retry-under-a-new-number',
     'proposer-queue',
-    'if (!take(p))\n                    break;\n                p.attempt = attempt;',
-    'if (!take(p))\n                    break;\n                p.attempt = attempt; this.#sent.delete(seq); p.seq = this.#nextSeq++; this.#sent.set(p.seq, p);',
-    'a retry after a lost reply is another write',
+    'p.attempt = 0;\n            if (this.#resendFrom',
+    'p.attempt = 0;\n            if (p.caller !== undefined && p.kind !== proposalKind.void) {\n                this.#waiting.push({ ...p, seq: 0 });\n                p.caller = undefined;\n                p.kind = proposalKind.void;\n                p.body = emptyBytes;\n            }\n            if (this.#resendFrom',
+    'what was sent and not answered is proposed again as another write; its old number is used up by nothing',
   ),
   db(
     'renewal-asks-nothing',
@@ -169,7 +169,20 @@ export const dbMutants: readonly Mutant[] = [
     'this.#reads.delete(token); done(this.#raft.commitIndex);',
     'a leader that was deposed while it was cut off answers reads',
   ),
-  db('owner-index-forgotten', 'apply', 'if (previous === owner)', 'if (previous !== owner)', 'rows of dead incarnations stay on disk for ever'),
+  db(
+    'owner-index-forgotten',
+    'apply',
+    'if (owner !== 0)\n            batch.writes',
+    'if (false)\n            batch.writes',
+    'rows of dead incarnations stay on disk for ever',
+  ),
+  db(
+    'owner-index-written-once',
+    'apply',
+    'if (owner !== 0)\n            batch.writes',
+    'if (owner !== 0 && owner !== previous)\n            batch.writes',
+    'a row that was written again while it was copied is in nobody’s index, and outlives its owner',
+  ),
   db(
     'sweep-too-far',
     'apply',
