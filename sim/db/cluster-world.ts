@@ -4,7 +4,7 @@ import { toHex } from '#base/bytes.js';
 import type { ShardSchema, Table } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
-import type { NodeRole, PeerTarget } from '#link/api.js';
+import type { Lane, NodeRole, PeerTarget } from '#link/api.js';
 import type { ProtocolRange } from '#link/protocol.js';
 import { createNodeCore, type NodeCore } from '#node/node-core.js';
 import { World } from '../world/scheduler.js';
@@ -22,6 +22,9 @@ export const testSchemas: readonly ShardSchema[] = [
 
 const clusterPort = 4370;
 
+/** Without brokers nobody forwards anything: a link has one connection less to set up and to look after. */
+const usedLanes: readonly Lane[] = ['raft', 'rlog', 'rpc'];
+
 export interface ClusterWorldOptions {
   readonly seed: number;
   readonly cores: number;
@@ -37,6 +40,8 @@ export interface ClusterWorldOptions {
   readonly nodeDownAfterMs?: number;
   readonly walSegmentBytes?: number;
   readonly timings?: RaftTimings;
+  /** Of the links. Default: those that the database uses. */
+  readonly lanes?: readonly Lane[];
   /** Versions of the protocol between nodes that a node speaks, asked at each start. Undefined: this build's. */
   readonly protocolOf?: (name: string) => ProtocolRange | undefined;
   /** A life of a node has begun, has ended, or cannot go on. */
@@ -218,7 +223,7 @@ export class ClusterWorld {
       autocleanMs: Number.POSITIVE_INFINITY,
       relay: n.relay,
       coreWeight: this.options.coreWeights?.[n.name.slice(0, n.name.indexOf('@'))] ?? 100,
-      ...protocolLimits(this.options.protocolOf?.(n.name)),
+      linkLimits: { lanes: this.options.lanes ?? usedLanes, ...protocolLimits(this.options.protocolOf?.(n.name)) },
       ...(this.options.bounds === undefined ? {} : { bounds: this.options.bounds }),
       ...(this.options.walSegmentBytes === undefined ? {} : { walSegmentBytes: this.options.walSegmentBytes }),
       ...(this.options.timings === undefined ? {} : { timings: this.options.timings }),
@@ -281,6 +286,6 @@ function targetOf(n: RunningNode): PeerTarget {
   return { name: n.name, role: 'core', host: n.sim.host, port: clusterPort };
 }
 
-function protocolLimits(protocol: ProtocolRange | undefined): { readonly linkLimits?: { readonly protocol: ProtocolRange } } {
-  return protocol === undefined ? {} : { linkLimits: { protocol } };
+function protocolLimits(protocol: ProtocolRange | undefined): { readonly protocol?: ProtocolRange } {
+  return protocol === undefined ? {} : { protocol };
 }

@@ -226,7 +226,7 @@ function makeBounds(prng: Prng): Partial<DbBounds> {
   // The shortest is the default; it is also most of what a quiet cluster does.
   b.leaseMs = prng.fork('leases').pick([500, 1_000, 1_000, 2_000, 2_000, 2_000]);
   if (prng.fork('moves').chance(0.4)) {
-    b.rebalanceMs = prng.fork('moves').pick([600, 2_000]);
+    b.rebalanceMs = prng.fork('moves').pick([1_500, 3_000]);
     b.movePaceMs = 100;
   }
   b.leaderSpreadMs = prng.fork('leaders').pick([100, 500, 1_000, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);

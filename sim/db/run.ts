@@ -4,6 +4,7 @@ import { Prng } from '#base/prng.js';
 import { utf8Encode } from '#base/utf8.js';
 import { clusterSchema, memberShard } from '#cluster/schema.js';
 import type { Table } from '#db/api.js';
+import { lanes } from '#link/options.js';
 import { ClusterWorld, type RunningNode } from './cluster-world.js';
 import { checkStores } from './final-checks.js';
 import { History } from './history.js';
@@ -79,6 +80,8 @@ export class Run {
     this.plan = makePlan(new Prng(seed).fork('plan'), options.faults ?? true);
     const violation = (text: string): void => this.#violation(text);
     const { plan } = this;
+    // What costs much and does not depend on the faults: bytes that change after they were given away, views used too long, lanes that nobody uses.
+    const strict = seed % strictSeeds === 0;
     this.c = new ClusterWorld({
       seed,
       cores: plan.cores,
@@ -90,6 +93,7 @@ export class Run {
       timings: plan.timings,
       nodeDownAfterMs: plan.nodeDownAfterMs,
       ...(plan.walSegmentBytes === undefined ? {} : { walSegmentBytes: plan.walSegmentBytes }),
+      ...(strict ? { lanes } : {}),
       onStart: (n) => {
         this.nemesis.storage.started(n);
         this.watch.started(n, tables);
@@ -99,8 +103,6 @@ export class Run {
         if (!this.nemesis.storage.ended(n, error)) this.#violation(`${n.name} cannot go on: ${error.message}`);
       },
     });
-    // What costs much and does not depend on the faults: bytes that change after they were given away, views used too long.
-    const strict = seed % strictSeeds === 0;
     this.c.net.checkOwnership = strict;
     for (const n of this.c.nodes) {
       n.sim.tables.checkOwnership = strict;

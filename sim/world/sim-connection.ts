@@ -142,6 +142,11 @@ export class SimPipe {
     this.#arrival = this.net.world.at(head.arriveAt, this.#onArrival, this.to.closed ? undefined : this.to.scope, eventKinds.data);
   }
 
+  /** The receiver reads again: in an event of its own what is there by now. */
+  resumed(): void {
+    if (this.#flight.length > 0) this.net.world.after(0, () => this.arrive(), this.to.scope, eventKinds.data);
+  }
+
   /** Hands over what has arrived; called when the head is due, after a heal and when the receiver resumes. */
   arrive(): void {
     const { net, to } = this;
@@ -334,8 +339,9 @@ export class SimConnection implements Connection {
   resume(): void {
     if (!this.paused) return;
     this.paused = false;
-    this.#net.world.after(0, () => this.in?.arrive(), this.scope, eventKinds.data);
+    this.in?.resumed();
   }
+
   end(): void {
     if (this.closed || this.ending) return;
     this.ending = true;

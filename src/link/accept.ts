@@ -188,7 +188,7 @@ export class Acceptor {
       assembly.version = remote.version;
       assembly.toldHello = told;
     }
-    if (assembly.lanes.size < lanes.length || assembly.hello === undefined) return;
+    if (assembly.lanes.size < limits.lanes.length || assembly.hello === undefined) return;
     this.#forget(assembly);
     const { linkId, toldHello, version } = assembly;
     this.#owner.onLink({ hello: assembly.hello, linkId, version, lanes: assembly.lanes, toldHello, dialled: undefined });

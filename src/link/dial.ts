@@ -120,7 +120,7 @@ export class DialAttempt {
     this.#ready.set(lane, { connection, handshaking, rest: step.rest, readSeed: step.readSeed, writeSeed: step.writeSeed });
     if (lane === 'rpc') this.#onPeerKnown(remote);
     else if (remote.nodeId !== this.#hello?.nodeId) this.#fail('failed', 'another node answered on the same address');
-    if (this.#over || this.#hello === undefined || this.#ready.size < lanes.length) return;
+    if (this.#over || this.#hello === undefined || this.#ready.size < this.#context.limits.lanes.length) return;
     this.#over = true;
     this.#timer.cancel();
     this.#owner.onLink(this, {
@@ -151,7 +151,7 @@ export class DialAttempt {
     this.#hello = hello;
     this.#linkIdHex = remote.linkId;
     this.#version = remote.version;
-    for (const other of lanes) if (other !== 'rpc') this.#dial(other);
+    for (const other of this.#context.limits.lanes) if (other !== 'rpc') this.#dial(other);
   }
 }
 

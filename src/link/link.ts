@@ -8,7 +8,7 @@ import { frameTypes } from './frame.js';
 import type { ReadyLane } from './handshaking.js';
 import { LaneConnection, type LaneOwner } from './lane.js';
 import { laneCounters } from './link-metrics.js';
-import { type LinkLimits, lanes, quietLanes } from './options.js';
+import { type LinkLimits, quietLanes } from './options.js';
 import { RpcPeer } from './rpc.js';
 
 /**
@@ -63,7 +63,7 @@ export class Link implements LaneOwner {
     this.#owner = owner;
     this.upAt = env.clock.now();
     const made = new Map<Lane, LaneConnection>();
-    for (const lane of lanes) {
+    for (const lane of limits.lanes) {
       const parts = defined(ready.lanes.get(lane), 'a link has all its lanes');
       made.set(lane, new LaneConnection(lane, parts, env.clock, limits, laneCounters(env.metrics, ready.hello.name, lane), this));
     }

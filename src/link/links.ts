@@ -17,7 +17,7 @@ import { Link, type LinkOwner, type ReadyLink } from './link.js';
 import { LinkContext } from './link-context.js';
 import { downsCounter, linkCounters, upsCounter } from './link-metrics.js';
 import { LinkTls } from './link-tls.js';
-import { defaultLimits, type LinkLimits, type LinksOptions, lanes } from './options.js';
+import { defaultLimits, type LinkLimits, type LinksOptions } from './options.js';
 import { hasFeature, type ProtocolFeature } from './protocol.js';
 import { Rpc } from './rpc.js';
 
@@ -183,7 +183,7 @@ class NodeLinks implements Links, LinkOwner {
     };
     for (const link of [...this.#links.values()]) {
       if (!link.up) continue;
-      open += lanes.length;
+      open += this.#limits.lanes.length;
       this.#down(link, 'local', 'this node is closing', ended);
     }
     this.#rpc.close();

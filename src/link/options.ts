@@ -7,6 +7,8 @@ import { ownProtocol, type ProtocolRange } from './protocol.js';
 export const lanes: readonly Lane[] = ['raft', 'rlog', 'rpc', 'forward'];
 
 export interface LinkLimits {
+  /** Those that a link has, the same on all nodes, `rpc` among them: one less where nobody has anything to say on it. */
+  readonly lanes: readonly Lane[];
   /** Bytes that may wait for the network per lane; beyond it `send` answers 'full'. */
   readonly laneBufferBytesMax: Readonly<Record<Lane, number>>;
   /** Largest frame; a longer one from a peer closes the link, a longer one to send is a programmer error. */
@@ -51,6 +53,7 @@ const MiB = 1024 * 1024;
 export const quietLanes = 3;
 
 export const defaultLimits: LinkLimits = {
+  lanes,
   laneBufferBytesMax: { raft: 16 * MiB, rlog: 16 * MiB, rpc: 8 * MiB, forward: 32 * MiB },
   frameBytesMax: 16 * MiB,
   pingIntervalMs: 500,
