@@ -10,7 +10,7 @@ export const brokerMutants: readonly Mutant[] = [
   broker(
     'stale-epoch-accepted',
     'broker/registry-commands',
-    'if (row !== undefined && !isOf(row.owner, context, body.epoch))\n        return stale;',
+    'if (row !== undefined ? !isOf(row.owner, context, body.epoch) : isNewer(stored(context, table, body.key), body.epoch))\n        return stale;',
     '',
     'a takeover that a newer connection has overtaken still becomes the holder',
   ),
@@ -123,7 +123,7 @@ export const brokerMutants: readonly Mutant[] = [
   broker(
     'persistent-queue-not-written',
     'broker/durable-sessions',
-    'writeOp.queued(w, item);',
+    'writeOp.queued(w, item, behind);',
     '{ }',
     'messages that wait for a persistent session are not in the journal',
   ),

@@ -36,7 +36,7 @@ export function makeMembership(prng: Prng): MembershipPlan {
     wipeMs: sometimes(700, 2_000),
     forceMs: sometimes(700, 2_000),
     promoteMs: sometimes(3_000, 8_000),
-    spares: prng.pick([1, 1, 2, 2, 3]),
+    spares: prng.pick([1, 1, 1, 2, 3]),
   };
 }
 

@@ -122,13 +122,6 @@ export const raftMutants: readonly Mutant[] = [
     'majorities of two configurations need not meet',
   ),
   raft(
-    'change-before-own-term',
-    'raft',
-    "if (!s.committedInTerm)\n            return { ok: false, reason: 'notReady' };",
-    '',
-    'two leaders of different terms change the group, and their majorities need not meet',
-  ),
-  raft(
     'removed-peer-votes',
     'election',
     'const outcome = voteOutcome(s.config.voters, s.votes);',
