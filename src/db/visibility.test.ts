@@ -24,6 +24,7 @@ class Pair {
   readonly reports: (() => void)[] = [];
   /** Both know of reports that are only sent when somebody waits. */
   lazy = false;
+  voters: readonly string[] = ['a', 'b', 'gone'];
 
   constructor() {
     for (const [id, role] of [
@@ -41,7 +42,7 @@ class Pair {
           sendWanted: (to: string, _shard: string, index: number) =>
             this.reports.push(() => (to === 'gone' ? undefined : this.end(to).wanted(index))),
         },
-        raft: () => ({ ...this.raft[id], config: { voters: ['a', 'b', 'gone'], learners: [] } }),
+        raft: () => ({ ...this.raft[id], config: { voters: this.voters, learners: [] } }),
         leader: () => ({
           effective: (index: number) => {
             this.effective[id] = index;
@@ -164,6 +165,28 @@ test('a new leader waits no longer than a majority says that others may have cou
   p.ask('b');
   assert.equal(p.effective.b, 0);
   p.now = 9_000;
+  p.end('b').moved();
+  assert.equal(p.effective.b, 130);
+});
+
+test('a new leader waits for those whom a core that has left may have let into service, whatever those that stay say', () => {
+  const p = new Pair();
+  for (p.now = 5_000; p.now <= 8_000; p.now += 100) p.settle();
+  p.voters = ['a', 'b'];
+  p.now = 8_200;
+  p.end('b').requests(() => {});
+  p.now = 8_300;
+  p.raft.a = { ...(p.raft.a as Raft), role: 'follower', leader: 'b', term: 2 };
+  p.raft.b = { ...(p.raft.b as Raft), role: 'leader', leader: 'b', term: 2 };
+  p.end('b').roleChanged();
+  p.end('a').roleChanged();
+  p.ask('b');
+  p.write(130, 'a', 'b');
+  assert.equal(p.effective.b, 0);
+  p.now = 9_199;
+  p.ask('b');
+  assert.equal(p.effective.b, 0, 'two leases since the group changed, as far as b has seen');
+  p.now = 9_200;
   p.end('b').moved();
   assert.equal(p.effective.b, 130);
 });
