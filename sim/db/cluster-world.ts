@@ -23,7 +23,7 @@ export const testSchemas: readonly ShardSchema[] = [
 const clusterPort = 4370;
 
 /** Without brokers nobody forwards anything: a link has one connection less to set up and to look after. */
-const usedLanes: readonly Lane[] = ['raft', 'rlog', 'rpc'];
+export const usedLanes: readonly Lane[] = ['raft', 'rlog', 'rpc'];
 
 export interface ClusterWorldOptions {
   readonly seed: number;
@@ -40,7 +40,7 @@ export interface ClusterWorldOptions {
   readonly nodeDownAfterMs?: number;
   readonly walSegmentBytes?: number;
   readonly timings?: RaftTimings;
-  /** Of the links. Default: those that the database uses. */
+  /** Of the links. Default: all. */
   readonly lanes?: readonly Lane[];
   /** Versions of the protocol between nodes that a node speaks, asked at each start. Undefined: this build's. */
   readonly protocolOf?: (name: string) => ProtocolRange | undefined;
@@ -223,7 +223,10 @@ export class ClusterWorld {
       autocleanMs: Number.POSITIVE_INFINITY,
       relay: n.relay,
       coreWeight: this.options.coreWeights?.[n.name.slice(0, n.name.indexOf('@'))] ?? 100,
-      linkLimits: { lanes: this.options.lanes ?? usedLanes, ...protocolLimits(this.options.protocolOf?.(n.name)) },
+      linkLimits: {
+        ...(this.options.lanes === undefined ? {} : { lanes: this.options.lanes }),
+        ...protocolLimits(this.options.protocolOf?.(n.name)),
+      },
       ...(this.options.bounds === undefined ? {} : { bounds: this.options.bounds }),
       ...(this.options.walSegmentBytes === undefined ? {} : { walSegmentBytes: this.options.walSegmentBytes }),
       ...(this.options.timings === undefined ? {} : { timings: this.options.timings }),

@@ -4,8 +4,7 @@ import { Prng } from '#base/prng.js';
 import { utf8Encode } from '#base/utf8.js';
 import { clusterSchema, memberShard } from '#cluster/schema.js';
 import type { Table } from '#db/api.js';
-import { lanes } from '#link/options.js';
-import { ClusterWorld, type RunningNode } from './cluster-world.js';
+import { ClusterWorld, type RunningNode, usedLanes } from './cluster-world.js';
 import { checkStores } from './final-checks.js';
 import { History } from './history.js';
 import { unevenLeaders } from './leaders.js';
@@ -93,7 +92,7 @@ export class Run {
       timings: plan.timings,
       nodeDownAfterMs: plan.nodeDownAfterMs,
       ...(plan.walSegmentBytes === undefined ? {} : { walSegmentBytes: plan.walSegmentBytes }),
-      ...(strict ? { lanes } : {}),
+      ...(strict ? {} : { lanes: usedLanes }),
       onStart: (n) => {
         this.nemesis.storage.started(n);
         this.watch.started(n, tables);

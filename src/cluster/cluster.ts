@@ -31,8 +31,6 @@ import { copiedAdvice, Twins } from './twins.js';
 import { Whereabouts } from './whereabouts.js';
 
 const stepMs = 100;
-/** As long as it has joined, and there is nothing to do. */
-const calmStepMs = 250;
 const joinDeadlineMs = 10_000;
 const fenceDeadlineMs = 5_000;
 /** Between two attempts to join under a name that is still another's. */
@@ -198,12 +196,13 @@ export class Cluster {
     this.#tick();
   }
 
-  #tick(busy: boolean = true): void {
-    this.#timer = this.#o.env.clock.setTimer(busy ? stepMs : calmStepMs, () => {
+  #tick(): void {
+    this.#timer = this.#o.env.clock.setTimer(stepMs, () => {
       if (this.#phase === 'stopped') return;
       this.#step();
       this.#watch();
-      this.#tick(this.#o.database.changeCores() || this.#phase !== 'joined');
+      this.#o.database.changeCores();
+      this.#tick();
     });
   }
 

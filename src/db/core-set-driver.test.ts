@@ -92,7 +92,7 @@ test("who leads a group and is not in the members' group sees nothing of what is
     barrier: (_ms: number, done: (ok: boolean) => void) => done(false),
   };
   const driver = new CoreSetDriver(options as unknown as CoreSetDriverOptions);
-  const look = (): boolean => driver.look(core as unknown as CoreShard, { voters, learners: [] });
+  const look = (): void => driver.look(core as unknown as CoreShard, { voters, learners: [] });
   for (let i = 0; i < 10; i++) look();
   assert.deepEqual(given, [], 'a member has nothing to do');
   voters = ['b'];

@@ -39,17 +39,15 @@ export class CoreSetDriver {
     this.#o = options;
   }
 
-  /** `members`: the members' group. Who belongs to it sees in the end what is wanted. True: the group is to change. */
-  look(core: CoreShard, members: RaftConfig | undefined): boolean {
-    if (this.#checking.has(core)) return true;
-    if (core.leader === undefined) return false;
+  /** `members`: the members' group. Who belongs to it sees in the end what is wanted. */
+  look(core: CoreShard, members: RaftConfig | undefined): void {
     // Who leads and has never come into the members' group, or is out of it, has nothing to do as far as it sees, ever.
+    if (this.#checking.has(core) || core.leader === undefined) return;
     const { nodeId } = this.#o;
     const sees = members === undefined || members.voters.includes(nodeId) || members.learners.includes(nodeId);
-    if (this.#next(core) === undefined && sees) return core.raft.config.learners.length > 0;
+    if (this.#next(core) === undefined && sees) return;
     this.#checking.add(core);
     this.#check(core);
-    return true;
   }
 
   #check(core: CoreShard): void {

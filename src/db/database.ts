@@ -291,14 +291,11 @@ export class NodeDatabase implements Database {
 
   /**
    * Regularly: every group that this node leads takes its next step towards the set of cores, if there is one to take;
-   * and one may be handed to a core that leads fewer. True: there are steps to take, soon.
+   * and one may be handed to a core that leads fewer.
    */
-  changeCores(): boolean {
-    let steps = false;
-    const members = this.coreShard(this.#o.memberShard)?.raft.config;
-    for (const h of this.#held.values()) if (h.core !== undefined && this.#coreSet.look(h.core, members)) steps = true;
+  changeCores(): void {
+    for (const h of this.#held.values()) if (h.core !== undefined) this.#coreSet.look(h.core, this.coreShard(this.#o.memberShard)?.raft.config);
     this.#spread.look();
-    return steps;
   }
 
   setIncarnation(incarnation: number): void {

@@ -7,7 +7,7 @@ import type { Clock, Timer } from '#env/clock.js';
 
 /** Between two ticks: when something is due soon, and when nothing is. */
 export const tickMs = 25;
-const idleTickMs = 200;
+const idleTickMs = 100;
 /** A tick that comes so late says that the process stood still; and how long it reads then. */
 const stoodStillMs = 100;
 const readingMs = 5;

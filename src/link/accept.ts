@@ -109,7 +109,7 @@ export class Acceptor {
     this.#unproved.delete(handshaking);
     const lane = lanes[remote.lane];
     const hello = lane === 'rpc' ? decodeHello(remote.nodeId, remote.hello) : undefined;
-    if (lane === undefined || (lane === 'rpc' && hello === undefined)) {
+    if (lane === undefined || !this.#context.limits.lanes.includes(lane) || (lane === 'rpc' && hello === undefined)) {
       this.#context.counters.handshakeFailures.value++;
       this.#context.env.log.warn('a peer that knows the cookie sent a malformed hello; connection closed', { nodeId: remote.nodeId });
       handshaking.abandon();
