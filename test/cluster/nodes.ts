@@ -275,21 +275,37 @@ export class TestCluster {
 
 /** Below the ports that the system gives to outgoing connections, which would take one away before a node has it again. */
 const lowestPort = 12_000;
-const portsPerProcess = 30;
-const processesApart = 600;
+const portsPerProcess = 60;
+const processesApart = 300;
+
+function listens(server: Server, port: number): Promise<boolean> {
+  return new Promise((done) => {
+    server.once('error', () => done(false));
+    server.listen(port, host, () => done(true));
+  });
+}
+
+/** The first port of a range is held for as long as this process lives: nobody else takes the others while their nodes are down. */
+async function ownRange(): Promise<number> {
+  for (let n = 0; n < processesApart; n++) {
+    const port = lowestPort + ((process.pid + n) % processesApart) * portsPerProcess;
+    const guard = createServer().unref();
+    if (await listens(guard, port)) return port;
+  }
+  throw new Error('no range of ports is free');
+}
+
+let range: Promise<number> | undefined;
 
 /** Free ports from a range of this process's own: suites run side by side. A node that is killed finds its port again. */
 export async function freePorts(count: number): Promise<number[]> {
+  range ??= ownRange();
   const servers: Server[] = [];
   const ports: number[] = [];
-  for (let port = lowestPort + (process.pid % processesApart) * portsPerProcess; ports.length < count; port++) {
+  for (let port = (await range) + 1; ports.length < count; port++) {
     assert.ok(port < 32_000, 'there are free ports');
     const server = createServer();
-    const free = await new Promise<boolean>((done) => {
-      server.once('error', () => done(false));
-      server.listen(port, host, () => done(true));
-    });
-    if (!free) continue;
+    if (!(await listens(server, port))) continue;
     servers.push(server);
     ports.push(port);
   }
