@@ -1,7 +1,7 @@
 // Database nodes as processes on loopback, for the benchmarks of the database: starts them, asks
 // them to do things, adds up what they used. db-node.ts is the other end.
 import { type ChildProcess, fork, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -83,7 +83,9 @@ export class BenchCluster {
 
   constructor(o: ClusterOptions) {
     this.#o = o;
-    this.#dir = mkdtempSync(join(o.dir ?? tmpdir(), 'starmesh-bench-'));
+    const parent = o.dir ?? tmpdir();
+    mkdirSync(parent, { recursive: true });
+    this.#dir = mkdtempSync(join(parent, 'starmesh-bench-'));
     const cores = this.#cores().map((c) => this.#start(c.name, 'core', c.port));
     this.nodes = cores;
     this.#following = o.replicants;
