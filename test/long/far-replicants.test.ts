@@ -67,20 +67,25 @@ async function waitedFor(all: FarLab): Promise<void> {
   assert.deepEqual(w.failures, []);
 }
 
-/** One write of each writer waits for the far one's lease, and is answered; the next ones do not wait. */
-async function silent(t: TestContext, all: FarLab): Promise<void> {
+/**
+ * One write of each writer waits for the far one's lease, and is answered; the next ones do not wait. False: it
+ * had lost its lease before, as it may on a busy machine, and nobody waited.
+ */
+async function silent(t: TestContext, all: FarLab): Promise<boolean> {
   const writers = [new Writer(await all.lab.leader(), 'effective'), new Writer(all.near, 'effective')];
   await waitedFor(all);
   all.silence();
   await Promise.all(writers.map((w) => w.times(1 + few)));
+  let waited = true;
   for (const w of writers) {
     const [first = Number.NaN, ...later] = w.tookMs;
     t.diagnostic(`silent, ${w.name}: ${Math.round(first)} ms, then median ${Math.round(median(later))}`);
     assert.deepEqual(w.failures, []);
-    assert.ok(first > farMs / 2, `${w.name}: it is waited for, ${first} ms`);
+    waited &&= first > farMs / 2;
     assert.ok(median(later) < farMs / 2, `${w.name}: not any more, ${later}`);
   }
   assert.equal((await all.far.report())?.serving, false, 'and it does not believe to be in sync');
+  return waited;
 }
 
 async function back(t: TestContext, all: FarLab): Promise<void> {
@@ -109,8 +114,12 @@ test(`a replicant ${farMs} ms away beside one ${nearMs} ms away: both in sync, e
     for (let i = 1; i < attempts && seen.wrong !== undefined; i++) seen = await inService(t, all);
     if (seen.wrong !== undefined && seen.stalledMs < stalledMsMax) throw seen.wrong;
     if (seen.wrong !== undefined) return t.skip(`this machine is too busy for ways of ${farMs} ms: ${seen.wrong}`);
-    await silent(t, all);
-    await back(t, all);
+    let waited = false;
+    for (let i = 0; i < attempts && !waited; i++) {
+      waited = await silent(t, all);
+      await back(t, all);
+    }
+    assert.ok(waited, 'a write waits for the lease of one that fell silent');
     assert.equal(await copies(all), before, 'nothing was copied again');
   } finally {
     await all.close();
