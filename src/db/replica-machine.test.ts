@@ -202,6 +202,67 @@ test('replica: after a failure the next stream is a copy, until one has been put
     .step({ type: 'chosen', core: 'a' }, 'open a 3');
 });
 
+test('replica: a copy that cannot be made says nothing of what is in service: the next core may go on from there', () => {
+  const failed = (s: Script): Script =>
+    s
+      .step(from('a', opened(1, 'bootstrap', 10)), 'bootstrap', 'begin-bootstrap')
+      .step(from('a', chunk(1, 10, false)), 'write-chunk')
+      .step({ type: 'failed', why: 'the disk is full' }, 'close a 1', 'drop-bootstrap', 'disconnected', 'choose not a');
+  failed(new Script().begin())
+    .step({ type: 'applied', index: 7 })
+    .step({ type: 'chosen', core: 'b' }, 'open b 2')
+    .step(from('b', opened(2, 'resume', 7)), 'local_replay', 'ask-lease');
+
+  // What is in service was of no use before.
+  const forced = new Script();
+  forced.machine.forceBootstrap();
+  failed(forced.step({ type: 'start' }, 'choose').step({ type: 'chosen', core: 'a' }, 'open a 1 force')).step(
+    { type: 'chosen', core: 'b' },
+    'open b 2 force',
+  );
+
+  // Nobody is there: the copy is dropped, and the one that is chosen is asked for what follows.
+  new Script()
+    .begin()
+    .step(from('a', opened(1, 'bootstrap', 10)), 'bootstrap', 'begin-bootstrap')
+    .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
+    .step({ type: 'failed', why: 'the disk is full' }, 'drop-bootstrap')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2');
+});
+
+test('replica: what is in service turns out damaged while a copy is made: no core goes on with it any more', () => {
+  const begun = (): Script =>
+    new Script()
+      .begin()
+      .step(from('a', opened(1, 'bootstrap', 10)), 'bootstrap', 'begin-bootstrap')
+      .step(from('a', chunk(1, 11, false)), 'write-chunk');
+  begun()
+    .step({ type: 'damaged', why: 'a row' })
+    .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2 force');
+  begun()
+    .step({ type: 'damaged', why: 'a row' })
+    .step({ type: 'failed', why: 'the disk is full' }, 'close a 1', 'drop-bootstrap', 'disconnected', 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2 force');
+  // The next core was asked before: its answer may be that the log will do.
+  begun()
+    .step({ type: 'core-down', core: 'a' }, 'disconnected', 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2')
+    .step({ type: 'damaged', why: 'a row' }, 'open b 3 force')
+    .step(from('b', opened(2, 'resume', 5)))
+    .step(from('b', opened(3, 'continue', 12)), 'bootstrap')
+    .step(from('b', chunk(3, 11, true)), 'write-chunk')
+    .step({ type: 'chunks-written' }, 'local_replay')
+    .step({ type: 'applied', index: 12 }, 'swap')
+    .step({ type: 'swapped' }, 'ask-lease')
+    .step({ type: 'core-down', core: 'b' }, 'disconnected', 'choose not b')
+    .step({ type: 'chosen', core: 'a' }, 'open a 4');
+  new Script()
+    .normal()
+    .step({ type: 'damaged', why: 'a row' }, 'close a 1', 'disconnected', 'choose not a')
+    .step({ type: 'chosen', core: 'b' }, 'open b 2 force');
+});
+
 test('replica: a copy that is put in service while the next stream is asked for: it is asked for anew, from there', () => {
   const s = new Script();
   s.machine.forceBootstrap();

@@ -31,7 +31,9 @@ export type ReplicaInput =
   | { readonly type: 'move'; readonly to: string }
   /** The upstream has not answered for long: it may have become something else in the moment in which it was asked. */
   | { readonly type: 'unanswered' }
-  /** The store or the bytes received are not usable. */
+  /** A row of the copy in service is damaged. */
+  | { readonly type: 'damaged'; readonly why: string }
+  /** The bytes received, or the copy that is being made of them, are not usable. */
   | { readonly type: 'failed'; readonly why: string };
 
 export type ReplicaEffect =
@@ -63,9 +65,10 @@ export class ReplicaMachine {
   /** Written, and not put in service yet. */
   #chunksWritten = false;
   #allRows = false;
+  /** What is in service is of no use: no core may go on with it. */
+  #force = false;
   /** In step since the stream was opened: to be in service it needs a lease, now and again. */
   asking = false;
-  #force = false;
   applied = 0;
   commitIndex = 0;
 
@@ -133,14 +136,23 @@ export class ReplicaMachine {
         if (!this.#opening || this.upstream === undefined) return;
         effects.push({ type: 'close', core: this.upstream, stream: this.stream, why: 'no answer' });
         return this.#lose(this.upstream, 0, effects);
-      case 'failed':
+      case 'damaged':
         this.#force = true;
-        if (this.upstream !== undefined) {
-          effects.push({ type: 'close', core: this.upstream, stream: this.stream, why: input.why });
-          this.#lose(this.upstream, reopenDelayMs, effects, false);
-        } else this.#dropCopy(effects);
+        if (!this.#bootstrapping) return this.#fail(input.why, effects);
+        // A copy is being made that takes its place. Whoever was asked before may still answer that the log will do.
+        if (this.#opening && this.upstream !== undefined) this.#ask(this.upstream, effects);
         return;
+      case 'failed':
+        // A copy that could not be made says nothing of what is in service: from there the next core may go on.
+        if (!this.#bootstrapping) this.#force = true;
+        return this.#fail(input.why, effects);
     }
+  }
+
+  #fail(why: string, effects: ReplicaEffect[]): void {
+    if (this.upstream === undefined) return this.#dropCopy(effects);
+    effects.push({ type: 'close', core: this.upstream, stream: this.stream, why });
+    this.#lose(this.upstream, reopenDelayMs, effects, false);
   }
 
   #enter(state: ReplicaStateName, effects: ReplicaEffect[]): void {

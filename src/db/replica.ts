@@ -109,8 +109,8 @@ export class Replica implements LeaseParty {
 
   /** A row of the copy in service is damaged: another copy is made. */
   damaged(why: string): void {
-    if (this.#closed || this.#machine.bootstrapping) return;
-    this.#step({ type: 'failed', why: `damaged tables: ${why}` });
+    if (this.#closed) return;
+    this.#step({ type: 'damaged', why: `damaged tables: ${why}` });
   }
 
   /** Of one copy: what it waits for may have come. */
