@@ -78,6 +78,21 @@ test('a core that is cut off delays by one lease, those that follow it included'
   assert.ok(all, c.world.report());
 });
 
+test('a core that restarts at once delays by no more than the lease of its earlier process', () => {
+  const c = formed({ seed: 37, cores: 3, replicants: 1 });
+  const leader = c.leaderOf('items') as RunningNode;
+  const again = followers(c)[0] as RunningNode;
+  c.crash(again);
+  c.world.runFor(20);
+  c.start(again);
+  c.world.runFor(20);
+  const took = effectiveAfter(c, leader);
+  assert.ok(took < dbBounds.leaseMs + slackMs, `${took} ms`);
+  const back = c.world.runUntil(() => inSync(again), 5_000, 1);
+  assert.ok(back, c.world.report());
+  assert.ok(effectiveAfter(c, leader) < 50);
+});
+
 test('replicants whose core falls silent follow another after little more than a second', () => {
   const c = formed({ seed: 36, cores: 3, replicants: 3 });
   const silent = followers(c).find((n) => n.core?.database.coreShard('items')?.server.replicants().length !== 0) as RunningNode;

@@ -9,13 +9,16 @@
 //   it reaches lags behind what is there already.
 // - amnesia: a core that feeds replicants forgets that, its process is new at once, and they do not notice.
 // - slow replicant: one in service has received more than its tables take, while others wait until it has seen it.
+// - lost holder: who holds a lease reaches nobody any more; before that the answers to its requests came late, or who
+//   granted the lease, and nobody else, has noticed that the connection is gone.
 import type { Prng } from '#base/prng.js';
 import type { Until } from '#db/api.js';
+import { dbBounds } from '#db/bounds.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { runShards } from './schema.js';
 import type { StorageFaults } from './storage-faults.js';
 
-export type MomentKind = 'witness' | 'deposed' | 'amnesia' | 'second core' | 'slow replicant';
+export type MomentKind = 'witness' | 'deposed' | 'amnesia' | 'second core' | 'slow replicant' | 'lost holder';
 
 export interface MomentsPlan {
   readonly kinds: readonly MomentKind[];
@@ -27,8 +30,10 @@ export const noMoments: MomentsPlan = { kinds: [], pauseMs: 0 };
 
 const allKinds: readonly MomentKind[] = ['witness', 'deposed', 'amnesia', 'second core', 'slow replicant'];
 
-export function makeMoments(prng: Prng): MomentsPlan {
+/** `tree`: of a run with relays, where a lease passes through more hands. */
+export function makeMoments(prng: Prng, tree: boolean): MomentsPlan {
   const kinds = allKinds.filter(() => prng.chance(0.5));
+  if (prng.fork('lost holder').chance(tree ? 1 : 0.5)) kinds.push('lost holder');
   return { kinds: kinds.length === 0 ? allKinds : kinds, pauseMs: prng.pick([100, 1_500]) };
 }
 
@@ -58,6 +63,11 @@ const secondMs = 300;
 const copyDelayMs = 10;
 const slowTablesMs: readonly [number, number] = [300, 900];
 const slowTablesFactor = 100;
+/** Of a lease: the way back of an answer, and how long it is so before the holder is cut off. */
+const answerShare = 0.6;
+const lateForLeases = 2;
+/** From the cut until a lease that was counted too long is over. */
+const lostForLeases = 2;
 
 export class Moments {
   readonly #c: ClusterWorld;
@@ -101,6 +111,7 @@ export class Moments {
     if (kind === 'witness') return this.#witness();
     if (kind === 'second core') return this.#secondCore();
     if (kind === 'slow replicant') return this.#slowReplicant();
+    if (kind === 'lost holder') return this.#lostHolder();
     return kind === 'deposed' ? this.#deposed() : this.#amnesia();
   }
 
@@ -305,5 +316,46 @@ export class Moments {
       faults.slowFactor = 1;
     });
     return forMs + 500;
+  }
+
+  /** Who granted the lease of `n`. */
+  #grantorOf(n: RunningNode, shard: string): RunningNode | undefined {
+    if (n.role === 'core') return this.#c.leaderOf(shard);
+    const id = n.core?.database.replica(shard)?.upstream;
+    return id === undefined ? undefined : this.#c.members.find((m) => m.core?.nodeId === id);
+  }
+
+  #lostHolder(): number {
+    const shard = runShards[0] as string;
+    const holders = this.#c.members.filter((m) => {
+      const grantor = this.#grantorOf(m, shard);
+      return m.up && m.core?.database.inSync(shard) === true && grantor?.up === true && grantor !== m;
+    });
+    if (holders.length === 0) return 0;
+    // Most of what can go wrong does below a relay, or at least below a follower.
+    const below = holders.filter((m) => m.role === 'replicant' && !m.relay);
+    const leaves = below.filter((m) => this.#grantorOf(m, shard)?.role === 'replicant');
+    const n = this.#prng.pick(this.#prng.chance(0.3) || below.length === 0 ? holders : leaves.length === 0 ? below : leaves);
+    const from = this.#grantorOf(n, shard) as RunningNode;
+    const late = n.role === 'core' || this.#prng.chance(0.4);
+    this.#note(late ? 'lost holder (late answers)' : 'lost holder (one end)', `${n.name} ${from.name}`);
+    const { net, options } = this.#c;
+    const leaseMs = options.bounds?.leaseMs ?? dbBounds.leaseMs;
+    const lateMs = late ? lateForLeases * leaseMs : 0;
+    if (late) net.setOneWay(from.name, n.name, { delayMs: leaseMs * answerShare });
+    this.#later(lateMs, () => {
+      for (const m of this.#c.nodes) if (m !== n) net.cut(m.name, n.name);
+      if (!late) net.breakEnds(from.name, n.name);
+    });
+    const lostMs = lostForLeases * leaseMs;
+    this.#repeat(writeEveryMs, lateMs + lostMs, () => {
+      const leader = this.#c.leaderOf(shard);
+      if (leader !== undefined && leader !== n) this.#write(leader, shard, 'effective');
+    });
+    this.#later(lateMs + lostMs, () => {
+      net.setOneWay(from.name, n.name, { ...net.way });
+      for (const m of this.#c.nodes) if (m !== n) net.heal(m.name, n.name);
+    });
+    return lateMs + lostMs + 1_000;
   }
 }

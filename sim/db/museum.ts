@@ -111,7 +111,7 @@ export const dbMuseum: readonly Mutant[] = [
     'db/visibility',
     'return this.#o.silentUntil !== undefined && this.#o.clock.now() < this.#o.silentUntil;',
     'return false;',
-    'a core that has just started reports what those have not seen that its earlier process let into service',
+    'a core that has just started asks for a lease while it can say of nobody what he has seen: writes wait for it for two leases',
   ),
   db(
     'serves-before-its-floor',

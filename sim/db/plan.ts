@@ -149,7 +149,7 @@ function scrubEveryMs(plan: Plan, prng: Prng): number {
 }
 
 function withMoments(plan: Plan, prng: Prng): Plan {
-  const moments = makeMoments(prng);
+  const moments = makeMoments(prng, plan.relays > 0);
   const alone = prng.chance(0.3) && moments.kinds.join() === 'amnesia';
   const second = moments.kinds.includes('second core') ? { replicaCreditBytes: 500, bootstrapChunkBytes: 100 } : {};
   const slow = moments.kinds.includes('slow replicant') ? { tableCommitRows: 1 } : {};
@@ -166,7 +166,9 @@ function withMoments(plan: Plan, prng: Prng): Plan {
 function withRelays(plan: Plan, prng: Prng): Plan {
   if (!prng.chance(0.25)) return plan;
   const relays = prng.pick([1, 1, 2]);
-  return { ...plan, relays, replicants: relays + prng.pick([1, 1, 2]) };
+  // Who found no relay when it started is soon fed by one.
+  const bounds = { ...plan.bounds, rebalanceMs: plan.bounds.rebalanceMs ?? 1_500, movePaceMs: 100 };
+  return { ...plan, bounds, relays, replicants: relays + prng.pick([1, 1, 2]) };
 }
 
 function makeHardship(prng: Prng, faults: boolean): Pick<Plan, 'storage' | 'membership'> {

@@ -68,7 +68,14 @@ export class SimNet implements Fabric {
 
   /** Delay and bandwidth between two nodes, both ways. */
   setWay(a: string, b: string, way: Partial<WayOptions>): void {
-    for (const key of [this.#pair(a, b), this.#pair(b, a)]) this.#ways.set(key, { ...(this.#ways.get(key) ?? this.way), ...way });
+    this.setOneWay(a, b, way);
+    this.setOneWay(b, a, way);
+  }
+
+  /** Of one direction only. */
+  setOneWay(from: string, to: string, way: Partial<WayOptions>): void {
+    const key = this.#pair(from, to);
+    this.#ways.set(key, { ...(this.#ways.get(key) ?? this.way), ...way });
   }
 
   /** Every way is the common one again. */
@@ -111,6 +118,12 @@ export class SimNet implements Fabric {
   resetConnections(a: string, b: string): void {
     for (const ends of [...this.#open.values()])
       for (const end of [...ends]) if (end.nodeName === a && end.out?.to.nodeName === b) this.resetBoth(end);
+  }
+
+  /** Connections to `b` break at the end of `a` alone: `b` hears of it when it sends something, and the ways are open. */
+  breakEnds(a: string, b: string): void {
+    for (const ends of [...this.#open.values()])
+      for (const end of [...ends]) if (end.nodeName === a && end.out?.to.nodeName === b) end.die(new NetError('ECONNRESET', 'connection broke'));
   }
 
   /** Connections that are open at a process; for checks. */
