@@ -133,6 +133,32 @@ test('one-way loss: bytes pass, acknowledgements do not, and the sender gives up
   assert.equal(far.error?.code, 'ECONNRESET');
 });
 
+test('a connection that breaks at one end: the other hears at its next write, and not across a cut', () => {
+  const { world, net, near, far } = setup();
+  net.cut('a@a', 'b@b');
+  net.breakEnds('a@a', 'b@b');
+  far.c?.write(Uint8Array.of(1));
+  world.runFor(1_000);
+  assert.equal(near.error?.code, 'ECONNRESET');
+  assert.equal(far.closed, false);
+  net.healAll();
+  world.runFor(1_000);
+  assert.equal(far.error?.code, 'ECONNRESET');
+  assert.equal(near.got.length, 0);
+});
+
+test('a delay of one direction leaves the other alone', () => {
+  const { world, net, near, far } = setup();
+  net.setOneWay('a@a', 'b@b', { delayMs: 500, jitterMs: 0 });
+  near.c?.write(Uint8Array.of(1));
+  far.c?.write(Uint8Array.of(2));
+  world.runFor(400);
+  assert.deepEqual([...concatBytes(near.got)], [2]);
+  assert.equal(far.got.length, 0);
+  world.runFor(200);
+  assert.deepEqual([...concatBytes(far.got)], [1]);
+});
+
 test('a killed process: connections close, dialling is refused; across a cut it only times out', () => {
   const { world, net, a, b, near } = setup();
   b.crash({ kind: 'kill' });
