@@ -2,19 +2,21 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { patchesOf } from './mutant.js';
 import { mutants } from './mutants.js';
 
 const classes = 40;
 
-test('every deliberate bug has a name of its own, and changes one place of the program', () => {
+test('every deliberate bug has a name of its own, and changes places of the program that there are once', () => {
   assert.equal(new Set(mutants.map((m) => m.name)).size, mutants.length);
   const texts = new Map<string, string>();
-  for (const m of mutants) {
-    const text = texts.get(m.file) ?? readFileSync(new URL(`../${m.file}`, import.meta.url), 'utf8');
-    texts.set(m.file, text);
-    assert.equal(text.split(m.find).length - 1, 1, `${m.name}: how often its text occurs in ${m.file}`);
-    assert.notEqual(m.find, m.replace, m.name);
-  }
+  for (const m of mutants)
+    for (const p of patchesOf(m)) {
+      const text = texts.get(p.file) ?? readFileSync(new URL(`../${p.file}`, import.meta.url), 'utf8');
+      texts.set(p.file, text);
+      assert.equal(text.split(p.find).length - 1, 1, `${m.name}: how often its text occurs in ${p.file}`);
+      assert.notEqual(p.find, p.replace, m.name);
+    }
 });
 
 test('every class of bugs names deliberate bugs that there are, or says why there is none', () => {

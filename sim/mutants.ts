@@ -1,5 +1,5 @@
 // Deliberate bugs, one at a time, to prove that the checkers can fail. The program has no hooks for
-// them: a mutant is a copy of dist/ with one piece of text replaced, run as a process of its own.
+// them: a mutant is a copy of dist/ with one piece of text replaced, or several, run as a process of its own.
 // Called by main.ts (`--mutant`, `--mutants`).
 import { spawn } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { brokerMutants } from './broker/mutants.js';
 import { dbMuseum } from './db/museum.js';
 import { dbMutants } from './db/mutants.js';
-import type { Mutant } from './mutant.js';
+import { type Mutant, patchesOf } from './mutant.js';
 import { runnerFlags } from './processes.js';
 import { raftMuseum } from './raft/museum.js';
 import { raftMutants } from './raft/mutants.js';
@@ -40,15 +40,17 @@ export function prepareMutant(mutant: Mutant): string {
     });
   }
   writeFileSync(join(target, 'package.json'), '{"type":"module","imports":{"#*":"./*"}}\n');
-  const file = join(target, mutant.file);
-  const text = readFileSync(file, 'utf8');
-  const times = text.split(mutant.find).length - 1;
-  if (times !== 1)
-    throw new Error(`mutant ${mutant.name}: the text to replace occurs ${times} times in dist/${mutant.file}; it must occur once: ${mutant.find}`);
-  writeFileSync(
-    file,
-    text.replace(mutant.find, () => mutant.replace),
-  );
+  for (const patch of patchesOf(mutant)) {
+    const file = join(target, patch.file);
+    const text = readFileSync(file, 'utf8');
+    const times = text.split(patch.find).length - 1;
+    if (times !== 1)
+      throw new Error(`mutant ${mutant.name}: the text to replace occurs ${times} times in dist/${patch.file}; it must occur once: ${patch.find}`);
+    writeFileSync(
+      file,
+      text.replace(patch.find, () => patch.replace),
+    );
+  }
   return join(target, 'sim', 'main.js');
 }
 

@@ -6,6 +6,8 @@ function db(name: string, file: string, find: string, replace: string, why: stri
   return { name: `db-${name}`, scope: 'db', file: `${file}.js`, find, replace, why };
 }
 
+const speaksNot = 'return this.#o.silentUntil !== undefined && this.#o.clock.now() < this.#o.silentUntil;';
+
 export const dbMuseum: readonly Mutant[] = [
   db('cache-not-truncated', 'store/shard-log', 'this.cache.truncate(from);', '', 'memory goes on showing entries that were overwritten'),
   db(
@@ -71,13 +73,16 @@ export const dbMuseum: readonly Mutant[] = [
     'feed.applied(this.appliedIndex);\n        feed.applied(this.appliedIndex - 1);',
     'a watcher is told of an older state after a newer one',
   ),
-  db(
-    'leases-forgotten',
-    'db/rlog-server',
-    'forgotten.hold(now, now + leadMs(this.#bounds.leaseMs));',
-    '',
-    'a core that restarts forgets whom its earlier process let into service',
-  ),
+  {
+    ...db(
+      'leases-forgotten',
+      'db/rlog-server',
+      'forgotten.hold(now, now + leadMs(this.#bounds.leaseMs));',
+      '',
+      'a core that restarts forgets whom its earlier process let into service',
+    ),
+    also: [{ file: 'db/visibility.js', find: speaksNot, replace: 'return false;' }],
+  },
   db(
     'new-leader-waits-for-nobody',
     'db/visibility',
@@ -109,7 +114,7 @@ export const dbMuseum: readonly Mutant[] = [
   db(
     'new-process-speaks-at-once',
     'db/visibility',
-    'return this.#o.silentUntil !== undefined && this.#o.clock.now() < this.#o.silentUntil;',
+    speaksNot,
     'return false;',
     'a core that has just started asks for a lease while it can say of nobody what he has seen: writes wait for it for two leases',
   ),
