@@ -150,16 +150,21 @@ test('a new leader that knows nothing waits for two whole leases before it leave
   assert.equal(p.effective.a, 130);
 });
 
-test('a new leader waits no longer than a majority says that others may have counted on it', () => {
-  const p = new Pair();
-  for (p.now = 5_000; p.now <= 8_000; p.now += 100) p.settle();
-  p.now = 8_300;
+/** `b` leads in the next term, has asked the others, and both have written up to 130. */
+function otherLeads(p: Pair): void {
   p.raft.a = { ...(p.raft.a as Raft), role: 'follower', leader: 'b', term: 2 };
   p.raft.b = { ...(p.raft.b as Raft), role: 'leader', leader: 'b', term: 2 };
   p.end('b').roleChanged();
   p.end('a').roleChanged();
   p.ask('b');
   p.write(130, 'a', 'b');
+}
+
+test('a new leader waits no longer than a majority says that others may have counted on it', () => {
+  const p = new Pair();
+  for (p.now = 5_000; p.now <= 8_000; p.now += 100) p.settle();
+  p.now = 8_300;
+  otherLeads(p);
   assert.equal(p.effective.b, 0, 'the third may hold a lease of the leader before');
   p.now = 8_999;
   p.ask('b');
@@ -176,12 +181,7 @@ test('a new leader waits for those whom a core that has left may have let into s
   p.now = 8_200;
   p.end('b').requests(() => {});
   p.now = 8_300;
-  p.raft.a = { ...(p.raft.a as Raft), role: 'follower', leader: 'b', term: 2 };
-  p.raft.b = { ...(p.raft.b as Raft), role: 'leader', leader: 'b', term: 2 };
-  p.end('b').roleChanged();
-  p.end('a').roleChanged();
-  p.ask('b');
-  p.write(130, 'a', 'b');
+  otherLeads(p);
   assert.equal(p.effective.b, 0);
   p.now = 9_199;
   p.ask('b');
