@@ -2,11 +2,17 @@
 // written down; and their acknowledgements, late if the client is slow.
 import { utf8Decode } from '#base/utf8.js';
 import type { PublishPacket } from '#mqtt/packet.js';
+import type { BrokerWorld } from './broker-world.js';
 import type { ClientHost } from './client-host.js';
 import type { SimSession, SimWill } from './history.js';
 
+/** CONNACK may be long on its way: the will can come before its client knows. */
+function takenInWithoutQuorum({ clientId, node, sentAt }: SimWill, { nodes }: BrokerWorld): boolean {
+  return nodes.some((n) => n.name === node && (n.isolatedAt.get(clientId) ?? Number.NEGATIVE_INFINITY) >= sentAt);
+}
+
 /** With QoS 2 it comes once; a subscriber's node that was lost since has forgotten that it delivered it (docs/guarantees.md). */
-function noteWill(will: SimWill, session: SimSession, packet: PublishPacket, { history, now, name }: ClientHost): void {
+function noteWill(will: SimWill, session: SimSession, packet: PublishPacket, { history, now, name, world }: ClientHost): void {
   const known = will.received.get(session);
   if (known === undefined) {
     will.received.set(session, { count: 1, firstAt: now });
@@ -16,6 +22,7 @@ function noteWill(will: SimWill, session: SimSession, packet: PublishPacket, { h
   const forgotten = session.nodes.some(({ node }) => history.ended(node, known.firstAt)) || history.ended(will.node, will.acceptedAt);
   if (packet.qos !== 2 || session.tainted !== undefined) return;
   if (forgotten) history.count('excused: will twice, a node ended in between');
+  else if (takenInWithoutQuorum(will, world)) history.count('excused: will twice, its client was taken in without a quorum');
   else history.violation(`${name} got the will of ${will.clientId} ${known.count} times`);
 }
 

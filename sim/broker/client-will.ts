@@ -4,7 +4,7 @@ import type { Will } from '#mqtt/packet.js';
 import { type ClientProfile, never } from './client-host.js';
 import type { History, SimWill } from './history.js';
 
-export function newWill({ clientId, lasting, version, willDelayS, willQos }: ClientProfile, history: History, node: string): SimWill {
+export function newWill({ clientId, lasting, version, willDelayS, willQos }: ClientProfile, history: History, node: string, now: number): SimWill {
   const will: SimWill = {
     clientId,
     topicName: `will/${clientId}`,
@@ -13,6 +13,7 @@ export function newWill({ clientId, lasting, version, willDelayS, willQos }: Cli
     session: undefined,
     acceptedAt: never,
     node,
+    sentAt: now,
     lostAt: never,
     unseenFrom: never,
     resumedAt: never,

@@ -131,7 +131,7 @@ export class SimClient implements ClientHost {
       packet.properties = { sessionExpiryInterval: this.profile.lasting ? 3_600 : 0, receiveMaximum: this.profile.receiveMaximum };
     }
     if (this.profile.withWill) {
-      this.#will = newWill(this.profile, this.history, this.node?.name ?? '');
+      this.#will = newWill(this.profile, this.history, this.node?.name ?? '', this.now);
       packet.will = willOf(this.profile, this.history, this.#will);
     }
     this.#disconnectSent = false;

@@ -120,8 +120,9 @@ export interface SimWill {
   /** The session that it belongs to, once CONNACK has said which, and from when; undefined: none that is registered. */
   session: SimSession | undefined;
   acceptedAt: number;
-  /** The node of its connection, and when that was over, as the client knows it. */
+  /** The node of its connection, when CONNECT was sent to it, and when that was over, as the client knows it. */
   readonly node: string;
+  readonly sentAt: number;
   lostAt: number;
   /** Since when the client had not read what its node said: it may have been over since then. */
   unseenFrom: number;
