@@ -135,6 +135,10 @@ export class Broker implements ChannelEffects {
     this.#connector.connect(channel, packet);
   }
 
+  connack(channel: Channel, reasonCode: number): void {
+    this.#core.hooks.connack?.(channel, reasonCode);
+  }
+
   auth(channel: Channel, packet: AuthPacket, now: number): void {
     this.#connector.auth(channel, packet, now);
   }
@@ -201,7 +205,7 @@ export class Broker implements ChannelEffects {
     return this.#core.hooks;
   }
 
-  /** From now on the hooks `client.authenticate` and `client.authorize` are asked before access control. */
+  /** From now on the hooks `client.authenticate` and `client.authorize` are asked before access control, and what was decided is told. */
   hookAccess(): void {
     const core = this.#core;
     if (!(core.access instanceof HookedAccess)) core.access = new HookedAccess(core.access, core.hooks, () => core.now());

@@ -117,6 +117,7 @@ export class Connector {
 
   #authenticated(channel: Channel, packet: ConnectPacket, reasonCode: number): void {
     if (channel.state !== 'connecting') return;
+    this.#core.hooks.authenticated?.(channel, reasonCode);
     if (reasonCode !== 0) this.#denied(channel, reasonCode);
     else this.#checkWill(channel, packet);
   }

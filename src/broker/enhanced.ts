@@ -42,6 +42,7 @@ export class Enhanced {
       this.#step(channel, conversation, authenticationData); // [MQTT-4.12.0-3]
     } else if (packet.reasonCode === ReasonCode.reAuthenticate && conversation === undefined && channel.state === 'connected') {
       this.#begin(channel, authenticationData, (reasonCode) => {
+        this.#core.hooks.authenticated?.(channel, reasonCode);
         if (reasonCode !== 0) channel.disconnect(ReasonCode.notAuthorized, this.#core.now()); // [MQTT-4.12.1-2]
       });
     } else channel.fail(ReasonCode.protocolError, now);

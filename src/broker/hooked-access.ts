@@ -1,5 +1,5 @@
-// Access control with the hooks `client.authenticate` and `client.authorize` before it. `Broker` puts it
-// in place when the first of the two is wanted, so that nobody else pays for it.
+// Access control with the hooks `client.authenticate` and `client.authorize` before it, and behind it
+// `client.check_authz_complete`. `Broker` puts it in place when the first of them is wanted, so that nobody else pays for it.
 // Invariants: a hook may refuse a client, or leave it to the access control behind, which is asked then
 // (bans stay in force); a hook is asked once per question; nobody is asked about a client that has gone.
 import { copyBytes } from '#base/bytes.js';
@@ -63,14 +63,24 @@ export class HookedAccess implements Access {
   }
 
   mayPublish(client: AccessClient, topicName: string, qos: QoS, retain: boolean, now: number): boolean | undefined {
-    return this.#hooks.authorize === undefined ? this.#base.mayPublish(client, topicName, qos, retain, now) : undefined;
+    if (this.#hooks.authorize !== undefined) return undefined;
+    const may = this.#base.mayPublish(client, topicName, qos, retain, now);
+    if (may !== undefined) this.#hooks.authorized?.(client, 'publish', topicName, qos, retain, may);
+    return may;
   }
 
   maySubscribe(client: AccessClient, topicFilter: string, qos: QoS, now: number): boolean | undefined {
-    return this.#hooks.authorize === undefined ? this.#base.maySubscribe(client, topicFilter, qos, now) : undefined;
+    if (this.#hooks.authorize !== undefined) return undefined;
+    const may = this.#base.maySubscribe(client, topicFilter, qos, now);
+    if (may !== undefined) this.#hooks.authorized?.(client, 'subscribe', topicFilter, qos, false, may);
+    return may;
   }
 
-  whenKnown(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: Answer): void {
+  whenKnown(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, known: Answer): void {
+    const answer: Answer = (allowed, sure) => {
+      this.#hooks.authorized?.(client, action, topic, qos, retain, allowed);
+      known(allowed, sure);
+    };
     const hook = this.#hooks.authorize;
     const ask = (): void => this.#ask(client, action, topic, qos, retain, answer);
     if (hook === undefined) ask();

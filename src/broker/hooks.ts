@@ -21,6 +21,13 @@ type Slot<F> = F | undefined;
 export class BrokerHooks implements DeliveryHooks {
   /** `client.connect`. `answer`: 0, or the code of CONNACK. The packet is the slot's own. */
   connect: Slot<(channel: Channel, packet: ConnectPacket, answer: (reasonCode: number) => void) => void> = undefined;
+  /** `client.connack`: it is about to be sent. */
+  connack: Slot<(channel: Channel, reasonCode: number) => void> = undefined;
+  /** `client.check_authn_complete`: 0, or why not. Also of a connected client that proved itself once more. */
+  authenticated: Slot<(channel: Channel, reasonCode: number) => void> = undefined;
+  /** `client.check_authz_complete`, see `HookedAccess`. */
+  authorized: Slot<(client: AccessClient, action: AccessAction, topic: string, qos: 0 | 1 | 2, retain: boolean, allowed: boolean) => void> =
+    undefined;
   /** `client.authenticate`, see `HookedAccess`. */
   authenticate: Slot<(request: AccessRequest, answer: (reasonCode: number) => void) => void> = undefined;
   /** `client.authorize`. undefined: the rules decide. */
@@ -57,6 +64,11 @@ export class BrokerHooks implements DeliveryHooks {
   /** `delivery.dropped`. */
   undelivered: DeliveryHooks['undelivered'] = undefined;
   acked: DeliveryHooks['acked'] = undefined;
+  /** `delivery.completed`. */
+  completed: DeliveryHooks['completed'] = undefined;
+  /** `message.puback`. */
+  answered: DeliveryHooks['answered'] = undefined;
+  answering: DeliveryHooks['answering'] = undefined;
   pinged: DeliveryHooks['pinged'] = undefined;
 }
 

@@ -33,6 +33,7 @@ export type {
   HookSubscription,
   Hooks,
   HookWill,
+  HookWish,
 } from './library/hook-types.js';
 export type { Address, ClusterTls, CoreAddress, DatabaseOptions, LogOptions } from './library/options.js';
 export { type Command, defineShard, type Shard, type ShardOptions, type TableOptions } from './library/schema.js';

@@ -19,6 +19,8 @@ import type { AckChannel, DeferredAck, Session, SessionChannel, SubscriptionOpti
 
 /** What concerns more than this client: performed by the broker, which answers on the channel. */
 export interface ChannelEffects {
+  /** CONNACK is about to be sent. */
+  connack?(channel: Channel, reasonCode: number): void;
   /** Answer: `accept` or `refuse`, now or later. */
   connect(channel: Channel, packet: ConnectPacket, now: number): void;
   /** Answer for QoS 1 and 2: `acknowledge` within the call, or `defer` within it and `settle` later. `packet` is gone afterwards. */
@@ -155,17 +157,20 @@ export class Channel implements SessionChannel, AckChannel {
   /** Acknowledges a QoS 1 or 2 PUBLISH, behind those that are owed. [MQTT-3.3.4-1] */
   acknowledge(packetId: number, qos: 1 | 2, reasonCode: number): void {
     const owed = this.#owed;
+    const message = this.session?.home.hooks?.answering;
     if (owed === undefined || owed.length === 0) {
-      this.#sendAck(packetId, qos, reasonCode);
+      this.#sendAck(packetId, qos, reasonCode, message);
       return;
     }
-    owed.push({ channel: this, session: defined(this.session, 'channel: an acknowledgement without a session'), packetId, qos, reasonCode });
+    const session = defined(this.session, 'channel: an acknowledgement without a session');
+    owed.push({ channel: this, session, packetId, qos, reasonCode, message });
   }
 
   /** The PUBLISH is on its way; `settle` when everybody who must has accepted it. */
   defer(packetId: number, qos: 1 | 2): DeferredAck {
     const session = defined(this.session, 'channel: an acknowledgement without a session');
-    const ack: DeferredAck = { channel: this, session, packetId, qos, reasonCode: -1 };
+    const message = session.home.hooks?.answering;
+    const ack: DeferredAck = { channel: this, session, packetId, qos, reasonCode: -1, message };
     if (qos === 2) session.awaitingRel?.set(packetId, ack);
     this.#owe(ack);
     return ack;
@@ -189,8 +194,9 @@ export class Channel implements SessionChannel, AckChannel {
     return this.#owed?.length ?? 0;
   }
 
-  #sendAck(packetId: number, qos: 1 | 2, reasonCode: number): void {
+  #sendAck(packetId: number, qos: 1 | 2, reasonCode: number, message: Message | undefined): void {
     if (qos === 2 && reasonCode >= 0x80) this.session?.awaitingRel?.delete(packetId); // [MQTT-4.3.3-9]
+    if (message !== undefined) this.session?.home.hooks?.answered?.(this, message, reasonCode);
     this.out.ack(qos === 1 ? 0x40 : 0x50, packetId, this.version === 5 ? reasonCode : 0); // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
   }
 
@@ -201,7 +207,7 @@ export class Channel implements SessionChannel, AckChannel {
     const before = owed.length;
     for (let ack = owed.peek(); ack !== undefined && ack.reasonCode >= 0; ack = owed.peek()) {
       owed.shift();
-      if (ack.channel === this) this.#sendAck(ack.packetId, ack.qos, ack.reasonCode);
+      if (ack.channel === this) this.#sendAck(ack.packetId, ack.qos, ack.reasonCode, ack.message);
     }
     if (before >= owedAcksPause && owed.length < owedAcksPause) this.resumeReading();
   }
@@ -257,7 +263,9 @@ export class Channel implements SessionChannel, AckChannel {
       this.out.send({ type: 'disconnect', reasonCode, properties }, 5, this.maximumPacketSize);
     } else if (this.state === 'connecting') {
       // Not decided yet: the client learns it from CONNACK.
-      this.out.send({ type: 'connack', sessionPresent: false, reasonCode: connackCode(reasonCode) }, this.version, this.maximumPacketSize);
+      const code = connackCode(reasonCode);
+      this.effects.connack?.(this, code);
+      this.out.send({ type: 'connack', sessionPresent: false, reasonCode: code }, this.version, this.maximumPacketSize);
     }
     this.end({ by: 'server', reasonCode, normal: false }, now); // told or not: [MQTT-4.13.2-1] [MQTT-3.14.4-2]
   }

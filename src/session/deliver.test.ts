@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { utf8Encode } from '#base/utf8.js';
+import type { Packet } from '#mqtt/packet.js';
+import { type Channel, settle } from './channel.js';
 import { deliver, deliverAs } from './deliver.js';
 import type { SessionLimits } from './limits.js';
 import { type Message, makeMessage, type Qos } from './message.js';
 import { connectPacket, OneSession } from './recorder.test.js';
-import { Subscription } from './session.js';
+import { type DeferredAck, type Session, Subscription } from './session.js';
 
 const message = (topicName: string, text: string, qos: Qos = 1): Message =>
   makeMessage(topicName, utf8Encode(text), qos, false, undefined, Number.POSITIVE_INFINITY, 'p');
@@ -98,4 +100,63 @@ test('mqtt.upgrade_qos: the subscription decides where it grants more', () => {
       assert.equal(sent?.type === 'publish' && sent.qos, upgradeQos ? upgraded : usual);
     }
   }
+});
+
+test('who wants to hear of complete deliveries hears of those that the client has', () => {
+  const broker = new OneSession();
+  broker.open();
+  broker.step(connectPacket(5, { cleanStart: false, properties: { sessionExpiryInterval: 60 } }));
+  const told: string[] = [];
+  const listen = (): void => {
+    broker.hooks.completed = (_s, m, qos, latencyMs) => told.push(`${m.topicName} ${qos} ${latencyMs}`);
+  };
+  const send = (topicName: string, qos: Qos): number => {
+    broker.out.take();
+    queue(broker, message(topicName, 'm', qos));
+    const [sent] = broker.out.take();
+    return sent?.type === 'publish' ? sent.packetId : 0;
+  };
+  const early = send('early', 2); // nobody listened when it was sent
+  listen();
+  const whole = send('whole', 2);
+  const refused = send('refused', 2);
+  const one = send('one', 1);
+  send('zero', 0);
+  broker.time += 7;
+  broker.step({ type: 'puback', packetId: one, reasonCode: 0 });
+  broker.step({ type: 'puback', packetId: one, reasonCode: 0 });
+  broker.step({ type: 'pubrec', packetId: refused, reasonCode: 0x97 });
+  for (const packetId of [early, whole]) broker.step({ type: 'pubrec', packetId, reasonCode: 0 });
+  assert.deepEqual(told, ['one 1 7']);
+  for (const packetId of [whole, early]) broker.step({ type: 'pubcomp', packetId, reasonCode: 0 });
+  assert.deepEqual(told, ['one 1 7', 'whole 2 7', 'early 2 undefined']);
+});
+
+test('who wants to hear of acknowledgements hears of each once, with the message that it answers', () => {
+  const broker = new (class extends OneSession {
+    owed: DeferredAck[] = [];
+    override publish(channel: Channel, _session: Session, m: Message, { packetId }: Packet & { type: 'publish' }): void {
+      if (m.qos === 0) return;
+      if (m.topicName === 'later') this.owed.push(channel.defer(packetId, m.qos));
+      else channel.acknowledge(packetId, m.qos, m.topicName === 'now' ? 0 : 0x87);
+    }
+  })();
+  broker.open();
+  broker.step(connectPacket(5));
+  const told: string[] = [];
+  broker.hooks.answered = (_c, m, reasonCode) => told.push(`${m.topicName} ${m.qos} ${reasonCode}`);
+  const publish = (topicName: string, qos: Qos, packetId: number, dup = false): void =>
+    broker.step({ type: 'publish', topicName, payload: utf8Encode('m'), qos, retain: false, dup, packetId });
+  publish('now', 2, 1);
+  publish('now', 2, 1, true); // acknowledged again, and no message of its own
+  publish('later', 1, 2);
+  publish('refused', 1, 3);
+  publish('now', 0, 0);
+  assert.deepEqual(told, ['now 2 0']);
+  for (const ack of broker.owed) settle(ack, 0x10);
+  assert.deepEqual(told, ['now 2 0', 'later 1 16', 'refused 1 135']);
+  assert.deepEqual(
+    broker.out.take().flatMap((p) => (p.type === 'connack' || !('packetId' in p) ? [] : [p.packetId])),
+    [1, 1, 2, 3],
+  );
 });

@@ -5,7 +5,7 @@
 // unacknowledged on a connection; a QoS 0 message never overtakes one that waits.
 import { aliasedSize } from '#mqtt/publish-alias.js';
 import type { Frame, Frames } from './frames.js';
-import type { InflightEntry } from './inflight.js';
+import type { InflightEntry, Watched } from './inflight.js';
 import type { Message, Qos } from './message.js';
 import { deliveryQos, keep } from './message.js';
 import type { OutAliases } from './out-aliases.js';
@@ -181,7 +181,22 @@ function sendNew(
     keep(message);
     kept = message;
   }
-  const entry: InflightEntry = { packetId, qos, message: kept, retain, subscriptionIdentifiers: identifiers, group, released: false, sent: true };
+  let watched: Watched | undefined;
+  if (session.home.hooks?.completed !== undefined) {
+    keep(message);
+    watched = { message, sentAt: session.home.now() };
+  }
+  const entry: InflightEntry = {
+    packetId,
+    qos,
+    message: kept,
+    retain,
+    subscriptionIdentifiers: identifiers,
+    group,
+    released: false,
+    sent: true,
+    watched,
+  };
   session.needInflight().add(entry);
   if (log !== undefined) log.sent(session, entry, fromQueue);
   if (log !== undefined && holds) {

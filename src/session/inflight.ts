@@ -17,6 +17,15 @@ export interface InflightEntry {
   released: boolean;
   /** Sent on the current connection. */
   sent: boolean;
+  /** While somebody wants to hear of completed deliveries; it does not move to other nodes. */
+  watched?: Watched | undefined;
+}
+
+/** A delivery whose end is told. */
+export interface Watched {
+  readonly message: Message;
+  /** Monotonic ms. */
+  readonly sentAt: number | undefined;
 }
 
 export class Inflight {

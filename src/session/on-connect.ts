@@ -93,6 +93,7 @@ export function accept(
     channel.end({ by: 'server', reasonCode: ReasonCode.packetTooLarge, normal: false }, session.home.now());
     return;
   }
+  channel.effects.connack?.(channel, 0);
   channel.out.send(connack, channel.version, channel.maximumPacketSize); // [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
 }
 
@@ -120,6 +121,7 @@ function offers(channel: Channel, packet: ConnectPacket, reasonString: string | 
 /** CONNACK with a code of 0x80 and above, then the end. [MQTT-3.2.2-7] */
 export function refuse(channel: Channel, reasonCode: number, now: number, properties?: Properties): void {
   if (channel.state !== 'connecting') return;
+  channel.effects.connack?.(channel, reasonCode);
   channel.out.send({ type: 'connack', sessionPresent: false, reasonCode, properties }, channel.version, channel.maximumPacketSize); // [MQTT-3.2.2-6]
   channel.end({ by: 'server', reasonCode, normal: false }, now);
 }

@@ -18,5 +18,6 @@ export function onPuback(channel: Channel, session: Session, packet: PubackPacke
   session.complete(entry); // whatever its reason code says [MQTT-4.4.0-2] [MQTT-4.3.2-3] [MQTT-4.8.2-6]
   channel.counters.acked.value++;
   if (entry.message !== undefined) session.home.hooks?.acked?.(session, entry.message, 1);
+  session.tellCompleted(entry);
   pump(session);
 }

@@ -17,5 +17,6 @@ export function onPubcomp(channel: Channel, session: Session, packet: PubcompPac
   }
   session.complete(entry); // [MQTT-4.3.3-5]
   channel.counters.acked.value++;
+  session.tellCompleted(entry);
   pump(session);
 }

@@ -4,7 +4,7 @@ import type { PublishPacket } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { isOfFormat } from '#mqtt/text.js';
 import type { Channel } from './channel.js';
-import { expiryTime, makeMessage, messageProperties } from './message.js';
+import { expiryTime, keep, makeMessage, messageProperties } from './message.js';
 import type { Session } from './session.js';
 
 export function onPublish(channel: Channel, session: Session, packet: PublishPacket, now: number): void {
@@ -45,7 +45,16 @@ export function onPublish(channel: Channel, session: Session, packet: PublishPac
   let expiresAt = own === undefined ? Number.POSITIVE_INFINITY : expiryTime(own, now);
   if (own === undefined && limits.messageExpiryMs !== Number.POSITIVE_INFINITY) expiresAt = now + limits.messageExpiryMs;
   const message = makeMessage(topicName, packet.payload, packet.qos, packet.retain, messageProperties(p), expiresAt, session.clientId);
+  const { hooks } = session.home;
+  if (packet.qos === 0 || hooks?.answered === undefined) {
+    channel.effects.publish(channel, session, message, packet, now);
+    return;
+  }
+  const outer = hooks.answering;
+  keep(message);
+  hooks.answering = message;
   channel.effects.publish(channel, session, message, packet, now);
+  hooks.answering = outer;
 }
 
 /** The payload is not what the publisher says it is (section 3.3.2.3.2): only an acknowledgement can refuse one message. */

@@ -24,7 +24,11 @@ export function onPubrec(channel: Channel, session: Session, packet: PubrecPacke
     return;
   }
   entry.released = true; // [MQTT-4.3.3-3] [MQTT-4.3.3-6]
-  if (entry.message !== undefined) session.home.hooks?.acked?.(session, entry.message, 2);
+  const { hooks } = session.home;
+  if (entry.message !== undefined && hooks !== undefined) {
+    hooks.acked?.(session, entry.message, 2);
+    if (hooks.completed !== undefined) entry.watched ??= { message: entry.message, sentAt: undefined };
+  }
   entry.message = undefined;
   inflight.markSent(entry);
   const { log } = session;

@@ -91,7 +91,15 @@ export class OneSession implements SessionHome, ChannelEffects {
   readonly limits: SessionLimits;
   readonly counters: SessionCounters & Record<string, { value: number }> = counters();
   readonly frames: Frames = new Frames();
-  readonly hooks: DeliveryHooks = { delivered: undefined, acked: undefined, undelivered: undefined, pinged: undefined };
+  readonly hooks: DeliveryHooks = {
+    delivered: undefined,
+    acked: undefined,
+    undelivered: undefined,
+    completed: undefined,
+    answered: undefined,
+    answering: undefined,
+    pinged: undefined,
+  };
   time = 0;
   session: Session | undefined = undefined;
   out: Recorder = new Recorder();

@@ -115,6 +115,8 @@ export interface DeferredAck {
   readonly qos: 1 | 2;
   /** -1 until it is settled. */
   reasonCode: number;
+  /** What it answers, while somebody wants to hear of that. */
+  readonly message?: Message | undefined;
 }
 
 export interface AckChannel {
@@ -133,6 +135,15 @@ export interface DeliveryHooks {
   acked: ((session: Session, message: Message, qos: Qos) => void) | undefined;
   /** A delivery was dropped; metrics count it. */
   undelivered: ((session: Session, message: Message, reason: DropReason) => void) | undefined;
+  /**
+   * A delivery of QoS 1 or 2 is complete: PUBACK, or PUBCOMP. `latencyMs`: since it was first sent; undefined: that was on
+   * another node, or before somebody wanted to be told.
+   */
+  completed: ((session: Session, message: Message, qos: Qos, latencyMs: number | undefined) => void) | undefined;
+  /** PUBACK or PUBREC is about to be sent for `message`, which is as its client published it. */
+  answered: ((channel: SessionChannel, message: Message, reasonCode: number) => void) | undefined;
+  /** The PUBLISH that is being handled, while `answered` is there: what is acknowledged within the call, or owed from then on. */
+  answering: Message | undefined;
   /** PINGREQ. */
   pinged: ((session: Session) => void) | undefined;
 }
@@ -376,6 +387,16 @@ export class Session extends WheelTimer {
   complete(entry: InflightEntry): void {
     this.inflight?.remove(entry);
     this.log?.completed(this, entry.packetId);
+  }
+
+  /** It was completed because the client has it. */
+  tellCompleted(entry: InflightEntry): void {
+    const { hooks } = this.home;
+    if (hooks?.completed === undefined) return;
+    const { watched } = entry;
+    const message = watched?.message ?? entry.message;
+    const latencyMs = watched?.sentAt === undefined ? undefined : Math.max(0, this.home.now() - watched.sentAt);
+    if (message !== undefined) hooks.completed(this, message, entry.qos, latencyMs);
   }
 
   onTimer(now: number): void {

@@ -294,6 +294,81 @@ test('every other hook tells what happens', async () => {
   for (const o of off) o();
 });
 
+test('hooks tell of what was decided and answered, before the client hears of it, and of what it has acknowledged', async () => {
+  const told: string[] = [];
+  const completed = gather<string>(2);
+  const publishers = (c: HookClient): boolean => c.clientId === 'p';
+  const off = [
+    broker.hook('client.authenticate', (c) => (c.clientId === 'nobody' ? 0x86 : undefined)),
+    broker.hook('client.authorize', (_c, { topic }) => (topic === 'no' ? false : undefined)),
+    broker.hook('client.check_authn_complete', (c, code) => void told.push(`authn ${c.clientId} ${code} ${c.connected}`)),
+    broker.hook('client.connack', (c, code) => void told.push(`connack ${c.clientId} ${code}`)),
+    broker.hook('client.connected', (c) => void told.push(`connected ${c.clientId}`)),
+    broker.hook('client.check_authz_complete', (c, wish, allowed) => void told.push(`authz ${c.clientId} ${wish.action} ${wish.topic} ${allowed}`)),
+    broker.hook('message.publish', (m) => (m.topic === 'h/2' ? { topic: 'h/3' } : undefined)),
+    broker.hook('message.puback', (c, m, code) => {
+      if (publishers(c)) told.push(`puback ${m.topic} ${m.payload.length} ${m.qos} ${code}`);
+    }),
+    broker.hook('delivery.completed', (s, m, ms) => completed.push(`${s.clientId} ${m.topic} ${m.qos} ${ms !== undefined && ms >= 0}`)),
+  ];
+  assert.equal(await refusal('nobody'), 0x86);
+  const s = await client('s');
+  await s.subscribeAsync('h/#', { qos: 2 });
+  const p = await client('p');
+  await p.publishAsync('h/1', 'x', { qos: 1 });
+  await p.publishAsync('h/2', 'xy', { qos: 2 });
+  await p.publishAsync('h/q0', 'xy', { qos: 0 });
+  assert.deepEqual(await completed.all, ['s h/1 1 true', 's h/3 2 true']);
+  await p.publishAsync('nobody/here', 'x', { qos: 1 });
+  await assert.rejects(p.publishAsync('no', 'x', { qos: 1 }));
+  for (const o of off) o();
+  await p.publishAsync('h/1', 'x', { qos: 1 });
+  assert.deepEqual(told, [
+    'authn nobody 134 false',
+    'connack nobody 134',
+    'authn s 0 false',
+    'connack s 0',
+    'connected s',
+    'authz s subscribe h/# true',
+    'authn p 0 false',
+    'connack p 0',
+    'connected p',
+    'authz p publish h/1 true',
+    'puback h/1 1 1 0',
+    'authz p publish h/2 true',
+    'puback h/2 2 2 0',
+    'authz p publish h/q0 true',
+    'authz p publish nobody/here true',
+    'puback nobody/here 1 1 16',
+    'authz p publish no false',
+    'puback no 1 1 135',
+  ]);
+});
+
+test('the end of a delivery is told of once, also when its client came back for it', async () => {
+  const completed = gather<string>(1);
+  const all: string[] = [];
+  const off = broker.hook('delivery.completed', (s, m) => {
+    all.push(m.topic);
+    if (s.clientId === 'back') completed.push(`${m.topic} ${m.qos}`);
+  });
+  const lasting = { clean: false, properties: { sessionExpiryInterval: 60 } };
+  const first = await client('back', {
+    ...lasting,
+    customHandleAcks: (_t: string, _m: Buffer, _p: unknown, done: (code: number) => void) => void done,
+  });
+  await first.subscribeAsync('back/#', { qos: 2 });
+  const seen = new Promise<void>((done) => first.once('packetreceive', (packet) => packet.cmd === 'publish' && done()));
+  await broker.publish('back/1', 'x', { qos: 2 });
+  await seen;
+  first.stream.destroy();
+  assert.deepEqual(all, []);
+  await client('back', lasting);
+  assert.deepEqual(await completed.all, ['back/1 2']);
+  off();
+  assert.deepEqual(all, ['back/1']);
+});
+
 test('what cannot be is refused with a code, and a closed broker says so and leaves nothing', async () => {
   const code = (wanted: string) => (e: unknown) => e instanceof BrokerError && e.code === wanted;
   await assert.rejects(broker.publish('a/#', 'x'), code('options'));

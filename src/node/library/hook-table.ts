@@ -144,8 +144,7 @@ export class HookTable {
 
   #fill(name: HookName): void {
     const s = this.#slots;
-    const has = (n: HookName): boolean => this.#lists.has(n);
-    const on = has(name);
+    const on = this.#lists.has(name);
     switch (name) {
       case 'client.connect':
         s.connect = on ? (channel, packet, answer) => this.#connect(name, this.#clients.of(channel), packet, answer) : undefined;
@@ -159,6 +158,19 @@ export class HookTable {
         s.authorize = on
           ? (client, action, topic, qos, retain, answer) => this.#authorize(client, { action, topic, qos, retain }, answer)
           : undefined;
+        return;
+      case 'client.check_authn_complete':
+        s.authenticated = on ? (channel, code) => this.#tell(name, this.#clients.of(channel), code) : undefined;
+        return;
+      case 'client.check_authz_complete':
+        this.#hookAccess();
+        s.authorized = on
+          ? (client, action, topic, qos, retain, allowed) =>
+              this.#tell(name, this.#clients.of(client as Channel), { action, topic, qos, retain }, allowed)
+          : undefined;
+        return;
+      case 'client.connack':
+        s.connack = on ? (channel, code) => this.#tell(name, this.#clients.of(channel), code) : undefined;
         return;
       case 'client.connected':
         s.connected = on ? (channel, sessionPresent) => this.#tell(name, this.#clients.of(channel), sessionPresent) : undefined;
@@ -178,6 +190,14 @@ export class HookTable {
       case 'client.unsubscribe':
         s.unsubscribe = on ? (channel, filters) => this.#tell(name, this.#clients.of(channel), filters) : undefined;
         return;
+      default:
+        this.#fillOthers(name, on);
+    }
+  }
+
+  #fillOthers(name: HookName, on: boolean): void {
+    const s = this.#slots;
+    switch (name) {
       case 'session.subscribed':
         s.subscribed = on ? (session, topicFilter, o) => this.#tell(name, sessionOf(session), { topicFilter, ...o }) : undefined;
         return;
@@ -193,6 +213,17 @@ export class HookTable {
       case 'message.acked':
         s.acked = on ? (session, m) => this.#tellClient(name, session, (c) => this.#tell(name, c, messageOf(m))) : undefined;
         return;
+      case 'message.puback':
+        s.answered = on
+          ? (channel, m, code) => {
+              if (channel instanceof Channel)
+                this.#tell(name, this.#clients.of(channel), { ...messageOf(m), topic: channel.mountpoint + m.topicName }, code);
+            }
+          : undefined;
+        return;
+      case 'delivery.completed':
+        s.completed = on ? (session, m, _qos, latencyMs) => this.#tell(name, sessionOf(session), messageOf(m), latencyMs) : undefined;
+        return;
       case 'delivery.dropped':
         s.undelivered = on ? (session, m, reason) => this.#tell(name, sessionOf(session), messageOf(m), reason) : undefined;
         return;
@@ -200,7 +231,9 @@ export class HookTable {
         s.dropped = on ? (m) => this.#tell(name, messageOf(m)) : undefined;
         return;
       default:
-        s.session = Object.values(sessionNames).some(has) ? (moment, session) => this.#tell(sessionNames[moment], sessionOf(session)) : undefined;
+        s.session = Object.values(sessionNames).some((n) => this.#lists.has(n))
+          ? (moment, session) => this.#tell(sessionNames[moment], sessionOf(session))
+          : undefined;
     }
   }
 

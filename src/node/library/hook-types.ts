@@ -35,6 +35,14 @@ export interface HookConnect {
   readonly will: HookWill | undefined;
 }
 
+export interface HookWish {
+  readonly action: 'publish' | 'subscribe';
+  /** As the client says it. */
+  readonly topic: string;
+  readonly qos: 0 | 1 | 2;
+  readonly retain: boolean;
+}
+
 export interface HookMessage {
   readonly topic: string;
   /** Shared with all receivers: do not change it. */
@@ -83,10 +91,13 @@ export interface Hooks {
   /** false or a reason code from 0x80 on refuses it (false: 0x86); true ends the asking of hooks. Bans stay in force. */
   'client.authenticate': (client: HookClient, proof: HookConnect) => Maybe<boolean | number | undefined>;
   /** true allows, false denies; nothing: the next hook, in the end the cluster's rules. Wills are asked about too. */
-  'client.authorize': (
-    client: HookClient,
-    wish: { readonly action: 'publish' | 'subscribe'; readonly topic: string; readonly qos: 0 | 1 | 2; readonly retain: boolean },
-  ) => Maybe<boolean | undefined>;
+  'client.authorize': (client: HookClient, wish: HookWish) => Maybe<boolean | undefined>;
+  /** Who the client is was decided: 0, or why it is refused. Also of a connected client that proves itself once more. */
+  'client.check_authn_complete': (client: HookClient, reasonCode: number) => void;
+  /** A wish to publish or subscribe was decided: by hooks, the cluster's rules, or what is remembered of them. */
+  'client.check_authz_complete': (client: HookClient, wish: HookWish, allowed: boolean) => void;
+  /** CONNACK is about to be sent; 0, or the code that refuses. Not of a CONNECT that cannot be read. */
+  'client.connack': (client: HookClient, reasonCode: number) => void;
   /** CONNACK is out. */
   'client.connected': (client: HookClient, sessionPresent: boolean) => void;
   'client.disconnected': (client: HookClient, end: HookEnd) => void;
@@ -106,10 +117,20 @@ export interface Hooks {
    * changed; all hooks are asked, each sees what those before it changed. What would be no PUBLISH refuses it, as a failure.
    */
   'message.publish': (message: HookMessage, client: HookClient | undefined) => Maybe<boolean | number | Partial<HookMessage> | undefined>;
+  /**
+   * PUBACK or PUBREC is about to be sent for what this client published (the message is as it came, before `message.publish`
+   * changed it): 0, 0x10 (nobody is subscribed), or the code that refuses, which clients before MQTT 5.0 do not see.
+   */
+  'message.puback': (client: HookClient, message: HookMessage, reasonCode: number) => void;
   /** A PUBLISH was sent to the client. */
   'message.delivered': (client: HookClient, message: HookMessage) => void;
   /** The client has acknowledged it (PUBACK, PUBREC). */
   'message.acked': (client: HookClient, message: HookMessage) => void;
+  /**
+   * The client has acknowledged the whole of a delivery of QoS 1 or 2 (PUBACK, PUBCOMP). `latencyMs`: since it was first sent;
+   * undefined: that was on another node, or before somebody hooked this.
+   */
+  'delivery.completed': (session: HookSession, message: HookMessage, latencyMs: number | undefined) => void;
   /** Nobody is subscribed. */
   'message.dropped': (message: HookMessage) => void;
   /** A message was not delivered to the session, whose client may be away: `metrics()` counts them by the same reasons. */
