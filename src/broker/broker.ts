@@ -99,7 +99,7 @@ export class Broker implements ChannelEffects {
 
   /** The node serves: the routes of the sessions that came back. */
   resumeSessions(): void {
-    if (this.#core.durable !== undefined) new ReturningRoutes(this.#core, this.#sessions).start([...this.#sessions.all()]);
+    if (this.#core.durable !== undefined) new ReturningRoutes(this.#core).start([...this.#sessions.all()]);
   }
 
   get durable(): DurableSessions | undefined {
@@ -250,6 +250,8 @@ export class Broker implements ChannelEffects {
     const subscription = this.#core.sessions.get(clientId)?.subscriptions.get(topicFilter);
     if (subscription === undefined) return false;
     this.#sessions.unsubscribe(subscription);
+    this.#core.hooks.unsubscribed?.(subscription.session, topicFilter);
+    this.#core.sys?.unsubscribed(subscription.session, topicFilter);
     return true;
   }
 

@@ -9,7 +9,7 @@ import { ReasonCode } from '#mqtt/reason-code.js';
 import { isMountable, mountpointOf } from '#mqtt/special-topics.js';
 import type { Channel } from '#session/channel.js';
 import { accept, refuse, sessionExpiryOf } from '#session/on-connect.js';
-import type { Session, Subscription } from '#session/session.js';
+import type { Session } from '#session/session.js';
 import type { SessionRest } from '#session/session-codec.js';
 import { decodeRest, decodeSession } from '#session/session-codec.js';
 import { start } from '#session/step.js';
@@ -326,7 +326,8 @@ export class Connector {
     };
     for (const subscription of [...session.subscriptions.values()]) {
       open++;
-      if (subscription.exclusive) this.#takeExclusive(subscription);
+      // Its client has it on the node that it comes from; if that node was out of the cluster, another may have it by now.
+      if (subscription.exclusive) this.#core.ports.exclusive?.keep(subscription.topicFilter, session.clientId);
       this.#core.subscribers.add(subscription);
       this.#core.ports.routes.add(subscription.topicFilter, (outcome) => {
         subscription.settled = true;
@@ -335,14 +336,6 @@ export class Connector {
       });
     }
     answered();
-  }
-
-  /** Its client has it on the node that it comes from; if that node was out of the cluster, another may have it by now. */
-  #takeExclusive(subscription: Subscription): void {
-    const { session, topicFilter } = subscription;
-    this.#core.ports.exclusive?.take(topicFilter, session.clientId, (outcome) => {
-      if (outcome !== 'taken' && session.subscriptions.get(topicFilter) === subscription) this.#sessions.unsubscribe(subscription);
-    });
   }
 
   #fetchQueue(attempt: Attempt, session: Session, holdBack: HoldBack, whole: boolean): void {

@@ -105,13 +105,11 @@ function leftAt(session: Session, leftAtMs: number, wallNow: number, now: number
 /** Asks for the routes of sessions that came back, some per turn, until all are there. */
 export class ReturningRoutes {
   readonly #core: Core;
-  readonly #sessions: Sessions;
   readonly #left: Subscription[] = [];
   #running = false;
 
-  constructor(core: Core, sessions: Sessions) {
+  constructor(core: Core) {
     this.#core = core;
-    this.#sessions = sessions;
   }
 
   start(sessions: Iterable<Session>): void {
@@ -138,11 +136,7 @@ export class ReturningRoutes {
     // Unsubscribed, or over, since.
     if (session.ended || session.subscriptions.get(topicFilter) !== subscription) return;
     // While this node was away another client may have got what one alone can have.
-    if (subscription.exclusive) {
-      this.#core.ports.exclusive?.take(topicFilter, session.clientId, (outcome) => {
-        if (outcome === 'held' && session.subscriptions.get(topicFilter) === subscription) this.#sessions.unsubscribe(subscription);
-      });
-    }
+    if (subscription.exclusive) this.#core.ports.exclusive?.keep(topicFilter, session.clientId);
     this.#core.ports.routes.add(topicFilter, (outcome) => {
       if (outcome !== 'failed') return;
       this.#core.env.clock.setTimer(retryMs, () => {

@@ -2,7 +2,8 @@
 // id) says who has `$exclusive/FILTER`; it belongs to the incarnation of the node that has the session, so
 // that it vanishes with that node. Writes are commands at the leader of shard `route`; one client's session
 // may move: whoever has it now writes the row anew, and the old holder's release does nothing any more.
-// Invariant: at most one client id is in a row of a filter, at any position of the log.
+// Invariants: at most one client id is in a row of a filter, at any position of the log. Each filter in `#own` has
+// its row, or is being taken again, or its client is told that it has lost it.
 import { emptyBytes } from '#base/bytes.js';
 import { utf8Decode } from '#base/utf8.js';
 import type { Database } from '#db/api.js';
@@ -15,11 +16,13 @@ import { exclusiveTable } from './schema.js';
 
 export interface ExclusiveOptions {
   readonly deadlineMs: number;
-  /** Until a release that was not committed is tried again. */
+  /** Until what was not committed is tried again. */
   readonly retryMs: number;
+  /** What a session has is taken again until that is decided: twice as late each time, at most so late. */
+  readonly retryMsMax: number;
 }
 
-export const exclusiveDefaults: ExclusiveOptions = { deadlineMs: 5_000, retryMs: 1_000 };
+export const exclusiveDefaults: ExclusiveOptions = { deadlineMs: 5_000, retryMs: 1_000, retryMsMax: 8_000 };
 
 export interface ExclusiveEnv {
   readonly clock: Clock;
@@ -34,11 +37,14 @@ export class ReplicatedExclusive implements ExclusiveStore {
   readonly #own = new Map<string, string>();
   /** Rows to be taken back, or looked after, once a leader answers. */
   readonly #again = new Map<string, string>();
+  /** Filters that are being taken again; true: once more when that is decided, because the row may have gone meanwhile. */
+  readonly #retaking = new Map<string, boolean>();
   readonly #refused: Counter;
+  readonly #lost: Counter;
   readonly #unsubscribe: () => void;
   #timer: Timer | undefined;
   #closed = false;
-  /** This node's client has lost its filter to another one while the node was out of the cluster. */
+  /** This node's client has lost its filter to another one while the node was out of the cluster, or not there. */
   onLost: (topicFilter: string, clientId: string) => void = () => {};
 
   constructor(env: ExclusiveEnv, db: Database, options: Partial<ExclusiveOptions> = {}) {
@@ -46,6 +52,16 @@ export class ReplicatedExclusive implements ExclusiveStore {
     this.#db = db;
     this.#options = { ...exclusiveDefaults, ...options };
     this.#refused = env.metrics.counter('starmesh_exclusive_refused_total', 'Exclusive subscriptions refused because another client has the filter');
+    this.#lost = env.metrics.counter(
+      'starmesh_exclusive_lost_total',
+      'Exclusive subscriptions of sessions here ended because another client has the filter by now',
+    );
+    env.metrics.gaugeFn(
+      'starmesh_exclusive_undecided',
+      'Exclusive subscriptions of sessions here that no leader has confirmed yet',
+      {},
+      () => this.#retaking.size,
+    );
     db.onIncarnation(() => this.#renew());
     this.#unsubscribe = db.subscribe(exclusiveTable.shard, {
       reset: () => {},
@@ -64,11 +80,29 @@ export class ReplicatedExclusive implements ExclusiveStore {
     }
     this.#again.delete(topicFilter);
     this.#command('exclusiveTake', topicFilter, clientId, (outcome, mayHappen) => {
-      if (outcome === 'taken') this.#own.set(topicFilter, clientId);
+      if (outcome === 'taken') this.#taken(topicFilter, clientId);
       else if (outcome === 'held') this.#refused.value++;
       else if (mayHappen && !this.#own.has(topicFilter)) this.#later(topicFilter, clientId);
       done(outcome);
     });
+  }
+
+  /** While nothing was decided about that of a session that came back, another one may have got it here. */
+  #taken(topicFilter: string, clientId: string): void {
+    const before = this.#own.get(topicFilter);
+    this.#own.set(topicFilter, clientId);
+    if (before !== undefined && before !== clientId) this.#tellLost(topicFilter, before);
+  }
+
+  keep(topicFilter: string, clientId: string): void {
+    const holder = this.#own.get(topicFilter);
+    if (levelsLength(topicFilter) + 1 > routeKeyBytesMax || (holder !== undefined && holder !== clientId)) {
+      this.#clock.endOfTurn(() => this.#tellLost(topicFilter, clientId));
+      return;
+    }
+    this.#again.delete(topicFilter);
+    this.#own.set(topicFilter, clientId);
+    this.#retake(topicFilter);
   }
 
   release(topicFilter: string, clientId: string): void {
@@ -137,16 +171,38 @@ export class ReplicatedExclusive implements ExclusiveStore {
   }
 
   #retake(topicFilter: string): void {
+    if (this.#retaking.has(topicFilter)) {
+      this.#retaking.set(topicFilter, true);
+      return;
+    }
+    this.#retaking.set(topicFilter, false);
+    this.#tryAgain(topicFilter, this.#options.retryMs);
+  }
+
+  #tryAgain(topicFilter: string, retryMs: number): void {
     const clientId = this.#own.get(topicFilter);
-    if (clientId === undefined || this.#closed) return;
-    this.take(topicFilter, clientId, (outcome) => {
-      if (outcome === 'taken' || this.#own.get(topicFilter) !== clientId || this.#closed) return;
-      if (outcome === 'no-quorum') {
-        this.#clock.setTimer(this.#options.retryMs, () => this.#retake(topicFilter));
+    if (clientId === undefined || this.#closed) {
+      this.#retaking.delete(topicFilter);
+      return;
+    }
+    this.#command('exclusiveTake', topicFilter, clientId, (outcome) => {
+      const ours = this.#own.get(topicFilter) === clientId;
+      if (outcome === 'no-quorum' && !this.#closed && ours) {
+        this.#clock.setTimer(retryMs, () => this.#tryAgain(topicFilter, Math.min(2 * retryMs, this.#options.retryMsMax)));
         return;
       }
-      this.#own.delete(topicFilter);
-      this.onLost(topicFilter, clientId);
+      const again = this.#retaking.get(topicFilter) === true;
+      this.#retaking.delete(topicFilter);
+      if (outcome === 'held' && ours) {
+        this.#own.delete(topicFilter);
+        this.#tellLost(topicFilter, clientId);
+      } else if (again) this.#retake(topicFilter);
     });
+  }
+
+  #tellLost(topicFilter: string, clientId: string): void {
+    if (this.#closed) return;
+    this.#lost.value++;
+    this.onLost(topicFilter, clientId);
   }
 }

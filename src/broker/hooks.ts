@@ -53,7 +53,7 @@ export class BrokerHooks implements DeliveryHooks {
   unsubscribe: Slot<(channel: Channel, topicFilters: readonly string[]) => void> = undefined;
   /** `session.subscribed`: the route is effective; SUBACK follows. */
   subscribed: Slot<(session: Session, topicFilter: string, options: SubscriptionOptions) => void> = undefined;
-  /** `session.unsubscribed`, by the client. */
+  /** `session.unsubscribed`: by its client, an operator, or because it lost an exclusive one to another client. */
   unsubscribed: Slot<(session: Session, topicFilter: string) => void> = undefined;
   session: Slot<(moment: SessionMoment, session: Session) => void> = undefined;
   /** `message.publish`: of a client (allowed already), or the broker's own. The message is kept. */

@@ -177,6 +177,11 @@ export type ExclusiveOutcome = 'taken' | 'held' | 'no-quorum';
 export interface ExclusiveStore {
   /** A client that has it already, here or on another node, takes it again. */
   take(topicFilter: string, clientId: string, done: (outcome: ExclusiveOutcome) => void): void;
+  /**
+   * A session that came back, or came from another node, has had it: it is taken until a leader has decided, however long
+   * there is no quorum. Until then, and from then on, the subscription is in force; it is ended if another client has it.
+   */
+  keep(topicFilter: string, clientId: string): void;
   /** No-op if this node does not have it for the client. Nobody waits. */
   release(topicFilter: string, clientId: string): void;
   list(visit: (topicFilter: string, clientId: string) => boolean): void;

@@ -128,7 +128,10 @@ export class StarmeshNode {
     this.authAdmin = new AuthAdmin(database, this.#hasher, env.clock, adminSettings(auth));
     const broker = createBroker(env, options.broker ?? {}, ports, this.access);
     this.broker = broker;
-    this.exclusive.onLost = (topicFilter, clientId) => void broker.endSubscription(clientId, topicFilter);
+    this.exclusive.onLost = (topicFilter, clientId) => {
+      env.log.warn('an exclusive subscription has ended: another client has the filter by now', { clientId, topicFilter });
+      broker.endSubscription(clientId, topicFilter);
+    };
     if (options.sessions?.enable !== false) this.#openSessions(options.sessions ?? {});
     database.onIncarnation(() => this.registry.reassert(broker.epochs()));
     const listeners = options.listeners.map((l) => ({ ...defaultListenerOptions, ...l }));

@@ -194,6 +194,48 @@ test('what could not be given back without a quorum is given back later', () => 
   assert.deepEqual(rows(), []);
 });
 
+test('what a session that came back has had is asked for until it is decided, less and less often, and then kept or lost', () => {
+  const { clock, db, nodes, take, rows } = holders(2);
+  const [a, b] = nodes;
+  const lost: string[] = [];
+  if (a !== undefined) a.onLost = (filter, clientId) => lost.push(`${filter} ${clientId}`);
+  let asked = 0;
+  db.fault = (nodeId) => {
+    if (nodeId !== id(1)) return 'none';
+    asked++;
+    return 'no-quorum';
+  };
+  for (const filter of ['mine', 'theirs', 'left', 'here']) a?.keep(filter, 'c1');
+  clock.advance(120_000);
+  assert.equal(take(b, 'theirs', 'c2'), 'taken');
+  a?.release('left', 'c1');
+  assert.equal(take(a, 'here', 'c3'), 'pending');
+  assert.ok(asked > 8 && asked < 60, `${asked} attempts`);
+  assert.deepEqual([rows(), lost], [['theirs c2'], []]);
+  db.fault = () => 'none';
+  assert.equal(take(a, 'here', 'c3'), 'taken', 'a client of this node gets what nobody has yet');
+  assert.deepEqual(lost, ['here c1']);
+  clock.advance(20_000);
+  assert.deepEqual(rows(), ['here c3', 'mine c1', 'theirs c2']);
+  assert.deepEqual(lost, ['here c1', 'theirs c1']);
+  const settled = asked;
+  clock.advance(60_000);
+  assert.equal(asked, settled, 'and nothing is asked any more');
+  // One that another client has here already.
+  a?.keep('mine', 'c4');
+  clock.advance(50);
+  assert.deepEqual(lost, ['here c1', 'theirs c1', 'mine c4']);
+});
+
+test('what is given up while its taking is decided is not taken again', () => {
+  const { clock, nodes, rows } = holders(1);
+  const [a] = nodes;
+  a?.keep('x', 'c1');
+  a?.release('x', 'c1');
+  clock.advance(60_000);
+  assert.deepEqual(rows(), []);
+});
+
 test('a delayed message is found by its name on any node, and deleted from there', () => {
   const { clock, nodes } = cluster(2);
   const [a, b] = nodes as [Node, Node];

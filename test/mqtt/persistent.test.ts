@@ -2,13 +2,16 @@
 // runs, and what a client hears when the disk is full.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ReplicatedExclusive } from '#broker/exclusive.js';
 import { LocalRegistry, localPorts } from '#broker/local-ports.js';
-import type { TakeoverSource } from '#broker/ports.js';
+import type { BrokerPorts, TakeoverSource } from '#broker/ports.js';
+import { brokerSchema } from '#broker/schema.js';
 import type { ConnectPacket } from '#mqtt/packet.js';
 import { RecoveringSessions } from '#session/session-record.js';
 import { openJournal } from '#store/journal.js';
 import { MemoryFiles } from '#store/memory-files.js';
 import { ManualClock } from '../doubles/manual-clock.js';
+import { MemoryCluster, type MemoryDatabase } from '../doubles/memory-database.js';
 import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
 import { type BenchClient, type BenchOptions, MqttBench } from './mqtt-bench.js';
 
@@ -33,15 +36,20 @@ class Node {
 
   readonly #options: BenchOptions;
 
-  constructor(options: BenchOptions = {}) {
+  /** Of one process. */
+  readonly #ports: (clock: ManualClock) => Partial<BrokerPorts>;
+
+  constructor(options: BenchOptions = {}, ports: (clock: ManualClock) => Partial<BrokerPorts> = () => ({})) {
     this.#options = options;
+    this.#ports = ports;
     this.files = new MemoryFiles((fn) => this.#syncs.push(fn));
     this.bench = this.#start();
     this.sync();
   }
 
   #start(): MqttBench {
-    const bench = new MqttBench({ ...this.#options, clock: this.clock, ports: { ...localPorts(), registry: this.registry } });
+    const ports = { ...localPorts(), registry: this.registry, ...this.#ports(this.clock) };
+    const bench = new MqttBench({ ...this.#options, clock: this.clock, ports });
     const { clock, files } = this;
     const found = new RecoveringSessions(clock.wallNow() - clock.now());
     const env = { clock, files, metrics: new ReadableMetrics(), log: quietLog };
@@ -381,4 +389,54 @@ test('a full disk: persistent sessions are refused with 0x97, everything else go
   node.sync();
   assert.equal(again.connack?.sessionPresent, true);
   assert.ok(again.seen().some((text) => text.startsWith('t=six q1')));
+});
+
+test('exclusive subscriptions of sessions that come back without a quorum are decided when there is one', () => {
+  let quorum = true;
+  let cluster: MemoryCluster | undefined;
+  let here: ReplicatedExclusive | undefined;
+  const nodeId = (n: number): string => String(n).padStart(32, '0');
+  const store = (clock: ManualClock, db: MemoryDatabase): ReplicatedExclusive =>
+    new ReplicatedExclusive({ clock, metrics: new ReadableMetrics() }, db);
+  const node = new Node({ limits: { exclusiveSubscription: true } }, (clock) => {
+    // The rows of the process before are gone with its incarnation.
+    cluster = new MemoryCluster(clock, brokerSchema);
+    cluster.fault = (id) => (quorum || id !== nodeId(1) ? 'none' : 'no-quorum');
+    here = store(clock, cluster.join(nodeId(1)));
+    return { exclusive: here };
+  });
+  const pass = (ms: number): void => {
+    for (let left = ms; left > 0; left -= 500) {
+      node.clock.advance(500);
+      node.sync();
+    }
+  };
+  const client = node.bench.connect(lasting('c'));
+  pass(500);
+  for (const filter of ['$exclusive/mine', '$exclusive/theirs']) client.subscribe(filter);
+  pass(500);
+  quorum = false;
+  const bench = node.restart();
+  const unsubscribed: string[] = [];
+  bench.broker.hooks.unsubscribed = (session, filter) => void unsubscribed.push(`${session.clientId} ${filter}`);
+  if (here !== undefined) here.onLost = (filter, clientId) => void bench.broker.endSubscription(clientId, filter);
+  bench.broker.resumeSessions();
+  assert.ok(cluster !== undefined);
+  const elsewhere = store(node.clock, cluster.join(nodeId(2)));
+  let other = '';
+  elsewhere.take('theirs', 'c2', (outcome) => {
+    other = outcome;
+  });
+  pass(60_000);
+  assert.equal(other, 'taken');
+  assert.deepEqual([...bench.broker.subscriptions('c')].map((s) => s.topicFilter).sort(), ['mine', 'theirs']);
+  assert.equal(elsewhere.holder('mine'), undefined);
+  quorum = true;
+  pass(20_000);
+  assert.deepEqual(
+    [...bench.broker.subscriptions('c')].map((s) => s.topicFilter),
+    ['mine'],
+  );
+  assert.equal(elsewhere.holder('mine'), 'c');
+  assert.deepEqual(unsubscribed, ['c theirs']);
 });

@@ -128,6 +128,10 @@ class OneHolder implements ExclusiveStore {
     });
   }
 
+  keep(topicFilter: string, clientId: string): void {
+    this.rows.set(topicFilter, clientId);
+  }
+
   release(topicFilter: string, clientId: string): void {
     if (this.rows.get(topicFilter) === clientId) this.rows.delete(topicFilter);
   }
