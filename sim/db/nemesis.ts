@@ -5,6 +5,7 @@ import type { ClusterWorld, RunningNode } from './cluster-world.js';
 import { Membership, type MembershipPlan } from './membership.js';
 import { type Clients, Moments, type MomentsPlan } from './moments.js';
 import type { FaultPlan } from './plan.js';
+import { type RareClients, RareMoments, type RarePlan } from './rare-moments.js';
 import { StorageFaults, type StoragePlan } from './storage-faults.js';
 
 const slowFactors = [20, 200] as const;
@@ -28,6 +29,7 @@ export class Nemesis {
   readonly counts: Map<string, number> = new Map();
   readonly membership: Membership;
   #moments: Moments | undefined;
+  #rare: RareMoments | undefined;
   onFault: ((kind: string, detail: string) => void) | undefined;
 
   constructor(c: ClusterWorld, plan: FaultPlan, disks: StoragePlan, changes: MembershipPlan) {
@@ -45,13 +47,15 @@ export class Nemesis {
   }
 
   /** Moments need clients of their own. */
-  setUpMoments(plan: MomentsPlan, clients: Clients): void {
+  setUpMoments(plan: MomentsPlan, rare: RarePlan, clients: Clients & RareClients): void {
     this.#moments = new Moments(this.#c, plan, this.storage, clients, (kind, detail) => this.#note(kind, detail));
+    this.#rare = new RareMoments(this.#c, rare, clients, (kind, detail) => this.#note(kind, detail));
   }
 
   start(): void {
     this.#active = true;
     this.#moments?.start();
+    this.#rare?.start();
     const p = this.#plan;
     this.#every(p.killMs, () => this.#kill('kill'));
     this.#every(p.powerMs, () => this.#kill('power'));
@@ -85,6 +89,7 @@ export class Nemesis {
   heal(): void {
     this.#active = false;
     this.#moments?.end();
+    this.#rare?.end();
     const { net, nodes } = this.#c;
     net.healAll();
     net.clearWays();
@@ -168,12 +173,18 @@ export class Nemesis {
   }
 
   /** `n` begins to copy the tables of `from`: what it says when it is done comes late. */
-  copying(n: string, from: string): void {
+  copying(n: string, from: string, shard: string): void {
     this.#moments?.copying(n, from);
+    this.#rare?.copying(n, from, shard);
     if (this.#active && this.#prng.chance(this.#plan.copyLossShare)) this.#loseCopy(n, from);
     if (!this.#active || !this.#prng.chance(this.#plan.copySlowShare)) return;
     this.#note('slow copy', `${n} ${from}`);
     this.#slow(n, from, this.#prng.pick([100, 400]), 0);
+  }
+
+  /** `leader` has begun to take the node out of the shard's group. */
+  parting(leader: RunningNode, shard: string, name: string): void {
+    this.#rare?.parting(leader, shard, name);
   }
 
   /** The link goes in the middle of a copy, so that another core goes on with it. */

@@ -6,6 +6,7 @@ import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
 import { type MembershipPlan, makeMembership, noMembership } from './membership.js';
 import { type MomentsPlan, makeMoments, noMoments } from './moments.js';
+import type { RarePlan } from './rare-moments.js';
 import { makeStorageFaults, noStorageFaults, type StoragePlan } from './storage-faults.js';
 
 /** Mean time between faults of a kind in ms; undefined: none. */
@@ -65,6 +66,7 @@ export interface Plan {
   /** Never together with failing disks: of a lost and a damaged log at once, too much may be gone. */
   readonly membership: MembershipPlan;
   readonly moments: MomentsPlan;
+  readonly rare: RarePlan;
 }
 
 /** Of the runs, in how many disks fail. */
@@ -73,6 +75,9 @@ const storageShare = 0.4;
 const membershipShare = 0.6;
 /** Of the runs whose set of cores stays, in how many moments are set up (moments.ts), half of them with other faults. */
 const momentsShare = 0.33;
+/** Of the runs whose set of cores changes, and of the others, in how many there are those of rare-moments.ts. */
+const partingShare = 0.15;
+const rareShare = 0.1;
 
 export const noFaults: FaultPlan = {
   killMs: undefined,
@@ -115,7 +120,36 @@ function makeLoad(prng: Prng): Pick<Plan, 'thinkMs' | 'burst'> {
   };
 }
 
-export function makePlan(prng: Prng, faults: boolean): Plan {
+/** `rare`: a stream of its own, so that whatever is drawn from it changes nothing else. */
+export function makePlan(prng: Prng, faults: boolean, rare: Prng): Plan {
+  const plan = makeUsual(prng, faults);
+  return faults ? withRare(plan, rare) : plan;
+}
+
+function withRare(plan: Plan, prng: Prng): Plan {
+  if (plan.membership !== noMembership) {
+    if (!prng.chance(partingShare)) return plan;
+    return { ...plan, membership: { ...plan.membership, joinMs: 1_000, leaveMs: 1_500 }, rare: 'parting' };
+  }
+  if (!prng.chance(rareShare)) return plan;
+  const alone = {
+    cores: Math.max(3, plan.cores),
+    replicants: Math.max(1, plan.replicants),
+    farMs: 0,
+    faults: noFaults,
+    storage: noStorageFaults,
+    moments: noMoments,
+  };
+  if (prng.chance(0.5)) {
+    const bounds = { ...plan.bounds, replicaCreditBytes: 30, bootstrapChunkBytes: 12 };
+    return { ...plan, ...alone, bounds, rare: 'gone owner' };
+  }
+  // Who lacks what was written lately does not become leader: there is little to write.
+  const bounds = { ...plan.bounds, leaseMs: prng.pick([500, 1_000, 2_000, 2_000]) };
+  return { ...plan, ...alone, bounds, clients: 2, thinkMs: 3_000, burst: undefined, rare: 'new voter' };
+}
+
+function makeUsual(prng: Prng, faults: boolean): Plan {
   const plan: Plan = {
     cores: prng.pick(coreCounts),
     replicants: prng.pick(replicantCounts),
@@ -133,6 +167,7 @@ export function makePlan(prng: Prng, faults: boolean): Plan {
     farMs: prng.fork('far').chance(0.15) ? prng.fork('far').pick([100, 150, 250]) : 0,
     faults: faults ? makeFaults(prng) : noFaults,
     moments: noMoments,
+    rare: undefined,
     ...makeHardship(prng, faults),
   };
   const looked = { ...plan, bounds: { ...plan.bounds, scrubEveryMs: scrubEveryMs(plan, prng.fork('scrub')) } };

@@ -76,7 +76,7 @@ export class Run {
   constructor(seed: number, options: RunOptions = {}) {
     this.seed = seed;
     this.#lengthMs = options.lengthMs ?? 20_000;
-    this.plan = makePlan(new Prng(seed).fork('plan'), options.faults ?? true);
+    this.plan = makePlan(new Prng(seed).fork('plan'), options.faults ?? true, new Prng(seed).fork('rare plan'));
     const violation = (text: string): void => this.#violation(text);
     const { plan } = this;
     // What costs much and does not depend on the faults: bytes that change after they were given away, views used too long, lanes that nobody uses.
@@ -126,10 +126,11 @@ export class Run {
     }
     this.watch = new Watch(this.c, this.models, violation);
     this.nemesis = new Nemesis(this.c, plan.faults, plan.storage, plan.membership);
-    this.watch.onCopying = (to, from) => this.nemesis.copying(to, from);
+    this.watch.onCopying = (to, from, shard) => this.nemesis.copying(to, from, shard);
+    this.watch.onParting = (leader, shard, name) => this.nemesis.parting(leader, shard, name);
     this.watch.onCopied = (n) => this.nemesis.copied(n);
     this.workload = new Workload(this.c, this.history, this.watch, plan, violation);
-    this.nemesis.setUpMoments(plan.moments, this.workload);
+    this.nemesis.setUpMoments(plan.moments, plan.rare, this.workload);
     if (options.print !== undefined) this.#print(options.print);
   }
 

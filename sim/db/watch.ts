@@ -4,6 +4,7 @@
 
 import { memberShard } from '#cluster/schema.js';
 import type { Feed, Row, Table } from '#db/api.js';
+import type { LogFields } from '#env/logger.js';
 import { TablesError } from '#env/tables.js';
 import type { NodeCore } from '#node/node-core.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
@@ -172,7 +173,9 @@ export class Watch {
   /** A replicant has written a whole copy of the tables, and goes on to put it in service. */
   onCopied: ((n: RunningNode) => void) | undefined;
   /** A node begins to send its tables to another. */
-  onCopying: ((to: string, from: string) => void) | undefined;
+  onCopying: ((to: string, from: string, shard: string) => void) | undefined;
+  /** A leader has begun to take a node out of the shard's group. */
+  onParting: ((leader: RunningNode, shard: string, name: string) => void) | undefined;
 
   constructor(c: ClusterWorld, models: ReadonlyMap<string, ShardModel>, violation: (text: string) => void) {
     this.world = c.world;
@@ -186,7 +189,7 @@ export class Watch {
         if (line.message === copyMessage) this.#copies(n, String(line.fields?.shard), String(line.fields?.node), String(line.fields?.why));
         if (line.message === continueMessage) this.resumes.goesOn();
         if (line.message === beginMessage) this.resumes.begins(n.name, String(line.fields?.shard), String(line.fields?.from));
-        if (line.message === changeMessage) this.configs.changes(n, String(line.fields?.shard), Number(line.fields?.index));
+        if (line.message === changeMessage) this.#changes(n, String(line.fields?.shard), line.fields ?? {});
         if (line.message === 'this replicant is a core now') this.#watchHeld(n, this.#tables);
         if (line.message === 'replica state') this.#state(n, String(line.fields?.shard), String(line.fields?.state));
       };
@@ -195,7 +198,12 @@ export class Watch {
 
   #copies(from: RunningNode, shard: string, to: string, why: string): void {
     this.resumes.copies(from, shard, to, why);
-    this.onCopying?.(to, from.name);
+    this.onCopying?.(to, from.name, shard);
+  }
+
+  #changes(leader: RunningNode, shard: string, what: LogFields): void {
+    this.configs.changes(leader, shard, Number(what.index));
+    if (what.change === 'remove') this.onParting?.(leader, shard, String(what.node));
   }
 
   model(shard: string): ShardModel {

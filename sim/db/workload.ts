@@ -81,6 +81,11 @@ export class Workload {
     if (this.#running) this.#write(this.#plan.clients, node, shard, false, until, undefined, () => {});
   }
 
+  /** Of nobody of those above, a row that is the node's own. */
+  own(node: RunningNode, key: Uint8Array): void {
+    if (this.#running) this.#write(this.#plan.clients, node, 'items', false, 'committed', undefined, () => {}, { kind: 'owned', key, self: true });
+  }
+
   read(node: RunningNode, shard: string): void {
     if (this.#running) this.#read(this.#plan.clients, node, shard, () => {});
   }
@@ -215,9 +220,9 @@ export class Workload {
     asked: Until | undefined,
     behind: OpRecord | undefined,
     then: () => void,
+    what: OpKind = this.#choose(node, shard, inBurst),
   ): OpRecord {
     const { world } = this.#c;
-    const what = this.#choose(node, shard, inBurst);
     const record = this.#history.invoke(client, node.name, shard, what, world.now, behind);
     const until: Until = asked ?? (inBurst ? 'committed' : this.#prng.pick(this.#plan.untils));
     const deadlineMs = this.#prng.chance(0.1) ? this.#prng.range(1, 200) : this.#plan.deadlineMs;
