@@ -24,6 +24,7 @@ export interface LinkLimits {
   readonly silenceMs: number;
   /** From an accepted connection to the whole link, and for a dial as a whole. */
   readonly handshakeMs: number;
+  /** As in EMQX. */
   readonly connectTimeoutMs: number;
   /** First and longest wait between dials; the wait doubles from one to the other. */
   readonly redialMinMs: number;
@@ -60,7 +61,7 @@ export const defaultLimits: LinkLimits = {
   quietPingMs: 1_500,
   silenceMs: 5_000,
   handshakeMs: 5_000,
-  connectTimeoutMs: 2_000,
+  connectTimeoutMs: 5_000,
   redialMinMs: 50,
   redialMaxMs: 2_000,
   unauthenticatedMax: 512,

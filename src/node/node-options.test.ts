@@ -80,8 +80,7 @@ test('a core without a file is a cluster of one that nobody can join', () => {
 
 test('bounds of the links are those of the configuration, and without one those of the links', () => {
   const { linkLimits } = options('').core;
-  // EMQX waits longer for a connection.
-  const usual: LinkLimits = { ...defaultLimits, connectTimeoutMs: 5000 };
+  const usual: LinkLimits = defaultLimits;
   for (const [name, value] of Object.entries(linkLimits ?? {})) assert.deepEqual(value, usual[name as keyof LinkLimits], name);
   assert.deepEqual(
     options(`rpc {

@@ -241,6 +241,17 @@ test('a wait that a silent node outlasts is warned of', () => {
   assert.equal(late('database { lease = 900ms, effective_timeout = 2700ms }'), false);
 });
 
+test('a lease that outlasts elections is refused, with what has to grow with it', () => {
+  refused(
+    'database { lease = 1s, effective_timeout = 3s }',
+    /database\.lease \(1000 ms\) must be below election_timeout_min \(1000 ms\).*Raise election_timeout_min and election_timeout_max/,
+  );
+  assert.equal(config('database { lease = 999ms, effective_timeout = 3s }').database.leaseMs, 999);
+  // The example of docs/operations.md.
+  const far = 'database { lease = 1300ms, effective_timeout = 4s, election_timeout_min = 2600ms, election_timeout_max = 5s }';
+  assert.equal(config(far).database.leaseMs, 1300);
+});
+
 test('TLS between nodes: under cluster.tls, or by the names that EMQX has for it', () => {
   const files = 'cacertfile = "ca.pem", certfile = "c.pem", keyfile = "k.pem"';
   const own = config(`cluster.tls { enable = true, ${files}, versions = ["tlsv1.3"] }`).cluster.tls;

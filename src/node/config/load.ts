@@ -143,7 +143,14 @@ function checkTimeouts(config: StarmeshConfig, root: ObjectValue, report: Report
       'database.heartbeat must be at most half of election_timeout_min, or one late heartbeat ends a leadership',
     );
   }
-  if (d.leaseMs >= d.electionTimeoutMinMs) report.problem(at(root, ['database']), 'database.lease must be below election_timeout_min');
+  // A new leader waits, before it reports anything effective, until two leases after its predecessor was confirmed last. At
+  // half of an election timeout that is over when it is elected; from a whole one on it costs as much again as the election.
+  if (d.leaseMs >= d.electionTimeoutMinMs) {
+    report.problem(
+      at(root, ['database']),
+      `database.lease (${d.leaseMs} ms) must be below election_timeout_min (${d.electionTimeoutMinMs} ms), better half of it: a new leader waits for two leases of the one before. Raise election_timeout_min and election_timeout_max with it, on all nodes`,
+    );
+  }
   if (d.effectiveTimeoutMs < effectiveLeases * d.leaseMs) {
     report.warn(
       at(root, ['database']),
