@@ -2,6 +2,7 @@ import type { Clock } from './clock.js';
 import type { Files } from './files.js';
 import type { Hash } from './hash.js';
 import type { Logger } from './logger.js';
+import type { Memory } from './memory.js';
 import type { Metrics } from './metrics.js';
 import type { Net } from './net.js';
 import type { Random } from './random.js';
@@ -17,4 +18,6 @@ export interface Env {
   readonly hash: Hash;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Absent: nobody bounds it. */
+  readonly memory?: Memory;
 }

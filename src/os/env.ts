@@ -5,6 +5,7 @@ import { OsFiles } from './files.js';
 import { OsHash } from './hash.js';
 import { takeLock } from './lock.js';
 import { type LoggerOptions, OsLogger } from './logger.js';
+import { OsMemory } from './memory.js';
 import { OsMetrics } from './metrics.js';
 import { type NetOptions, OsNet } from './net.js';
 import { OsRandom } from './random.js';
@@ -22,6 +23,7 @@ export interface OsEnv extends Env {
   readonly files: OsFiles;
   readonly metrics: OsMetrics;
   readonly log: OsLogger;
+  readonly memory: OsMemory;
   /** Ends the sync thread and gives the data directory free. Logs and tables are closed before. */
   close(done: () => void): void;
 }
@@ -39,6 +41,7 @@ export function createOsEnv(options: OsEnvOptions): OsEnv {
     hash: new OsHash(),
     log: new OsLogger(options.logger ?? { targets: [{ level: 'info' }] }),
     metrics: new OsMetrics(),
+    memory: new OsMemory(),
     close(done) {
       files.close(() => {
         lock.release();

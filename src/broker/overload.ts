@@ -1,0 +1,162 @@
+// What a node does as its memory fills up: the decision alone. `node/memory-watch.ts` tells it what is in use,
+// twice a second and more often when it is much, and carries out what it says.
+// Levels: 0 normal; 1 high: nobody new comes in, QoS 0 does not wait for anybody; 2 critical: who makes others' backlogs
+// grow is read slowly, who takes up most is cut off; 3 full: nothing more is queued on disk and in memory for clients that are away.
+// Invariants: a level is entered as soon as its line is reached, and left one at a time, after memory was
+// clearly below for a while; nobody is cut off twice for the same memory: between two cuts lies a collection,
+// time for one, or growth.
+
+export type OverloadLevel = 0 | 1 | 2 | 3;
+
+export const levelNames: readonly [string, string, string, string] = ['normal', 'high', 'critical', 'full'];
+
+export interface OverloadOptions {
+  /** What the node's memory must stay below. */
+  readonly watermarkBytes: number;
+  /** The heap counts as at the watermark at this part of the size at which V8 gives up. */
+  readonly heapPart: number;
+  /** Where levels 1 to 3 begin, as parts of the watermark. */
+  readonly lines: readonly [number, number, number];
+  /** A level is left when memory is by this part of the watermark below its line, for so long. */
+  readonly hysteresis: number;
+  readonly calmMs: number;
+  /** Between two looks: at level 0 with much room, and otherwise. */
+  readonly checkMs: number;
+  readonly pressedCheckMs: number;
+  /** What is cut is to bring memory down to this part of the watermark. */
+  readonly cutTo: number;
+  /** Between two cuts; and when no collection can tell what the last one has brought. */
+  readonly cutEveryMs: number;
+  readonly cutBlindMs: number;
+  /** Between two collections; one takes at most a twentieth of the time, and none is asked for with a larger heap. */
+  readonly collectEveryMs: number;
+  /** The same while a level lasts and nothing new happens. */
+  readonly recollectMs: number;
+  readonly collectHeapBytesMax: number;
+}
+
+const MiB = 1_048_576;
+
+export const overloadDefaults: Omit<OverloadOptions, 'watermarkBytes'> = {
+  heapPart: 0.85,
+  lines: [0.8, 0.9, 0.96],
+  hysteresis: 0.05,
+  calmMs: 3_000,
+  checkMs: 500,
+  pressedCheckMs: 100,
+  cutTo: 0.78,
+  cutEveryMs: 500,
+  cutBlindMs: 5_000,
+  collectEveryMs: 1_000,
+  recollectMs: 10_000,
+  collectHeapBytesMax: 512 * MiB,
+};
+
+/** Share of the time that collections may take: 1 / this. */
+const collectTimes = 20;
+/** Looked at more often from this part of the way to the first line. */
+const watchPart = 0.75;
+
+export interface OverloadInput {
+  readonly usedBytes: number;
+  readonly heapBytes: number;
+  readonly heapLimitBytes: number;
+}
+
+export type OverloadEffect =
+  | { readonly kind: 'level'; readonly level: OverloadLevel; readonly before: OverloadLevel }
+  /** Collect garbage, say with `collected` how long it took, and look again at once. */
+  | { readonly kind: 'collect' }
+  /** Free about so much of what clients take up. */
+  | { readonly kind: 'cut'; readonly bytes: number };
+
+export class Overload {
+  readonly #o: OverloadOptions;
+  #level: OverloadLevel = 0;
+  #part = 0;
+  #calmSince: number | undefined = undefined;
+  #nextCollect = Number.NEGATIVE_INFINITY;
+  #collectedAt = Number.NEGATIVE_INFINITY;
+  #cutAt = Number.NEGATIVE_INFINITY;
+  #partAtCut = 0;
+
+  constructor(options: OverloadOptions) {
+    this.#o = options;
+  }
+
+  get level(): OverloadLevel {
+    return this.#level;
+  }
+
+  /** Of the watermark that is in use; of the heap's bound, where that is more. */
+  get part(): number {
+    return this.#part;
+  }
+
+  /** Until the next look. */
+  get nextMs(): number {
+    const { lines, checkMs, pressedCheckMs } = this.#o;
+    return this.#level === 0 && this.#part < lines[0] * watchPart ? checkMs : pressedCheckMs;
+  }
+
+  step(input: OverloadInput, now: number): OverloadEffect[] {
+    const { watermarkBytes, heapPart, lines } = this.#o;
+    const part = Math.max(input.usedBytes / watermarkBytes, input.heapBytes / (input.heapLimitBytes * heapPart));
+    this.#part = part;
+    if (part >= lines[0] && this.#collects(part, input.heapBytes, now)) return [{ kind: 'collect' }];
+    const effects: OverloadEffect[] = [];
+    const before = this.#level;
+    this.#move(part, now);
+    if (this.#level !== before) effects.push({ kind: 'level', level: this.#level, before });
+    if (part >= lines[1] && this.#mayCut(part, now)) {
+      this.#cutAt = now;
+      this.#partAtCut = part;
+      effects.push({ kind: 'cut', bytes: Math.ceil((part - this.#o.cutTo) * watermarkBytes) });
+    }
+    return effects;
+  }
+
+  /** The collection that was asked for is over. */
+  collected(tookMs: number, now: number): void {
+    this.#collectedAt = now;
+    this.#nextCollect = now + Math.max(this.#o.collectEveryMs, tookMs * collectTimes);
+  }
+
+  /** Garbage costs nobody his connection: it goes before a level is entered, and before it is known what a cut has brought. */
+  #collects(part: number, heapBytes: number, now: number): boolean {
+    const { collectHeapBytesMax, recollectMs } = this.#o;
+    if (now < this.#nextCollect || heapBytes > collectHeapBytesMax) return false;
+    return this.#reached(part) > this.#level || this.#cutAt >= this.#collectedAt || now - this.#collectedAt >= recollectMs;
+  }
+
+  #reached(part: number): OverloadLevel {
+    const { lines } = this.#o;
+    return part >= lines[2] ? 3 : part >= lines[1] ? 2 : part >= lines[0] ? 1 : 0;
+  }
+
+  #move(part: number, now: number): void {
+    const { lines, hysteresis, calmMs } = this.#o;
+    const reached = this.#reached(part);
+    if (reached > this.#level) {
+      this.#level = reached;
+      this.#calmSince = undefined;
+      return;
+    }
+    if (this.#level === 0) return;
+    if (part >= (lines[this.#level - 1] as number) - hysteresis) {
+      this.#calmSince = undefined;
+      return;
+    }
+    this.#calmSince ??= now;
+    if (now - this.#calmSince < calmMs) return;
+    this.#level = (this.#level - 1) as OverloadLevel;
+    this.#calmSince = undefined;
+  }
+
+  #mayCut(part: number, now: number): boolean {
+    const { cutEveryMs, cutBlindMs, hysteresis } = this.#o;
+    const since = now - this.#cutAt;
+    if (since < cutEveryMs) return false;
+    return this.#collectedAt > this.#cutAt || since >= cutBlindMs || part >= this.#partAtCut + hysteresis / 2;
+  }
+}
