@@ -10,6 +10,8 @@ export interface AdminNode {
   state(): { readonly state: 'starting' | 'running' | 'stopping'; readonly why: string };
   /** It gives its clients away. */
   evacuating(): boolean;
+  /** How short its memory is, `normal` to `full`; absent: nobody looks. */
+  overload?(): { readonly level: string; readonly usedBytes: number; readonly watermarkBytes: number } | undefined;
   shards(): readonly ShardStatus[];
   /** Counts of this process that the status does not carry; undefined where this node holds no core copy. */
   elections(shard: string): { readonly elections: number; readonly leaderChanges: number } | undefined;

@@ -43,6 +43,7 @@ const replica: ShardStatus = {
 
 let state: ReturnType<AdminNode['state']>;
 let evacuating = false;
+let overload: ReturnType<NonNullable<AdminNode['overload']>>;
 let server: AdminServer;
 
 const node: AdminNode = {
@@ -50,6 +51,7 @@ const node: AdminNode = {
   version: '1.2.3',
   state: () => state,
   evacuating: () => evacuating,
+  overload: () => overload,
   shards: () => [core, replica, { shard: 'registry-0', down: true }],
   elections: (shard) => (shard === 'route' ? { elections: 5, leaderChanges: 6 } : undefined),
   collect: () => [{ type: 'counter', name: 'emqx_messages_received', help: 'in', samples: [{ labels: {}, value: 42 }] }],
@@ -98,6 +100,20 @@ test('new clients are to be sent here while the node runs and does not give its 
   evacuating = false;
   state = { state: 'starting', why: '' };
   assert.equal((await get(path)).status, 503);
+});
+
+test('a node whose memory is short is in service, and not to be sent anybody', async () => {
+  overload = { level: 'critical', usedBytes: 900, watermarkBytes: 1000 };
+  try {
+    const status = await get('/status');
+    assert.deepEqual([status.status, (await status.text()).split('\n')[1]], [200, 'starmesh is running, its memory is short (critical)']);
+    const json = (await (await get('/status?format=json')).json()) as { readonly overload: unknown };
+    assert.deepEqual(json.overload, { level: 'critical', memory_used: 900, memory_watermark: 1000 });
+    const check = await get('/api/v5/load_rebalance/availability_check');
+    assert.deepEqual([check.status, ((await check.json()) as { readonly code: string }).code], [503, 'OVERLOADED']);
+  } finally {
+    overload = undefined;
+  }
 });
 
 test('status as JSON', async () => {

@@ -61,7 +61,10 @@ async function everywhere(node: AdminNode): Promise<MetricFamily[]> {
 function availability(node: AdminNode, reply: FastifyReply): FastifyReply {
   const { state } = node.state();
   if (node.evacuating()) return reply.code(503).send({ code: 'NODE_EVACUATING', message: 'the node gives its clients away' });
-  return state === 'running' ? reply.send({}) : reply.code(503).send({ code: 'SERVICE_UNAVAILABLE', message: `the node is ${state}` });
+  if (state !== 'running') return reply.code(503).send({ code: 'SERVICE_UNAVAILABLE', message: `the node is ${state}` });
+  const { level = 'normal' } = node.overload?.() ?? {};
+  if (level !== 'normal') return reply.code(503).send({ code: 'OVERLOADED', message: `the node's memory is short (${level})` });
+  return reply.send({});
 }
 
 /** 200 once clients can be served, 503 before and while stopping. */
@@ -71,6 +74,7 @@ function status(node: AdminNode, request: FastifyRequest, reply: FastifyReply): 
   reply.code(running ? 200 : 503);
   if (!running) reply.header('retry-after', retryAfterS);
   const query = request.query as { readonly format?: unknown };
+  const overload = node.overload?.();
   if (query.format === 'json') {
     return reply.send({
       rel_vsn: node.version,
@@ -78,8 +82,12 @@ function status(node: AdminNode, request: FastifyRequest, reply: FastifyReply): 
       broker_status: running ? 'started' : state,
       app_status: running ? 'running' : 'not_running',
       ...(why === '' ? {} : { reason: why }),
+      ...(overload === undefined
+        ? {}
+        : { overload: { level: overload.level, memory_used: overload.usedBytes, memory_watermark: overload.watermarkBytes } }),
     });
   }
-  const text = running ? 'starmesh is running' : `starmesh is not running${why === '' ? '' : `: ${why}`}`;
+  const short = overload === undefined || overload.level === 'normal' ? '' : `, its memory is short (${overload.level})`;
+  const text = running ? `starmesh is running${short}` : `starmesh is not running${why === '' ? '' : `: ${why}`}`;
   return reply.header('content-type', 'text/plain; charset=utf-8').send(`Node ${node.name} is ${running ? 'started' : state}\n${text}`);
 }

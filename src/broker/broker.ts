@@ -8,6 +8,7 @@ import type { ChannelEffects, ChannelEnd, SubscribeRequest } from '#session/chan
 import { Channel } from '#session/channel.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { Message } from '#session/message.js';
+import { refuse } from '#session/on-connect.js';
 import type { ChannelOutput } from '#session/output.js';
 import type { Session } from '#session/session.js';
 import type { RecoveringSessions } from '#session/session-record.js';
@@ -27,7 +28,9 @@ import { InProcess, type Receive } from './in-process.js';
 import type { BrokerMetrics } from './metrics.js';
 import type { BrokerOptions } from './options.js';
 import { defaultBrokerOptions } from './options.js';
+import type { OverloadLevel } from './overload.js';
 import type { BrokerPorts, HeldSession, RouteOutcome } from './ports.js';
+import { Pressure } from './pressure.js';
 import { Publisher } from './publish.js';
 import type { PublishOutcome } from './publish-outcome.js';
 import { Sessions } from './sessions.js';
@@ -61,6 +64,7 @@ export class Broker implements ChannelEffects {
   readonly #connector: Connector;
   readonly #unregistered: Unregistered;
   readonly #takeover: Takeover;
+  readonly #pressure: Pressure;
   /** Counters of ends of connections, by who ended them and why. */
   readonly #ends: Map<number, Counter> = new Map();
   #evacuation: Evacuation | undefined = undefined;
@@ -76,6 +80,7 @@ export class Broker implements ChannelEffects {
     this.#unregistered = new Unregistered(core, this.#sessions);
     this.#connector = new Connector(core, this.#sessions, this.#unregistered);
     this.#takeover = new Takeover(core, this.#sessions);
+    this.#pressure = new Pressure(core, this.#sessions);
     ports.registry.serve(this.#takeover);
     ports.handover?.onGiven((adopted, done) => this.#connector.adopt(adopted, done));
     core.recheck.end = (subscription) => this.#sessions.unsubscribe(subscription);
@@ -132,7 +137,9 @@ export class Broker implements ChannelEffects {
   // ---- ChannelEffects ----
 
   connect(channel: Channel, packet: ConnectPacket): void {
-    this.#connector.connect(channel, packet);
+    if (this.#connector.farewell === undefined && this.#pressure.refuses(channel, packet))
+      refuse(channel, ReasonCode.quotaExceeded, this.#core.now());
+    else this.#connector.connect(channel, packet);
   }
 
   connack(channel: Channel, reasonCode: number): void {
@@ -144,10 +151,18 @@ export class Broker implements ChannelEffects {
   }
 
   publish(channel: Channel, _session: Session, message: Message, packet: PublishPacket, now: number): void {
+    const pressure = this.#pressure;
+    if (!pressure.holding) {
+      this.#publisher.publish(channel, message, packet, now);
+      return;
+    }
+    const { backlogs } = pressure;
     this.#publisher.publish(channel, message, packet, now);
+    if (pressure.backlogs !== backlogs) pressure.hold(channel, now);
   }
 
   subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[]): void {
+    this.#pressure.refuseFilters(session, requests);
     this.#subscriber.subscribe(channel, session, packetId, requests);
   }
 
@@ -158,6 +173,7 @@ export class Broker implements ChannelEffects {
   closed(channel: Channel, session: Session | undefined, end: ChannelEnd, now: number): void {
     const { hooks } = this.#core;
     this.#publisher.closed(channel);
+    this.#pressure.closed(channel);
     this.#connector.closed(channel);
     this.#core.access.closed?.(channel);
     if (session === undefined) {
@@ -277,6 +293,23 @@ export class Broker implements ChannelEffects {
       pendingWills: this.#wills.pendingCount,
       unregisteredSessions: this.#unregistered.count,
     };
+  }
+
+  // ---- memory that gets short ----
+
+  /** From now on the broker does what the level asks for; `refuseNew`: also refuse clients. */
+  press(level: OverloadLevel, refuseNew: boolean): void {
+    this.#pressure.set(level, refuseNew);
+  }
+
+  /** To be called some times a second while the level is not 0. */
+  pressTick(): void {
+    this.#pressure.tick(this.#core.now());
+  }
+
+  /** Drops the QoS 0 messages that wait for anybody; about the bytes that are free then. */
+  dropQueuedQos0(): number {
+    return this.#pressure.dropQos0();
   }
 
   // ---- a node that goes ----

@@ -65,6 +65,8 @@ export class DurableSessions implements SessionLog {
   #kept: (() => void)[] = [];
   #timer: Timer | undefined;
   #closed = false;
+  /** Set while memory is full: whether there is none left for messages that would wait for the session. */
+  memoryFull: ((session: Session) => boolean) | undefined = undefined;
   readonly #refused: Counter;
   readonly #rounds: Counter;
 
@@ -227,6 +229,12 @@ export class DurableSessions implements SessionLog {
 
   admits(): boolean {
     if (this.#state === 'ok' && !this.#full()) return true;
+    this.#refuse();
+    return false;
+  }
+
+  mayWait(session: Session): boolean {
+    if (this.memoryFull?.(session) !== true) return true;
     this.#refuse();
     return false;
   }

@@ -52,8 +52,8 @@ test('levels are entered as their lines are reached, one or several at a time', 
   assert.deepEqual(run.look(801), ['collect', '0>1']);
   assert.deepEqual(run.look(899), []);
   run.now += 1_000;
-  assert.deepEqual(run.look(901), ['collect', '1>2', 'cut 121']);
-  assert.deepEqual(new Run().look(970), ['collect', '0>3', 'cut 190']);
+  assert.deepEqual(run.look(901), ['collect', '1>2', 'cut 201']);
+  assert.deepEqual(new Run().look(970), ['collect', '0>3', 'cut 270']);
 });
 
 test('a level is left when memory was clearly below its line for a while, and not before', () => {
@@ -85,30 +85,37 @@ test('garbage alone raises no level and cuts nobody off', () => {
 
 test('who takes up memory is not cut off twice for the same bytes', () => {
   const run = new Run();
-  assert.deepEqual(run.look(920), ['collect', '0>2', 'cut 140']);
-  // What was cut is garbage until the next collection, a second after the first one.
-  run.garbage = 140;
-  assert.deepEqual(run.looks(9, 780), []);
-  assert.deepEqual(run.look(780), ['collect']);
-  assert.deepEqual(run.looks(3, 780), []);
+  assert.deepEqual(run.look(920), ['collect', '0>2', 'cut 220']);
+  // What was cut is garbage until the next collection, which waits for a while after a long one.
+  run.overload.collected(100, run.now);
+  run.garbage = 220;
+  assert.deepEqual(run.looks(3, 700), []);
+  assert.deepEqual(run.look(700), ['collect']);
+  assert.deepEqual(run.looks(3, 700), []);
   // It did not suffice.
-  run.now += 2_000;
-  assert.deepEqual(run.look(910), ['cut 130']);
+  assert.deepEqual(run.look(910), ['cut 210']);
 });
 
 test('where memory grows on after a cut there is another one without waiting for a collection', () => {
   const run = new Run();
-  run.look(920);
-  assert.deepEqual(run.looks(4, 940), []);
-  assert.deepEqual(run.look(950), ['cut 170']);
+  run.look(905);
+  run.overload.collected(1_000, run.now);
+  assert.deepEqual(run.looks(4, 925), []);
+  assert.deepEqual(run.look(931), ['cut 231']);
+});
+
+test('when memory is full the next collection comes soon', () => {
+  const run = new Run();
+  assert.deepEqual(run.look(970), ['collect', '0>3', 'cut 270']);
+  assert.deepEqual(run.look(970), ['collect', 'cut 270']);
 });
 
 test('no collection with a large heap: it would stand still for long', () => {
   const run = new Run();
   assert.deepEqual(run.look(850, 600), ['0>1']);
-  assert.deepEqual(run.look(920, 600), ['1>2', 'cut 140']);
+  assert.deepEqual(run.look(920, 600), ['1>2', 'cut 220']);
   for (let i = 0; i < 49; i++) assert.deepEqual(run.look(920, 600), []);
-  assert.deepEqual(run.look(920, 600), ['cut 140'], 'five seconds later nobody knows better');
+  assert.deepEqual(run.look(920, 600), ['cut 220'], 'five seconds later nobody knows better');
 });
 
 test('collections take a twentieth of the time at most', () => {
@@ -116,27 +123,37 @@ test('collections take a twentieth of the time at most', () => {
   run.look(850);
   run.overload.collected(500, run.now);
   const { now } = run;
-  for (let i = 0; i < 99; i++) assert.deepEqual(run.look(i % 2 === 0 ? 920 : 700).includes('collect'), false, `${run.now - now} ms later`);
+  for (let i = 0; i < 99; i++) assert.equal(run.look(890).includes('collect'), false, `${run.now - now} ms later`);
   run.now += 200;
-  assert.deepEqual(run.look(970).includes('collect'), true);
+  assert.deepEqual(run.look(910), ['collect', '1>2', 'cut 210']);
+  // A quarter when there is need.
+  run.overload.collected(500, run.now);
+  for (let i = 0; i < 19; i++) assert.equal(run.look(910).includes('collect'), false);
+  assert.equal(run.look(910)[0], 'collect');
 });
 
 test('the heap has a bound of its own', () => {
   const run = new Run({ collectHeapBytesMax: 0 });
   assert.deepEqual(run.look(100, 2_700), []);
   assert.deepEqual(run.look(100, 2_800), ['0>1']);
-  assert.deepEqual(run.look(100, 3_380), ['1>3', 'cut 214']);
+  assert.deepEqual(run.look(100, 3_380), ['1>3', 'cut 294']);
 });
 
 test('it looks more often while there is not much room', () => {
-  const run = new Run();
+  const run = new Run({ watermarkBytes: 2_000 * MiB });
   run.look(500);
   assert.equal(run.overload.nextMs, 500);
-  run.look(650);
-  assert.equal(run.overload.nextMs, 100);
-  run.look(850);
+  assert.equal(Math.round(run.overload.nextBytes / MiB), 138);
+  run.look(1_200);
+  assert.equal(Math.round(run.overload.nextMs), 200);
+  run.look(1_590);
+  assert.equal(run.overload.nextMs, 50);
+  assert.equal(run.overload.nextBytes, 2 * MiB);
+  run.look(1_700);
   run.look(100);
-  assert.equal(run.overload.nextMs, 100, 'until the level is left');
+  assert.equal(run.overload.nextMs, 50, 'until the level is left');
+  run.look(1_999);
+  assert.equal(run.overload.nextBytes, 2 * MiB);
 });
 
 test('whatever memory does: lines mean levels, nothing below the second line is cut, and calm ends it', () => {

@@ -20,18 +20,21 @@ export interface OverloadOptions {
   /** A level is left when memory is by this part of the watermark below its line, for so long. */
   readonly hysteresis: number;
   readonly calmMs: number;
-  /** Between two looks: at level 0 with much room, and otherwise. */
+  /** Between two looks: with much room, and at least; in between half the time in which the room can be used up. */
   readonly checkMs: number;
-  readonly pressedCheckMs: number;
+  readonly checkMsMin: number;
+  /** Between two looks at least, in bytes from clients. */
+  readonly lookBytesMin: number;
   /** What is cut is to bring memory down to this part of the watermark. */
   readonly cutTo: number;
-  /** Between two cuts; and when no collection can tell what the last one has brought. */
-  readonly cutEveryMs: number;
+  /** Between two cuts when no collection can tell what the last one has brought. */
   readonly cutBlindMs: number;
-  /** Between two collections; one takes at most a twentieth of the time, and none is asked for with a larger heap. */
+  /** Between two collections, and when memory is full or somebody was just cut off; they take at most a twentieth of the time, a quarter then. */
   readonly collectEveryMs: number;
-  /** The same while a level lasts and nothing new happens. */
+  readonly collectHurriedMs: number;
+  /** Between two collections while a level lasts and nothing new happens. */
   readonly recollectMs: number;
+  /** With a larger heap no collection is asked for: it would stand still for long. */
   readonly collectHeapBytesMax: number;
 }
 
@@ -43,19 +46,23 @@ export const overloadDefaults: Omit<OverloadOptions, 'watermarkBytes'> = {
   hysteresis: 0.05,
   calmMs: 3_000,
   checkMs: 500,
-  pressedCheckMs: 100,
-  cutTo: 0.78,
-  cutEveryMs: 500,
+  checkMsMin: 50,
+  lookBytesMin: 2 * MiB,
+  cutTo: 0.7,
   cutBlindMs: 5_000,
   collectEveryMs: 1_000,
+  collectHurriedMs: 100,
   recollectMs: 10_000,
   collectHeapBytesMax: 512 * MiB,
 };
 
 /** Share of the time that collections may take: 1 / this. */
 const collectTimes = 20;
-/** Looked at more often from this part of the way to the first line. */
-const watchPart = 0.75;
+const collectHurriedTimes = 4;
+/** A byte from a client may take so many until garbage is collected: as a chunk, in a packet that grows, in the one before. */
+const memoryPerByte = 8;
+/** What clients can make a node take in on fast machines. */
+const growthBytesPerMs = MiB;
 
 export interface OverloadInput {
   readonly usedBytes: number;
@@ -76,9 +83,10 @@ export class Overload {
   #part = 0;
   #calmSince: number | undefined = undefined;
   #nextCollect = Number.NEGATIVE_INFINITY;
+  #nextHurriedCollect = Number.NEGATIVE_INFINITY;
   #collectedAt = Number.NEGATIVE_INFINITY;
   #cutAt = Number.NEGATIVE_INFINITY;
-  #partAtCut = 0;
+  #partAtCut = Number.POSITIVE_INFINITY;
 
   constructor(options: OverloadOptions) {
     this.#o = options;
@@ -95,8 +103,17 @@ export class Overload {
 
   /** Until the next look. */
   get nextMs(): number {
-    const { lines, checkMs, pressedCheckMs } = this.#o;
-    return this.#level === 0 && this.#part < lines[0] * watchPart ? checkMs : pressedCheckMs;
+    const { lines, checkMs, checkMsMin, watermarkBytes } = this.#o;
+    if (this.#level > 0) return checkMsMin;
+    const room = (lines[0] - this.#part) * watermarkBytes;
+    return Math.max(checkMsMin, Math.min(checkMs, room / 2 / growthBytesPerMs));
+  }
+
+  /** The same in bytes from clients: in one turn of the event loop there can be very many. */
+  get nextBytes(): number {
+    const { lines, lookBytesMin, watermarkBytes } = this.#o;
+    const line = lines.find((l) => l > this.#part) ?? 0;
+    return Math.max(lookBytesMin, ((line - this.#part) * watermarkBytes) / memoryPerByte);
   }
 
   step(input: OverloadInput, now: number): OverloadEffect[] {
@@ -120,12 +137,15 @@ export class Overload {
   collected(tookMs: number, now: number): void {
     this.#collectedAt = now;
     this.#nextCollect = now + Math.max(this.#o.collectEveryMs, tookMs * collectTimes);
+    this.#nextHurriedCollect = now + Math.max(this.#o.collectHurriedMs, tookMs * collectHurriedTimes);
   }
 
   /** Garbage costs nobody his connection: it goes before a level is entered, and before it is known what a cut has brought. */
   #collects(part: number, heapBytes: number, now: number): boolean {
-    const { collectHeapBytesMax, recollectMs } = this.#o;
-    if (now < this.#nextCollect || heapBytes > collectHeapBytesMax) return false;
+    const { collectHeapBytesMax, lines, recollectMs } = this.#o;
+    const hurry = part >= lines[2] || this.#cutAt >= this.#collectedAt;
+    const next = hurry ? this.#nextHurriedCollect : this.#nextCollect;
+    if (now < next || heapBytes > collectHeapBytesMax) return false;
     return this.#reached(part) > this.#level || this.#cutAt >= this.#collectedAt || now - this.#collectedAt >= recollectMs;
   }
 
@@ -154,9 +174,7 @@ export class Overload {
   }
 
   #mayCut(part: number, now: number): boolean {
-    const { cutEveryMs, cutBlindMs, hysteresis } = this.#o;
-    const since = now - this.#cutAt;
-    if (since < cutEveryMs) return false;
-    return this.#collectedAt > this.#cutAt || since >= cutBlindMs || part >= this.#partAtCut + hysteresis / 2;
+    if (part >= this.#partAtCut + this.#o.hysteresis / 2) return true;
+    return this.#collectedAt > this.#cutAt || now - this.#cutAt >= this.#o.cutBlindMs;
   }
 }

@@ -8,7 +8,7 @@ import type { SessionCounters } from '#session/counters.js';
 import type { Frames } from '#session/frames.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { QueuedMessage } from '#session/queue.js';
-import type { DeliveryHooks, QueueRights, SessionHome, Subscription } from '#session/session.js';
+import type { DeliveryHooks, QueueRights, SessionHome, ShortMemory, Subscription } from '#session/session.js';
 import { Session } from '#session/session.js';
 import type { AccessClient } from './access.js';
 import type { Adopted } from './adopted.js';
@@ -46,6 +46,7 @@ export class Sessions implements SessionHome {
   readonly rights: QueueRights;
   readonly #core: Core;
   readonly #wills: Wills;
+  shortMemory: ShortMemory | undefined = undefined;
   /** Sessions with a connection. */
   connected = 0;
   /** Of an earlier run of this node; whether they are still their clients' is being found out. */

@@ -56,6 +56,8 @@ export class SysTopics {
   readonly #prefix: string;
   readonly #startedAt: number;
   readonly #retained = new Map<string, string>();
+  /** Since when each is raised, in wall clock ms. */
+  readonly #alarms = new Map<string, number>();
   #timers: (Timer | undefined)[] = [];
 
   constructor(env: Env, broker: Broker, options: SysTopicsOptions, source: SysSource) {
@@ -111,6 +113,20 @@ export class SysTopics {
 
   #publish(topicName: string, text: string, retain: boolean = false): void {
     this.#broker.publishOwn(makeMessage(topicName, utf8Encode(text), 0, retain, undefined, Number.POSITIVE_INFINITY, ''));
+  }
+
+  // ---- alarms ----
+
+  /** Raises an alarm, or says that it is over: `$SYS/brokers/NODE/alarms/activate` and `…/deactivate`. */
+  alarm(name: string, raised: boolean, message: string, details: Readonly<Record<string, string | number>>): void {
+    const now = this.#env.clock.wallNow();
+    const since = this.#alarms.get(name) ?? now;
+    if (raised) this.#alarms.set(name, since);
+    else this.#alarms.delete(name);
+    if (!this.#broker.systemWanted) return;
+    // EMQX counts microseconds here.
+    const about = { name, message, details, activate_at: since * 1000, ...(raised ? {} : { deactivate_at: now * 1000 }) };
+    this.#publish(`${this.#prefix}/alarms/${raised ? 'activate' : 'deactivate'}`, JSON.stringify(about));
   }
 
   // ---- clients ----

@@ -24,6 +24,7 @@ import type { WireMetrics } from './metrics.js';
 import type { ConnectionOptions } from './options.js';
 import { absent, type Outbox, type OutboxClient } from './outbox.js';
 import { RateLimit, type Rates } from './rate-limit.js';
+import { type Holder, holderBytesMin } from './relief.js';
 
 /** What the connections of a listener share. */
 export interface ConnectionHome {
@@ -35,6 +36,17 @@ export interface ConnectionHome {
   readonly limits: SessionLimits;
   /** Undefined: as much as a client likes. */
   readonly rates: Rates | undefined;
+  /** Bytes that may wait for a client now: `outputBytesMax`, or less while memory is short. */
+  readonly outputBytesMax: number;
+  /** The least that this may be. */
+  readonly outputBytesMin: number;
+  /** Connections without a CONNECT so far. */
+  strangers: number;
+  /** When so much has been received in all, memory is looked at. */
+  readonly lookAtBytes: number;
+  look(): void;
+  /** While memory is short: those that are in the middle of a large packet, read a chunk now and then. */
+  readonly slow: Set<ClientConnection> | undefined;
   /** Undefined: certificates name nobody. */
   readonly identity: IdentityOptions | undefined;
   /** The connection is gone. */
@@ -53,14 +65,15 @@ function onPublish(packet: PublishPacket): void {
   if (current !== undefined) current.handlePublish(packet, currentNow);
 }
 
-/** The channel holds the client back; its output is full; it has sent too much too fast. */
+/** The channel holds the client back; its output is full; it has sent too much too fast; it sends a large packet while memory is short. */
 const held = 1;
 const full = 2;
 const throttled = 4;
+const slowed = 8;
 
 const pingrespBytes = Uint8Array.of(0xd0, 0);
 
-export class ClientConnection extends WheelTimer implements ConnectionHandler, ChannelOutput, OutboxClient {
+export class ClientConnection extends WheelTimer implements ConnectionHandler, ChannelOutput, OutboxClient, Holder {
   readonly net: Connection;
   readonly #home: ConnectionHome;
   readonly #decoder: Decoder;
@@ -72,7 +85,8 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   #buffered = 0;
   #closing = false;
   #gone = false;
-  /** Why the client is not read: `held`, `full`, `throttled`, together; 0: it is. */
+  introduced = false;
+  /** Why the client is not read: `held`, `full`, `throttled`, `slowed`, together; 0: it is. */
   #unread = 0;
   /** Only where the listener has such limits. */
   readonly #rate: RateLimit | undefined;
@@ -92,6 +106,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     this.#rate = home.rates === undefined ? undefined : new RateLimit(home.rates, now);
     this.#lastS = secondsOf(now);
     net.handler = this;
+    home.strangers++;
     home.broker.timers.schedule(this, now + home.options.idleTimeoutMs);
   }
 
@@ -135,6 +150,12 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     }
     // Between two chunks nobody is in the middle of a delivery.
     this.#home.outbox.early();
+    const { slow, lookAtBytes } = this.#home;
+    if (slow !== undefined && this.#decoder.heldBytes >= holderBytesMin) {
+      slow.add(this);
+      this.#stopReading(slowed);
+    }
+    if (bytesReceived.value >= lookAtBytes) this.#home.look();
   }
 
   /** A PUBLISH of the chunk. */
@@ -151,8 +172,17 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     metrics.packetsReceived.value++;
     const counter = metrics.receivedByType.get(packet.type);
     if (counter !== undefined) counter.value++;
-    if (packet.type === 'connect' && this.#home.identity !== undefined) identify(packet, this.net, this.#home.identity);
+    if (packet.type === 'connect') {
+      this.#introduce();
+      if (this.#home.identity !== undefined) identify(packet, this.net, this.#home.identity);
+    }
     step(this.#channel, packet, now);
+  }
+
+  #introduce(): void {
+    if (this.introduced) return;
+    this.introduced = true;
+    this.#home.strangers--;
   }
 
   /** Bytes that are no packet, or one that must not come: the client is told why, where its version can say it. */
@@ -188,6 +218,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (this.#gone) return;
     this.#gone = true;
     this.#closing = true;
+    this.#introduce();
     this.#decoder.close();
     this.#home.broker.timers.cancel(this);
     try {
@@ -215,7 +246,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   // ---- ChannelOutput ----
 
   get writable(): boolean {
-    return this.outBytes + this.#buffered < this.#home.options.outputBytesMax;
+    return this.outBytes + this.#buffered < this.#home.outputBytesMax;
   }
 
   frame(frame: Frame, packetId: number): void {
@@ -315,6 +346,23 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     this.#home.broker.timers.schedule(this, this.#home.broker.env.clock.now() + this.#home.options.lingerMs);
   }
 
+  // ---- when memory is short ----
+
+  get heldBytes(): number {
+    return this.outBytes + this.net.bufferedBytes + this.#decoder.heldBytes + this.#channel.passingBytes;
+  }
+
+  /** A chunk more of its large packet. */
+  readOn(): void {
+    this.#read(slowed);
+  }
+
+  cutOff(): void {
+    if (this.#gone) return;
+    this.#channel.disconnect(ReasonCode.quotaExceeded, this.#home.broker.env.clock.now());
+    this.net.destroy(); // what it is sent it would not read
+  }
+
   // ---- after a write ----
 
   flushed(isFull: boolean, bytes: number): void {
@@ -326,15 +374,15 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (!isFull) {
       // What is left has not reached the mark at which `onDrain` would follow.
       if (this.#fullSinceS === -1) this.#buffered = 0;
-      // These bytes alone were over the bound, and the transport took them all.
-      if (bytes >= this.#home.options.outputBytesMax) this.#goOn();
+      // These bytes alone were over the bound, which may have been lower then, and the transport took them all.
+      if (bytes >= this.#home.outputBytesMin) this.#goOn();
       return;
     }
     this.#buffered = this.net.bufferedBytes;
     if (this.#fullSinceS === -1) {
       this.#markFull(this.#home.broker.env.clock.now());
     }
-    if ((this.#unread & full) === 0 && this.#buffered >= this.#home.options.outputBytesMax) {
+    if ((this.#unread & full) === 0 && this.#buffered >= this.#home.outputBytesMax) {
       this.#home.metrics.outputFull.value++;
       this.#stopReading(full);
     }

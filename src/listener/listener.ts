@@ -19,6 +19,10 @@ import { defaultListenerOptions } from './options.js';
 import { Outbox } from './outbox.js';
 import type { Rates } from './rate-limit.js';
 
+/** Bytes that may wait for one client while memory is short, and new connections that may be waiting to say who they are. */
+const shortOutputBytes = 64 * 1024;
+const shortStrangersMax = 100;
+
 export type Started = (error: NetError | undefined) => void;
 
 export class Listener implements ConnectionHome {
@@ -30,6 +34,14 @@ export class Listener implements ConnectionHome {
   readonly limits: SessionLimits;
   readonly rates: Rates | undefined;
   readonly identity: IdentityOptions | undefined;
+  outputBytesMax: number;
+  readonly outputBytesMin: number;
+  strangers = 0;
+  lookAtBytes: number = Number.POSITIVE_INFINITY;
+  look: () => void = () => {};
+  slow: Set<ClientConnection> | undefined = undefined;
+  /** Connections without a CONNECT that there may be; fewer while memory is short. */
+  #strangersMax = Number.POSITIVE_INFINITY;
   readonly #env: Env;
   readonly #own: ListenerMetrics;
   readonly #connections = new Set<ClientConnection>();
@@ -57,6 +69,8 @@ export class Listener implements ConnectionHome {
     this.rates = limited ? { messagesRate, bytesRate, messagesHit: this.#own.messagesRate, bytesHit: this.#own.bytesRate } : undefined;
     this.#connRate = maxConnRate === Number.POSITIVE_INFINITY ? undefined : new TokenBucket(maxConnRate, env.clock.now());
     this.identity = identityOf(identity);
+    this.outputBytesMax = options.outputBytesMax;
+    this.outputBytesMin = Math.min(options.outputBytesMax, shortOutputBytes);
   }
 
   get id(): string {
@@ -156,6 +170,32 @@ export class Listener implements ConnectionHome {
     for (const connection of [...this.#connections]) connection.net.destroy();
   }
 
+  /** `refuseNew`: nobody who is new is let in, so few are heard. */
+  shortMemory(short: boolean, refuseNew: boolean): void {
+    this.outputBytesMax = short ? this.outputBytesMin : this.options.outputBytesMax;
+    if (short) this.slow ??= new Set();
+    else {
+      this.readSlow(Number.POSITIVE_INFINITY);
+      this.slow = undefined;
+    }
+    this.#strangersMax = short && refuseNew ? shortStrangersMax : Number.POSITIVE_INFINITY;
+  }
+
+  /** Of those that are read slowly so many are read a chunk, who has waited longest first. */
+  readSlow(count: number): void {
+    const { slow } = this;
+    if (slow === undefined) return;
+    for (const connection of slow) {
+      if (count-- <= 0) return;
+      slow.delete(connection);
+      connection.readOn();
+    }
+  }
+
+  get connections(): Iterable<ClientConnection> {
+    return this.#connections;
+  }
+
   /** Takes over a connection that nobody has looked at yet (plain TCP, tests). */
   accept(net: Connection): void {
     if (this.#admit(0)) this.#take(net);
@@ -167,6 +207,10 @@ export class Listener implements ConnectionHome {
     const { refused } = this.#own;
     if (this.#connections.size + pending >= this.options.maxConnections) {
       refused.max_connections.value++;
+      return false;
+    }
+    if (this.strangers + pending >= this.#strangersMax) {
+      refused.overload.value++;
       return false;
     }
     if (pending >= this.options.maxHandshakes) {

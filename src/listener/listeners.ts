@@ -5,6 +5,7 @@ import type { Env } from '#env/env.js';
 import type { NetError } from '#env/net.js';
 import { Listener } from './listener.js';
 import type { ListenerOptions } from './options.js';
+import { type Relief, relieve } from './relief.js';
 
 /** As `ctl listeners` and the HTTP API show it. */
 export interface ListenerStatus {
@@ -60,6 +61,32 @@ export class Listeners {
 
   get connectionCount(): number {
     return this.all.reduce((sum, l) => sum + l.connectionCount, 0);
+  }
+
+  /** Less is kept for each client, and with `refuseNew` few are heard who are new. */
+  shortMemory(short: boolean, refuseNew: boolean): void {
+    for (const listener of this.all) listener.shortMemory(short, refuseNew);
+  }
+
+  /** To be called some times a second while memory is short: `count` of those that are read slowly, on each listener, are read a chunk. */
+  readSlow(count: number): void {
+    for (const listener of this.all) listener.readSlow(count);
+  }
+
+  /** `look` runs, once and in the middle of a turn, when so many bytes more have come from clients. */
+  lookAfter(bytes: number, look: () => void): void {
+    for (const listener of this.all) {
+      listener.lookAtBytes = listener.metrics.bytesReceived.value + bytes;
+      listener.look = look;
+    }
+  }
+
+  /** Closes who has not said who he is, and clients that take up most until about `bytes` are free. */
+  relieve(bytes: number): Relief {
+    return relieve(
+      this.all.flatMap((l) => [...l.connections]),
+      bytes,
+    );
   }
 
   closeAll(): void {

@@ -78,7 +78,7 @@ const throttledHelp = 'times that a client was not read for a while because it s
 
 /** Limits of one listener, and how often they were hit. */
 export class ListenerMetrics {
-  readonly refused: Readonly<Record<'max_connections' | 'max_conn_rate' | 'max_handshakes' | 'access_rules', Counter>>;
+  readonly refused: Readonly<Record<'max_connections' | 'max_conn_rate' | 'max_handshakes' | 'access_rules' | 'overload', Counter>>;
   readonly failedHandshakes: Readonly<Record<HandshakeFailure, Counter>>;
   readonly messagesRate: Counter;
   readonly bytesRate: Counter;
@@ -92,6 +92,7 @@ export class ListenerMetrics {
       max_conn_rate: refused('max_conn_rate'),
       max_handshakes: refused('max_handshakes'),
       access_rules: refused('access_rules'),
+      overload: refused('overload'),
     };
     this.failedHandshakes = {
       proxy_protocol: failed('proxy_protocol'),

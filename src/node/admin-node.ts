@@ -23,6 +23,7 @@ export function adminNode(config: StarmeshConfig, env: OsEnv, node: StarmeshNode
     version: version(),
     state: () => ({ state: node.state, why: waitsFor(node) }),
     evacuating: () => node.broker.evacuation !== undefined,
+    overload: () => node.memory?.status,
     shards: () => database.status(),
     elections: (shard) => database.coreShard(shard),
     collect: () => env.metrics.collect(),

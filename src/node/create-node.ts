@@ -32,6 +32,7 @@ import { RecoveringSessions } from '#session/session-record.js';
 import { type JournalOptions, openJournal } from '#store/journal.js';
 import { JournalVersionError } from '#store/journal-recovery.js';
 import { DataDirectoryError } from './data-directory-error.js';
+import { MemoryWatch, type MemoryWatchOptions } from './memory-watch.js';
 import { createNodeCore, type NodeCore, type NodeCoreOptions } from './node-core.js';
 
 export interface NodeOptions {
@@ -50,6 +51,8 @@ export interface NodeOptions {
   readonly sessions?: SessionOptions;
   /** Absent: everybody may come in and do everything, unless banned. */
   readonly auth?: AuthSettings;
+  /** Absent, or where the world does not say what memory there is: it is not watched. */
+  readonly overload?: MemoryWatchOptions | undefined;
   /** The listeners accept clients: once. */
   readonly onServing?: (node: StarmeshNode) => void;
   readonly onListenerError?: (listener: Listener, error: NetError) => void;
@@ -81,6 +84,7 @@ export class StarmeshNode {
   readonly access: AccessControl;
   readonly authAdmin: AuthAdmin;
   readonly listeners: Listeners;
+  readonly memory: MemoryWatch | undefined;
   readonly #env: Env;
   readonly #options: NodeOptions;
   readonly #hasher: PasswordHasher;
@@ -136,6 +140,8 @@ export class StarmeshNode {
     database.onIncarnation(() => this.registry.reassert(broker.epochs()));
     const listeners = options.listeners.map((l) => ({ ...defaultListenerOptions, ...l }));
     this.listeners = new Listeners(env, broker, listeners);
+    const { overload } = options;
+    if (overload !== undefined && env.memory !== undefined) this.memory = new MemoryWatch(env, env.memory, this, overload);
     this.#waitUntilServing();
   }
 
@@ -177,6 +183,7 @@ export class StarmeshNode {
     this.#identity.incarnation = this.core.database.incarnation;
     this.broker.resumeSessions();
     this.registry.recheck();
+    this.memory?.start();
     let open = all.length;
     const serving = (): void => {
       if (this.#state !== 'starting') return;
@@ -220,6 +227,7 @@ export class StarmeshNode {
     if (this.#state === 'stopping') return done();
     this.#state = 'stopping';
     this.#timer?.cancel();
+    this.memory?.stop();
     this.listeners.stop();
     this.broker.stop();
     const end = this.#env.clock.now() + farewellMs;

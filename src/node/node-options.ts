@@ -2,6 +2,7 @@
 // cannot do is refused here with a sentence, never ignored where somebody relies on it.
 import { inNetwork, parseAddress } from '#auth/address.js';
 import { type BrokerOptions, defaultBrokerOptions } from '#broker/options.js';
+import { overloadDefaults } from '#broker/overload.js';
 import type { RegistryOptions } from '#broker/registry.js';
 import { registryShards } from '#broker/schema.js';
 import type { DbBounds } from '#db/bounds.js';
@@ -18,6 +19,7 @@ import type {
   DatabaseConfig,
   ListenerConfig,
   MqttConfig,
+  OverloadConfig,
   PeerCertField,
   RpcConfig,
   SslConfig,
@@ -25,6 +27,7 @@ import type {
   WebSocketConfig,
 } from './config/config.js';
 import type { NodeOptions } from './create-node.js';
+import type { MemoryWatchOptions } from './memory-watch.js';
 
 /** A CONNECT may carry a client id, a user name, a password, a will topic and a will payload of 64 KiB each, and properties. */
 const connectBytesMin = 512 * 1024;
@@ -163,7 +166,14 @@ export function nodeOptions(config: StarmeshConfig, cookie: string, onFatal: (er
       segmentBytes: config.durableSessions.segmentSize,
     },
     auth: accessSettings(config).settings,
+    overload: overloadOptions(config.overload),
   };
+}
+
+function overloadOptions(o: OverloadConfig): MemoryWatchOptions | undefined {
+  if (!o.enable) return undefined;
+  const checkMs = o.checkIntervalMs;
+  return { watermark: o.watermark, refuseNew: o.backoffNewConn, checkMs, checkMsMin: Math.min(checkMs, overloadDefaults.checkMsMin) };
 }
 
 /** What a listener is made of, for the node and for a look whether it could start. */

@@ -18,6 +18,7 @@ import { createNode, type NodeOptions, type StarmeshNode } from './create-node.j
 import { ctlHandlers } from './ctl/node-handlers.js';
 import { type CtlServer, startCtlServer } from './ctl-server.js';
 import { type DiskWatch, watchDisk } from './disk-watch.js';
+import type { OverloadStatus } from './memory-watch.js';
 import { clusterTlsOptions, listenerOptions, nodeOptions, refusals, warnings } from './node-options.js';
 import { cannotListen, probe } from './ports.js';
 import { version } from './version.js';
@@ -66,8 +67,17 @@ function sysTopics(config: StarmeshConfig, env: OsEnv, node: StarmeshNode): SysT
   };
   const sys = new SysTopics(env, node.broker, options, { brokers: running, collect: () => env.metrics.collect() });
   node.broker.tellSystem(sys);
+  if (node.memory !== undefined) node.memory.onLevel = (status, before) => memoryAlarm(sys, status, before);
   sys.start();
   return sys;
+}
+
+/** Under EMQX's name for it. */
+function memoryAlarm(sys: SysTopics, { level, usedBytes, watermarkBytes }: OverloadStatus, before: string): void {
+  if (level === before) return;
+  const details = { level, usage: `${Math.round((100 * usedBytes) / watermarkBytes)}%`, memory_used: usedBytes, high_watermark: watermarkBytes };
+  const message = level === 'normal' ? 'there is enough memory again' : `memory is short: ${details.usage} of the watermark (${level})`;
+  sys.alarm('high_process_memory_usage', level !== 'normal', message, details);
 }
 
 /** From there on the rest of an orderly stop is skipped. */

@@ -141,6 +141,12 @@ export class Channel implements SessionChannel, AckChannel {
     return this.out.authenticates !== false;
   }
 
+  /** What waits for the client and for it alone: the session ends with the connection. */
+  get passingBytes(): number {
+    const { session } = this;
+    return session === undefined || session.lasting ? 0 : (session.queue?.bytes ?? 0);
+  }
+
   /** Under which a session keeps the client's filter. */
   keyOf(topicFilter: string): string {
     if (this.mountpoint === '' && topicFilter.charCodeAt(0) !== dollar) return topicFilter;

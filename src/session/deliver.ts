@@ -54,17 +54,14 @@ export function deliverAs(
     return;
   }
   if (channel === undefined) {
-    if (session.ended || (qos === 0 && !session.home.limits.queueQos0)) {
-      drop(session, message, qos);
-      return;
-    }
-    session.enqueue(message, qos, retain, identifiers, group);
+    if (session.ended || (qos === 0 && !session.home.limits.queueQos0)) drop(session, message, qos);
+    else wait(session, message, qos, retain, identifiers, group);
     return;
   }
   const queue = session.queue;
   if (qos === 0) {
     if (queue !== undefined && queue.qos0Count > 0) {
-      session.enqueue(message, qos, retain, identifiers, group);
+      wait(session, message, qos, retain, identifiers, group);
       return;
     }
     if (!channel.out.writable) {
@@ -77,10 +74,24 @@ export function deliverAs(
   const inflight = session.needInflight();
   // Only PUBLISHes of QoS 1 and 2 wait for the window: [MQTT-4.9.0-2] [MQTT-4.9.0-3] [MQTT-3.3.4-9] [MQTT-3.3.4-10].
   if (inflight.sent >= channel.window || (queue !== undefined && queue.length > 0) || !channel.out.writable || inflight.nextResend() !== undefined) {
-    session.enqueue(message, qos, retain, identifiers, group);
+    wait(session, message, qos, retain, identifiers, group);
     return;
   }
   sendNew(session, channel, message, qos, retain, identifiers, frames, group, false);
+}
+
+/** In the queue, unless memory is too short for that: who has published a QoS 1 or 2 message is not told that it was taken then. */
+function wait(
+  session: Session,
+  message: Message,
+  qos: Qos,
+  retain: boolean,
+  identifiers: readonly number[] | undefined,
+  group: string | undefined,
+): void {
+  const { log, home } = session;
+  if (qos === 0 ? home.shortMemory !== undefined : log?.mayWait(session) === false) drop(session, message, qos);
+  else session.enqueue(message, qos, retain, identifiers, group);
 }
 
 function drop(session: Session, message: Message, qos: Qos): void {

@@ -156,8 +156,16 @@ export interface QueueRights {
   judge(session: Session): void;
 }
 
+/** Memory is short: QoS 0 messages wait for nobody. */
+export interface ShortMemory {
+  /** A message was put behind others that take so many bytes. */
+  queued(bytes: number): void;
+}
+
 /** What all sessions of a node share. */
 export interface SessionHome {
+  /** Undefined while there is enough. */
+  readonly shortMemory?: ShortMemory | undefined;
   /** Absent: everybody may have everything. */
   readonly rights?: QueueRights;
   readonly limits: SessionLimits;
@@ -176,6 +184,8 @@ export interface SessionHome {
 export interface SessionLog {
   /** False: nothing can be written now; a QoS 1 or 2 message must not be taken, and whoever waits for it hears of that. */
   admits(): boolean;
+  /** The same for one that would have to wait in the queue of this session. */
+  mayWait(session: Session): boolean;
   /** Also when its options have changed. */
   subscribed(session: Session, subscription: Subscription): void;
   unsubscribed(session: Session, topicFilter: string): void;
@@ -331,6 +341,7 @@ export class Session extends WheelTimer {
   enqueue(message: Message, qos: Qos, retain: boolean, subscriptionIdentifiers: readonly number[] | undefined, group?: string | undefined): void {
     const { limits, rights } = this.home;
     this.queue ??= new MessageQueue(rights?.epoch);
+    this.home.shortMemory?.queued(this.queue.bytes);
     const item: QueuedMessage = { message, qos, retain, subscriptionIdentifiers, group };
     if (limits.priorities !== undefined) {
       this.#enqueueRanked(this.queue, item, limits.priorities.ranks.get(message.topicName) ?? limits.priorities.otherwise);

@@ -23,8 +23,10 @@ export class Bare {
     this.socket.write(encode(packet, 5));
   }
 
-  connect(clientId: string): void {
-    this.send({ type: 'connect', protocolVersion: 5, clientId, cleanStart: true, keepAlive: 0 });
+  /** `expiryS`: of the session; 0: it ends with the connection. */
+  connect(clientId: string, expiryS: number = 0): void {
+    const properties = expiryS === 0 ? undefined : { sessionExpiryInterval: expiryS };
+    this.send({ type: 'connect', protocolVersion: 5, clientId, cleanStart: true, keepAlive: 0, properties });
   }
 
   subscribe(topicFilter: string, qos: 0 | 1): void {
@@ -46,9 +48,9 @@ export class Bare {
 }
 
 /** One that is in, with its subscription. */
-export function subscriber(port: number, clientId: string, topicFilter: string, qos: 0 | 1): Promise<Bare> {
+export function subscriber(port: number, clientId: string, topicFilter: string, qos: 0 | 1, expiryS: number = 0): Promise<Bare> {
   const client = new Bare(port);
-  client.connect(clientId);
+  client.connect(clientId, expiryS);
   client.subscribe(topicFilter, qos);
   const granted = new Promise<Bare>((done, failed) => {
     const decoder = new Decoder(new DecoderSettings({ role: 'client', protocolVersion: 5, maxPacketSize: MiB }));

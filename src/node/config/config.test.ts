@@ -26,6 +26,18 @@ function refused(text: string, message: RegExp, environment: Record<string, stri
   );
 }
 
+test('the watermark of memory: a part of what there is, or a size', () => {
+  assert.deepEqual(config('').overload, { enable: true, backoffNewConn: true, watermark: { part: 0.7 }, checkIntervalMs: 500 });
+  const watermark = (text: string): unknown => config(`overload_protection.memory_high_watermark = ${text}`).overload.watermark;
+  assert.deepEqual(watermark('55%'), { part: 0.55 });
+  assert.deepEqual(watermark('"100%"'), { part: 1 });
+  assert.deepEqual(watermark('2GB'), { bytes: 2 * 1024 ** 3 });
+  for (const bad of ['0%', '101%', '1MB', 'half']) refused(`overload_protection.memory_high_watermark = "${bad}"`, /a percentage from 1% to 100%/);
+  assert.equal(config('', { EMQX_OVERLOAD_PROTECTION__ENABLE: 'false' }).overload.enable, false);
+  // What EMQX's has beside it is about its processes.
+  assert.equal(load('overload_protection { backoff_gc = true, backoff_delay = 1, backoff_hibernation = true }').warnings.length, 3);
+});
+
 test('nothing configured: one core alone, with the documented defaults', () => {
   const c = config('');
   assert.deepEqual(c.node, { name: 'starmesh@127.0.0.1', cookie: undefined, dataDir: 'data', role: 'core', workers: 0, warmUpMs: 300 });

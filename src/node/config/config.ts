@@ -19,6 +19,7 @@ export interface StarmeshConfig {
   readonly authentication: readonly PlainObject[];
   readonly authorization: AuthorizationConfig;
   readonly flappingDetect: FlappingConfig;
+  readonly overload: OverloadConfig;
   readonly dashboard: DashboardConfig;
   readonly prometheus: PrometheusConfig;
   readonly apiKey: ApiKeyConfig;
@@ -312,6 +313,16 @@ export interface FlappingConfig {
   readonly windowMs: number;
   readonly maxCount: number;
   readonly banMs: number;
+}
+
+/** What is done as memory fills up. */
+export interface OverloadConfig {
+  readonly enable: boolean;
+  /** New clients are refused then. */
+  readonly backoffNewConn: boolean;
+  /** Of the memory that the process may use, or in bytes. */
+  readonly watermark: { readonly part: number } | { readonly bytes: number };
+  readonly checkIntervalMs: number;
 }
 
 export interface DashboardConfig {

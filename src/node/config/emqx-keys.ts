@@ -133,7 +133,9 @@ topic_metrics.**
 slow_subs.**
 force_shutdown.**
 force_gc.**
-overload_protection.**
+overload_protection.backoff_delay
+overload_protection.backoff_gc
+overload_protection.backoff_hibernation
 conn_congestion.**
 banned.**
 alarm.**

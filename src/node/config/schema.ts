@@ -26,6 +26,7 @@ import type {
 } from './config.js';
 import { dns, k8s, strategy } from './discovery.js';
 import { defaultListeners, listeners } from './listeners.js';
+import { overload } from './overload.js';
 import { type RawRpc, rpc } from './rpc.js';
 import { type Field, field, list, mapped, named, type ObjectShape, object, type Shape, section } from './shape.js';
 import {
@@ -394,6 +395,7 @@ export const schema: ObjectShape<RawConfig> = object<RawConfig>({
   authentication: field('authentication', authentication, []),
   authorization: section('authorization', authorization),
   flappingDetect: section('flapping_detect', flappingDetect),
+  overload: section('overload_protection', overload),
   dashboard: section('dashboard', dashboard),
   prometheus: section('prometheus', object<PrometheusConfig>({ enableBasicAuth: field('enable_basic_auth', flag, false) })),
   apiKey: section('api_key', object<ApiKeyConfig>({ bootstrapFile: optional('bootstrap_file') })),

@@ -12,6 +12,8 @@ export interface NodeStatus {
   readonly state: 'starting' | 'running' | 'stopping';
   /** Persistent sessions on its disk; absent when they live in memory only. */
   readonly durableSessions?: { readonly state: 'ok' | 'failed' | 'full' | 'restoring'; readonly sessions: number; readonly diskBytes: number };
+  /** How short its memory is, `normal` to `full`; absent where nobody looks. */
+  readonly overload?: { readonly level: string; readonly usedBytes: number; readonly watermarkBytes: number };
 }
 
 export interface MemberStatus {

@@ -14,8 +14,9 @@ import { delayedActions, exclusiveActions } from './topic-actions.js';
 
 export function nodeStatus(config: StarmeshConfig, node: StarmeshNode): NodeStatus {
   const durableSessions = node.broker.durable?.status;
+  const overload = node.memory?.status;
   const base = { node: config.node.name, role: config.node.role, version: version(), state: node.state };
-  return durableSessions === undefined ? base : { ...base, durableSessions };
+  return { ...base, ...(durableSessions === undefined ? {} : { durableSessions }), ...(overload === undefined ? {} : { overload }) };
 }
 
 /** Members that this node has a link with run; those that left, fell silent or never came are stopped. */

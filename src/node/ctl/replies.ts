@@ -18,7 +18,9 @@ export function statusReply(status: NodeStatus): CtlReply {
   const state = status.state === 'running' ? 'started' : status.state;
   const disk = status.durableSessions?.state ?? 'ok';
   const trouble = disk === 'ok' ? '' : `; persistent sessions cannot be written to its disk (${disk})`;
-  return { ok: true, text: `Node '${status.node}' ${status.version} is ${state}${trouble}`, data: status };
+  const level = status.overload?.level ?? 'normal';
+  const short = level === 'normal' ? '' : `; its memory is short (${level})`;
+  return { ok: true, text: `Node '${status.node}' ${status.version} is ${state}${trouble}${short}`, data: status };
 }
 
 export function clusterReply(status: ClusterStatus): CtlReply {

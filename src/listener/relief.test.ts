@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Holder, relieve } from './relief.js';
+
+const KiB = 1024;
+
+class Fake implements Holder {
+  readonly introduced: boolean;
+  readonly heldBytes: number;
+  readonly #name: string;
+  readonly #cut: string[];
+
+  constructor(cut: string[], name: string, heldKiB: number, introduced: boolean = true) {
+    this.#cut = cut;
+    this.#name = name;
+    this.heldBytes = heldKiB * KiB;
+    this.introduced = introduced;
+  }
+
+  cutOff(): void {
+    this.#cut.push(this.#name);
+  }
+}
+
+test('strangers go first, then the largest, until there is enough', () => {
+  const cut: string[] = [];
+  const all = [
+    new Fake(cut, 'small', 70),
+    new Fake(cut, 'stranger', 0, false),
+    new Fake(cut, 'large', 900),
+    new Fake(cut, 'middle', 300),
+    new Fake(cut, 'reads', 60),
+  ];
+  assert.deepEqual(relieve(all, 1_000 * KiB), { strangers: 1, clients: 2, bytes: 1_200 * KiB });
+  assert.deepEqual(cut, ['stranger', 'large', 'middle']);
+});
+
+test('who takes up little is never cut off, whatever is asked for', () => {
+  const cut: string[] = [];
+  const all = [new Fake(cut, 'small', 64), new Fake(cut, 'reads', 63), new Fake(cut, 'idle', 0)];
+  relieve(all, 1e12);
+  assert.deepEqual(cut, ['small']);
+});
+
+test('where others have freed enough only strangers go', () => {
+  const cut: string[] = [];
+  relieve([new Fake(cut, 'large', 5_000), new Fake(cut, 'stranger', 0, false)], 0);
+  assert.deepEqual(cut, ['stranger']);
+});
+
+test('a thousand at a time', () => {
+  const cut: string[] = [];
+  const all = Array.from({ length: 1_500 }, (_, i) => new Fake(cut, String(i), 64));
+  assert.equal(relieve(all, Number.POSITIVE_INFINITY).clients, 1_000);
+});
