@@ -44,6 +44,8 @@ export interface ClusterWorldOptions {
   readonly lanes?: readonly Lane[];
   /** Versions of the protocol between nodes that a node speaks, asked at each start. Undefined: this build's. */
   readonly protocolOf?: (name: string) => ProtocolRange | undefined;
+  /** What a node's build can do (cluster/level.ts), asked at each start. Absent: what this build can. */
+  readonly levelOf?: (name: string) => number;
   /** A life of a node has begun, has ended, or cannot go on. */
   readonly onStart?: (n: RunningNode) => void;
   readonly onEnd?: (n: RunningNode) => void;
@@ -227,6 +229,7 @@ export class ClusterWorld {
         ...(this.options.lanes === undefined ? {} : { lanes: this.options.lanes }),
         ...protocolLimits(this.options.protocolOf?.(n.name)),
       },
+      ...(this.options.levelOf === undefined ? {} : { level: this.options.levelOf(name) }),
       ...(this.options.bounds === undefined ? {} : { bounds: this.options.bounds }),
       ...(this.options.walSegmentBytes === undefined ? {} : { walSegmentBytes: this.options.walSegmentBytes }),
       ...(this.options.timings === undefined ? {} : { timings: this.options.timings }),

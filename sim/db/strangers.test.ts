@@ -7,6 +7,7 @@ import { concatBytes, copyBytes, emptyBytes } from '#base/bytes.js';
 import { Prng } from '#base/prng.js';
 import { utf8Encode } from '#base/utf8.js';
 import { encodeFormation } from '#cluster/formation.js';
+import { ownLevel } from '#cluster/level.js';
 import { decodeJoinReply, encodeFence, encodeJoin, encodeRecovered, encodeText } from '#cluster/schema.js';
 import { writeLeaseGrants, writeLeaseRequests } from '#db/lease-codec.js';
 import { answer, decodeAnswers, encodeCommand, encodeTransaction, encodeWrites, proposalKind, writeProposalBatch } from '#db/proposal-codec.js';
@@ -82,6 +83,7 @@ function bodies(prng: Prng): readonly [0 | 1 | 2 | 3, Uint8Array, string] {
     nodeId: stranger,
     name: 'mallory@mallory',
     role: 'replicant',
+    level: ownLevel,
     host: 'mallory',
     port: 1,
     founders: [{ nodeId: 'a', name: 'b' }],
@@ -176,7 +178,8 @@ for (const seed of [1, 2, 3, 4]) {
 
     // A place in the cluster, so that its proposals are read and not just turned away.
     let incarnation = 0;
-    const join = encodeJoin({ nodeId: stranger, name: 'mallory@mallory', role: seed % 2 === 0 ? 'replicant' : 'core', host: 'mallory', port: 4370 });
+    const role = seed % 2 === 0 ? 'replicant' : 'core';
+    const join = encodeJoin({ nodeId: stranger, name: 'mallory@mallory', role, level: ownLevel, host: 'mallory', port: 4370 });
     for (const to of targets) {
       links.call(to, 'db.propose', batch(0, 0, proposalKind.command, encodeCommand('join', join), 'cluster'), 2_000, (failure, body) => {
         const [a] = failure === undefined ? decodeAnswers(body) : [];

@@ -43,6 +43,22 @@ test('it begins when the last one is replaced, and pauses when an older one is b
   assert.equal(said.length, 2);
 });
 
+test('what all have had is kept, once, and nothing above what this build knows', () => {
+  const kept: number[] = [];
+  const log = { info: (): void => {} };
+  const database = { incarnation: 7, command: (): void => {} };
+  const saveRaised = (level: number): void => void kept.push(level);
+  const l = new Levels({ env: { clock: { now: () => 0 }, log }, database, nodeId: 'a', level: 2, saveRaised });
+  l.read([]);
+  l.read([member('a', 2), member('b', undefined)]);
+  assert.deepEqual(kept, []);
+  l.read([member('a', 2), member('b', 1)]);
+  l.read([member('a', 2), member('b', 1), member('c', 2)]);
+  l.read([member('a', 2), member('b', 2)]);
+  l.read([member('b', 3)]);
+  assert.deepEqual(kept, [1, 2]);
+});
+
 test('a node whose row does not say its level has it written there, again and again until a leader knows how', () => {
   const { clock, asked, levels: l } = levels();
   l.tell(undefined);

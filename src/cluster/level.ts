@@ -1,12 +1,14 @@
 // What the builds of a cluster can do: each node says its level when it joins, and it stands in its row of the members' table.
 // What needs every node to know of it, such as rows of a table that older builds do not look after, begins when all members
 // are of the level that has brought it, those that are down included; it pauses while a node of an older build is a member.
+// From then on nobody joins with a lower level (schema.ts), and no older build starts on a data directory of the cluster, which
+// keeps the level that all had (`saveRaised`).
 // (What only two nodes need to agree on is a version of the protocol: link/protocol.ts.) cluster.ts keeps it up to date.
 // A new feature: raise `ownLevel`, and name the feature with it.
 import type { NodeDatabase } from '#db/database.js';
 import type { Clock } from '#env/clock.js';
 import type { Logger } from '#env/logger.js';
-import { encodeLevel, type Member, memberShard } from './schema.js';
+import { commonLevel, encodeLevel, type Member, memberShard } from './schema.js';
 
 export const ownLevel = 1;
 
@@ -25,6 +27,8 @@ export interface LevelsOptions {
   readonly nodeId: string;
   /** Of this node; for tests another one than `ownLevel`. */
   readonly level?: number;
+  /** Keeps durably what all members have had. */
+  readonly saveRaised?: (level: number) => void;
 }
 
 export class Levels {
@@ -47,11 +51,11 @@ export class Levels {
 
   /** The members' table has changed. */
   read(members: Iterable<Member>): void {
-    let common = Number.POSITIVE_INFINITY;
-    for (const m of members) common = Math.min(common, m.level ?? 0);
-    if (common === Number.POSITIVE_INFINITY) common = 0;
+    const common = commonLevel(members);
     if (common === this.#common) return;
     this.#common = common;
+    // With a higher one than its own this node is no member, and is not going to be.
+    if (common > 0 && common <= this.own) this.#o.saveRaised?.(common);
     this.#o.env.log.info('what every node of the cluster can do has changed', { common, own: this.own });
   }
 

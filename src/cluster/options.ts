@@ -51,4 +51,6 @@ export interface ClusterOptions {
   readonly onFatal: (error: Error) => void;
   /** What this build can do; for tests another one than its own (level.ts). */
   readonly level?: number;
+  /** Keeps durably that all members have had this level: older builds must not start on this data directory any more. */
+  readonly saveRaised?: (level: number) => void;
 }

@@ -109,6 +109,7 @@ test('a member’s row says what its build can do, and keeps it; one of an older
   const w = new World();
   const join = (more: object): number =>
     decodeJoinReply(w.run('join', encodeJoin({ nodeId: 'n', name: 'n', role: 'replicant', host: 'h', port: 1, ...more }))).incarnation;
+  w.join('old');
   const old = join({ lives: ['a'] });
   assert.deepEqual([w.member('n')?.level, w.member('n')?.life], [undefined, 'a']);
   w.run('level', encodeLevel('n', old - 1, 3));
@@ -119,7 +120,24 @@ test('a member’s row says what its build can do, and keeps it; one of an older
   w.run('fence', encodeFence('n', incarnation));
   assert.deepEqual([w.member('n')?.level, w.member('n')?.up, w.member('n')?.life], [4, false, 'b']);
   join({ lives: ['a', 'b', 'c'] });
-  assert.equal(w.member('n')?.level, undefined, 'it went back to an older build');
+  assert.equal(w.member('n')?.level, undefined, 'it went back to an older build, as one of that is a member still');
+});
+
+test('join: once all members have a level nobody joins with a lower one, neither those that had it nor new ones', () => {
+  const w = new World();
+  const join = (nodeId: string, level: number | undefined) => (): void => {
+    w.run('join', encodeJoin({ nodeId, name: nodeId, role: 'replicant', host: 'h', port: 1, ...(level === undefined ? {} : { level }) }));
+  };
+  join('a', 1)();
+  join('a', 2)();
+  for (const older of [join('a', 1), join('b', 1), join('b', undefined)]) {
+    assert.throws(older, (e) => e instanceof CommandRefused && /had level 2.*this build has level [01].*start a build of level 2/.test(e.message));
+  }
+  assert.equal(w.member('b'), undefined);
+  join('b', 3)();
+  join('b', 2)();
+  join('a', 2)();
+  assert.deepEqual([w.member('a')?.level, w.member('b')?.level], [2, 2]);
 });
 
 test('a row with a level and without the name of a process is read as such', () => {

@@ -249,6 +249,18 @@ function allCores(context: CommandContext): CoreRow[] {
   return all;
 }
 
+/** What the builds of all members can do; 0: nobody is known. */
+export function commonLevel(members: Iterable<Member>): number {
+  let common = Number.POSITIVE_INFINITY;
+  for (const m of members) common = Math.min(common, m.level ?? 0);
+  return common === Number.POSITIVE_INFINITY ? 0 : common;
+}
+
+/** Why a build must not be a member: the others count on what it does not know. */
+export function tooOld(common: number, own: number): string {
+  return `all nodes of this cluster had level ${common}, and have begun to use it; this build has level ${own}, and would undo what it does not know: start a build of level ${common} or newer. There is no way back from a rolling upgrade once its last node is replaced`;
+}
+
 function putCore(context: CommandContext, c: KnownCore, wanted: WantedOfCore): void {
   context.put(coresTable, memberKey(c.nodeId), encodeCore({ nodeId: c.nodeId, name: c.name, wanted, changedMs: context.stampMs }));
 }
@@ -273,6 +285,9 @@ function join(context: CommandContext, body: Uint8Array): Uint8Array {
   if (before?.up === true && before.name !== wanted.name) {
     throw new CommandRefused(`this node id is that of ${before.name}, which runs: the data directory was copied; empty it`);
   }
+  // Only if none was left to replace: until then a node may go back (level.ts).
+  const common = commonLevel(allMembers(context));
+  if ((wanted.level ?? 0) < common) throw new CommandRefused(tooOld(common, wanted.level ?? 0));
   const refused = takeName(context, wanted, founders);
   if (refused !== undefined) return encodeJoinReply({ outcome: refused, incarnation: 0 });
   const incarnation = Math.max(mintedIncarnation(context), wanted.incarnation) + 1;

@@ -5,7 +5,8 @@ import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import { Cluster } from '#cluster/cluster.js';
 import type { DiscoveryOptions } from '#cluster/discovery.js';
 import { type Formed, formationOf } from '#cluster/formation.js';
-import { clusterSchema, memberShard } from '#cluster/schema.js';
+import { ownLevel } from '#cluster/level.js';
+import { clusterSchema, memberShard, tooOld } from '#cluster/schema.js';
 import type { ShardSchema } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';
@@ -47,6 +48,8 @@ export interface NodeCoreOptions {
   /** As a replicant this node feeds others. */
   readonly relay?: boolean;
   readonly timings?: RaftTimings;
+  /** What this build can do; for tests another one than its own. */
+  readonly level?: number;
   readonly linkLimits?: Partial<LinkLimits>;
   readonly walSegmentBytes?: number;
   readonly onListening?: (address: NetAddress) => void;
@@ -57,8 +60,11 @@ export interface NodeCoreOptions {
 
 /** What `node.json` keeps. */
 interface Identity {
-  readonly format: 1;
+  /** 2: with `level`. Builds that do not know of it stop at it, as they must. */
+  format: 1 | 2;
   readonly nodeId: string;
+  /** All members of the cluster have had it, and it is in use. */
+  level?: number;
   role: NodeRole;
   /** It is configured as a replicant and became a core. */
   promoted?: true;
@@ -107,7 +113,7 @@ function closeAll(database: NodeDatabase, links: Links, wal: Wal | undefined, do
 }
 
 export function createNodeCore(env: Env, o: NodeCoreOptions): NodeCore {
-  const identity = loadIdentity(env, o.role);
+  const identity = loadIdentity(env, o.role, o.level ?? ownLevel);
   const { nodeId } = identity;
   beginLife(env, identity);
   const save = (done: (error: Error | undefined) => void): void => {
@@ -223,6 +229,12 @@ function openCluster(env: Env, o: NodeCoreOptions, { identity, save, links, data
       identity.left = true;
       save(done);
     },
+    ...(o.level === undefined ? {} : { level: o.level }),
+    saveRaised: (level) => {
+      if (level <= (identity.level ?? 0)) return;
+      Object.assign(identity, { format: 2, level });
+      save((error) => error !== undefined && o.onFatal(error));
+    },
     lives: () => identity.lives ?? [],
     saveJoined: (done) => {
       // Not again after each fence.
@@ -241,7 +253,7 @@ function beginLife(env: Env, identity: Identity): void {
   if (before.length < livesMax) identity.lives = [...before, toHex(env.random.bytes(lifeBytes))];
 }
 
-function loadIdentity(env: Env, role: NodeRole): Identity {
+function loadIdentity(env: Env, role: NodeRole, own: number): Identity {
   if (!env.files.exists(identityFile)) return { format: 1, nodeId: toHex(env.random.bytes(16)), role, formed: undefined, logBegun: false };
   const text = utf8Decode(env.files.read(identityFile)) ?? '';
   let found: Partial<Identity>;
@@ -250,7 +262,11 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
   } catch {
     throw new DataDirectoryError(`${identityFile} is damaged; restore it from a backup, or empty the data directory and let the node join anew`);
   }
-  if (found.format !== 1) throw new DataDirectoryError(`${identityFile} has format ${String(found.format)}; this build reads format 1`);
+  if (found.format !== 1 && found.format !== 2)
+    throw new DataDirectoryError(
+      `${identityFile} has format ${String(found.format)}; this build reads formats 1 and 2: it was written by a newer build; start that one, or a newer one still`,
+    );
+  if (typeof found.level === 'number' && found.level > own) throw new DataDirectoryError(tooOld(found.level, own));
   if (typeof found.nodeId !== 'string' || !/^[0-9a-f]{32}$/.test(found.nodeId)) throw new DataDirectoryError(`${identityFile} has no valid node id`);
   if (found.superseded === true) {
     throw new DataDirectoryError(
@@ -269,8 +285,9 @@ function loadIdentity(env: Env, role: NodeRole): Identity {
     );
   }
   return {
-    format: 1,
+    format: found.format,
     nodeId: found.nodeId,
+    ...(typeof found.level === 'number' ? { level: found.level } : {}),
     role: promoted ? 'core' : role,
     ...(promoted ? { promoted } : {}),
     formed: found.formed,

@@ -1,10 +1,11 @@
 // Opening and closing a database of the library: what is refused, what is kept, what ends how.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { ownLevel } from '#cluster/level.js';
 import { DatabaseError, type DatabaseOptions, defineShard, openDatabase, WriteFailure } from '#node/open-database.js';
 import { freePorts } from '../cluster/nodes.js';
 import { LibraryCluster } from './nodes.js';
@@ -47,6 +48,28 @@ test('a damaged data directory is refused with what to do', async () => {
   await (await openDatabase(options)).close();
   writeFileSync(join(options.dataDir, 'node.json'), '{');
   await refuses('data-directory', options, /node\.json is damaged/);
+});
+
+test('a data directory of a cluster that has begun what this build does not know is refused with what to do', async () => {
+  const options = alone();
+  const file = join(options.dataDir, 'node.json');
+  const read = (): Record<string, unknown> => JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+  await (await openDatabase(options)).close();
+  // Builds that do not know of levels stop at the format.
+  assert.deepEqual([read().format, read().level], [2, ownLevel]);
+  await (await openDatabase(options)).close();
+  assert.deepEqual([read().format, read().level], [2, ownLevel]);
+  writeFileSync(file, JSON.stringify({ ...read(), level: ownLevel + 1 }));
+  await refuses(
+    'data-directory',
+    options,
+    new RegExp(`had level ${ownLevel + 1}.*this build has level ${ownLevel}.*start a build of level ${ownLevel + 1}`),
+  );
+  writeFileSync(file, JSON.stringify({ ...read(), format: 3 }));
+  await refuses('data-directory', options, /node\.json has format 3; this build reads formats 1 and 2: .*start that one/);
+  const { level: _, ...older } = read();
+  writeFileSync(file, JSON.stringify({ ...older, format: 1 }));
+  await (await openDatabase(options)).close();
 });
 
 test('options that contradict each other are refused before anything starts', async () => {
