@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { Prng } from '#base/prng.js';
 import { knownSeeds } from '../known-seeds.js';
+import { makePlan } from './plan.js';
 import { runSeed } from './run.js';
 import { dbScope } from './scope.js';
 
 const seconds = 8;
 const seeds = 20;
+const rareSeedsMax = 400;
 
 test('db scope: the first seeds hold every promise, and hurt in every way', () => {
   const counts: Record<string, number> = {};
@@ -32,6 +35,18 @@ test('db scope: the first seeds hold every promise, and hurt in every way', () =
   ];
   for (const what of ['acknowledged writes', 'failed writes', 'comparisons of tables', 'bootstraps', ...faults.map((f) => `faults: ${f}`)])
     assert.ok((counts[what] ?? 0) > 0, what);
+});
+
+test('db scope: the moments that few runs have take place', () => {
+  const missing = new Set<string>(['gone owner', 'new voter', 'parting']);
+  for (let seed = 1; missing.size > 0 && seed <= rareSeedsMax; seed++) {
+    const { rare } = makePlan(new Prng(seed).fork('plan'), true, new Prng(seed).fork('rare plan'));
+    if (rare === undefined || !missing.has(rare)) continue;
+    const result = runSeed(seed, { lengthMs: seconds * 1_000 });
+    assert.deepEqual(result.violations, [], `seed ${seed}`);
+    if ((result.faults.get(rare) ?? 0) > 0) missing.delete(rare);
+  }
+  assert.deepEqual([...missing], []);
 });
 
 test('db scope: without faults nothing fails but by its own bounds', () => {
