@@ -254,6 +254,12 @@ export class DurableSessions implements SessionLog {
     if (w !== undefined) writeOp.queued(w, item, behind);
   }
 
+  /** It stands at the front, and then where it stood no more. */
+  advanced(session: Session, item: QueuedMessage, place: number): void {
+    this.queued(session, item, (session.queue?.reliableCount ?? 0) + 1);
+    this.unqueued(session, place + 1);
+  }
+
   unqueued(session: Session, place: number = 0): void {
     const w = this.#ops(session);
     if (w !== undefined) writeOp.unqueued(w, place);

@@ -63,6 +63,25 @@ test('the queue with priorities: who leaves first, and who is dropped', () => {
   assert.deepEqual(back(first), ['else', 'high', 'low']);
 });
 
+test('a client that is slower than a flood of high priority gets the others too', () => {
+  const priorities = { ranks: new Map([['high', 3]]), otherwise: 0 };
+  const broker = new OneSession({ priorities });
+  broker.open();
+  broker.step(connectPacket(5, { properties: { receiveMaximum: 1 } }));
+  const got: string[] = [];
+  for (let i = 0; i < 200; i++) {
+    if (i < 5) queue(broker, message('else', 'm'));
+    queue(broker, message('high', 'm'));
+    for (const p of broker.out.take()) {
+      if (p.type !== 'publish') continue;
+      got.push(p.topicName);
+      broker.step({ type: 'puback', packetId: p.packetId, reasonCode: 0 });
+    }
+  }
+  assert.equal(got.filter((name) => name === 'else').length, 5);
+  assert.ok(got.lastIndexOf('else') < 60, `${got.lastIndexOf('else')}`);
+});
+
 test('every message that is dropped is told once, with the reason that is counted', () => {
   for (const priorities of [undefined, { ranks: new Map([['t', 1]]), otherwise: 0 }]) {
     const told: string[] = [];

@@ -257,10 +257,11 @@ export function pump(session: Session): void {
   }
   const frames = session.home.frames;
   const now = session.home.now();
-  for (let item = queue.peek(); item !== undefined; item = queue.peek()) {
+  for (let item = queue.next(); item !== undefined; item = queue.next()) {
     if (!channel.out.writable) return;
     if (item.qos > 0 && session.needInflight().sent >= channel.window) return;
-    queue.shift();
+    const place = queue.takeNext();
+    if (place > 0) session.log?.advanced(session, item, place);
     if (item.message.expiresAt <= now) {
       // [MQTT-3.3.2-5]
       if (item.qos > 0) session.log?.unqueued(session);

@@ -1,9 +1,9 @@
 // Messages that wait for a session: its client is absent, its window is full, or its connection takes
 // no more. Bounded by count and bytes. Drop policy: a QoS 0 message that finds no room is dropped
 // itself; a QoS 1 or 2 message pushes out the oldest message (as EMQX does). Every drop is reported.
-// With priorities (`mqtt.mqueue_priorities`) the messages stand in the order in which they leave: those of a higher
-// rank first, those of one rank as they came. Then a message pushes out the oldest of the lowest rank, which is not above
-// its own, or is dropped itself.
+// With priorities (`mqtt.mqueue_priorities`) the messages of a higher rank stand first, those of one rank as they came, and
+// leave in that order, but for turns: see `Turn`. Then a message pushes out the oldest of the lowest rank, which is not
+// above its own, or is dropped itself.
 import { Deque } from '#base/deque.js';
 import { keep, type Message, type Qos } from './message.js';
 
@@ -35,6 +35,22 @@ interface Lane {
   reliable: number;
 }
 
+/**
+ * So many messages times one more than the rank leave before lower ranks have their turn, as in EMQX (`shift_multiplier`):
+ * of the highest rank there is, then of the next below it, and so on down, then of the highest again. So a flood of one rank
+ * cannot keep those below it waiting for ever. The count goes on where a rank has nothing for a moment.
+ */
+export const turnMultiplier = 10;
+
+interface Turn {
+  /** Of what left last, or whose turn it is. */
+  rank: number;
+  /** Messages that are left of it. */
+  left: number;
+  /** The ranks above it wait: they have had theirs. Otherwise what comes with a higher one goes first. */
+  lent: boolean;
+}
+
 /** Memory of a queued message beyond its payload and topic name, roughly. */
 export const queuedOverheadBytes = 128;
 
@@ -46,6 +62,7 @@ export class MessageQueue {
   readonly #items = new Deque<QueuedMessage>();
   /** From the highest rank down; undefined: no message has a rank. */
   #lanes: Lane[] | undefined = undefined;
+  #turn: Turn | undefined = undefined;
   bytes = 0;
   /** QoS 0 messages among them: while there are any, later QoS 0 messages wait too, to keep their order. */
   qos0Count = 0;
@@ -101,6 +118,54 @@ export class MessageQueue {
     this.#went(item);
     if (this.#lanes !== undefined) leave(this.#lanes, 0, item);
     return item;
+  }
+
+  /** The message that leaves next. */
+  next(): QueuedMessage | undefined {
+    const lanes = this.#lanes;
+    if (lanes === undefined || lanes.length < 2) return this.#items.peek();
+    return this.#items.at(startOf(lanes, this.#laneOnTurn(lanes)));
+  }
+
+  /** Takes `next` out. Its place among the QoS 1 and 2 messages, 0 where it is of QoS 0. */
+  takeNext(): number {
+    const lanes = this.#lanes;
+    if (lanes === undefined) {
+      this.shift();
+      return 0;
+    }
+    const at = this.#laneOnTurn(lanes);
+    const lane = lanes[at];
+    if (lane === undefined) return 0;
+    if (this.#turn !== undefined) {
+      this.#turn.rank = lane.rank;
+      this.#turn.left--;
+    }
+    if (at === 0) {
+      this.shift();
+      return 0;
+    }
+    let place = 0;
+    for (let i = 0; i < at; i++) place += lanes[i]?.reliable ?? 0;
+    const item = this.#items.removeAt(startOf(lanes, at));
+    if (item === undefined) return 0;
+    this.#went(item);
+    leave(lanes, at, item);
+    return item.qos === 0 ? 0 : place;
+  }
+
+  #laneOnTurn(lanes: readonly Lane[]): number {
+    this.#turn ??= { rank: Number.POSITIVE_INFINITY, left: 0, lent: false };
+    const turn = this.#turn;
+    if (turn.left > 0 && !turn.lent) return 0;
+    // Its turn goes on, also where that lane is empty and a lower one is next; at the end of it the next below has its own.
+    const at = firstFrom(lanes, turn.left > 0 ? turn.rank : turn.rank - 1);
+    turn.lent = at > 0;
+    if (turn.left === 0) {
+      turn.rank = lanes[at]?.rank ?? 0;
+      turn.left = (turn.rank + 1) * turnMultiplier;
+    }
+    return at;
   }
 
   /** Takes out those that `out` says, which are returned; the others keep their order. */
@@ -190,6 +255,19 @@ export class MessageQueue {
     this.bytes -= queuedBytes(item.message);
     if (item.qos === 0) this.qos0Count--;
   }
+}
+
+/** Where the lane's messages begin. */
+function startOf(lanes: readonly Lane[], at: number): number {
+  let start = 0;
+  for (let i = 0; i < at; i++) start += lanes[i]?.length ?? 0;
+  return start;
+}
+
+/** The first lane of that rank or below; without one the first of all. */
+function firstFrom(lanes: readonly Lane[], rank: number): number {
+  for (let i = 0; i < lanes.length; i++) if ((lanes[i]?.rank ?? 0) <= rank) return i;
+  return 0;
 }
 
 function leave(lanes: Lane[], at: number, item: QueuedMessage): void {

@@ -191,6 +191,8 @@ export interface SessionLog {
   unsubscribed(session: Session, topicFilter: string): void;
   /** A QoS 1 or 2 message stands in the queue; `behind`: so many such messages stand behind it (default: none). */
   queued(session: Session, item: QueuedMessage, behind?: number): void;
+  /** The QoS 1 or 2 message at `place` among those of the queue leaves before them: it is its turn. */
+  advanced(session: Session, item: QueuedMessage, place: number): void;
   /** A QoS 1 or 2 message of the queue has left it without being sent: the first, or that at `place` among those. */
   unqueued(session: Session, place?: number): void;
   /** The bounds of its queue have cost it QoS 1 or 2 messages: `queueDropped` has grown. */

@@ -249,6 +249,33 @@ test('what is read back is what the sessions are, whatever happened to them', ()
   assert.ok(rounds > 40, `${rounds} rounds`);
 });
 
+test('a message that leaves out of its turn of rank has left the journal too', () => {
+  const bench = new Bench(1_000, small, { ranks: new Map([['t/1', 1]]), otherwise: 0 });
+  const session = bench.begin('c');
+  session.channel = channelOf(bench);
+  const sent: string[] = [];
+  const give = (topicName: string, n: number): void => {
+    const m = makeMessage(topicName, utf8Encode(String(n)), 1, false, undefined, Number.POSITIVE_INFINITY, 'p');
+    bench.home.frames.begin(m, bench.clock.now());
+    deliverAs(session, m, 1, false, undefined, bench.home.frames);
+    bench.home.frames.end();
+  };
+  for (let i = 0; i < 3; i++) give('t/1', i);
+  for (let i = 0; i < 2; i++) give('t/0', i);
+  give('t/1', 3);
+  for (let i = 0; i < 60; i++) {
+    const [entry] = session.inflight?.entries() ?? [];
+    assert.ok(entry !== undefined);
+    sent.push(entry.message?.topicName ?? '');
+    session.complete(entry);
+    pump(session);
+    give('t/1', 4 + i);
+    bench.clock.advance(2);
+    assert.equal(foundAll(bench.read()), bench.live(), `after ${i}`);
+  }
+  assert.equal(sent.filter((name) => name === 't/0').length, 2);
+});
+
 test('cut off at any byte it is what the sessions were at some moment before', () => {
   for (const seed of [1, 2, 3]) {
     const prng = new Prng(seed);
