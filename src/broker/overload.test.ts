@@ -13,6 +13,7 @@ class Run {
   readonly effects: string[] = [];
   now = 0;
   garbage = 0;
+  collectMs = 10;
 
   constructor(options: Partial<OverloadOptions> = {}) {
     this.overload = new Overload({ ...overloadDefaults, watermarkBytes: watermark, ...options });
@@ -25,7 +26,7 @@ class Run {
     if (effects.some((e) => e.kind === 'collect')) {
       said.push('collect');
       this.garbage = 0;
-      this.overload.collected(10, this.now);
+      this.overload.collected(this.collectMs, this.now);
       effects = this.#step(usedMiB, heapMiB);
     }
     for (const e of effects)
@@ -85,9 +86,9 @@ test('garbage alone raises no level and cuts nobody off', () => {
 
 test('who takes up memory is not cut off twice for the same bytes', () => {
   const run = new Run();
+  run.collectMs = 100;
   assert.deepEqual(run.look(920), ['collect', '0>2', 'cut 220']);
   // What was cut is garbage until the next collection, which waits for a while after a long one.
-  run.overload.collected(100, run.now);
   run.garbage = 220;
   assert.deepEqual(run.looks(3, 700), []);
   assert.deepEqual(run.look(700), ['collect']);
@@ -98,10 +99,22 @@ test('who takes up memory is not cut off twice for the same bytes', () => {
 
 test('where memory grows on after a cut there is another one without waiting for a collection', () => {
   const run = new Run();
+  run.collectMs = 1_000;
   run.look(905);
-  run.overload.collected(1_000, run.now);
   assert.deepEqual(run.looks(4, 925), []);
   assert.deepEqual(run.look(931), ['cut 231']);
+});
+
+test('where there is nothing to cut it is not tried over and over', () => {
+  const run = new Run();
+  assert.deepEqual(run.look(970), ['collect', '0>3', 'cut 270']);
+  run.overload.cut(270 * MiB, 20 * MiB, run.now);
+  assert.deepEqual(run.looks(49, 970), []);
+  assert.deepEqual(run.look(970), ['cut 270']);
+  run.overload.cut(270 * MiB, 20 * MiB, run.now);
+  assert.deepEqual(run.look(996), ['cut 296'], 'unless it grows');
+  run.overload.cut(296 * MiB, 20 * MiB, run.now);
+  assert.deepEqual(run.looks(40, 996), []);
 });
 
 test('when memory is full the next collection comes soon', () => {

@@ -56,6 +56,8 @@ export const overloadDefaults: Omit<OverloadOptions, 'watermarkBytes'> = {
   collectHeapBytesMax: 512 * MiB,
 };
 
+/** A cut that frees a smaller part of what was wanted has found nothing to cut. */
+const cutYieldMin = 0.1;
 /** Share of the time that collections may take: 1 / this. */
 const collectTimes = 20;
 const collectHurriedTimes = 4;
@@ -74,7 +76,7 @@ export type OverloadEffect =
   | { readonly kind: 'level'; readonly level: OverloadLevel; readonly before: OverloadLevel }
   /** Collect garbage, say with `collected` how long it took, and look again at once. */
   | { readonly kind: 'collect' }
-  /** Free about so much of what clients take up. */
+  /** Free about so much of what clients take up, and say with `cut` what it was. */
   | { readonly kind: 'cut'; readonly bytes: number };
 
 export class Overload {
@@ -86,6 +88,9 @@ export class Overload {
   #nextHurriedCollect = Number.NEGATIVE_INFINITY;
   #collectedAt = Number.NEGATIVE_INFINITY;
   #cutAt = Number.NEGATIVE_INFINITY;
+  /** What the last cut has freed is garbage yet. */
+  #unseen = false;
+  #nextCut = Number.NEGATIVE_INFINITY;
   #partAtCut = Number.POSITIVE_INFINITY;
 
   constructor(options: OverloadOptions) {
@@ -127,6 +132,7 @@ export class Overload {
     if (this.#level !== before) effects.push({ kind: 'level', level: this.#level, before });
     if (part >= lines[1] && this.#mayCut(part, now)) {
       this.#cutAt = now;
+      this.#unseen = true;
       this.#partAtCut = part;
       effects.push({ kind: 'cut', bytes: Math.ceil((part - this.#o.cutTo) * watermarkBytes) });
     }
@@ -136,6 +142,7 @@ export class Overload {
   /** The collection that was asked for is over. */
   collected(tookMs: number, now: number): void {
     this.#collectedAt = now;
+    this.#unseen = false;
     this.#nextCollect = now + Math.max(this.#o.collectEveryMs, tookMs * collectTimes);
     this.#nextHurriedCollect = now + Math.max(this.#o.collectHurriedMs, tookMs * collectHurriedTimes);
   }
@@ -143,15 +150,22 @@ export class Overload {
   /** Garbage costs nobody his connection: it goes before a level is entered, and before it is known what a cut has brought. */
   #collects(part: number, heapBytes: number, now: number): boolean {
     const { collectHeapBytesMax, lines, recollectMs } = this.#o;
-    const hurry = part >= lines[2] || this.#cutAt >= this.#collectedAt;
+    const hurry = part >= lines[2] || this.#unseen;
     const next = hurry ? this.#nextHurriedCollect : this.#nextCollect;
     if (now < next || heapBytes > collectHeapBytesMax) return false;
-    return this.#reached(part) > this.#level || this.#cutAt >= this.#collectedAt || now - this.#collectedAt >= recollectMs;
+    return this.#reached(part) > this.#level || this.#unseen || now - this.#collectedAt >= recollectMs;
   }
 
   #reached(part: number): OverloadLevel {
     const { lines } = this.#o;
     return part >= lines[2] ? 3 : part >= lines[1] ? 2 : part >= lines[0] ? 1 : 0;
+  }
+
+  /** What the cut has freed, about. Where that is next to nothing, another one soon would free no more. */
+  cut(wantedBytes: number, freedBytes: number, now: number): void {
+    if (freedBytes >= wantedBytes * cutYieldMin) return;
+    this.#unseen = false;
+    this.#nextCut = now + this.#o.cutBlindMs;
   }
 
   #move(part: number, now: number): void {
@@ -175,6 +189,7 @@ export class Overload {
 
   #mayCut(part: number, now: number): boolean {
     if (part >= this.#partAtCut + this.#o.hysteresis / 2) return true;
-    return this.#collectedAt > this.#cutAt || now - this.#cutAt >= this.#o.cutBlindMs;
+    if (now < this.#nextCut) return false;
+    return !this.#unseen || now - this.#cutAt >= this.#o.cutBlindMs;
   }
 }

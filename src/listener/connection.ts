@@ -354,6 +354,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 
   /** A chunk more of its large packet. */
   readOn(): void {
+    this.#lastS = secondsOf(this.#home.outbox.now()); // its silence was ours
     this.#read(slowed);
   }
 

@@ -16,6 +16,9 @@ export interface MemoryWatchOptions extends Partial<OverloadOptions> {
   readonly refuseNew: boolean;
 }
 
+/** What is asked of the listeners. */
+export type WatchedListeners = Pick<Listeners, 'shortMemory' | 'lookAfter' | 'readSlow' | 'relieve'>;
+
 /** A part of what the process may use, or bytes. */
 export type Watermark = { readonly part: number } | { readonly bytes: number };
 
@@ -38,7 +41,7 @@ export class MemoryWatch {
   readonly #env: Env;
   readonly #memory: Memory;
   readonly #broker: Broker;
-  readonly #listeners: Listeners;
+  readonly #listeners: WatchedListeners;
   readonly #refuseNew: boolean;
   readonly #use = new MemoryUse();
   readonly #overload: Overload;
@@ -50,7 +53,7 @@ export class MemoryWatch {
   #readAt = 0;
   #timer: Timer | undefined;
 
-  constructor(env: Env, memory: Memory, parts: { readonly broker: Broker; readonly listeners: Listeners }, options: MemoryWatchOptions) {
+  constructor(env: Env, memory: Memory, parts: { readonly broker: Broker; readonly listeners: WatchedListeners }, options: MemoryWatchOptions) {
     const { watermark, refuseNew, ...rest } = options;
     this.watermarkBytes = 'bytes' in watermark ? watermark.bytes : Math.floor(memory.availableBytes * watermark.part);
     this.#env = env;
@@ -130,16 +133,19 @@ export class MemoryWatch {
 
   #cut(bytes: number): void {
     const dropped = this.#broker.dropQueuedQos0();
-    const relief = this.#listeners.relieve(Math.max(0, bytes - dropped));
-    this.#cutClients.value += relief.clients;
-    this.#cutStrangers.value += relief.strangers;
-    this.#env.log.warn('memory is critical: what takes up most was let go', {
+    const { clients, strangers, bytes: freed } = this.#listeners.relieve(Math.max(0, bytes - dropped));
+    this.#cutClients.value += clients;
+    this.#cutStrangers.value += strangers;
+    this.#overload.cut(bytes, dropped + freed, this.#env.clock.now());
+    const fields = {
       wantedMiB: inMiB(bytes),
       queuedQos0MiB: inMiB(dropped),
-      clients: relief.clients,
-      clientsMiB: inMiB(relief.bytes),
-      beforeConnect: relief.strangers,
-    });
+      clients,
+      clientsMiB: inMiB(freed),
+      beforeConnect: strangers,
+    };
+    if (dropped + clients > 0) this.#env.log.warn('memory is critical: what takes up most was let go', fields);
+    else this.#env.log.warn('memory is critical, and it is not clients that read too little', fields);
   }
 
   #tell(level: 0 | 1 | 2 | 3, before: 0 | 1 | 2 | 3): void {

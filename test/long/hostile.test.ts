@@ -15,7 +15,7 @@ interface Size {
 const usual: Size = { peers: 60, watermarkMiB: 256, level: 0 };
 const sizes: Readonly<Record<string, Size>> = {
   'subscribers that never read': { peers: 100, watermarkMiB: 192, level: 1 },
-  'absent sessions that are sent more than there is memory': { peers: 60, watermarkMiB: 192, level: 1 },
+  'absent sessions that are sent more than there is memory': { peers: 60, watermarkMiB: 192, level: 2 },
   'large messages that are never finished': { peers: 500, watermarkMiB: 384, level: 1 },
 };
 

@@ -170,6 +170,8 @@ async function inGroups<T>(count: number, make: (i: number) => Promise<T>): Prom
   return made;
 }
 
+const publishersOfAbsent = 20;
+
 /** Sessions that last, of clients that are away, get more than there is memory for; every message is acknowledged, or refused. */
 const away: Attack['run'] = async (node, { peers }) => {
   const all = await inGroups(peers, async (i) => {
@@ -177,20 +179,24 @@ const away: Attack['run'] = async (node, { peers }) => {
     client.socket.destroy();
     return client;
   });
-  const payload = new Uint8Array(65_536);
-  const publisher = new Bare(node.mqttPort);
-  publisher.connect('publisher-for-the-absent');
-  let sent = 0;
-  let answered = 0;
-  publisher.read((packet) => {
-    if (packet.type === 'puback') answered++;
+  const payload = new Uint8Array(30_000);
+  const publishers = Array.from({ length: publishersOfAbsent }, (_, i) => {
+    const bare = new Bare(node.mqttPort);
+    const publisher = { bare, sent: 0, answered: 0 };
+    bare.connect(`publisher-for-the-absent-${i}`);
+    bare.read((packet) => {
+      if (packet.type === 'puback') publisher.answered++;
+    });
+    return publisher;
   });
+  let next = 0;
   const timer = setInterval(() => {
-    for (let i = 0; i < 20 && sent - answered < 50; i++, sent++) publisher.publish(`away/${sent % peers}`, payload, 1, (sent % 60_000) + 1);
+    for (const p of publishers)
+      for (; p.sent - p.answered < 10; p.sent++) p.bare.publish(`away/${next++ % peers}`, payload, 1, (p.sent % 60_000) + 1);
   }, 5);
   return () => {
     clearInterval(timer);
-    publisher.socket.destroy();
+    for (const p of publishers) p.bare.socket.destroy();
     for (const peer of all) peer.socket.destroy();
   };
 };

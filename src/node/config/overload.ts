@@ -5,9 +5,9 @@ import type { OverloadConfig } from './config.js';
 import { field, type ObjectShape, object, type Shape, scalar } from './shape.js';
 import { duration, flag } from './shapes.js';
 
-/** A node at rest has about as much. */
-const leastBytes = 64 * 1_048_576;
-const expects = 'a percentage from 1% to 100% of the memory that the process may use, or a size of at least 64MB';
+/** A node at rest has some 60 MB. */
+const leastBytes = 32 * 1_048_576;
+const expects = 'a percentage from 1% to 100% of the memory that the process may use, or a size of at least 32MB';
 
 const watermark: Shape<OverloadConfig['watermark']> = scalar(expects, (text) => {
   const percent = /^([0-9]{1,3})%$/.exec(text);
