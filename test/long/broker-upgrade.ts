@@ -72,6 +72,7 @@ async function upgradeFrom(old: OldBuild, coresFirst: boolean): Promise<BrokerUp
     await load.checkRetained();
     await afterwards(load, replicants);
     load.checkWills();
+    await noWayBack(cluster.node('core3'), old.program);
     return { from: old.what, order: order.map((n) => n.shortName).join(', '), ...load.counts, wills: load.willCount };
   } catch (error) {
     for (const n of cluster.nodes) console.error(`--- ${n.shortName}\n${n.lines.join('\n')}`);
@@ -170,6 +171,17 @@ async function restartInBetween(load: MqttLoad, core: TestNode, others: readonly
 async function ledBy(core: TestNode): Promise<string[]> {
   const { shards } = (await core.ctl('rlog', 'status')).data as { shards: Record<string, { state: string }> };
   return Object.keys(shards).filter((s) => shards[s]?.state === 'leader');
+}
+
+/** With all nodes upgraded the old build does not start on the data directory of one of them, and harms nothing by trying. */
+async function noWayBack(n: TestNode, old: string): Promise<void> {
+  assert.equal(await within(generousMs, `${n.shortName} stops`, n.stop()), 0);
+  n.program = old;
+  n.start();
+  await n.said('node.json has format 2; this build reads format 1');
+  assert.notEqual(await n.exited(), 0);
+  n.program = undefined;
+  await back(undefined, n);
 }
 
 /** With all nodes upgraded wills outlive their nodes, and those that were taken back before do not come. */
