@@ -21,4 +21,8 @@ test('a change of the voters is noted when it is seen', () => {
   assert.equal(c.changedAt(['a', 'b'], 300), 200);
   assert.equal(c.changedAt(['a', 'b', 'c'], 400), 400);
   assert.equal(c.changedAt(['a', 'b', 'c'], 500), 400);
+  assert.equal(c.groupChangedAt(['a', 'b', 'c'], ['d'], 600), 600, 'a learner more');
+  assert.equal(c.groupChangedAt(['a', 'b', 'c'], ['d'], 700), 600);
+  assert.equal(c.groupChangedAt(['a', 'b', 'c'], [], 800), 800, 'and one less');
+  assert.equal(c.changedAt(['a', 'b', 'c'], 900), 400);
 });

@@ -25,6 +25,7 @@ class Pair {
   /** Both know of reports that are only sent when somebody waits. */
   lazy = false;
   voters: readonly string[] = ['a', 'b', 'gone'];
+  learners: readonly string[] = [];
 
   constructor() {
     for (const [id, role] of [
@@ -42,7 +43,7 @@ class Pair {
           sendWanted: (to: string, _shard: string, index: number) =>
             this.reports.push(() => (to === 'gone' ? undefined : this.end(to).wanted(index))),
         },
-        raft: () => ({ ...this.raft[id], config: { voters: this.voters, learners: [] } }),
+        raft: () => ({ ...this.raft[id], config: { voters: this.voters, learners: this.learners } }),
         leader: () => ({
           effective: (index: number) => {
             this.effective[id] = index;
@@ -187,6 +188,25 @@ test('a new leader waits for those whom a core that has left may have let into s
   p.ask('b');
   assert.equal(p.effective.b, 0, 'two leases since the group changed, as far as b has seen');
   p.now = 9_200;
+  p.end('b').moved();
+  assert.equal(p.effective.b, 130);
+});
+
+test('a new leader waits for a learner that was taken out a moment ago, as long as it may hold a lease of the leader before', () => {
+  const p = new Pair();
+  p.voters = ['a', 'b'];
+  p.learners = ['gone'];
+  for (p.now = 5_000; p.now <= 8_000; p.now += 100) p.settle();
+  p.learners = [];
+  p.now = 8_200;
+  p.end('b').requests(() => {});
+  p.now = 8_300;
+  otherLeads(p);
+  assert.equal(p.effective.b, 0);
+  p.now = 8_999;
+  p.ask('b');
+  assert.equal(p.effective.b, 0, 'as long as both say that the one before may have counted on them');
+  p.now = 9_000;
   p.end('b').moved();
   assert.equal(p.effective.b, 130);
 });

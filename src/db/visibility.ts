@@ -142,7 +142,8 @@ export class Visibility {
 
   /** Those that have gone altogether speak no more, but whom they fed may hold a lease of theirs until then. */
   get #goneUntil(): number {
-    return this.#confirmations.changedAt(this.#o.raft().config.voters, this.#o.clock.now()) + leadMs(this.#o.bounds.leaseMs);
+    const { voters, learners } = this.#o.raft().config;
+    return this.#confirmations.groupChangedAt(voters, learners, this.#o.clock.now()) + leadMs(this.#o.bounds.leaseMs);
   }
 
   /** Has been in service, and is not copying tables: fit to be followed, if perhaps out of touch. */
@@ -179,7 +180,7 @@ export class Visibility {
     const { shard, nodeId } = this.#o;
     const { role, leader, term, config } = this.#o.raft();
     const now = this.#o.clock.now();
-    this.#confirmations.changedAt(config.voters, now);
+    this.#confirmations.groupChangedAt(config.voters, config.learners, now);
     if (role === 'leader') {
       if (config.voters.length === 1) this.#confirmations.confirm(term, now + leadMs(this.#o.bounds.leaseMs));
       for (const id of config.voters) if (id !== nodeId) ask(id, { shard, kind: 'lead', n: term, visible: 0 });
