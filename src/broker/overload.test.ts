@@ -94,7 +94,7 @@ test('who takes up memory is not cut off twice for the same bytes', () => {
   assert.deepEqual(run.look(700), ['collect']);
   assert.deepEqual(run.looks(3, 700), []);
   // It did not suffice.
-  assert.deepEqual(run.look(910), ['cut 210']);
+  assert.deepEqual(run.look(910), ['collect', 'cut 210']);
 });
 
 test('where memory grows on after a cut there is another one without waiting for a collection', () => {
@@ -109,12 +109,22 @@ test('where there is nothing to cut it is not tried over and over', () => {
   const run = new Run();
   assert.deepEqual(run.look(970), ['collect', '0>3', 'cut 270']);
   run.overload.cut(270 * MiB, 20 * MiB, run.now);
-  assert.deepEqual(run.looks(49, 970), []);
+  assert.deepEqual(run.looks(19, 970), []);
   assert.deepEqual(run.look(970), ['cut 270']);
   run.overload.cut(270 * MiB, 20 * MiB, run.now);
-  assert.deepEqual(run.look(996), ['cut 296'], 'unless it grows');
+  assert.deepEqual(run.look(996), ['collect', 'cut 296'], 'unless it grows');
   run.overload.cut(296 * MiB, 20 * MiB, run.now);
-  assert.deepEqual(run.looks(40, 996), []);
+  assert.deepEqual(run.looks(19, 996), []);
+});
+
+test('growth may be garbage: a collection says', () => {
+  const run = new Run();
+  assert.deepEqual(run.look(910), ['collect', '0>2', 'cut 210']);
+  run.overload.cut(210 * MiB, 0, run.now);
+  run.garbage = 10;
+  assert.deepEqual(run.looks(5, 910), []);
+  run.garbage = 30;
+  assert.deepEqual(run.look(910), ['collect']);
 });
 
 test('when memory is full the next collection comes soon', () => {

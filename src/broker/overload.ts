@@ -27,8 +27,9 @@ export interface OverloadOptions {
   readonly lookBytesMin: number;
   /** What is cut is to bring memory down to this part of the watermark. */
   readonly cutTo: number;
-  /** Between two cuts when no collection can tell what the last one has brought. */
+  /** Between two cuts when no collection can tell what the last one has brought; and when that was next to nothing. */
   readonly cutBlindMs: number;
+  readonly cutVainMs: number;
   /** Between two collections, and when memory is full or somebody was just cut off; they take at most a twentieth of the time, a quarter then. */
   readonly collectEveryMs: number;
   readonly collectHurriedMs: number;
@@ -50,6 +51,7 @@ export const overloadDefaults: Omit<OverloadOptions, 'watermarkBytes'> = {
   lookBytesMin: 2 * MiB,
   cutTo: 0.7,
   cutBlindMs: 5_000,
+  cutVainMs: 2_000,
   collectEveryMs: 1_000,
   collectHurriedMs: 100,
   recollectMs: 10_000,
@@ -76,8 +78,8 @@ export type OverloadEffect =
   | { readonly kind: 'level'; readonly level: OverloadLevel; readonly before: OverloadLevel }
   /** Collect garbage, say with `collected` how long it took, and look again at once. */
   | { readonly kind: 'collect' }
-  /** Free about so much of what clients take up, and say with `cut` what it was. */
-  | { readonly kind: 'cut'; readonly bytes: number };
+  /** Free about so much of what clients take up, and say with `cut` what it was; `patient`: not of those that may be reading. */
+  | { readonly kind: 'cut'; readonly bytes: number; readonly patient: boolean };
 
 export class Overload {
   readonly #o: OverloadOptions;
@@ -86,6 +88,8 @@ export class Overload {
   #calmSince: number | undefined = undefined;
   #nextCollect = Number.NEGATIVE_INFINITY;
   #nextHurriedCollect = Number.NEGATIVE_INFINITY;
+  /** What was in use after the last collection; NaN: it is about to be known. */
+  #partCollected = Number.NEGATIVE_INFINITY;
   #collectedAt = Number.NEGATIVE_INFINITY;
   #cutAt = Number.NEGATIVE_INFINITY;
   /** What the last cut has freed is garbage yet. */
@@ -125,6 +129,7 @@ export class Overload {
     const { watermarkBytes, heapPart, lines } = this.#o;
     const part = Math.max(input.usedBytes / watermarkBytes, input.heapBytes / (input.heapLimitBytes * heapPart));
     this.#part = part;
+    if (Number.isNaN(this.#partCollected)) this.#partCollected = part;
     if (part >= lines[0] && this.#collects(part, input.heapBytes, now)) return [{ kind: 'collect' }];
     const effects: OverloadEffect[] = [];
     const before = this.#level;
@@ -134,7 +139,7 @@ export class Overload {
       this.#cutAt = now;
       this.#unseen = true;
       this.#partAtCut = part;
-      effects.push({ kind: 'cut', bytes: Math.ceil((part - this.#o.cutTo) * watermarkBytes) });
+      effects.push({ kind: 'cut', bytes: Math.ceil((part - this.#o.cutTo) * watermarkBytes), patient: part < lines[2] });
     }
     return effects;
   }
@@ -143,6 +148,7 @@ export class Overload {
   collected(tookMs: number, now: number): void {
     this.#collectedAt = now;
     this.#unseen = false;
+    this.#partCollected = Number.NaN;
     this.#nextCollect = now + Math.max(this.#o.collectEveryMs, tookMs * collectTimes);
     this.#nextHurriedCollect = now + Math.max(this.#o.collectHurriedMs, tookMs * collectHurriedTimes);
   }
@@ -150,10 +156,15 @@ export class Overload {
   /** Garbage costs nobody his connection: it goes before a level is entered, and before it is known what a cut has brought. */
   #collects(part: number, heapBytes: number, now: number): boolean {
     const { collectHeapBytesMax, lines, recollectMs } = this.#o;
-    const hurry = part >= lines[2] || this.#unseen;
+    const hurry = part >= lines[2] || this.#unseen || (this.#level >= 2 && this.#grew(part));
     const next = hurry ? this.#nextHurriedCollect : this.#nextCollect;
     if (now < next || heapBytes > collectHeapBytesMax) return false;
-    return this.#reached(part) > this.#level || this.#unseen || now - this.#collectedAt >= recollectMs;
+    return this.#reached(part) > this.#level || this.#unseen || this.#grew(part) || now - this.#collectedAt >= recollectMs;
+  }
+
+  /** Since the last collection, by what may be garbage. */
+  #grew(part: number): boolean {
+    return part >= this.#partCollected + this.#o.hysteresis / 2;
   }
 
   #reached(part: number): OverloadLevel {
@@ -165,7 +176,7 @@ export class Overload {
   cut(wantedBytes: number, freedBytes: number, now: number): void {
     if (freedBytes >= wantedBytes * cutYieldMin) return;
     this.#unseen = false;
-    this.#nextCut = now + this.#o.cutBlindMs;
+    this.#nextCut = now + this.#o.cutVainMs;
   }
 
   #move(part: number, now: number): void {

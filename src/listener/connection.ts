@@ -5,6 +5,7 @@
 // nothing is read and nothing more is sent.
 import { WheelTimer } from '#base/timer-wheel.js';
 import type { Broker } from '#broker/broker.js';
+import { backlogBytes } from '#broker/pressure.js';
 import type { Connection, ConnectionHandler, NetError } from '#env/net.js';
 import { writeAckReason } from '#mqtt/acks.js';
 import type { DecodeError, DecoderSettings } from '#mqtt/decoder.js';
@@ -348,8 +349,15 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 
   // ---- when memory is short ----
 
-  get heldBytes(): number {
-    return this.outBytes + this.net.bufferedBytes + this.#decoder.heldBytes + this.#channel.passingBytes;
+  get quiet(): boolean {
+    return secondsOf(this.#home.outbox.now()) - this.#lastS >= unreadS;
+  }
+
+  held(patient: boolean): number {
+    const reads = this.#fullSinceS === -1 || secondsOf(this.#home.outbox.now()) - this.#fullSinceS < unreadS;
+    const output = patient && reads ? 0 : this.outBytes + this.net.bufferedBytes;
+    const waits = this.#channel.passingBytes;
+    return output + this.#decoder.heldBytes + (waits > backlogBytes ? waits : 0);
   }
 
   /** A chunk more of its large packet. */
@@ -459,6 +467,9 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 function secondsOf(now: number): number {
   return (now / 1000) | 0;
 }
+
+/** Seconds, begun ones included, after which output that has not all been taken counts as not read. */
+const unreadS = 2;
 
 /** A client that is held back is looked at again after this, in ms. */
 const minRecheckMs = 500;

@@ -81,11 +81,12 @@ export class Listeners {
     }
   }
 
-  /** Closes who has not said who he is, and clients that take up most until about `bytes` are free. */
-  relieve(bytes: number): Relief {
+  /** Closes who has not said who he is, and clients that take up most until about `bytes` are free; `patient`: not those that may be reading. */
+  relieve(bytes: number, patient: boolean): Relief {
     return relieve(
       this.all.flatMap((l) => [...l.connections]),
       bytes,
+      patient,
     );
   }
 

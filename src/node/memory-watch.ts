@@ -127,13 +127,13 @@ export class MemoryWatch {
       this.#listeners.shortMemory(effect.level > 0, this.#refuseNew);
       this.#tell(effect.level, effect.before);
     } else if (effect.kind === 'cut') {
-      this.#cut(effect.bytes);
+      this.#cut(effect.bytes, effect.patient);
     }
   }
 
-  #cut(bytes: number): void {
+  #cut(bytes: number, patient: boolean): void {
     const dropped = this.#broker.dropQueuedQos0();
-    const { clients, strangers, bytes: freed } = this.#listeners.relieve(Math.max(0, bytes - dropped));
+    const { clients, strangers, bytes: freed } = this.#listeners.relieve(Math.max(0, bytes - dropped), patient);
     this.#cutClients.value += clients;
     this.#cutStrangers.value += strangers;
     this.#overload.cut(bytes, dropped + freed, this.#env.clock.now());
@@ -145,7 +145,7 @@ export class MemoryWatch {
       beforeConnect: strangers,
     };
     if (dropped + clients > 0) this.#env.log.warn('memory is critical: what takes up most was let go', fields);
-    else this.#env.log.warn('memory is critical, and it is not clients that read too little', fields);
+    else this.#env.log.debug('memory is critical, and no client takes up much', fields);
   }
 
   #tell(level: 0 | 1 | 2 | 3, before: 0 | 1 | 2 | 3): void {

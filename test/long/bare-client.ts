@@ -24,9 +24,9 @@ export class Bare {
   }
 
   /** `expiryS`: of the session; 0: it ends with the connection. */
-  connect(clientId: string, expiryS: number = 0): void {
+  connect(clientId: string, expiryS: number = 0, cleanStart: boolean = true): void {
     const properties = expiryS === 0 ? undefined : { sessionExpiryInterval: expiryS };
-    this.send({ type: 'connect', protocolVersion: 5, clientId, cleanStart: true, keepAlive: 0, properties });
+    this.send({ type: 'connect', protocolVersion: 5, clientId, cleanStart, keepAlive: 0, properties });
   }
 
   subscribe(topicFilter: string, qos: 0 | 1): void {
@@ -65,4 +65,12 @@ export function subscriber(port: number, clientId: string, topicFilter: string, 
     client.socket.once('close', () => failed(new Error(`${clientId} was closed`)));
   });
   return within(60_000, `SUBACK of ${clientId}`, granted);
+}
+
+/** Makes so many, a hundred at a time. */
+export async function inGroups<T>(count: number, make: (i: number) => Promise<T>): Promise<T[]> {
+  const made: T[] = [];
+  while (made.length < count)
+    made.push(...(await Promise.all(Array.from({ length: Math.min(100, count - made.length) }, (_, i) => make(made.length + i)))));
+  return made;
 }

@@ -9,7 +9,8 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { encode } from '#mqtt/encoder.js';
 import { TestCluster, type TestNode, within } from '../cluster/nodes.js';
-import { Bare, subscriber } from './bare-client.js';
+import { absentSessions } from './absent-sessions.js';
+import { Bare, inGroups, subscriber } from './bare-client.js';
 import type { Seen } from './honest.js';
 import { pause } from './load.js';
 
@@ -89,8 +90,8 @@ function withResolvers(): { promise: Promise<unknown>; resolve: (value: unknown)
 interface Attack {
   /** Of the node: what one peer may take up is bounded loosely. */
   readonly settings: string;
-  /** Begins; what is returned ends it. */
-  run(node: TestNode, sizes: HostileSizes): Promise<() => void>;
+  /** Begins; what is returned ends it, and rejects when the node has not kept what it promised meanwhile. */
+  run(node: TestNode, sizes: HostileSizes): Promise<() => Promise<void> | void>;
 }
 
 const loose = 'listeners.tcp.default.tcp_options { high_watermark = 16MB, send_timeout = 60s }';
@@ -163,44 +164,6 @@ function publishing(node: TestNode, topicName: string, bytes: number, everyMs: n
   };
 }
 
-async function inGroups<T>(count: number, make: (i: number) => Promise<T>): Promise<T[]> {
-  const made: T[] = [];
-  while (made.length < count)
-    made.push(...(await Promise.all(Array.from({ length: Math.min(100, count - made.length) }, (_, i) => make(made.length + i)))));
-  return made;
-}
-
-const publishersOfAbsent = 20;
-
-/** Sessions that last, of clients that are away, get more than there is memory for; every message is acknowledged, or refused. */
-const away: Attack['run'] = async (node, { peers }) => {
-  const all = await inGroups(peers, async (i) => {
-    const client = await subscriber(node.mqttPort, `away-${i}`, `away/${i}`, 1, 3_600);
-    client.socket.destroy();
-    return client;
-  });
-  const payload = new Uint8Array(30_000);
-  const publishers = Array.from({ length: publishersOfAbsent }, (_, i) => {
-    const bare = new Bare(node.mqttPort);
-    const publisher = { bare, sent: 0, answered: 0 };
-    bare.connect(`publisher-for-the-absent-${i}`);
-    bare.read((packet) => {
-      if (packet.type === 'puback') publisher.answered++;
-    });
-    return publisher;
-  });
-  let next = 0;
-  const timer = setInterval(() => {
-    for (const p of publishers)
-      for (; p.sent - p.answered < 10; p.sent++) p.bare.publish(`away/${next++ % peers}`, payload, 1, (p.sent % 60_000) + 1);
-  }, 5);
-  return () => {
-    clearInterval(timer);
-    for (const p of publishers) p.bare.socket.destroy();
-    for (const peer of all) peer.socket.destroy();
-  };
-};
-
 /** They say that a large message follows, and send nearly all of it. */
 const unfinished: Attack = {
   settings: loose,
@@ -233,7 +196,7 @@ export const attacks: Readonly<Record<string, Attack>> = {
   'connections that say nothing': { settings: patient, run: silent },
   'CONNECTs that trickle': { settings: patient, run: trickle },
   'one frozen subscriber among many': { settings: patient, run: frozen },
-  'absent sessions that are sent more than there is memory': { settings: patient, run: away },
+  'absent sessions that are sent more than there is memory': { settings: patient, run: absentSessions },
   'large messages that are never finished': unfinished,
 };
 
@@ -281,7 +244,7 @@ export async function runHostile(name: string, sizes: HostileSizes): Promise<Hos
     const seen = await honest.ask('stop');
     const done = await whatWasDone(node);
     honest.close();
-    stop();
+    await stop();
     const memoryMiB = Math.round(most / MiB);
     const said = node.lines.filter((line) => line.includes('memory'));
     assert.ok(memoryMiB < sizes.watermarkMiB, [`${memoryMiB} MiB of memory, the watermark is ${sizes.watermarkMiB} MiB`, ...said].join('\n'));

@@ -24,7 +24,7 @@ class ClientMemory implements Memory {
 
   sample(): MemorySample {
     let bytes = this.restBytes + this.garbageBytes;
-    for (const connection of this.#bench.listener.connections) bytes += connection.heldBytes;
+    for (const connection of this.#bench.listener.connections) bytes += connection.held(false);
     return { residentBytes: bytes, heapBytes: 10 * MiB, bufferBytes: bytes - 10 * MiB };
   }
 
@@ -47,7 +47,7 @@ class Watched {
     const listeners = {
       shortMemory: (short: boolean, refuseNew: boolean) => listener.shortMemory(short, refuseNew),
       readSlow: (count: number) => listener.readSlow(count),
-      relieve: (bytes: number) => relieve([...listener.connections], bytes),
+      relieve: (bytes: number, patient: boolean) => relieve([...listener.connections], bytes, patient),
       lookAfter: (bytes: number, look: () => void) => {
         listener.lookAtBytes = listener.metrics.bytesReceived.value + bytes;
         listener.look = look;
