@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { localPorts } from '#broker/local-ports.js';
 import type { OverloadLevel } from '#broker/overload.js';
 import type { ConnectPacket } from '#mqtt/packet.js';
+import { makeMessage } from '#session/message.js';
 import { RecoveringSessions } from '#session/session-record.js';
 import { openJournal } from '#store/journal.js';
 import { MemoryFiles } from '#store/memory-files.js';
@@ -110,6 +111,19 @@ test('high: less output is kept for who does not read, and all of it comes when 
   const got = payloads(reader);
   assert.deepEqual(got.filter((p) => p.endsWith('q1')).length, 20, 'none of QoS 1 is missing');
   assert.deepEqual(got.slice(0, 2), ['out=0', 'out=1']);
+});
+
+test('what waits goes on when the bound of the output changes before it is written', () => {
+  const bench = new MqttBench();
+  const reader = bench.connect();
+  reader.subscribe('out');
+  press(bench, 1);
+  const payload = new Uint8Array(8 * KiB);
+  for (let i = 0; i < 12; i++) bench.broker.publishOwn(makeMessage('out', payload, 1, false, undefined, Number.POSITIVE_INFINITY, ''));
+  press(bench, 0);
+  bench.settle();
+  bench.settle();
+  assert.equal(reader.take().length, 12);
 });
 
 test('critical: who feeds a backlog is read slowly, others as ever', () => {
