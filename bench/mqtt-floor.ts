@@ -2,6 +2,7 @@
 // where a packet ends, and hands PUBLISHes to the subscribers in turn, written as the broker writes them.
 // No topic is looked at, nobody is authorized, counted, timed or remembered. Argument: the port.
 import { createServer, type Socket } from 'node:net';
+import { RangeCopier } from '#base/copy-space.js';
 import { SharedReads } from '#os/shared-read.js';
 
 const earlyBytes = 8 * 1024;
@@ -14,6 +15,7 @@ interface Member {
   to: number;
 }
 
+const lent = new RangeCopier();
 const members: Member[] = [];
 let next = 0;
 let scheduled = false;
@@ -29,18 +31,18 @@ function flush(): void {
   for (const member of members) write(member);
 }
 
-function pass(frame: Uint8Array): void {
+function pass(bytes: Uint8Array, start: number, end: number): void {
   const member = members[next];
   if (member === undefined) return;
   next = (next + 1) % members.length;
-  if (member.to + frame.length > member.room.length) {
+  if (member.to + end - start > member.room.length) {
     write(member);
-    member.room = new Uint8Array(Math.max(roomBytes, frame.length));
+    member.room = new Uint8Array(Math.max(roomBytes, end - start));
     member.from = 0;
     member.to = 0;
   }
-  member.room.set(frame, member.to);
-  member.to += frame.length;
+  lent.copy(bytes, start, end, member.room, member.to);
+  member.to += end - start;
   if (member.to - member.from >= earlyBytes) write(member);
   else if (!scheduled) {
     scheduled = true;
@@ -49,15 +51,15 @@ function pass(frame: Uint8Array): void {
 }
 
 /** The load generator's packets are whole and shorter than 128 bytes, or the floor is none. */
-function onChunk(this: Socket, chunk: Uint8Array): void {
-  for (let at = 0; at + 1 < chunk.length; ) {
+function onLent(this: Socket, chunk: Uint8Array, length: number): boolean {
+  for (let at = 0; at + 1 < length; ) {
     const end = at + 2 + (chunk[at + 1] as number);
-    if (end > chunk.length) {
+    if (end > length) {
       this.destroy();
-      return;
+      return true;
     }
     const type = (chunk[at] as number) >> 4;
-    if (type === 3) pass(chunk.subarray(at, end));
+    if (type === 3) pass(chunk, at, end);
     else if (type === 1) this.write(Uint8Array.of(0x20, 2, 0, 0));
     else if (type === 8) {
       members.push({ socket: this, room: new Uint8Array(roomBytes), from: 0, to: 0 });
@@ -65,9 +67,10 @@ function onChunk(this: Socket, chunk: Uint8Array): void {
     }
     at = end;
   }
+  return true;
 }
 
-const reads = new SharedReads(onChunk);
+const reads = new SharedReads(() => {}, onLent);
 createServer({ noDelay: true }, (socket) => {
   socket.on('error', () => {});
   if (!reads.share(socket)) throw new Error('this Node reads in another way');

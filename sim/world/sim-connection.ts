@@ -16,6 +16,9 @@ type Segment =
 
 const windowBytes = 256 * 1024;
 const highWatermarkBytes = 64 * 1024;
+/** Lent bytes lie there in memory that is filled with the other afterwards. */
+const lentFrom = 5;
+const overwritten = 0xee;
 export interface NetFaults {
   /** Chance that a written piece travels as two segments. */
   splitChance: number;
@@ -355,7 +358,17 @@ export class SimConnection implements Connection {
   }
 
   deliver(chunk: Uint8Array): void {
-    if (!this.closed) this.handler?.onData(chunk);
+    if (this.closed) return;
+    const { handler } = this;
+    if (handler?.onLent === undefined) {
+      handler?.onData(chunk);
+      return;
+    }
+    // Somewhere in memory that is written over afterwards, as where a socket is read into.
+    const lent = new Uint8Array(chunk.length + lentFrom);
+    lent.set(chunk, lentFrom);
+    handler.onLent(lent, lentFrom, lent.length);
+    lent.fill(overwritten);
   }
 
   /** The peer's orderly end arrived after all its bytes. */

@@ -6,6 +6,9 @@ import type { Rule } from './rule.js';
 /** A verdict that is not known (or not any more). */
 export const unknown = 0;
 
+/** The largest whole number that needs no memory of its own everywhere. */
+const maxS = 2 ** 30 - 1;
+
 /** Nobody puts anything in here. */
 const noVerdicts: (Map<string, number> | undefined)[] = [];
 
@@ -19,7 +22,8 @@ export class Grant {
   /** The verdict that was asked for last. */
   #lastKind = -1;
   #lastTopic = '';
-  #lastUntil = 0;
+  /** Of it, in whole seconds, which need no memory of their own; above 0: it was allowed. */
+  #lastUntilS = 0;
   /** By action, QoS and retain: topic → monotonic ms until which it is good, negative when denied. */
   #verdicts: (Map<string, number> | undefined)[] = noVerdicts;
 
@@ -35,16 +39,18 @@ export class Grant {
       this.#forget(version);
       return unknown;
     }
-    let until = this.#lastUntil;
     // Most clients publish to one topic: its name is the same string each time.
-    if (kind !== this.#lastKind || topic !== this.#lastTopic) {
-      const found = this.#verdicts[kind]?.get(topic);
-      if (found === undefined) return unknown;
-      until = found;
-      this.#lastKind = kind;
-      this.#lastTopic = topic;
-      this.#lastUntil = found;
+    if (kind === this.#lastKind && topic === this.#lastTopic) {
+      const untilS = this.#lastUntilS;
+      if (untilS * 1000 > now) return 1;
+      if (untilS * -1000 > now) return -1;
     }
+    const until = this.#verdicts[kind]?.get(topic);
+    if (until === undefined) return unknown;
+    this.#lastKind = kind;
+    this.#lastTopic = topic;
+    // Towards the present.
+    this.#lastUntilS = Math.trunc(Math.max(-maxS, Math.min(maxS, until / 1000)));
     if (until > now) return 1;
     return -until > now ? -1 : unknown;
   }

@@ -161,6 +161,15 @@ export class Broker implements ChannelEffects {
     if (pressure.backlogs !== backlogs) pressure.hold(channel, now);
   }
 
+  pass(channel: Channel, topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean {
+    return this.#publisher.passing.pass(channel, topicName, bytes, start, end, now);
+  }
+
+  /** The bytes that were lent are gone: to be called after each chunk of which something was offered to `pass`. */
+  passed(): void {
+    this.#publisher.passing.settle();
+  }
+
   subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[]): void {
     this.#pressure.refuseFilters(session, requests);
     this.#subscriber.subscribe(channel, session, packetId, requests);

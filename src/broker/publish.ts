@@ -18,6 +18,7 @@ import { AskedPublishes, type HeldPublish } from './asked-publishes.js';
 import type { Core } from './core.js';
 import { DelayedPublishes, mountHeld } from './delayed-publishes.js';
 import { HookedPublishes } from './hooked-publishes.js';
+import { Passing } from './passing.js';
 import type { RemoteTarget } from './ports.js';
 import type { PublishOutcome } from './publish-outcome.js';
 import type { Elsewhere, Group } from './shared-dispatch.js';
@@ -39,6 +40,8 @@ export class Publisher {
   readonly #asked: AskedPublishes;
   readonly #hooked: HookedPublishes;
   readonly #delayed: DelayedPublishes;
+  /** Asked first. */
+  readonly passing: Passing;
 
   constructor(core: Core) {
     this.#core = core;
@@ -49,6 +52,13 @@ export class Publisher {
     core.ports.forwarder.onMessage((message, to) => (to === undefined ? this.deliverLocally(message) : core.shared.receive(message, to, core.now())));
     core.ports.forwarder.onRelief(() => this.#relieve());
     this.#delayed = new DelayedPublishes(core, (message, done) => this.#publishOwn(message, core.now(), done));
+    this.passing = new Passing(core, {
+      waits: (channel) => this.#held.size > 0 || this.#asked.waits(channel),
+      ask: (channel, message) => this.#asked.add(channel, { message, ack: undefined }),
+      denied: (channel, now) => this.#denied(channel, now),
+      stamp: (message) => this.#stamp(message),
+      unwanted: (message) => this.#countUnwanted(message),
+    });
   }
 
   /** A PUBLISH of a client. */
@@ -68,9 +78,8 @@ export class Publisher {
         return;
       }
       if (!may) {
-        this.#countDenied();
-        if (core.access.denyAction === 'disconnect') channel.disconnect(ReasonCode.notAuthorized, now);
-        else if (qos > 0) channel.acknowledge(packet.packetId, qos === 1 ? 1 : 2, deniedCode(core.access)); // section 4.3.2, [MQTT-3.3.5-2] of 3.1.1
+        this.#denied(channel, now);
+        if (core.access.denyAction !== 'disconnect' && qos > 0) channel.acknowledge(packet.packetId, qos === 1 ? 1 : 2, deniedCode(core.access)); // section 4.3.2, [MQTT-3.3.5-2] of 3.1.1
         return;
       }
     }
@@ -216,6 +225,11 @@ export class Publisher {
     const waiting = this.#held.get(channel)?.get(message.topicName);
     if (waiting === undefined) this.#goOn(channel, held);
     else this.#line(channel, waiting, held);
+  }
+
+  #denied(channel: Channel, now: number): void {
+    this.#countDenied();
+    if (this.#core.access.denyAction === 'disconnect') channel.disconnect(ReasonCode.notAuthorized, now);
   }
 
   #countDenied(): void {

@@ -166,6 +166,11 @@ export class SharedDispatch {
     return received;
   }
 
+  /** The place, among this node's members with their clients, that gets the publisher's message where `Way.isOneGroupHere`. */
+  placeHere({ local, picker }: Group, publisherId: string, topicName: string, memo: PlaceMemo): number {
+    return picker.pickAlone((local as LocalGroup).here.length, publisherId, topicName, memo);
+  }
+
   /** A message whose pick is on another node. `done`, for QoS 1 and 2, when some member has got it or none is left. */
   send(message: Message, { name, row, to }: Elsewhere, done: (matched: boolean, kept: boolean) => void): void {
     if (message.qos === 0) {

@@ -8,6 +8,7 @@ import type { Subscription } from '#session/session.js';
 import type { LocalSubscribers } from './local-subscribers.js';
 import type { BrokerPorts, RemoteTarget } from './ports.js';
 import type { Group, SharedDispatch } from './shared-dispatch.js';
+import type { LocalGroup } from './shared-members.js';
 
 /** What it needs of the core. */
 export interface WayHost {
@@ -26,12 +27,24 @@ export class Way implements PlaceMemo {
   readonly locals: readonly Subscription[];
   readonly targets: readonly RemoteTarget[];
 
+  /** If nobody but its members, who are all of this node, gets the message. */
+  readonly group: Group | undefined;
+
   constructor(host: WayHost, topicName: string, groups: readonly Group[]) {
     this.topicName = topicName;
     this.#changes = changesOf(host);
     this.groups = groups;
     this.locals = host.subscribers.match(topicName);
     this.targets = host.ports.routes.match(topicName);
+    const [first] = groups;
+    const alone = groups.length === 1 && this.locals.length === 0 && this.targets.length === 0;
+    this.group = alone && first?.local !== undefined && first.rows.length === 0 && !first.picker.sticky ? first : undefined;
+  }
+
+  /** Members of one group get it, all of them this node's and one of them with its client. */
+  isOneGroupHere(): boolean {
+    const { group } = this;
+    return group !== undefined && (group.local as LocalGroup).here.length > 0;
   }
 
   isGood(host: WayHost, topicName: string): boolean {

@@ -8,6 +8,11 @@ export interface NetAddress {
 export interface ConnectionHandler {
   /** Bytes arrived. The chunk belongs to the receiver, but its memory may be large: copy what is kept for long. */
   onData(chunk: Uint8Array): void;
+  /**
+   * Bytes arrived, in `bytes[start, end)`, that are lent: good until this returns, and then written over. Who has it is
+   * called instead of `onData` by transports that read into memory of their own.
+   */
+  onLent?(bytes: Uint8Array, start: number, end: number): void;
   /** Everything written so far has left our buffer; only after a `write` that returned false. */
   onDrain(): void;
   /** The connection is gone; nothing follows. `error` is undefined after an orderly end. */

@@ -4,11 +4,10 @@
 // Invariants: nothing thrown in here gets past its edges (the handlers and the timer); after `close`
 // nothing is read and nothing more is sent.
 import { WheelTimer } from '#base/timer-wheel.js';
-import type { Broker } from '#broker/broker.js';
 import { backlogBytes } from '#broker/pressure.js';
 import type { Connection, ConnectionHandler, NetError } from '#env/net.js';
 import { writeAckReason } from '#mqtt/acks.js';
-import type { DecodeError, DecoderSettings } from '#mqtt/decoder.js';
+import type { DecodeError } from '#mqtt/decoder.js';
 import { Decoder } from '#mqtt/decoder.js';
 import { encodeWithin } from '#mqtt/encoder.js';
 import type { Packet, ProtocolVersion, PublishPacket } from '#mqtt/packet.js';
@@ -17,46 +16,21 @@ import { ReasonCode } from '#mqtt/reason-code.js';
 import type { Channel } from '#session/channel.js';
 import { noMaximum } from '#session/channel.js';
 import type { Frame } from '#session/frames.js';
-import type { SessionLimits } from '#session/limits.js';
 import type { AckByte, ChannelOutput } from '#session/output.js';
-import { step, stepPublish } from '#session/step.js';
-import { type IdentityOptions, identify } from './identity.js';
-import type { WireMetrics } from './metrics.js';
-import type { ConnectionOptions } from './options.js';
-import { absent, type Outbox, type OutboxClient } from './outbox.js';
-import { RateLimit, type Rates } from './rate-limit.js';
+import { step, stepLent, stepPublish } from '#session/step.js';
+import type { ConnectionHome } from './connection-home.js';
+import { identify } from './identity.js';
+import { absent, type OutboxClient } from './outbox.js';
+import { RateLimit } from './rate-limit.js';
 import { type Holder, holderBytesMin } from './relief.js';
 
-/** What the connections of a listener share. */
-export interface ConnectionHome {
-  readonly broker: Broker;
-  readonly options: ConnectionOptions;
-  readonly metrics: WireMetrics;
-  readonly outbox: Outbox;
-  readonly decoding: DecoderSettings;
-  readonly limits: SessionLimits;
-  /** Undefined: as much as a client likes. */
-  readonly rates: Rates | undefined;
-  /** Bytes that may wait for a client now: `outputBytesMax`, or less while memory is short. */
-  readonly outputBytesMax: number;
-  /** The least that this may be. */
-  readonly outputBytesMin: number;
-  /** Connections without a CONNECT so far. */
-  strangers: number;
-  /** When so much has been received in all, memory is looked at. */
-  readonly lookAtBytes: number;
-  look(): void;
-  /** While memory is short: those that are in the middle of a large packet, read a chunk now and then. */
-  readonly slow: Set<ClientConnection> | undefined;
-  /** Undefined: certificates name nobody. */
-  readonly identity: IdentityOptions | undefined;
-  /** The connection is gone. */
-  closed(connection: ClientConnection): void;
-}
+type Home = ConnectionHome<ClientConnection>;
 
 // The connection whose chunk is being decoded: decoding is synchronous, and one function serves all.
 let current: ClientConnection | undefined;
 let currentNow = 0;
+/** Plain PUBLISHes of the chunk that took the short way and are not counted yet. */
+let passed = 0;
 
 function onPacket(packet: Packet): void {
   if (current !== undefined) current.handle(packet, currentNow);
@@ -64,6 +38,10 @@ function onPacket(packet: Packet): void {
 
 function onPublish(packet: PublishPacket): void {
   if (current !== undefined) current.handlePublish(packet, currentNow);
+}
+
+function onLentPublish(topicName: string, bytes: Uint8Array, start: number, end: number): boolean {
+  return current?.passPublish(topicName, bytes, start, end, currentNow) === true;
 }
 
 /** The channel holds the client back; its output is full; it has sent too much too fast; it sends a large packet while memory is short. */
@@ -76,7 +54,7 @@ const pingrespBytes = Uint8Array.of(0xd0, 0);
 
 export class ClientConnection extends WheelTimer implements ConnectionHandler, ChannelOutput, OutboxClient, Holder {
   readonly net: Connection;
-  readonly #home: ConnectionHome;
+  readonly #home: Home;
   readonly #decoder: Decoder;
   readonly #channel: Channel;
   outHead: number = absent;
@@ -98,7 +76,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   #fullSinceS = -1;
   #bufferedThen = 0;
 
-  constructor(net: Connection, home: ConnectionHome, now: number) {
+  constructor(net: Connection, home: Home, now: number) {
     super();
     this.net = net;
     this.#home = home;
@@ -131,25 +109,36 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   // ---- what arrives ----
 
   onData(chunk: Uint8Array): void {
+    this.#received(chunk, 0, chunk.length, false);
+  }
+
+  onLent(bytes: Uint8Array, start: number, end: number): void {
+    this.#received(bytes, start, end, true);
+  }
+
+  #received(bytes: Uint8Array, start: number, end: number, lent: boolean): void {
     if (this.#closing) return;
     const now = this.#home.outbox.now();
     this.#lastS = secondsOf(now);
     const { bytesReceived, publishReceived } = this.#home.metrics;
     const before = publishReceived.value;
-    bytesReceived.value += chunk.length;
+    bytesReceived.value += end - start;
     current = this;
     currentNow = now;
     try {
-      const error = this.#decoder.push(chunk, onPacket, onPublish);
+      const error = lent
+        ? this.#decoder.pushLent(bytes, start, end, onLentPublish, onPacket, onPublish)
+        : this.#decoder.push(bytes, onPacket, onPublish);
+      if (passed > 0) this.#countPassed();
       if (error !== undefined && !this.#closing) this.#refuse(error, now);
       // Decoding is synchronous: whatever was counted meanwhile came from here.
-      if (this.#rate !== undefined) this.#throttle(this.#rate, publishReceived.value - before, chunk.length, now);
+      if (this.#rate !== undefined) this.#throttle(this.#rate, publishReceived.value - before, end - start, now);
     } catch (error) {
       this.#failed(error);
     } finally {
       current = undefined;
     }
-    // Between two chunks nobody is in the middle of a delivery.
+    // Between two chunks nobody is in the middle of a delivery, and what was lent must not be referred to any more.
     this.#home.outbox.early();
     const { slow, lookAtBytes } = this.#home;
     if (slow !== undefined && this.#decoder.heldBytes >= holderBytesMin) {
@@ -157,6 +146,21 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
       this.#stopReading(slowed);
     }
     if (bytesReceived.value >= lookAtBytes) this.#home.look();
+  }
+
+  #countPassed(): void {
+    const { broker, metrics } = this.#home;
+    metrics.packetsReceived.value += passed;
+    metrics.publishReceived.value += passed;
+    passed = 0;
+    broker.passed();
+  }
+
+  /** A plain PUBLISH of the chunk, in bytes that are lent. False: it has to be decoded. */
+  passPublish(topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean {
+    if (!stepLent(this.#channel, topicName, bytes, start, end, now)) return false;
+    passed++;
+    return true;
   }
 
   /** A PUBLISH of the chunk. */
@@ -256,6 +260,14 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     metrics.packetsSent.value++;
     metrics.publishSent.value++;
     outbox.add(this, frame.bytes, frame.start, frame.end, frame.packetIdAt, packetId);
+  }
+
+  pass(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#closing) return;
+    const { metrics, outbox } = this.#home;
+    metrics.packetsSent.value++;
+    metrics.publishSent.value++;
+    outbox.pass(this, bytes, start, end);
   }
 
   aliased(frame: Frame, packetId: number, alias: number, named: boolean): void {

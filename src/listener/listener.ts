@@ -10,8 +10,8 @@ import { type Connection, type Listening, type ListenOptions, type NetAddress, N
 import { DecoderSettings } from '#mqtt/decoder.js';
 import { TopicCache } from '#mqtt/topic-cache.js';
 import type { SessionLimits } from '#session/limits.js';
-import type { ConnectionHome } from './connection.js';
 import { ClientConnection } from './connection.js';
+import type { ConnectionHome } from './connection-home.js';
 import { type IdentityOptions, identityOf } from './identity.js';
 import { ListenerMetrics, WireMetrics } from './metrics.js';
 import type { ListenerOptions } from './options.js';
@@ -25,7 +25,7 @@ const shortStrangersMax = 100;
 
 export type Started = (error: NetError | undefined) => void;
 
-export class Listener implements ConnectionHome {
+export class Listener implements ConnectionHome<ClientConnection> {
   readonly broker: Broker;
   readonly options: ListenerOptions;
   readonly metrics: WireMetrics;

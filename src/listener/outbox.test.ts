@@ -67,6 +67,16 @@ const piece = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ client: fc.nat(2), start: fc.constant(-1), length: fc.integer({ min: 2, max: 5 }), id: fc.constant(undefined) }),
   },
+  // What is lent.
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      client: fc.nat(2),
+      start: fc.constant(-3),
+      length: fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 5_000, max: 20_000 })),
+      id: fc.constant(undefined),
+    }),
+  },
   // The end of a chunk of input: what is much already goes out.
   { weight: 1, arbitrary: fc.constant({ client: 0, start: -2, length: 0, id: undefined }) },
 );
@@ -79,12 +89,28 @@ test('every client gets its pieces, whole and in order, whoever else writes, als
       const outbox = new Outbox(clock, sent, { observe: () => {} });
       const sinks = [new Sink(0), new Sink(0), new Sink(100)];
       const expected: number[][] = [[], [], []];
+      const lent = new Uint8Array(40_000);
+      let lentAt = 0;
       for (const round of rounds) {
         for (const { client, start, length, id } of round) {
           const sink = sinks[client] as Sink;
           const own = expected[client] as number[];
           if (start === -2) {
             outbox.early();
+            lent.fill(0xee);
+            lentAt = 0;
+            continue;
+          }
+          if (start === -3) {
+            // Often without a gap, as the messages of a chunk.
+            if (lentAt + length > lent.length) {
+              outbox.early();
+              lentAt = 0;
+            }
+            for (let i = 0; i < length; i++) lent[lentAt + i] = length * 3 + i;
+            own.push(...lent.subarray(lentAt, lentAt + length));
+            outbox.pass(sink, lent, lentAt, lentAt + length);
+            lentAt += length;
             continue;
           }
           if (start === -1) {
@@ -99,6 +125,8 @@ test('every client gets its pieces, whole and in order, whoever else writes, als
           // An identifier at position 0 of its array cannot be told from none; frames have a header.
           outbox.add(sink, source, start, start + length, id === undefined ? 0 : start + 2, id ?? 0);
         }
+        outbox.early();
+        lent.fill(0xee);
         end();
       }
       for (const [i, sink] of sinks.entries()) {

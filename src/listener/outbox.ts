@@ -6,6 +6,7 @@
 // from then on. Nothing is allocated per piece.
 // Invariant: a client is in the list of the turn exactly while its `outHead` is not `absent`.
 import { emptyBytes } from '#base/bytes.js';
+import { copyRange, RangeCopier } from '#base/copy-space.js';
 import type { Clock } from '#env/clock.js';
 import type { Counter, Histogram } from '#env/metrics.js';
 import type { Connection } from '#env/net.js';
@@ -39,8 +40,9 @@ const slabBytes = 64 * 1024;
 const copyBytesMax = 16 * 1024;
 /** Room for more pieces than this is given back after the turn that needed it: one client with many tiny answers must not fix it for ever. */
 export const piecesKept: number = 256 * 1024;
-/** Up to this length a loop is faster than `set`, which needs a view. */
-const loopBytesMax = 24;
+/** What is passed to a client in a turn gets room for as much again, within these bounds. */
+const passRoomMin = 256;
+const passRoomMax = 4096;
 
 export class Outbox {
   readonly #clock: Clock;
@@ -63,6 +65,14 @@ export class Outbox {
   #idAt = new Int32Array(1024);
   #id = new Int32Array(1024);
   #next = new Int32Array(1024);
+  /** Up to where the piece's bytes are its own: it may grow. */
+  #limit = new Int32Array(1024);
+  // What is being passed, in lent bytes: of one client, without a gap.
+  #passTo: OutboxClient | undefined = undefined;
+  #passBytes: Uint8Array = emptyBytes;
+  #passStart = 0;
+  #passEnd = 0;
+  readonly #lent = new RangeCopier();
   #slab: Uint8Array = new Uint8Array(slabBytes);
   #slabAt = 0;
   // The last view that was made: in a fan-out everybody gets the same.
@@ -107,13 +117,62 @@ export class Outbox {
 
   /** Adds `bytes[start, end)`, which nobody may change any more. `idAt` 0: no packet identifier to patch. */
   add(client: OutboxClient, bytes: Uint8Array, start: number, end: number, idAt: number, id: number): void {
+    if (this.#passTo !== undefined) this.#settle();
+    this.#grows(client, end - start);
+    this.#append(client, bytes, start, end, idAt, id, 0);
+  }
+
+  /**
+   * Adds `bytes[start, end)`, which are lent: copied when something else comes, at the latest by {@link early}, which must be
+   * called before they are written over.
+   */
+  pass(client: OutboxClient, bytes: Uint8Array, start: number, end: number): void {
+    this.#grows(client, end - start);
+    if (this.#passTo === client && this.#passEnd === start && this.#passBytes === bytes) {
+      this.#passEnd = end;
+      return;
+    }
+    if (this.#passTo !== undefined) this.#settle();
+    this.#passTo = client;
+    this.#passBytes = bytes;
+    this.#passStart = start;
+    this.#passEnd = end;
+  }
+
+  #grows(client: OutboxClient, length: number): void {
     const before = client.outBytes;
-    const total = before + end - start;
+    const total = before + length;
     client.outBytes = total;
     if (total >= earlyBytes && before < earlyBytes) this.#early.push(client);
+  }
+
+  /** Copies what is being passed: behind the client's last piece, where that has room, else to a new one with room for more. */
+  #settle(): void {
+    const client = this.#passTo as OutboxClient;
+    const start = this.#passStart;
+    const end = this.#passEnd;
+    const length = end - start;
+    this.#passTo = undefined;
+    const tail = client.outTail;
+    if (tail !== -1) {
+      const at = this.#end[tail] as number;
+      if ((this.#limit[tail] as number) - at >= length) {
+        this.#lent.copy(this.#passBytes, start, end, this.#bytes[tail] as Uint8Array, at);
+        this.#end[tail] = at + length;
+        return;
+      }
+    }
+    const room = tail === -1 ? length : Math.max(length, Math.min(passRoomMax, Math.max(passRoomMin, client.outBytes)));
+    const at = this.#reserve(room);
+    this.#lent.copy(this.#passBytes, start, end, this.#slab, at);
+    this.#append(client, this.#slab, at, at + length, 0, 0, at + room);
+  }
+
+  #append(client: OutboxClient, bytes: Uint8Array, start: number, end: number, idAt: number, id: number, limit: number): void {
     const tail = client.outTail;
     if (tail !== -1 && idAt === 0 && this.#end[tail] === start && this.#bytes[tail] === bytes && this.#idAt[tail] === 0) {
       this.#end[tail] = end;
+      this.#limit[tail] = limit;
       return;
     }
     const n = this.#count++;
@@ -124,6 +183,7 @@ export class Outbox {
     this.#idAt[n] = idAt;
     this.#id[n] = id;
     this.#next[n] = -1;
+    this.#limit[n] = limit;
     client.outTail = n;
     if (tail !== -1) this.#next[tail] = n;
     else {
@@ -134,6 +194,8 @@ export class Outbox {
 
   /** Room for a few bytes that the caller writes at once, as output of `client`: returns where in {@link slab}. */
   room(client: OutboxClient, length: number): number {
+    // It may take another slab.
+    if (this.#passTo !== undefined) this.#settle();
     const at = this.#reserve(length);
     this.add(client, this.#slab, at, at + length, 0, 0);
     return at;
@@ -155,6 +217,7 @@ export class Outbox {
    * `flushed` adds meanwhile waits for the next chunk or the end of the turn: a client that takes all it gets keeps nobody waiting.
    */
   early(): void {
+    if (this.#passTo !== undefined) this.#settle();
     const early = this.#early;
     if (early.length === 0) return;
     this.#early = this.#earlySpare;
@@ -181,6 +244,7 @@ export class Outbox {
     this.#idAt = grown(this.#idAt);
     this.#id = grown(this.#id);
     this.#next = grown(this.#next);
+    this.#limit = grown(this.#limit);
   }
 
   #reserve(length: number): number {
@@ -230,6 +294,7 @@ export class Outbox {
     this.#idAt = new Int32Array(piecesKept);
     this.#id = new Int32Array(piecesKept);
     this.#next = new Int32Array(piecesKept);
+    this.#limit = new Int32Array(piecesKept);
   }
 
   #write(client: OutboxClient, then: typeof absent | typeof written): void {
@@ -343,14 +408,6 @@ export class Outbox {
     header[idAt - start + 1] = id & 255;
     client.net.write(header);
     return client.net.write(viewOf(bytes, split, this.#end[n] as number));
-  }
-}
-
-function copyRange(bytes: Uint8Array, start: number, end: number, out: Uint8Array, at: number): void {
-  if (end - start <= loopBytesMax) {
-    for (let from = start, to = at; from < end; from++, to++) out[to] = bytes[from] as number;
-  } else {
-    out.set(bytes.subarray(start, end), at);
   }
 }
 

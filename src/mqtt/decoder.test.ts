@@ -1,6 +1,7 @@
 // The decoder's own promises: views and no copies, bounded memory, limits, versions, stopping.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { defined } from '#base/assert.js';
 import { fromHex } from '#base/bytes.js';
 import { clean } from './arbitraries.test.js';
@@ -217,6 +218,89 @@ test('decoder: names come from the shared cache as the same string, whatever was
   }
   const deep = encode({ ...message(new Uint8Array(0)), topicName: '1/2/3/4/5' }, 4);
   assert.equal(a.push(deep, () => assert.fail('accepted'))?.reasonCode, ReasonCode.topicNameInvalid);
+});
+
+test('decoder: lent bytes give the same packets as chunks, whoever refuses which, and nothing refers to them later', () => {
+  const publish = fc.record({
+    topicName: fc.constantFrom('a/b', 'a', 'grüße', 'n'.repeat(200)),
+    payload: fc.uint8Array({ maxLength: 300 }),
+    qos: fc.constantFrom(0, 0, 0, 1, 2),
+    retain: fc.boolean(),
+    properties: fc.option(fc.record({ messageExpiryInterval: fc.nat(100) }), { nil: undefined }),
+  });
+  const stream = fc.array(fc.oneof({ weight: 5, arbitrary: publish }, { weight: 1, arbitrary: fc.constant('ping' as const) }), { maxLength: 20 });
+  const splits = fc.array(fc.nat(400), { maxLength: 20 });
+  fc.assert(
+    fc.property(fc.constantFrom(v4, v5), stream, splits, fc.infiniteStream(fc.boolean()), (settings, packets, lengths, refusals) => {
+      const version = settings === v4 ? 4 : 5;
+      const bytes = Buffer.concat(
+        packets.map((p) =>
+          p === 'ping'
+            ? Buffer.of(0xc0, 0)
+            : encode({ ...message(p.payload), ...p, qos: p.qos as 0 | 1 | 2, packetId: p.qos === 0 ? 0 : 7 }, version),
+        ),
+      );
+      const decoder = new Decoder(settings);
+      const memory = new Uint8Array(bytes.length + 50);
+      const seen: (() => unknown)[] = [];
+      const keep = (p: Packet): void => void seen.push(() => (p.type === 'publish' ? [p.topicName, [...p.payload], p.qos, p.retain] : p.type));
+      for (let at = 0; at < bytes.length; ) {
+        const end = Math.min(bytes.length, at + 1 + (lengths.shift() ?? bytes.length));
+        memory.set(bytes.subarray(at, end), 9);
+        const take = (topicName: string, from: Uint8Array, start: number, stop: number): boolean => {
+          if (refusals.next().value) return false;
+          const [packet] = decode(new Decoder(settings), from.slice(start, stop)) as [PublishPacket];
+          assert.deepEqual([topicName, packet.qos, packet.retain, clean(packet.properties)], [packet.topicName, 0, false, undefined]);
+          keep(packet);
+          return true;
+        };
+        assert.equal(decoder.pushLent(memory, 9, 9 + end - at, take, keep, keep), undefined);
+        memory.fill(0xee);
+        at = end;
+      }
+      const expected = decode(new Decoder(settings), bytes).map((p) =>
+        p.type === 'publish' ? [p.topicName, [...p.payload], p.qos, p.retain] : p.type,
+      );
+      assert.deepEqual(
+        seen.map((f) => f()),
+        expected,
+      );
+    }),
+  );
+});
+
+test('decoder: what is wrong with lent bytes is found as in a chunk', () => {
+  for (const hex of [
+    '3002',
+    '30 03 0005 61',
+    '30 02 0000',
+    '3003 0001 2b',
+    '36 05 0001 61 0001',
+    '3081808000',
+    '30ffffffff7f',
+    '3005 0002 c328 00',
+    'f000',
+  ])
+    for (const settings of [v4, v5]) {
+      const chunk = bytesOf((settings === v5 ? '30 06 0003 612f62 00' : '30 05 0003 612f62') + hex);
+      const [owning, lent] = [new Decoder(settings), new Decoder(settings)];
+      const told: string[] = [];
+      const error = owning.push(chunk, () => {});
+      assert.deepEqual(
+        lent.pushLent(
+          chunk,
+          0,
+          chunk.length,
+          (topicName) => told.push(topicName) > 0,
+          () => {},
+          () => {},
+        ),
+        error,
+        hex,
+      );
+      assert.deepEqual(told, ['a/b']);
+      assert.equal(lent.heldBytes, owning.heldBytes);
+    }
 });
 
 test('topic cache: keeps short names only', () => {

@@ -5,6 +5,7 @@
 // of an incomplete packet is at most twice what has arrived of it (or `smallPacketSize`), never what its
 // header announces; until CONNECT only a CONNECT of limited size is accepted.
 
+import { CopySpace } from '#base/copy-space.js';
 import { parseAck } from './acks.js';
 import { parseConnack } from './connack.js';
 import { parseConnect } from './connect.js';
@@ -14,7 +15,7 @@ import { type PublishContext, parsePublish } from './publish.js';
 import { ReasonCode } from './reason-code.js';
 import { parseSuback, parseSubscribe } from './subscribe.js';
 import { topicLevelsMax } from './topic.js';
-import { TopicCache, type TopicEntry } from './topic-cache.js';
+import { isSame, TopicCache, type TopicEntry } from './topic-cache.js';
 import { parseUnsuback, parseUnsubscribe } from './unsubscribe.js';
 import { type DecodeError, WireReader } from './wire-reader.js';
 
@@ -90,6 +91,14 @@ function flagsFit(type: number, flags: number, version: ProtocolVersion): boolea
   return flags === 0; // [MQTT-2.1.3-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
 }
 
+/** QoS 0, nothing retained. */
+const plainPublish = 0x30;
+/** For what must last of bytes that are lent. */
+const space = new CopySpace();
+
+/** A whole PUBLISH in `bytes[start, end)` that is good until this returns, fit to be sent on as it is. False: it is needed for longer. */
+export type OnLentPublish = (topicName: string, bytes: Uint8Array, start: number, end: number) => boolean;
+
 export class Decoder implements PublishContext {
   readonly #settings: DecoderSettings;
   /** Which first bytes may come next. */
@@ -144,9 +153,70 @@ export class Decoder implements PublishContext {
    * came in pieces; `onPacket` must not throw and must not push into the same decoder.
    */
   push(chunk: Uint8Array, onPacket: (packet: Packet) => void, onPublish: (packet: PublishPacket) => void = onPacket): DecodeError | undefined {
-    const end = chunk.length;
-    let at = 0;
-    if (this.#held !== undefined && !this.#closed) at = this.#resume(this.#held, chunk, onPacket, onPublish);
+    return this.#run(chunk, 0, chunk.length, onPacket, onPublish);
+  }
+
+  /**
+   * As `push`, of bytes that are written over once it returns. Plain PUBLISHes at their beginning (QoS 0, nothing retained, no
+   * properties, whole) are offered to `onLent` where they lie; from the first that it refuses on, and from the first other
+   * packet, the rest is copied and decoded as any chunk.
+   */
+  pushLent(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    onLent: OnLentPublish,
+    onPacket: (packet: Packet) => void,
+    onPublish: (packet: PublishPacket) => void,
+  ): DecodeError | undefined {
+    let at = start;
+    if (this.#held === undefined) {
+      for (let next = at; next >= 0 && at < end && !this.#closed; ) {
+        next = this.#lentPublish(bytes, at, end, onLent);
+        if (next >= 0) at = next;
+      }
+    }
+    if (at >= end || this.#closed) return this.#error;
+    const from = space.copy(bytes, at, end);
+    return this.#run(space.bytes, from, from + end - at, onPacket, onPublish);
+  }
+
+  /** Where the PUBLISH at `at` ends, if `onLent` took it; else -1. What is wrong with one is found when it is decoded again. */
+  #lentPublish(bytes: Uint8Array, at: number, end: number, onLent: OnLentPublish): number {
+    if (bytes[at] !== plainPublish || this.#first[plainPublish] !== fit) return -1;
+    let bodyAt = at + 1;
+    let remaining = 0;
+    let b = 0x80;
+    for (let shift = 0; b >= 0x80 && shift < 28 && bodyAt < end; shift += 7) {
+      b = bytes[bodyAt++] as number;
+      remaining |= (b & 0x7f) << shift;
+    }
+    const packetEnd = bodyAt + remaining;
+    const nameAt = bodyAt + 2;
+    if (b >= 0x80 || packetEnd > end || packetEnd - at > this.#maxSize || nameAt > packetEnd) return -1;
+    // Not in the shortest form: no frame to be sent on.
+    if (b === 0 && bodyAt - at > 2) return -1;
+    const nameEnd = nameAt + (((bytes[bodyAt] as number) << 8) | (bytes[bodyAt + 1] as number));
+    if (nameEnd > packetEnd || nameEnd === nameAt) return -1;
+    if (this.protocolVersion === 5 && (nameEnd === packetEnd || bytes[nameEnd] !== 0)) return -1;
+    let topic = this.lastTopic;
+    if (topic === undefined || !isSame(topic, bytes, nameAt, nameEnd)) {
+      topic = this.topics.find(bytes, nameAt, nameEnd);
+      if (topic === undefined) return -1;
+      this.lastTopic = topic;
+    }
+    return onLent(topic.topicName, bytes, at, packetEnd) ? packetEnd : -1;
+  }
+
+  #run(
+    chunk: Uint8Array,
+    start: number,
+    end: number,
+    onPacket: (packet: Packet) => void,
+    onPublish: (packet: PublishPacket) => void,
+  ): DecodeError | undefined {
+    let at = start;
+    if (this.#held !== undefined && !this.#closed) at = this.#resume(this.#held, chunk, at, end, onPacket, onPublish);
     while (at < end && !this.#closed) {
       const first = chunk[at] as number;
       if (this.#first[first] !== fit) return this.#refuseFirst(first);
@@ -161,13 +231,13 @@ export class Decoder implements PublishContext {
       }
       if (b >= 0x80) {
         if (shift === 28) return this.#fail(ReasonCode.malformedPacket, 'remaining length longer than 4 bytes');
-        this.#hold(chunk, at, 0);
+        this.#hold(chunk, at, end, 0);
         break;
       }
       const packetEnd = bodyAt + remaining;
       if (packetEnd - at > this.#maxSize) return this.#fail(ReasonCode.packetTooLarge, 'packet too large'); // [MQTT-3.2.2-15]
       if (packetEnd > end) {
-        this.#hold(chunk, at, packetEnd - at);
+        this.#hold(chunk, at, end, packetEnd - at);
         break;
       }
       if (!this.#packet(first, chunk, at, bodyAt, packetEnd, onPacket, onPublish)) break;
@@ -261,11 +331,11 @@ export class Decoder implements PublishContext {
   }
 
   /** Keeps what there is of the packet at `at`, whose size is `needed` (0: not known yet). */
-  #hold(chunk: Uint8Array, at: number, needed: number): void {
+  #hold(chunk: Uint8Array, at: number, end: number, needed: number): void {
     this.#held = undefined;
     this.#heldLength = 0;
     this.#needed = needed;
-    this.#append(chunk, at, chunk.length);
+    this.#append(chunk, at, end);
   }
 
   /** Adds `chunk[at, end)` to what is held, and returns the bytes that hold it. */
@@ -285,16 +355,22 @@ export class Decoder implements PublishContext {
   }
 
   /** Goes on with the held packet; returns how far into `chunk` it went. */
-  #resume(held: Uint8Array, chunk: Uint8Array, onPacket: (packet: Packet) => void, onPublish: (packet: PublishPacket) => void): number {
-    let at = 0;
+  #resume(
+    held: Uint8Array,
+    chunk: Uint8Array,
+    at: number,
+    end: number,
+    onPacket: (packet: Packet) => void,
+    onPublish: (packet: PublishPacket) => void,
+  ): number {
     while (this.#needed === 0) {
-      if (at === chunk.length) return at;
+      if (at === end) return at;
       held = this.#append(chunk, at, at + 1);
       at++;
       this.#needed = this.#sizeOfHeld(held);
       if (this.#error !== undefined) return at;
     }
-    const take = Math.min(this.#needed - this.#heldLength, chunk.length - at);
+    const take = Math.min(this.#needed - this.#heldLength, end - at);
     held = this.#append(chunk, at, at + take);
     at += take;
     if (this.#heldLength < this.#needed) return at;

@@ -8,10 +8,19 @@ import { SharedReads } from './shared-read.js';
 
 /** The connection of a socket: one set of listeners serves all sockets, so that none has closures of its own. */
 const owner: unique symbol = Symbol('connection');
-type Owned = Duplex & { [owner]?: OsConnection };
+/** Who takes lent bytes of the socket: one object less to look at for each read. */
+const taker: unique symbol = Symbol('taker');
+type Owned = Duplex & { [owner]?: OsConnection; [taker]?: ConnectionHandler | undefined };
 
 function onData(this: Owned, chunk: Uint8Array): void {
   this[owner]?.received(chunk);
+}
+
+function onLent(this: Owned, bytes: Uint8Array, length: number): boolean {
+  const handler = this[taker];
+  if (handler?.onLent === undefined) return false;
+  handler.onLent(bytes, 0, length);
+  return true;
 }
 
 function onDrain(this: Owned): void {
@@ -26,10 +35,10 @@ function onClose(this: Owned): void {
   this[owner]?.closed();
 }
 
-const sharedReads = new SharedReads<Owned & Socket>(onData);
+const sharedReads = new SharedReads<Owned & Socket>(onData, onLent);
 
 export class OsConnection implements Connection {
-  handler: ConnectionHandler | undefined = undefined;
+  #handler: ConnectionHandler | undefined = undefined;
   readonly #socket: Duplex;
   /** Undefined: what the socket says. */
   readonly #remote: NetAddress | undefined;
@@ -40,6 +49,7 @@ export class OsConnection implements Connection {
   constructor(socket: Duplex, remote: NetAddress | undefined, reads?: 'shared') {
     this.#remote = remote;
     this.#socket = socket;
+    (socket as Owned)[taker] = undefined;
     (socket as Owned)[owner] = this;
     // Asked for now, the address is known after the end, too.
     if (remote === undefined) void (socket as Partial<Socket>).remoteAddress;
@@ -47,6 +57,15 @@ export class OsConnection implements Connection {
     socket.on('drain', onDrain);
     socket.on('error', onError);
     socket.on('close', onClose);
+  }
+
+  get handler(): ConnectionHandler | undefined {
+    return this.#handler;
+  }
+
+  set handler(handler: ConnectionHandler | undefined) {
+    this.#handler = handler;
+    (this.#socket as Owned)[taker] = handler;
   }
 
   get remote(): NetAddress {
@@ -58,11 +77,11 @@ export class OsConnection implements Connection {
   // ---- for the listeners above ----
 
   received(chunk: Uint8Array): void {
-    if (!this.#closed) this.handler?.onData(chunk);
+    if (!this.#closed) this.#handler?.onData(chunk);
   }
 
   drained(): void {
-    if (!this.#closed) this.handler?.onDrain();
+    if (!this.#closed) this.#handler?.onDrain();
   }
 
   failed(error: Error): void {
@@ -72,7 +91,8 @@ export class OsConnection implements Connection {
   closed(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.handler?.onClose(this.#error);
+    (this.#socket as Owned)[taker] = undefined;
+    this.#handler?.onClose(this.#error);
   }
 
   get bufferedBytes(): number {

@@ -1,7 +1,7 @@
 // Reads of plain TCP sockets into one buffer that all of them share, from where a chunk is copied into
 // memory for many chunks. Left alone, Node makes 64 KiB, an ArrayBuffer and its bookkeeping for every
 // read and passes the chunk through the machinery of its streams: with a thousand clients that send a
-// message each, that is a quarter of a turn.
+// message each, that is a quarter of a turn. Who is done with the bytes at once gets them where they were read.
 //
 // A socket that is made by hand may be given such a buffer (`onread`), one that a server accepts may not.
 // So it gets here what `onread` would have set: the names of those fields are learned from a socket that
@@ -26,6 +26,8 @@ let slabAt = slabBytes;
 
 /** As a method of the socket. */
 export type OnChunk<T> = (this: T, chunk: Uint8Array) => void;
+/** As a method of the socket: the first `length` bytes are good until it returns. False: it takes no lent bytes, `OnChunk` is called. */
+export type OnLent<T> = (this: T, bytes: Uint8Array, length: number) => boolean;
 
 interface Handle {
   useUserBuffer?: (buffer: Uint8Array) => unknown;
@@ -70,9 +72,9 @@ export class SharedReads<T extends Socket> {
   readonly #names: readonly [buffer: symbol, callback: symbol] | undefined = learn();
   readonly #callback: (this: T, length: number) => boolean;
 
-  constructor(onChunk: OnChunk<T>) {
+  constructor(onChunk: OnChunk<T>, onLent?: OnLent<T>) {
     this.#callback = function (length) {
-      onChunk.call(this, taken(length));
+      if (onLent === undefined || !onLent.call(this, readBytes, length)) onChunk.call(this, taken(length));
       return true;
     };
   }

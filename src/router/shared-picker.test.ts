@@ -68,6 +68,20 @@ test('round_robin: the same with the place that a publisher was at remembered, a
   );
 });
 
+test('one candidate alone: the same place as in a line of one', () => {
+  const picks = fc.array(fc.tuple(fc.constantFrom('a', 'b', 'c'), fc.constantFrom('t', 'u'), fc.integer({ min: 1, max: 5 })), { minLength: 1 });
+  fc.assert(
+    fc.property(fc.constantFrom(...strategies.filter((s) => s !== 'sticky')), picks, (strategy, all) => {
+      const [line, alone] = [picker(strategy), picker(strategy)];
+      const memo = { place: undefined };
+      for (const [publisherId, topicName, weight] of all) {
+        line.pick(candidates([weight]), publisherId, topicName);
+        assert.equal(alone.pickAlone(weight, publisherId, topicName, memo), line.hint);
+      }
+    }),
+  );
+});
+
 test('random: by weight', () => {
   const p = picker('random', 7);
   const counts = [0, 0, 0];

@@ -33,6 +33,8 @@ export const publishersMax = 4096;
 
 export class SharedPicker {
   readonly #strategy: SharedStrategy;
+  /** Comparing texts shows, where it is done for each message. */
+  readonly #isRoundRobin: boolean;
 
   /** Uniform integer in [0, limit). */
   readonly #random: (limit: number) => number;
@@ -45,6 +47,7 @@ export class SharedPicker {
 
   constructor(strategy: SharedStrategy, random: (limit: number) => number) {
     this.#strategy = strategy;
+    this.#isRoundRobin = strategy === 'round_robin';
     this.#random = random;
   }
 
@@ -68,18 +71,28 @@ export class SharedPicker {
     return this.#at(candidates, this.#place(total, publisherId, topicName, memo));
   }
 
+  /** The place that is picked where one candidate alone has members, `weight` of them, at least one. Not for `sticky`. */
+  pickAlone(weight: number, publisherId: string, topicName: string, memo: PlaceMemo): number {
+    return this.#isRoundRobin ? this.#nextOf(publisherId, weight, memo) : this.#place(weight, publisherId, topicName, memo);
+  }
+
+  #nextOf(publisherId: string, total: number, memo: PlaceMemo | undefined): number {
+    let of = memo?.place;
+    if (of === undefined || of.publisherId !== publisherId) {
+      of = this.#placeOf(publisherId, total);
+      if (memo !== undefined) memo.place = of;
+    }
+    const { next } = of;
+    // Division shows, too.
+    const place = next < total ? next : next % total;
+    of.next = place + 1;
+    return place;
+  }
+
   #place(total: number, publisherId: string, topicName: string, memo: PlaceMemo | undefined): number {
     switch (this.#strategy) {
-      case 'round_robin': {
-        let of = memo?.place;
-        if (of === undefined || of.publisherId !== publisherId) {
-          of = this.#placeOf(publisherId, total);
-          if (memo !== undefined) memo.place = of;
-        }
-        const place = of.next % total;
-        of.next = place + 1;
-        return place;
-      }
+      case 'round_robin':
+        return this.#nextOf(publisherId, total, memo);
       case 'round_robin_per_group':
         return this.#step(total);
       case 'hash_clientid':

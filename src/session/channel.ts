@@ -25,6 +25,11 @@ export interface ChannelEffects {
   connect(channel: Channel, packet: ConnectPacket, now: number): void;
   /** Answer for QoS 1 and 2: `acknowledge` within the call, or `defer` within it and `settle` later. `packet` is gone afterwards. */
   publish(channel: Channel, session: Session, message: Message, packet: PublishPacket, now: number): void;
+  /**
+   * The same for a PUBLISH of QoS 0 that is not retained and has no properties, as it lies in `bytes[start, end)`, which are
+   * good for the time of the call alone. False: nothing has happened, `publish` must be asked.
+   */
+  pass?(channel: Channel, topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean;
   /** Answer: `suback`. */
   subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[], now: number): void;
   /** Answer: `unsuback`. */
@@ -65,14 +70,21 @@ const dollar = 0x24;
 const owedAcksPause = 1000;
 
 export class Channel implements SessionChannel, AckChannel {
-  readonly out: ChannelOutput;
+  // What every message of the client looks at comes first, to be near each other in memory.
   readonly effects: ChannelEffects;
   readonly limits: SessionLimits;
-  readonly counters: SessionCounters;
   state: ChannelState = 'idle';
-  session: Session | undefined = undefined;
   version: ProtocolVersion = 4;
   clientId = '';
+  /** What stands before the topics of the client, its names filled in; empty: nothing. Known once the client is. */
+  mountpoint = '';
+  /** What access control keeps with the connection. */
+  grant: unknown = undefined;
+  /** What the broker remembers of where the client's last message went. */
+  way: unknown = undefined;
+  session: Session | undefined = undefined;
+  readonly out: ChannelOutput;
+  readonly counters: SessionCounters;
   username: string | undefined = undefined;
   cleanStart = true;
   keepAliveS = 0;
@@ -90,12 +102,6 @@ export class Channel implements SessionChannel, AckChannel {
   /** CONNECT's Authentication Method, and what CONNACK says to it. */
   authMethod: string | undefined = undefined;
   authData: Uint8Array | undefined = undefined;
-  /** What stands before the topics of the client, its names filled in; empty: nothing. Known once the client is. */
-  mountpoint = '';
-  /** What access control keeps with the connection. */
-  grant: unknown = undefined;
-  /** What the broker remembers of where the client's last message went. */
-  way: unknown = undefined;
   /** Wall clock seconds of CONNACK: a number that needs no memory of its own. */
   #connectedS = 0;
   #owed: Deque<DeferredAck> | undefined = undefined;

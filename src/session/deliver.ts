@@ -3,6 +3,7 @@
 // A message is added to each session as it comes, in the order it came [MQTT-4.5.0-1] [MQTT-4.6.0-5] [MQTT-4.6.0-6].
 // Invariants: QoS 1 and 2 messages leave in the order they came in; at most a window of them is
 // unacknowledged on a connection; a QoS 0 message never overtakes one that waits.
+import type { ProtocolVersion } from '#mqtt/packet.js';
 import { aliasedSize } from '#mqtt/publish-alias.js';
 import type { Frame, Frames } from './frames.js';
 import type { InflightEntry, Watched } from './inflight.js';
@@ -36,6 +37,22 @@ export function deliver(subscription: Subscription, message: Message, frames: Fr
   // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
   deliverAs(session, message, qos, subscription.retainAsPublished && message.retain, subscription.identifiers, frames, subscription.group);
   return true;
+}
+
+/**
+ * Whether a PUBLISH of QoS 0 with `length` bytes, not retained and without properties, goes to the subscriber now and as it
+ * is. Else {@link deliver} says what becomes of it.
+ */
+export function takesPass(subscription: Subscription, publisherId: string, version: ProtocolVersion, length: number): boolean {
+  const { session } = subscription;
+  const { channel, home, queue } = session;
+  if (channel === undefined || channel.out.pass === undefined || session.mountpoint !== '' || session.gate !== undefined) return false;
+  if (queue !== undefined && queue.qos0Count > 0) return false;
+  const is5 = channel.version === 5;
+  if (is5 !== (version === 5) || (is5 && subscription.identifiers !== undefined) || channel.outAliases !== undefined) return false;
+  if (subscription.noLocal && session.clientId === publisherId) return false;
+  if (subscription.qos > 0 && home.limits.upgradeQos) return false;
+  return length <= channel.maximumPacketSize && channel.out.writable && home.hooks?.delivered === undefined;
 }
 
 /** The second half of {@link deliver}, also for retained messages and those that were held back. */

@@ -9,7 +9,12 @@ export interface ChannelOutput {
   send(packet: Packet, version: ProtocolVersion, maximumPacketSize: number): void;
   /** A PUBLISH; `packetId` is patched in where the frame says. */
   frame(frame: Frame, packetId: number): void;
-  /** The same with a Topic Alias (5.0), and without its Topic Name unless `named`. */
+  /**
+   * A PUBLISH of QoS 0 as it was received, in `bytes[start, end)`, which are good for the time of the call alone. Absent: this
+   * connection takes none.
+   */
+  pass?(bytes: Uint8Array, start: number, end: number): void;
+  /** As `frame`, with a Topic Alias (5.0), and without its Topic Name unless `named`. */
   aliased(frame: Frame, packetId: number, alias: number, named: boolean): void;
   /** An acknowledgement without properties [MQTT-3.1.2-29], for the PUBLISH of that identifier [MQTT-2.2.1-5]. `type` is the first byte. */
   ack(type: AckByte, packetId: number, reasonCode: number): void;

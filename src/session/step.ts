@@ -22,6 +22,13 @@ export function stepPublish(channel: Channel, packet: PublishPacket, now: number
   else onPublish(channel, session, packet, now);
 }
 
+/** A plain PUBLISH of QoS 0 in `bytes[start, end)`, which are good for the time of the call alone. False: it is to be decoded and stepped. */
+export function stepLent(channel: Channel, topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean {
+  const { effects, limits } = channel;
+  if (channel.state !== 'connected' || effects.pass === undefined || limits.messageExpiryMs !== Number.POSITIVE_INFINITY) return false;
+  return effects.pass(channel, topicName, bytes, start, end, now);
+}
+
 /** Handles one packet of the client. */
 export function step(channel: Channel, packet: Packet, now: number): void {
   const session = channel.session;

@@ -23,6 +23,11 @@ export class ReadableMetrics implements Metrics {
     return this.#metric(name, labels).value;
   }
 
+  /** All that are not 0, by name and labels. */
+  all(): Record<string, number> {
+    return Object.fromEntries([...this.#all].filter(([, { value }]) => value !== 0).map(([key, { value }]) => [key, value]));
+  }
+
   #metric(name: string, labels: Labels): { value: number } {
     const key = name + JSON.stringify(labels);
     let metric = this.#all.get(key);

@@ -82,6 +82,8 @@ export interface BenchOptions {
   readonly ports?: BrokerPorts;
   readonly access?: Access;
   readonly clock?: ManualClock;
+  /** False: every chunk belongs to the connection, as where nothing is read into shared memory. */
+  readonly lends?: boolean;
 }
 
 /** Client ids are unique among all benches of a process: some share a cluster. */
@@ -93,8 +95,10 @@ export class MqttBench {
   readonly broker: Broker;
   readonly listener: Listener;
   readonly errors: string[] = [];
+  readonly lends: boolean;
 
   constructor(options: BenchOptions = {}) {
+    this.lends = options.lends ?? true;
     this.clock = options.clock ?? new ManualClock();
     let seed = 0;
     // What the broker asks of the world; the rest is not there.
@@ -159,7 +163,17 @@ export class BenchClient {
   }
 
   bytes(bytes: Uint8Array): void {
-    if (!this.net.closed) this.net.handler?.onData(bytes);
+    const { closed, handler } = this.net;
+    if (closed || handler === undefined) return;
+    if (handler.onLent === undefined || !this.bench.lends) {
+      handler.onData(bytes);
+      return;
+    }
+    // In memory that is written over afterwards.
+    const lent = new Uint8Array(bytes.length + 3);
+    lent.set(bytes, 3);
+    handler.onLent(lent, 3, lent.length);
+    lent.fill(0xee);
   }
 
   send(packet: Packet): void {

@@ -1,0 +1,124 @@
+// The short way of a PUBLISH: QoS 0, not retained, without properties, for one subscriber of this node who takes it as it
+// is. Its bytes go from the memory that the socket was read into to what the subscriber is sent, and no packet, message or
+// view is made of them. Asked by publish.ts's callers first; whatever is not so plain goes the long way (publish.ts).
+// Invariants: until `pass` answers true nothing has happened, so the long way may be taken; what it is lent is not
+// referred to when it returns.
+import { copyBytes } from '#base/bytes.js';
+import type { ProtocolVersion } from '#mqtt/packet.js';
+import type { Channel } from '#session/channel.js';
+import { deliver, takesPass } from '#session/deliver.js';
+import { type Message, makeMessage } from '#session/message.js';
+import type { Session, Subscription } from '#session/session.js';
+import { openAccess } from './access.js';
+import type { Core } from './core.js';
+import type { Group } from './shared-dispatch.js';
+import { wayOf } from './way.js';
+
+/** What it needs of publish.ts. */
+export interface LongWay {
+  /** Messages of the client, or of anybody, stand in line. */
+  waits(channel: Channel): boolean;
+  /** The client's rights are not known yet. */
+  ask(channel: Channel, message: Message): void;
+  denied(channel: Channel, now: number): void;
+  stamp(message: Message): void;
+  unwanted(message: Message): void;
+}
+
+const dollar = 0x24;
+
+export class Passing {
+  readonly #core: Core;
+  readonly #long: LongWay;
+  /** Not counted yet. */
+  #passed = 0;
+
+  constructor(core: Core, long: LongWay) {
+    this.#core = core;
+    this.#long = long;
+  }
+
+  /** See `ChannelEffects.pass`. */
+  pass(channel: Channel, topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean {
+    const core = this.#core;
+    const { clientId } = channel;
+    if (core.hooks.publish !== undefined || channel.mountpoint !== '' || topicName.charCodeAt(0) === dollar || this.#long.waits(channel))
+      return false;
+    const way = wayOf(core, channel, topicName);
+    let to: Subscription | undefined;
+    if (way === undefined) {
+      const list = core.subscribers.match(topicName);
+      to = list[0];
+      if (list.length !== 1 || to === undefined || !takesPass(to, clientId, channel.version, end - start)) return false;
+      if (core.ports.routes.match(topicName).length !== 0) return false;
+    } else if (!way.isOneGroupHere()) return false;
+    const { metrics } = core;
+    if (core.access !== openAccess) {
+      const may = core.access.mayPublish(channel, topicName, 0, false, now);
+      if (may !== true) {
+        metrics.received.value++;
+        metrics.receivedQos0.value++;
+        if (may === false) this.#long.denied(channel, now);
+        else this.#long.ask(channel, messageOf(topicName, bytes, start, end, channel.version, clientId));
+        return true;
+      }
+    }
+    if (way !== undefined) {
+      const { local } = way.group as Group;
+      const place = core.shared.placeHere(way.group as Group, clientId, topicName, way);
+      to = local?.here[place];
+      // Picked is picked: the member gets it in another way, or who helps it out.
+      if (to === undefined || hasQueue(to.session) || !takesPass(to, clientId, channel.version, end - start)) {
+        metrics.received.value++;
+        metrics.receivedQos0.value++;
+        this.#deliver(local?.pick('here', place, undefined), messageOf(topicName, bytes, start, end, channel.version, clientId), now);
+        return true;
+      }
+    }
+    this.#passed++;
+    to?.session.channel?.out.pass?.(bytes, start, end);
+    return true;
+  }
+
+  /** The end of what was lent: what was passed is counted. Six counters for each message are six places in memory. */
+  settle(): void {
+    const n = this.#passed;
+    if (n === 0) return;
+    this.#passed = 0;
+    const { metrics } = this.#core;
+    metrics.received.value += n;
+    metrics.receivedQos0.value += n;
+    metrics.published.value += n;
+    metrics.delivered.value += n;
+    metrics.sent.value += n;
+    metrics.sentQos0.value += n;
+  }
+
+  /** To a member that was picked, whose message must wait, change or be dropped. */
+  #deliver(to: Subscription | undefined, message: Message, now: number): void {
+    const { frames, metrics } = this.#core;
+    this.#long.stamp(message);
+    frames.begin(message, now);
+    const received = to !== undefined && deliver(to, message, frames);
+    frames.end();
+    if (received) metrics.delivered.value++;
+    else this.#long.unwanted(message);
+  }
+}
+
+function hasQueue({ queue }: Session): boolean {
+  return queue !== undefined && queue.length > 0;
+}
+
+/** With memory of its own. */
+function messageOf(topicName: string, bytes: Uint8Array, start: number, end: number, version: ProtocolVersion, publisherId: string): Message {
+  let at = start + 1;
+  while ((bytes[at++] as number) >= 0x80);
+  at += 2 + (((bytes[at] as number) << 8) | (bytes[at + 1] as number));
+  // Of 5.0: no properties.
+  if (version === 5) at++;
+  const payload = copyBytes(bytes.subarray(at, end));
+  const message = makeMessage(topicName, payload, 0, false, undefined, Number.POSITIVE_INFINITY, publisherId);
+  message.kept = true;
+  return message;
+}
