@@ -14,7 +14,8 @@ test('memory that is held is seen, and seen to be gone after a collection', () =
   held = undefined;
   memory.collect();
   const after = memory.sample();
-  assert.ok(during.bufferBytes - before.bufferBytes >= 64 * MiB, 'arrays beside the heap count');
+  // What was garbage before may be freed meanwhile.
+  assert.ok(during.bufferBytes - before.bufferBytes >= 60 * MiB, 'arrays beside the heap count');
   assert.ok(during.residentBytes - before.residentBytes >= 60 * MiB, `${during.residentBytes - before.residentBytes} bytes more are resident`);
   assert.ok(after.bufferBytes - before.bufferBytes < 32 * MiB, 'what nobody holds is collected');
   assert.ok(before.heapBytes > 0 && before.heapBytes < memory.heapLimitBytes);
