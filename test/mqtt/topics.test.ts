@@ -312,6 +312,33 @@ function sysBench(more: Partial<SysTopicsOptions> = {}, families: readonly Metri
   return { bench, sys };
 }
 
+test('$SYS tells of alarms, since when and until when', () => {
+  const { bench, sys } = sysBench();
+  const client = bench.connect();
+  client.subscribe('$SYS/brokers/+/alarms/#');
+  const since = bench.clock.wallNow() * 1000;
+  sys.alarm('high_process_memory_usage', true, 'memory is short', { level: 'high' });
+  bench.clock.advance(5_000);
+  sys.alarm('high_process_memory_usage', false, 'there is enough memory again', { level: 'normal' });
+  bench.settle();
+  const told = client.take().flatMap((p) => (p.type === 'publish' ? [[p.topicName, JSON.parse(utf8Decode(p.payload) ?? '')]] : []));
+  const name = 'high_process_memory_usage';
+  assert.deepEqual(told, [
+    ['$SYS/brokers/core1@h/alarms/activate', { name, message: 'memory is short', details: { level: 'high' }, activate_at: since }],
+    [
+      '$SYS/brokers/core1@h/alarms/deactivate',
+      {
+        name,
+        message: 'there is enough memory again',
+        details: { level: 'normal' },
+        activate_at: since,
+        deactivate_at: since + 5_000_000,
+      },
+    ],
+  ]);
+  sys.stop();
+});
+
 test('$SYS tells of nodes, versions, counters and gauges, at its intervals', () => {
   const sample = (value: number) => [{ labels: {}, value }];
   const { bench, sys } = sysBench({}, [
