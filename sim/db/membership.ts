@@ -80,12 +80,13 @@ export class Membership {
     this.#c.start(n);
   }
 
-  leave(): void {
+  /** One of those that are there, or that one if it is. */
+  leave(chosen?: RunningNode): void {
     const cores = this.#cores().filter((n) => n.up && n.core?.cluster.phase === 'joined');
-    if (cores.length < 2) return;
+    if (cores.length < 2 || (chosen !== undefined && !cores.includes(chosen))) return;
     // Those that stay must be somebody, and most of a group that the dead ones are still in: nobody may know yet that
     // these are dead.
-    const n = this.#prng.pick(cores);
+    const n = chosen ?? this.#prng.pick(cores);
     for (const one of this.#asked) if (one.absent || one.newcomer) this.#asked.delete(one);
     const staying = cores.filter((one) => one !== n && !this.#asked.has(one)).length;
     if (staying <= this.#dead.size) return;

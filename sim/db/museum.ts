@@ -98,6 +98,13 @@ export const dbMuseum: readonly Mutant[] = [
     'a new leader does not wait for those that cores hold in service which are out of the group',
   ),
   db(
+    'removed-learner-forgotten',
+    'db/confirmations',
+    'return this.#groupChangedAt;',
+    'return this.#changedAt;',
+    'a new leader does not wait for a learner that was taken out and may be in service still',
+  ),
+  db(
     'word-counts-across-a-change',
     'db/visibility',
     'Math.max(changed + leadMs(bounds.leaseMs), this.#confirmations.earlier(this.#term))',

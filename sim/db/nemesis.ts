@@ -182,9 +182,10 @@ export class Nemesis {
     this.#slow(n, from, this.#prng.pick([100, 400]), 0);
   }
 
-  /** `leader` has begun to take the node out of the shard's group. */
-  parting(leader: RunningNode, shard: string, name: string): void {
-    this.#rare?.parting(leader, shard, name);
+  /** `leader` has begun to change the shard's group. */
+  changing(leader: RunningNode, shard: string, change: string, name: string): void {
+    if (change === 'remove') this.#rare?.parting(leader, shard, name);
+    if (change === 'addLearner') this.#rare?.learning(name, (n) => this.membership.leave(n));
   }
 
   /** The link goes in the middle of a copy, so that another core goes on with it. */

@@ -5,7 +5,8 @@
 //   process of a core that owns rows is new. Its rows are purged and swept before the copy goes on.
 // - new voter: a leader is out of touch with some of the others for a while, then with all of them, and the process of
 //   those that have confirmed it all the time is new.
-// - parting: a core is taken out of a group, and cut off before it hears of that; leadership is handed on at once.
+// - parting: a core, voter or learner, is taken out of a group, and cut off before it hears of that, in half of the cases
+//   with the ends of its connections; leadership is handed on at once.
 import { Prng } from '#base/prng.js';
 import type { Until } from '#db/api.js';
 import { dbBounds } from '#db/bounds.js';
@@ -44,12 +45,16 @@ const awayShare: readonly [number, number] = [0.4, 1.4];
 /** What a leader is confirmed for is over. */
 const leases = 2;
 const lookEveryMs = 3;
+/** Of the times that a core comes into a group, and how long after. */
+const learnerShare = 0.3;
+const learnerMs: readonly [number, number] = [5, 150];
 const committedWithinMs = 300;
 
 export class RareMoments {
   readonly #c: ClusterWorld;
   readonly #plan: RarePlan;
   readonly #prng: Prng;
+  readonly #resets: Prng;
   readonly #clients: RareClients;
   readonly #note: (kind: string, detail: string) => void;
   #active = false;
@@ -62,6 +67,7 @@ export class RareMoments {
     this.#plan = plan;
     // Not of the world's own: runs without these moments are what they were before there were any.
     this.#prng = new Prng(c.options.seed).fork('rare moments');
+    this.#resets = new Prng(c.options.seed).fork('partings with a reset');
     this.#clients = clients;
     this.#note = note;
   }
@@ -212,9 +218,17 @@ export class RareMoments {
     const withIt = [going.name, ...fed.filter(() => this.#prng.chance(0.7))];
     const rest = this.#c.nodes.map((n) => n.name).filter((n) => !withIt.includes(n));
     const forMs = leases * this.#leaseMs;
+    const resets = this.#resets.chance(0.5);
+    const raft = leader.core?.database.coreShard(shard)?.raft;
+    const learner = raft?.configAt(raft.lastIndex - 1).learners.includes(going.core.nodeId) === true;
     this.#later(0, () => {
-      this.#note('parting', `${name} ${shard}`);
-      for (const a of withIt) for (const b of rest) net.cut(a, b);
+      this.#note(learner ? 'parting (learner)' : 'parting', `${name} ${shard}`);
+      for (const a of withIt)
+        for (const b of rest) {
+          // Then nobody knows of it by a link that it does not know to be dead.
+          if (resets) net.resetConnections(a, b);
+          net.cut(a, b);
+        }
       this.#handOn(leader, shard, committedWithinMs);
       this.#repeat(writeEveryMs, forMs, () => this.#writeAtLeaderOf(shard, going));
       this.#later(forMs, () => {
@@ -222,6 +236,14 @@ export class RareMoments {
         for (const a of withIt) for (const b of rest) net.heal(a, b);
       });
     });
+  }
+
+  /** A core comes in: in some cases it leaves at once, while it learns. */
+  learning(name: string, leave: (n: RunningNode) => void): void {
+    const comes = this.#c.nodes.find((n) => n.name === name);
+    if (!this.#active || this.#plan !== 'parting' || comes === undefined || !this.#resets.chance(learnerShare)) return;
+    const afterMs = learnerMs[0] + this.#resets.next() * (learnerMs[1] - learnerMs[0]);
+    this.#later(afterMs, () => leave(comes));
   }
 
   /** As soon as the change is committed. */

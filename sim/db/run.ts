@@ -127,7 +127,7 @@ export class Run {
     this.watch = new Watch(this.c, this.models, violation);
     this.nemesis = new Nemesis(this.c, plan.faults, plan.storage, plan.membership);
     this.watch.onCopying = (to, from, shard) => this.nemesis.copying(to, from, shard);
-    this.watch.onParting = (leader, shard, name) => this.nemesis.parting(leader, shard, name);
+    this.watch.onChange = (leader, shard, change, name) => this.nemesis.changing(leader, shard, change, name);
     this.watch.onCopied = (n) => this.nemesis.copied(n);
     this.workload = new Workload(this.c, this.history, this.watch, plan, violation);
     this.nemesis.setUpMoments(plan.moments, plan.rare, this.workload);

@@ -174,8 +174,8 @@ export class Watch {
   onCopied: ((n: RunningNode) => void) | undefined;
   /** A node begins to send its tables to another. */
   onCopying: ((to: string, from: string, shard: string) => void) | undefined;
-  /** A leader has begun to take a node out of the shard's group. */
-  onParting: ((leader: RunningNode, shard: string, name: string) => void) | undefined;
+  /** A leader has begun to take a node out of the shard's group, or in, or to make it a voter. */
+  onChange: ((leader: RunningNode, shard: string, change: string, name: string) => void) | undefined;
 
   constructor(c: ClusterWorld, models: ReadonlyMap<string, ShardModel>, violation: (text: string) => void) {
     this.world = c.world;
@@ -203,7 +203,7 @@ export class Watch {
 
   #changes(leader: RunningNode, shard: string, what: LogFields): void {
     this.configs.changes(leader, shard, Number(what.index));
-    if (what.change === 'remove') this.onParting?.(leader, shard, String(what.node));
+    this.onChange?.(leader, shard, String(what.change), String(what.node));
   }
 
   model(shard: string): ShardModel {

@@ -21,8 +21,13 @@ test('a change of the voters is noted when it is seen', () => {
   assert.equal(c.changedAt(['a', 'b'], 300), 200);
   assert.equal(c.changedAt(['a', 'b', 'c'], 400), 400);
   assert.equal(c.changedAt(['a', 'b', 'c'], 500), 400);
-  assert.equal(c.groupChangedAt(['a', 'b', 'c'], ['d'], 600), 600, 'a learner more');
-  assert.equal(c.groupChangedAt(['a', 'b', 'c'], ['d'], 700), 600);
-  assert.equal(c.groupChangedAt(['a', 'b', 'c'], [], 800), 800, 'and one less');
-  assert.equal(c.changedAt(['a', 'b', 'c'], 900), 400);
+  const voters = ['a', 'b', 'c'];
+  const learners = ['d'];
+  assert.equal(c.groupChangedAt(voters, learners, 600), 600, 'a learner more');
+  assert.equal(c.groupChangedAt(voters, learners, 700), 600);
+  const none: string[] = [];
+  assert.equal(c.groupChangedAt(voters, none, 800), 800, 'and one less');
+  assert.equal(c.groupChangedAt(voters, none, 850), 800);
+  assert.equal(c.groupChangedAt([...voters], [], 900), 900, 'one came and went since the last look');
+  assert.equal(c.changedAt(voters, 950), 400, 'the voters are the same');
 });

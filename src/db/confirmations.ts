@@ -6,36 +6,20 @@
 // Invariant: `earlier` is never before the end of what was confirmed of an earlier leader by this core, be it
 // by a process before this one.
 
-/** A list of nodes, and when it changed last, as far as this core has seen. */
-class Noted {
-  #ids: readonly string[] = [];
-  #changedAt: number;
-
-  constructor(now: number) {
-    this.#changedAt = now;
-  }
-
-  changedAt(ids: readonly string[], now: number): number {
-    const known = this.#ids;
-    if (ids === known) return this.#changedAt;
-    if (ids.length !== known.length || ids.some((id, i) => id !== known[i])) this.#changedAt = now;
-    this.#ids = ids;
-    return this.#changedAt;
-  }
-}
-
 export class Confirmations {
   #term = 0;
   #until = Number.NEGATIVE_INFINITY;
   #earlier: number;
-  readonly #voters: Noted;
-  readonly #learners: Noted;
+  #voters: readonly string[] = [];
+  #changedAt: number;
+  #learners: readonly string[] = [];
+  #groupChangedAt: number;
 
   /** `now`: start of this process; an earlier one may have confirmed somebody until then for `ms`. */
   constructor(now: number, ms: number) {
     this.#earlier = now + ms;
-    this.#voters = new Noted(now);
-    this.#learners = new Noted(now);
+    this.#changedAt = now;
+    this.#groupChangedAt = now;
   }
 
   /** The leader of the term, perhaps this core itself, may count on this core until then. */
@@ -57,11 +41,23 @@ export class Confirmations {
    * changes need not meet: what the voters of now know says nothing of what was before.
    */
   changedAt(voters: readonly string[], now: number): number {
-    return this.#voters.changedAt(voters, now);
+    const known = this.#voters;
+    if (voters === known) return this.#changedAt;
+    if (voters.length !== known.length || voters.some((id, i) => id !== known[i])) this.#changedAt = now;
+    this.#voters = voters;
+    // Another list, though of the same nodes: there was a change, or several.
+    this.#groupChangedAt = now;
+    return this.#changedAt;
   }
 
-  /** When the group changed last, learners included: they hold leases too, and one that is none any more may do so still. */
+  /**
+   * When the group changed last, learners included: they hold leases too, and one that is none any more may do so still.
+   * It may have come and gone since the last look: each change of the group makes lists of its own.
+   */
   groupChangedAt(voters: readonly string[], learners: readonly string[], now: number): number {
-    return Math.max(this.changedAt(voters, now), this.#learners.changedAt(learners, now));
+    this.changedAt(voters, now);
+    if (learners !== this.#learners) this.#groupChangedAt = now;
+    this.#learners = learners;
+    return this.#groupChangedAt;
   }
 }

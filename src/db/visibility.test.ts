@@ -5,6 +5,8 @@ import type { LeaseRequest } from './lease-codec.js';
 import { Visibility, type VisibilityOptions } from './visibility.js';
 
 interface Raft {
+  changePending?: boolean;
+  configAt?: (index: number) => { readonly voters: readonly string[]; readonly learners: readonly string[] };
   role: string;
   leader: string;
   term: number;
@@ -190,6 +192,19 @@ test('a new leader waits for those whom a core that has left may have let into s
   p.now = 9_200;
   p.end('b').moved();
   assert.equal(p.effective.b, 130);
+});
+
+test('who comes into the group is granted a lease when that is committed', () => {
+  const p = new Pair();
+  p.voters = ['a'];
+  p.learners = ['b'];
+  const pending = { ...(p.raft.a as Raft), changePending: true, configAt: () => ({ voters: ['a'], learners: [] }) };
+  p.raft.a = pending;
+  p.settle();
+  assert.equal(p.end('b').inService, false, 'the next leader may never hear of it');
+  p.raft.a = { ...pending, configAt: () => ({ voters: ['a'], learners: ['b'] }) };
+  p.settle();
+  assert.equal(p.end('b').inService, true);
 });
 
 test('a new leader waits for a learner that was taken out a moment ago, as long as it may hold a lease of the leader before', () => {

@@ -8,7 +8,7 @@ import type { Clock } from '#env/clock.js';
 import type { Env } from '#env/env.js';
 import type { Links } from '#link/api.js';
 import { majorityValue } from '#raft/quorum.js';
-import type { RaftMachine } from '#raft/types.js';
+import type { RaftConfig, RaftMachine } from '#raft/types.js';
 import type { DbBounds } from './bounds.js';
 import { Confirmations } from './confirmations.js';
 import { Distances } from './distances.js';
@@ -74,6 +74,10 @@ export function lapseCounter(env: Env, shard: string): () => void {
 /** The terms of a node's bounds. */
 export function leaseTerms(bounds: DbBounds, onLate: () => void): LeaseTerms {
   return { leaseMs: bounds.leaseMs, joinMs: bounds.leaseMs, lateMs: bounds.lateMs, onLate };
+}
+
+function isMember({ voters, learners }: RaftConfig, id: string): boolean {
+  return voters.includes(id) || learners.includes(id);
 }
 
 /** Stands for members that are none any more. */
@@ -193,11 +197,14 @@ export class Visibility {
 
   judge(from: string, r: LeaseRequest, round: number): LeaseGrant | undefined {
     const { clock } = this.#o;
-    const { role, leader, term, config, commitIndex, recovering } = this.#o.raft();
+    const raft = this.#o.raft();
+    const { role, leader, term, config, commitIndex, recovering } = raft;
     if (r.n !== term) return undefined;
     // A vote that a damaged log has lost must not be denied.
     if (r.kind === 'lead') return leader === from && !recovering ? this.#confirm(term) : undefined;
-    if (role !== 'leader' || !(config.voters.includes(from) || config.learners.includes(from))) return undefined;
+    if (role !== 'leader' || !isMember(config, from)) return undefined;
+    // Of one that comes in by a change that is not committed the next leader may never hear.
+    if (raft.changePending && !isMember(raft.configAt(commitIndex), from)) return undefined;
     const member = this.#member(from);
     member.roundTripMs = this.#distances.to(from) + (this.#o.handsDown ? this.#distances.farthestMs : 0);
     const ms = member.renew(clock.now(), round, r.visible, commitIndex, this.#memberFloor, this.#leadsUntil());
