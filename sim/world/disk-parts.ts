@@ -27,6 +27,8 @@ export type Entry = Inode | 'dir';
 
 /** One step on the directory tree; a rename is one step of two changes. */
 export interface DirOp {
+  /** They are numbered as they come. */
+  readonly number: number;
   readonly dirs: readonly string[];
   changes: readonly { readonly path: string; readonly entry: Entry | undefined }[];
 }
@@ -38,7 +40,7 @@ export function syncedInode(bytes: Uint8Array): Inode {
   return inode;
 }
 
-export function apply(tree: Map<string, Entry>, op: DirOp): void {
+export function apply(tree: Map<string, Entry>, op: Pick<DirOp, 'changes'>): void {
   for (const { path, entry } of op.changes) {
     if (entry === undefined) tree.delete(path);
     else tree.set(path, entry);

@@ -292,3 +292,19 @@ test('sorted rows: byte strings order like bytes, also in large numbers', () => 
   const sought = store.seek(Uint8Array.of(0x80));
   assert.ok(sought !== undefined && (sought.key[0] ?? 0) >= 0x80);
 });
+
+test('files: two directories synced at once are both durable', () => {
+  for (let seed = 1; seed < 30; seed++) {
+    const { world, node } = setup(seed);
+    node.env.files.makeDir('wal');
+    node.env.files.openAppend('wal/1');
+    let open = 2;
+    for (const dir of ['wal', '']) node.env.files.syncDir(dir, () => open--);
+    for (let i = 0; open > 0; i++) {
+      assert.ok(i < 1_000, 'never synced');
+      world.runFor(1);
+    }
+    node.crash({ kind: 'power' });
+    assert.deepEqual(node.restart().files.list('wal'), ['1']);
+  }
+});

@@ -49,6 +49,8 @@ export class SimDisk {
   readonly #live = new Map<string, Entry>();
   readonly #durable = new Map<string, Entry>();
   #journal: DirOp[] = [];
+  /** The number of the last one, durable or not. */
+  #dirOps = 0;
   /** Replacements whose rename may have reached the disk. */
   readonly #replacing = new Set<{ readonly path: string; readonly bytes: Uint8Array }>();
   #syncQueueEnd = 0;
@@ -216,7 +218,7 @@ export class SimDisk {
   }
 
   #change(changes: DirOp['changes']): void {
-    const op: DirOp = { dirs: changes.map((c) => parentOf(c.path)), changes };
+    const op: DirOp = { number: ++this.#dirOps, dirs: changes.map((c) => parentOf(c.path)), changes };
     apply(this.#live, op);
     this.#journal.push(op);
     this.#recount();
@@ -257,8 +259,8 @@ export class SimDisk {
         if (path.startsWith(`${from}/`)) changes.push({ path, entry: undefined }, { path: to + path.slice(from.length), entry: e });
       }
     }
-    apply(this.#live, { dirs: [], changes });
-    this.#journal.push({ dirs: [parentOf(from), parentOf(to)], changes });
+    apply(this.#live, { changes });
+    this.#journal.push({ number: ++this.#dirOps, dirs: [parentOf(from), parentOf(to)], changes });
   }
 
   #removeTree(dir: string): void {
@@ -361,29 +363,29 @@ export class SimDisk {
   }
 
   #syncDir(dir: string, scope: Scope, done: Done): void {
-    const upTo = this.#journal.at(-1);
+    const upTo = this.#dirOps;
     const truncated = [...this.#live]
       .filter(([p, e]) => e !== 'dir' && e.beforeTruncate !== undefined && parentOf(p) === dir)
       .map(([, e]) => e as Inode);
     this.#later(dir, scope, done, (error) => {
       if (error !== undefined) return;
       for (const inode of truncated) inode.beforeTruncate = undefined;
-      if (upTo !== undefined) this.#settle(dir, this.#journal.indexOf(upTo));
+      this.#settle(dir, upTo);
     });
   }
 
-  /** Makes the operations on `dir` durable, up to the journal's position `end`. */
-  #settle(dir: string, end: number): void {
+  /** Makes the operations on `dir` durable, up to the one with this number. */
+  #settle(dir: string, upTo: number): void {
     const rest: DirOp[] = [];
-    this.#journal.forEach((op, i) => {
-      if (i <= end && op.dirs.includes(dir)) apply(this.#durable, op);
+    this.#journal.forEach((op) => {
+      if (op.number <= upTo && op.dirs.includes(dir)) apply(this.#durable, op);
       else rest.push(op);
     });
     this.#journal = rest;
   }
 
   #replace(path: string, bytes: Uint8Array): void {
-    this.#settle(parentOf(path), this.#journal.length);
+    this.#settle(parentOf(path), this.#dirOps);
     this.putDurable(path, syncedInode(bytes));
   }
 

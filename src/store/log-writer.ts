@@ -56,6 +56,8 @@ export class LogWriter {
   #bufferAt: number;
   /** The buffer begins a new segment. */
   #begins = false;
+  /** The log's directory is an entry of its own, durable with the first segment that was begun here. */
+  #rooted = false;
   #file: AppendFile | undefined;
   #mirror: AppendFile | undefined;
   #waiting: WalDone[] = [];
@@ -97,7 +99,7 @@ export class LogWriter {
     const { files } = this.#env;
     try {
       const found = [`${dir}/${segmentName(segment)}`, `${dir}/${mirrorName(segment)}`].filter((path) => files.exists(path));
-      let left = found.length + 1;
+      let left = found.length + 2;
       const done = (error: FilesError | undefined): void => {
         if (this.failure !== undefined) return;
         if (error !== undefined) this.#fail(error);
@@ -108,7 +110,7 @@ export class LogWriter {
         file.sync(done);
         file.close();
       }
-      files.syncDir(dir, done);
+      for (const path of [dir, parentOf(dir)]) files.syncDir(path, done);
     } catch (error) {
       this.#fail(error);
     }
@@ -244,8 +246,13 @@ export class LogWriter {
       this.#mirror.sync(done);
     }
     if (begins) {
-      left++;
-      this.#env.files.syncDir(this.#start.dir, done);
+      // The log's own directory may be as new as the segment.
+      const { dir } = this.#start;
+      for (const path of this.#rooted ? [dir] : [dir, parentOf(dir)]) {
+        left++;
+        this.#env.files.syncDir(path, done);
+      }
+      this.#rooted = true;
     }
     file.sync(done);
   }
@@ -340,4 +347,8 @@ export class LogWriter {
     // Only a help against cuts from outside: an error here loses nothing.
     mirror.sync(end);
   }
+}
+
+function parentOf(dir: string): string {
+  return dir.slice(0, Math.max(0, dir.lastIndexOf('/')));
 }
