@@ -99,3 +99,38 @@ test("who leads a group and is not in the members' group sees nothing of what is
   for (let i = 0; i < 5; i++) look();
   assert.deepEqual(given, ['transferLeader b'], 'once it has asked in vain often enough');
 });
+
+test('a core comes into the members’ group first', () => {
+  for (const shard of ['cluster', 'items']) {
+    const changes: string[] = [];
+    const core = {
+      shard,
+      leader: {},
+      raft: { transferee: '', config: { voters: ['a'], learners: [] }, followers: () => [], lastIndex: 9 },
+      step: () => {},
+      changeConfig: ({ kind, node }: { kind: string; node: string }) => {
+        changes.push(`${kind} ${node}`);
+        return { ok: true, index: 10 };
+      },
+    };
+    const options = {
+      env: { clock: { now: () => 0 }, log: { info: () => {} } },
+      links: { peer: (id: string) => ({ name: id }) },
+      nodeId: 'a',
+      learnerLagMax: 5,
+      silentMs: 1_000,
+      barrierMs: 1_000,
+      wanted: () => [
+        { nodeId: 'a', wanted: 'voter' },
+        { nodeId: 'b', wanted: 'voter' },
+      ],
+      memberShard: 'cluster',
+      barrier: (_ms: number, done: (ok: boolean) => void) => done(true),
+    };
+    const driver = new CoreSetDriver(options as unknown as CoreSetDriverOptions);
+    driver.look(core as unknown as CoreShard, { voters: ['a'], learners: [] });
+    assert.deepEqual(changes, shard === 'cluster' ? ['addLearner b'] : []);
+    driver.look(core as unknown as CoreShard, { voters: ['a'], learners: ['b'] });
+    assert.equal(changes.at(-1), 'addLearner b', 'as a learner of it');
+  }
+});

@@ -32,6 +32,8 @@ export class CoreSetDriver {
   readonly #checking: Set<CoreShard> = new Set();
   /** Barriers in a row that failed. */
   readonly #inVain: Map<CoreShard, number> = new Map();
+  /** The members' group when somebody looked last. */
+  #members: RaftConfig | undefined = undefined;
   /** Per shard that this node leads: voters that are to go, and since when it knows. */
   readonly #going: Map<CoreShard, Map<string, number>> = new Map();
 
@@ -42,6 +44,7 @@ export class CoreSetDriver {
   /** `members`: the members' group. Who belongs to it sees in the end what is wanted. */
   look(core: CoreShard, members: RaftConfig | undefined): void {
     // Who leads and has never come into the members' group, or is out of it, has nothing to do as far as it sees, ever.
+    this.#members = members;
     if (this.#checking.has(core) || core.leader === undefined) return;
     const { nodeId } = this.#o;
     const sees = members === undefined || members.voters.includes(nodeId) || members.learners.includes(nodeId);
@@ -90,6 +93,7 @@ export class CoreSetDriver {
     const { env, links, nodeId, silentMs, learnerLagMax } = this.#o;
     const wanted = [...this.#o.wanted()];
     const going = this.#noteGoing(core, wanted);
+    const members = core.shard === this.#o.memberShard ? undefined : this.#members;
     return nextCoreSetStep(wanted, {
       self: nodeId,
       config: raft.config,
@@ -101,6 +105,7 @@ export class CoreSetDriver {
       blind: (this.#inVain.get(core) ?? 0) >= barriersInVainMax,
       askedAt: (id) => going.get(id) ?? env.clock.now(),
       later,
+      member: (id) => members === undefined || members.voters.includes(id) || members.learners.includes(id),
       linked: (id) => links.peer(id) !== undefined,
     });
   }

@@ -22,6 +22,8 @@ interface Case {
   readonly behind?: string;
   /** Linked, and not heard of since the leader knows what is wanted. */
   readonly quiet?: string;
+  /** Not in the members' group. */
+  readonly outside?: string;
   /** To go, and not yet. */
   readonly later?: string;
   readonly step: string;
@@ -57,6 +59,7 @@ function stepOf(c: Case): string {
     learnerLagMax: 20,
     askedAt: () => now - 200,
     later: new Set(list(c.later)),
+    member: (id) => !list(c.outside).includes(id),
     linked: (id) => !down.includes(id),
   };
   const wanted: WantedCore[] = list(c.wanted).map((w) =>
@@ -71,6 +74,15 @@ const cases: readonly Case[] = [
   { what: 'as wanted', voters: 'a b c', wanted: 'a b c', step: '' },
   { what: 'a voter that the table does not know stays', voters: 'a b c', wanted: 'a b', step: '' },
   { what: 'a new core comes in as learner', voters: 'a', wanted: 'a b', step: 'addLearner b' },
+  { what: 'one that is not of the members’ group does not', voters: 'a', wanted: 'a b', outside: 'b', step: '' },
+  {
+    what: 'a learner that is not of it any more becomes a voter all the same',
+    voters: 'a',
+    learners: 'b',
+    wanted: 'a b',
+    outside: 'b',
+    step: 'promote b',
+  },
   { what: 'one that is not there does not', voters: 'a', wanted: 'a b', down: 'b', step: '' },
   { what: 'a learner that has caught up becomes a voter', voters: 'a', learners: 'b', wanted: 'a b', step: 'promote b' },
   { what: 'a learner that is behind does not', voters: 'a', learners: 'b', wanted: 'a b', behind: 'b', step: '' },

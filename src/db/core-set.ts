@@ -8,7 +8,8 @@
 // removal leaves the rest without a running majority, which has to say so after this leader has heard of the
 // wish: a core may be dead, or its disk lost, for as long as silence takes to be noticed. A leader that is to
 // go hands leadership on before anything else: it may be out of the shard `cluster` already, and see
-// nothing new of what is wanted.
+// nothing new of what is wanted. The group of shard `cluster` is the first that a core comes into, and the last
+// that it leaves: outside of it it sees nothing, and might lead another group without an heir.
 import type { ConfigChange, FollowerStatus, NodeId, RaftConfig } from '#raft/types.js';
 
 /** A node id that the shard `cluster` has a wish about. */
@@ -38,6 +39,8 @@ export interface CoreSetView {
   readonly askedAt: (nodeId: NodeId) => number;
   /** Nodes that stay for now although they are to go. */
   readonly later: ReadonlySet<NodeId>;
+  /** Of the members' group, as far as this leader knows: who is not does not come into another one. */
+  readonly member: (nodeId: NodeId) => boolean;
   /** A link is up. */
   readonly linked: (nodeId: NodeId) => boolean;
 }
@@ -86,7 +89,7 @@ export function nextCoreSetStep(wanted: readonly WantedCore[], v: CoreSetView): 
       if (nodeId !== v.self) removeRunning ??= nodeId;
     } else if (learner) {
       if (promote === undefined && caughtUp(nodeId)) promote = nodeId;
-    } else if (!voter && add === undefined && v.linked(nodeId)) add = nodeId;
+    } else if (!voter && add === undefined && v.linked(nodeId) && v.member(nodeId)) add = nodeId;
   }
   if (promote !== undefined && !deadIsIn) return change('promote', promote);
   if (add !== undefined) return change('addLearner', add);
