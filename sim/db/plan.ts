@@ -142,7 +142,8 @@ function withRare(plan: Plan, prng: Prng): Plan {
   };
   if (prng.chance(0.5)) {
     const bounds = { ...plan.bounds, replicaCreditBytes: 30, bootstrapChunkBytes: 12 };
-    return { ...plan, ...alone, bounds, rare: 'gone owner' };
+    // One entry at a time: over a long way a replicant would not keep up with the clients.
+    return { ...plan, ...alone, bounds, delayMs: Math.min(plan.delayMs, 2), rare: 'gone owner' };
   }
   // Who lacks what was written lately does not become leader: there is little to write.
   const bounds = { ...plan.bounds, leaseMs: prng.pick([500, 1_000, 2_000, 2_000]) };
