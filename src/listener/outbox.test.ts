@@ -293,3 +293,20 @@ test('the time is looked at once for some chunks of a turn, and again in the nex
   assert.equal(seen.at(-1), 2);
   assert.ok(looks < 100, `${looks}`);
 });
+
+test('room is where the answer is written, also when what was being passed needs another slab', () => {
+  const { clock, end } = turns();
+  const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
+  const [passing, answered] = [new Sink(0), new Sink(0)] as const;
+  const lent = source.slice(0, 50_000);
+  outbox.room(answered, 20_000);
+  outbox.pass(passing, lent, 0, 50_000);
+  const at = outbox.room(answered, 2);
+  outbox.slab[at] = 0xd0;
+  outbox.slab[at + 1] = 7;
+  outbox.early();
+  lent.fill(0xee);
+  end();
+  assert.deepEqual(answered.bytes.slice(-2), [0xd0, 7]);
+  assert.deepEqual(passing.bytes, [...source.subarray(0, 50_000)]);
+});
