@@ -369,7 +369,9 @@ export class SimClient implements ClientHost {
     // The registry knows the session that the client left, even by a clean start, for one without a registration, or has got
     // to know that one later.
     const isolated = this.#latest?.tainted !== undefined || (this.#wasIsolated && markers.every((x) => this.#isolatedMarkers.has(x.topicFilter)));
-    if (broker === undefined || isolated || this.#unanswered > 0 || (session?.lasting === true && !known)) {
+    // CONNACK may have been long on its way: the node may have given the session away meanwhile.
+    const movedOn = broker?.evacuation !== undefined && broker.client(this.profile.clientId) === undefined;
+    if (broker === undefined || movedOn || isolated || this.#unanswered > 0 || (session?.lasting === true && !known)) {
       // Not the session that we know: begin anew.
       this.mustClean = true;
       this.drop();
