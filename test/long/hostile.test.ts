@@ -12,6 +12,12 @@ interface Size {
   readonly level: number;
 }
 
+/**
+ * With so little memory one turn of the event loop on a busy machine is a large part of it (docs/operations.md): 12 MiB more
+ * were seen once. Without the watermark it is 35 MiB more at least. The long run has none of it.
+ */
+const slackMiB = 24;
+
 const usual: Size = { peers: 60, watermarkMiB: 256, level: 0 };
 const sizes: Readonly<Record<string, Size>> = {
   'subscribers that never read': { peers: 100, watermarkMiB: 192, level: 1 },
@@ -22,7 +28,7 @@ const sizes: Readonly<Record<string, Size>> = {
 for (const name of Object.keys(attacks)) {
   const { peers, watermarkMiB, level } = sizes[name] ?? usual;
   test(`honest clients beside ${peers} of: ${name}`, async () => {
-    const result = await runHostile(name, { peers, seconds: 5, watermarkMiB });
+    const result = await runHostile(name, { peers, seconds: 5, watermarkMiB, slackMiB });
     assert.ok(result.sent > 0);
     assert.equal(result.received, result.sent);
     assert.ok(result.level >= level, `it came to level ${result.level}, with ${result.memoryMiB} MiB`);
