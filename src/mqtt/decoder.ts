@@ -159,7 +159,7 @@ export class Decoder implements PublishContext {
   /**
    * As `push`, of bytes that are written over once it returns. Plain PUBLISHes at their beginning (QoS 0, nothing retained, no
    * properties, whole) are offered to `onLent` where they lie; from the first that it refuses on, and from the first other
-   * packet, the rest is copied and decoded as any chunk.
+   * packet, the rest is copied and decoded like every other chunk.
    */
   pushLent(
     bytes: Uint8Array,
