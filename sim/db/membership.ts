@@ -43,6 +43,8 @@ export function makeMembership(prng: Prng): MembershipPlan {
 const forceAgainMs = 500;
 /** As long after a core was asked to leave the groups may be about to change. */
 const askedMs = 2_000;
+/** How cluster/leaving.ts begins when it does not know. */
+const noAnswer = 'the cluster did not answer';
 /** Of the cores taken out by force, how many come back with the disk they had. */
 const resurrectedShare = 0.5;
 const shards = [memberShard, 'items', 'vault'] as const;
@@ -76,6 +78,7 @@ export class Membership {
     if (spares.length === 0) return;
     const n = this.#prng.pick(spares);
     this.#note('join', n.name);
+    this.#asked.delete(n);
     n.absent = false;
     this.#c.start(n);
   }
@@ -87,7 +90,6 @@ export class Membership {
     // Those that stay must be somebody, and most of a group that the dead ones are still in: nobody may know yet that
     // these are dead.
     const n = chosen ?? this.#prng.pick(cores);
-    for (const one of this.#asked) if (one.absent || one.newcomer) this.#asked.delete(one);
     const staying = cores.filter((one) => one !== n && !this.#asked.has(one)).length;
     if (staying <= this.#dead.size) return;
     this.#note('leave', n.name);
@@ -95,7 +97,8 @@ export class Membership {
     this.#asked.add(n);
     n.sim.run(() =>
       n.core?.cluster.leave((refused) => {
-        if (refused !== undefined) this.#asked.delete(n);
+        // Without an answer it may still happen.
+        if (refused !== undefined && !refused.startsWith(noAnswer)) this.#asked.delete(n);
       }),
     );
   }
@@ -117,6 +120,7 @@ export class Membership {
     this.#note('wipe core', n.name);
     this.#c.crash(n, 'power');
     n.renew();
+    this.#asked.delete(n);
     this.#restartLater(n);
   }
 

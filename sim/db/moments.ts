@@ -15,6 +15,7 @@ import type { Prng } from '#base/prng.js';
 import type { Until } from '#db/api.js';
 import { dbBounds } from '#db/bounds.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
+import { copyDelayMs, copyingWithinMs, quickMs, writeEveryMs } from './moment-times.js';
 import { runShards } from './schema.js';
 import type { StorageFaults } from './storage-faults.js';
 
@@ -47,20 +48,15 @@ const aloneMs: readonly [number, number] = [150, 700];
 /** Longer than an election takes. */
 const leaderGoneMs: readonly [number, number] = [1_500, 3_500];
 const deposedMs: readonly [number, number] = [2_000, 4_000];
-const writeEveryMs = 40;
 const readEveryMs = 60;
 /** Writes that are long without an answer make the search for an order long. */
 const slowlyMs = 120;
 /** Two leases: whoever was forgotten has noticed by then. */
 const amnesiaMs = 1_200;
-const quickMs: readonly [number, number] = [1, 20];
 const denselyMs = 20;
-/** Until a wiped replicant copies tables again. */
-const copyingWithinMs = 4_000;
 const lagMs = 30;
 const copyMs: readonly [number, number] = [30, 150];
 const secondMs = 300;
-const copyDelayMs = 10;
 const slowTablesMs: readonly [number, number] = [300, 900];
 const slowTablesFactor = 100;
 /** Of a lease: the way back of an answer, and how long it is so before the holder is cut off. */

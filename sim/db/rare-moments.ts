@@ -11,6 +11,7 @@ import { Prng } from '#base/prng.js';
 import type { Until } from '#db/api.js';
 import { dbBounds } from '#db/bounds.js';
 import type { ClusterWorld, RunningNode } from './cluster-world.js';
+import { copyDelayMs, copyingWithinMs, quickMs, writeEveryMs } from './moment-times.js';
 import { ownedKey, runShards } from './schema.js';
 
 export type RareKind = 'gone owner' | 'new voter' | 'parting';
@@ -26,20 +27,14 @@ export interface RareClients {
 }
 
 const pauseMs = 400;
-const writeEveryMs = 40;
-const quickMs: readonly [number, number] = [1, 20];
 /** Rows of each owner that nobody else writes: the numbers of their keys. */
 const ownRows: readonly number[] = [4, 5, 6, 7, 8, 9, 10, 11];
 /** Until what was written is applied everywhere. */
 const settleMs = 300;
-/** One way between the two, so that pieces of the copy come one after the other. */
-const copyDelayMs = 10;
 /** After the beginning of the copy, when it is to stop behind the system's rows, or anywhere. */
 const stopMs: readonly [number, number] = [20, 300];
 /** The owner's rows are gone by then. */
 const holdMs = 1_200;
-/** Until a wiped replicant copies tables again. */
-const copyingWithinMs = 4_000;
 /** Of a lease: how long a leader is out of touch with some. */
 const awayShare: readonly [number, number] = [0.4, 1.4];
 /** What a leader is confirmed for is over. */

@@ -52,9 +52,12 @@ export class Leaving {
   }
 
   refusal(): string | undefined {
+    const { database, links, nodeId } = this.#o;
     const members = this.#owner.members();
-    if (this.#o.database.role !== 'core') return undefined;
-    return leaveRefusal(this.#owner.cores().values(), this.#o.nodeId, (id) => members.get(id)?.up === true, members.size);
+    if (database.role !== 'core') return undefined;
+    // The table says "up" of a dead one until it was silent for long enough.
+    const runs = (id: string): boolean => members.get(id)?.up === true && links.peer(id) !== undefined;
+    return leaveRefusal(this.#owner.cores().values(), nodeId, runs, members.size);
   }
 
   /** On a member: asks for it, then goes. */

@@ -111,7 +111,8 @@ export class Promotion {
   /** Regularly: until the members' table says what this node is. */
   tell(): void {
     const { database, nodeId } = this.#o;
-    if (this.#telling || database.role !== 'core' || this.#owner.members().get(nodeId)?.role !== 'replicant') return;
+    // Its own copy may not have its row yet. Saying it again changes nothing.
+    if (this.#telling || database.role !== 'core' || !this.#owner.joined() || this.#owner.members().get(nodeId)?.role === 'core') return;
     this.#telling = true;
     database.command(memberShard, 'becomeCore', encodeText(nodeId), { deadlineMs: commandDeadlineMs }, () => {
       this.#telling = false;

@@ -313,7 +313,7 @@ function takeName(context: CommandContext, wanted: Member, founders: readonly Kn
   const namesakes = cores.filter((c) => c.name === wanted.name && c.nodeId !== wanted.nodeId && c.wanted === 'voter');
   if (namesakes.some((c) => memberOf(context, c.nodeId)?.up === true)) return 'nameInUse';
   if (wanted.role !== 'core' && namesakes.length > 0 && cores.filter((c) => c.wanted === 'voter').length === namesakes.length)
-    throw new CommandRefused(`${wanted.name} is the name of the last core`);
+    throw new CommandRefused(`${wanted.name} is the name of the last core: start it as a core, or let another core join first`);
   for (const c of namesakes) putCore(context, c, 'removed');
   if (wanted.role === 'core' && (own === undefined || own.name !== wanted.name)) putCore(context, wanted, 'voter');
   return undefined;

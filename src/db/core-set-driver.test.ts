@@ -4,6 +4,23 @@ import type { ConfigChange, FollowerStatus } from '#raft/types.js';
 import { CoreSetDriver, type CoreSetDriverOptions } from './core-set-driver.js';
 import type { CoreShard } from './core-shard.js';
 
+/** Node a's driver; what a test does not name is as it mostly is. */
+function driverWith(named: Readonly<Record<string, unknown>>): CoreSetDriver {
+  const options = {
+    env: { clock: { now: () => 10_000 }, log: { info: () => {} } },
+    links: { peer: (id: string) => ({ name: id }) },
+    nodeId: 'a',
+    learnerLagMax: 5,
+    silentMs: 1_000,
+    barrierMs: 1_000,
+    wanted: () => [],
+    memberShard: 'cluster',
+    barrier: (_ms: number, done: (ok: boolean) => void) => done(true),
+    ...named,
+  };
+  return new CoreSetDriver(options as unknown as CoreSetDriverOptions);
+}
+
 /** Leads shard `cluster` of a, b, c; c is dead and replaced by d, which runs. */
 function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: string[] } {
   const taken: ConfigChange[] = [];
@@ -34,13 +51,9 @@ function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: st
       return { ok: true, index: 11 };
     },
   };
-  const options = {
+  const driver = driverWith({
     env: { clock: { now: () => now }, log: { info: () => {} } },
     links: { peer: (id: string) => (id === 'c' ? undefined : { name: id }) },
-    nodeId: 'a',
-    learnerLagMax: 5,
-    silentMs: 1_000,
-    barrierMs: 1_000,
     wanted: () => [
       { nodeId: 'a', wanted: 'voter' },
       { nodeId: 'b', wanted: 'voter' },
@@ -51,10 +64,7 @@ function rig(out: boolean): { readonly taken: ConfigChange[]; readonly asked: st
       asked.push(id);
       done(out);
     },
-    memberShard: 'cluster',
-    barrier: (_ms: number, done: (ok: boolean) => void) => done(true),
-  };
-  const driver = new CoreSetDriver(options as unknown as CoreSetDriverOptions);
+  });
   driver.look(core as unknown as CoreShard, undefined);
   assert.deepEqual(taken, [], 'who stays has not answered since the leader knows who goes');
   now = 10_000;
@@ -80,18 +90,7 @@ test("who leads a group and is not in the members' group sees nothing of what is
     step: (input: { readonly type: string; readonly to: string }) => given.push(`${input.type} ${input.to}`),
   };
   let voters = ['a', 'b'];
-  const options = {
-    env: { clock: { now: () => 10_000 }, log: { info: () => {} } },
-    links: { peer: (id: string) => ({ name: id }) },
-    nodeId: 'a',
-    learnerLagMax: 5,
-    silentMs: 1_000,
-    barrierMs: 1_000,
-    wanted: () => [],
-    memberShard: 'cluster',
-    barrier: (_ms: number, done: (ok: boolean) => void) => done(false),
-  };
-  const driver = new CoreSetDriver(options as unknown as CoreSetDriverOptions);
+  const driver = driverWith({ barrier: (_ms: number, done: (ok: boolean) => void) => done(false) });
   const look = (): void => driver.look(core as unknown as CoreShard, { voters, learners: [] });
   for (let i = 0; i < 10; i++) look();
   assert.deepEqual(given, [], 'a member has nothing to do');
@@ -113,21 +112,12 @@ test('a core comes into the members’ group first', () => {
         return { ok: true, index: 10 };
       },
     };
-    const options = {
-      env: { clock: { now: () => 0 }, log: { info: () => {} } },
-      links: { peer: (id: string) => ({ name: id }) },
-      nodeId: 'a',
-      learnerLagMax: 5,
-      silentMs: 1_000,
-      barrierMs: 1_000,
+    const driver = driverWith({
       wanted: () => [
         { nodeId: 'a', wanted: 'voter' },
         { nodeId: 'b', wanted: 'voter' },
       ],
-      memberShard: 'cluster',
-      barrier: (_ms: number, done: (ok: boolean) => void) => done(true),
-    };
-    const driver = new CoreSetDriver(options as unknown as CoreSetDriverOptions);
+    });
     driver.look(core as unknown as CoreShard, { voters: ['a'], learners: [] });
     assert.deepEqual(changes, shard === 'cluster' ? ['addLearner b'] : []);
     driver.look(core as unknown as CoreShard, { voters: ['a'], learners: ['b'] });

@@ -27,7 +27,8 @@ export function shardsStatus(
 
 function coreStatus(core: CoreShard, name: (nodeId: string) => string, weigh: (streams: number) => number): CoreShardStatus {
   const { role, leader, term, commitIndex, config } = core.raft;
-  const follows = config.learners.includes(core.nodeId) ? 'learner' : 'follower';
+  // Also one that has not come into the group yet: whoever waits for a vote must not be told that there is one.
+  const follows = config.voters.includes(core.nodeId) ? 'follower' : 'learner';
   return {
     state: role === 'leader' ? 'leader' : role === 'follower' ? follows : 'candidate',
     term,
