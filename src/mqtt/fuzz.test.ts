@@ -41,6 +41,8 @@ function samples(seed: number = fcOptions.seed): Sample[] {
   return out.filter((s) => s.frame.length < 400);
 }
 
+const plainPublish = { type: 'publish', dup: false, qos: 0, retain: false, packetId: 0, properties: undefined } as const;
+
 const interesting = [0, 1, 2, 3, 0x7f, 0x80, 0x81, 0xff, 0x23, 0x2b, 0x2f, 0x26, 0x0b, 0xc0, 0xed, 0xf4];
 
 /** `other`: a frame that lends a part. */
@@ -86,6 +88,12 @@ function fitted(frame: Uint8Array): Uint8Array {
   out[0] = frame[0] as number;
   out.set(rest, writeVarint(out, 1, rest.length));
   return out;
+}
+
+/** A Remaining Length of one byte takes two, if it is of one. */
+function longWinded(frame: Uint8Array): Uint8Array {
+  const length = frame[1] ?? 0x80;
+  return length >= 0x80 ? frame : Uint8Array.from([frame[0] as number, length | 0x80, 0, ...frame.subarray(2)]);
 }
 
 interface Verdict {
@@ -210,6 +218,64 @@ test(`fuzz: damaged streams cut anywhere end the same way as in one piece, seed 
     }
     assert.deepEqual(got, whole);
     assert.deepEqual(decoder.error, expected);
+  }
+});
+
+/** Fed from memory that is written over behind it; what `takes` says is taken where it lies. */
+function lentStream(stream: Uint8Array, settings: DecoderSettings, version: ProtocolVersion, prng: Prng): [readonly unknown[], unknown] {
+  const decoder = new Decoder(settings);
+  const seen: (() => unknown)[] = [];
+  const keep = (p: Packet): number => seen.push(() => clean(p));
+  const takesShare = prng.pick([0.3, 0.9, 1]);
+  const take = (topicName: string, bytes: Uint8Array, start: number, end: number): boolean => {
+    if (!prng.chance(takesShare)) return false;
+    const frame = bytes.slice(start, end);
+    const packets: Packet[] = [];
+    const error = new Decoder(new DecoderSettings({ protocolVersion: version })).push(frame, (p) => packets.push(p));
+    assert.deepEqual([error, packets.length, packets[0]?.type], [undefined, 1, 'publish'], 'what is lent is one whole PUBLISH');
+    const [packet] = packets;
+    assert.ok(packet?.type === 'publish' && packet.topicName === topicName && packet.qos === 0 && !packet.retain);
+    assert.deepEqual(encode(packet, version), frame, 'it is sent on as it is');
+    keep(packet);
+    return true;
+  };
+  for (let at = 0; at < stream.length; ) {
+    const part = stream.subarray(at, at + prng.range(1, 80));
+    const before = prng.int(5);
+    const memory = new Uint8Array(before + part.length + prng.int(5)).fill(0x30);
+    memory.set(part, before);
+    decoder.pushLent(memory, before, before + part.length, take, keep, keep);
+    memory.fill(0xee);
+    assert.ok(decoder.heldBytes <= 300);
+    at += part.length;
+  }
+  return [seen.map((f) => f()), decoder.error];
+}
+
+test(`fuzz: damaged streams of plain messages, lent in pieces, end as they do in one piece, seed ${seed}`, () => {
+  const prng = new Prng(seed).fork('lent');
+  for (const version of [3, 4, 5] as const) {
+    const pool = samples().filter((s) => s.version === version && s.direction === 'fromClient' && (s.frame[0] as number) >> 4 !== 1);
+    const plain = ['a', 'a/b', 'fleet/1/state', 'ä/€'].flatMap((topicName) =>
+      [0, 1, 60].map((n) => encode({ ...plainPublish, topicName, payload: new Uint8Array(n).fill(0x61) }, version)),
+    );
+    let lent = 0;
+    for (let round = 0; round < 3000; round++) {
+      const parts: Uint8Array[] = [];
+      for (let n = prng.range(1, 8); n > 0; n--) {
+        const frame = prng.chance(0.8) ? prng.pick(plain) : prng.pick(pool).frame;
+        const damaged = prng.chance(0.15) ? mutate(frame, prng) : frame;
+        const fits = prng.chance(0.7) && damaged.length > 1 ? fitted(damaged) : damaged;
+        parts.push(prng.chance(0.1) ? longWinded(fits) : fits);
+      }
+      const stream = Buffer.concat(parts);
+      const settings = new DecoderSettings({ maxPacketSize: 300, protocolVersion: version });
+      const whole: unknown[] = [];
+      const expected = new Decoder(settings).push(stream, (p) => whole.push(clean(p)));
+      assert.deepEqual(lentStream(stream, settings, version, prng), [whole, expected]);
+      lent += whole.length;
+    }
+    assert.ok(lent > 3000, `only ${lent} packets: the streams are too broken`);
   }
 });
 
