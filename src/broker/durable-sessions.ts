@@ -203,8 +203,12 @@ export class DurableSessions implements SessionLog {
 
   /** Everything since `position` was `from` is on disk (true), or some of it never will be (false). */
   kept(from: number, done: (ok: boolean) => void): void {
-    if (this.#lastRefusal > from) done(false);
+    if (this.refusedSince(from)) done(false);
     else this.whenDurable(done);
+  }
+
+  refusedSince(from: number): boolean {
+    return this.#lastRefusal > from;
   }
 
   whenDurable(done: (ok: boolean) => void): void {

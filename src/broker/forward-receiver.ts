@@ -14,6 +14,8 @@ import { type AddressRead, frameKind, readMessage, readNumber } from './forward-
 import { ReceiveState } from './forward-window.js';
 import type { Keeping, SharedAddress } from './ports.js';
 
+const none: readonly number[] = [];
+
 /** Streams of one node that are remembered: its current run, and one before that may still be on its way. */
 const streamsMax = 2;
 
@@ -103,7 +105,9 @@ export class ForwardReceiver {
     const count = r.u32();
     const now = this.#clock.now();
     const bits: boolean[] = [];
-    const written = this.keeping?.position;
+    const { keeping } = this;
+    /** Of those that a persistent session has got: they are answered for when they are on disk. */
+    let written: number[] | undefined;
     for (let i = 0; i < count; i++) {
       const message = readMessage(r, now, this.#address);
       const { to } = this.#address;
@@ -114,26 +118,40 @@ export class ForwardReceiver {
       }
       if (verdict === 'old') this.#duplicates.value++;
       else this.#received.value++;
+      const before = keeping?.position ?? 0;
       // Whether a duplicate had a receiver the first time is not remembered, but for those of groups: assume so.
       const taken = verdict === 'old' ? !state.wasRefused(first + i) : this.receive(message, to);
       if (!taken && to !== undefined && verdict === 'new') state.refuse(first + i, 'no receiver');
-      bits.push(taken);
+      if (keeping === undefined || keeping.position === before) bits.push(taken);
+      else if (keeping.refusedSince(before)) {
+        // This one alone: who has got the others of the frame keeps them.
+        state.refuse(first + i, 'unkept');
+        bits.push(false);
+      } else {
+        bits.push(taken);
+        written ??= [];
+        written.push(first + i);
+      }
     }
     const { next } = state;
-    if (this.keeping === undefined || (this.keeping.position === written && source.waiting === 0)) {
+    if (keeping === undefined || (written === undefined && source.waiting === 0)) {
       state.confirmed = next;
       this.#acknowledge(from, source, stream, next, first, bits);
       return;
     }
     source.waiting++;
-    const touched = this.keeping.position !== written;
-    this.keeping.kept(written ?? 0, (kept) => {
+    // Also a frame of which everything was refused waits for those before it: its acknowledgement stands for theirs.
+    keeping.kept(keeping.position, (kept) => {
       source.waiting--;
-      const ok = kept || !touched;
-      if (!ok) for (let i = 0; i < bits.length; i++) if (bits[i] === true) state.refuse(first + i, 'unkept');
+      if (!kept) for (const number of written ?? none) this.#unkept(state, number, first, bits);
       state.confirmed = Math.max(state.confirmed, next);
-      this.#acknowledge(from, source, stream, next, first, ok ? bits : bits.map(() => false));
+      this.#acknowledge(from, source, stream, next, first, bits);
     });
+  }
+
+  #unkept(state: ReceiveState, number: number, first: number, bits: boolean[]): void {
+    state.refuse(number, 'unkept');
+    bits[number - first] = false;
   }
 
   #acknowledge(to: PeerHello, source: Source, stream: number, next: number, first: number, bits: readonly boolean[]): void {

@@ -111,6 +111,8 @@ export interface Keeping {
   readonly position: number;
   /** Runs once when what came after `position` was `from` is on disk (true), or some of it never will be. */
   kept(from: number, done: (ok: boolean) => void): void;
+  /** Whether anything was refused since `position` was `from`. */
+  refusedSince(from: number): boolean;
 }
 
 /** How a QoS 2 message ended: the reason code that its PUBREC carries. */

@@ -17,8 +17,22 @@ class SlowDisk implements Keeping {
   position = 0;
   readonly #waiting: ((ok: boolean) => void)[] = [];
 
-  kept(_from: number, done: (ok: boolean) => void): void {
-    this.#waiting.push(done);
+  kept(from: number, done: (ok: boolean) => void): void {
+    if (this.refusedSince(from)) done(false);
+    else this.#waiting.push(done);
+  }
+
+  /** Nothing more is taken. */
+  full = false;
+  #lastRefusal = 0;
+
+  take(): void {
+    this.position++;
+    if (this.full) this.#lastRefusal = this.position;
+  }
+
+  refusedSince(from: number): boolean {
+    return this.#lastRefusal > from;
   }
 
   sync(ok = true): void {
@@ -42,15 +56,17 @@ function pair() {
   b.onMessage((m) => {
     got.push(m);
     // Those of `kept` are for a persistent session.
-    if (m.topicName === 'kept') disk.position++;
+    if (m.topicName === 'kept') disk.take();
     return true;
   });
   net.linkAll();
   clock.advance(10);
   const answers: string[] = [];
-  const send = (topicName: string): void => {
-    const m = makeMessage(topicName, utf8Encode('x'), 1, false, undefined, Number.POSITIVE_INFINITY, 'p');
-    a.forward(m, [{ nodeId: id(2) }], (outcome, matched) => answers.push(`${topicName} ${outcome} ${matched}`));
+  const send = (...topicNames: string[]): void => {
+    for (const topicName of topicNames) {
+      const m = makeMessage(topicName, utf8Encode('x'), 1, false, undefined, Number.POSITIVE_INFINITY, 'p');
+      a.forward(m, [{ nodeId: id(2) }], (outcome, matched) => answers.push(`${topicName} ${outcome} ${matched}`));
+    }
     clock.advance(10);
   };
   return { clock, disk, got, answers, send };
@@ -80,4 +96,25 @@ test('one that could not be written is refused, what came behind it is not', () 
   assert.deepEqual(answers, ['kept refused false', 'behind accepted true']);
   send('plain');
   assert.equal(answers.at(-1), 'plain accepted true');
+});
+
+test('a refusal speaks for no message but its own, and not before those ahead of it are on disk', () => {
+  const { clock, disk, answers, send } = pair();
+  send('kept');
+  disk.full = true;
+  send('plain', 'kept', 'plain');
+  assert.deepEqual(answers, [], 'the first one is not on disk');
+  disk.sync();
+  clock.advance(10);
+  assert.deepEqual(answers, ['kept accepted true', 'plain accepted true', 'kept refused false', 'plain accepted true']);
+  send('kept');
+  assert.equal(answers.at(-1), 'kept refused false', 'with nothing to wait for it is told at once');
+});
+
+test('a disk that fails refuses what was written of a frame, and nothing else', () => {
+  const { clock, disk, answers, send } = pair();
+  send('kept', 'plain');
+  disk.sync(false);
+  clock.advance(10);
+  assert.deepEqual(answers, ['kept refused false', 'plain accepted true']);
 });
