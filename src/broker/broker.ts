@@ -82,7 +82,8 @@ export class Broker implements ChannelEffects {
     this.#takeover = new Takeover(core, this.#sessions);
     this.#pressure = new Pressure(core, this.#sessions);
     ports.registry.serve(this.#takeover);
-    ports.handover?.onGiven((adopted, done) => this.#connector.adopt(adopted, done));
+    // Who gives it away tries another node, or this one later.
+    ports.handover?.onGiven((adopted, done) => (this.#pressure.refusesSessions ? done(false) : this.#connector.adopt(adopted, done)));
     core.recheck.end = (subscription) => this.#sessions.unsubscribe(subscription);
     core.recheck.withdrawn = (session, items) => this.#sessions.withdrawn(session, items);
     access.whenRulesChange?.((cleaned) => core.recheck.rulesChanged(cleaned));

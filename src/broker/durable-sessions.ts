@@ -28,6 +28,7 @@ import {
   metaOf,
   queueOf,
 } from './durable-options.js';
+import { isWillOrigin } from './will-body.js';
 
 /** Slots are 24 bits, the last one is the messages'. */
 const sessionsMax = messageSlot;
@@ -67,6 +68,8 @@ export class DurableSessions implements SessionLog {
   #closed = false;
   /** Set while memory is full: whether there is none left for messages that would wait for the session. */
   memoryFull: ((session: Session) => boolean) | undefined = undefined;
+  /** Is set while messages are delivered whose publisher has his acknowledgement, and could not be told any more. */
+  owed = false;
   readonly #refused: Counter;
   readonly #rounds: Counter;
 
@@ -237,8 +240,9 @@ export class DurableSessions implements SessionLog {
     return false;
   }
 
-  mayWait(session: Session): boolean {
-    if (this.memoryFull?.(session) !== true) return true;
+  /** A will has nobody who could be told, either; there is one per client. */
+  mayWait(session: Session, message: Message): boolean {
+    if (this.owed || isWillOrigin(message.originIncarnation) || this.memoryFull?.(session) !== true) return true;
     this.#refuse();
     return false;
   }

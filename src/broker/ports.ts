@@ -109,6 +109,8 @@ export interface Forwarder {
 export interface Keeping {
   /** Grows with everything that is. */
   readonly position: number;
+  /** While it is set messages are taken in spite of full memory: they were acknowledged before. */
+  owed: boolean;
   /** Runs once when what came after `position` was `from` is on disk (true), or some of it never will be. */
   kept(from: number, done: (ok: boolean) => void): void;
   /** Whether anything was refused since `position` was `from`. */

@@ -81,9 +81,14 @@ export class Pressure implements ShortMemory {
 
   // ---- new clients, new filters ----
 
+  /** Also of clients that are away, whose node gives them away. */
+  get refusesSessions(): boolean {
+    return this.#level > 0 && this.#refuseNew;
+  }
+
   /** Who has a session here brings nothing new, and may take what waits for it. */
   refuses(channel: Channel, packet: ConnectPacket): boolean {
-    if (this.#level === 0 || !this.#refuseNew) return false;
+    if (!this.refusesSessions) return false;
     if (packet.clientId !== '' && this.#sessions.get(channel.clientId) !== undefined) return false;
     this.#core.metrics.clientConnect.value++;
     this.#metrics.refusedClients.value++;

@@ -62,6 +62,10 @@ interface Errand {
   readonly until: number;
   /** Nodes that have refused, by what was asked of them, or are lost. */
   readonly tried: Set<string>;
+  /** Some node had a member and no room for it: if nobody else takes the message its publisher has to hear that. */
+  refused: boolean;
+  /** Its publisher was answered when it came to a session that has ended since. */
+  readonly owed: boolean;
   /** `matched`: a member has got it, or will. */
   readonly done: (matched: boolean, kept: boolean) => void;
 }
@@ -178,7 +182,7 @@ export class SharedDispatch {
       return;
     }
     keep(message);
-    const errand: Errand = { message, name, until: this.#core.now() + errandMs, tried: new Set(), done };
+    const errand: Errand = { message, name, until: this.#core.now() + errandMs, tried: new Set(), refused: false, owed: false, done };
     this.#sendTo(errand, row, to);
   }
 
@@ -202,7 +206,7 @@ export class SharedDispatch {
     for (const { message, group } of items) {
       if (group === undefined || message.expiresAt <= now) continue;
       this.#redispatched.value++;
-      this.#again({ message, name: group, until: now + errandMs, tried: new Set(), done: ignore });
+      this.#again({ message, name: group, until: now + errandMs, tried: new Set(), refused: false, owed: true, done: ignore });
     }
   }
 
@@ -327,6 +331,7 @@ export class SharedDispatch {
         errand.done(true, true);
         return;
       }
+      if (outcome === 'refused') errand.refused = true;
       if (outcome !== 'accepted') for (const presence of ['here', 'away']) errand.tried.add(presence + nodeId);
       this.#repicked.value++;
       this.#again(errand);
@@ -340,7 +345,7 @@ export class SharedDispatch {
     const to = group === undefined ? undefined : this.#pick(group, message, errand.tried);
     if (group === undefined || to === undefined) {
       this.#unwanted.value++;
-      errand.done(false, true);
+      errand.done(false, !errand.refused);
       return;
     }
     if (typeof to !== 'string') {
@@ -350,7 +355,9 @@ export class SharedDispatch {
     const member = group.local?.pick(to, group.picker.hint, group.picker.sticky ? message.publisherId : undefined);
     const { durable } = this.#core;
     const written = durable?.position;
+    if (durable !== undefined) durable.owed = errand.owed;
     if (member !== undefined) this.#deliverOne(member, message, now);
+    if (durable !== undefined) durable.owed = false;
     if (durable === undefined || durable.position === written) errand.done(member !== undefined, true);
     else durable.kept(written ?? 0, (ok) => errand.done(ok, ok));
   }

@@ -107,7 +107,7 @@ function wait(
   group: string | undefined,
 ): void {
   const { log, home } = session;
-  if (qos === 0 ? home.shortMemory !== undefined : log?.mayWait(session) === false) drop(session, message, qos);
+  if (qos === 0 ? home.shortMemory !== undefined : log?.mayWait(session, message) === false) drop(session, message, qos);
   else session.enqueue(message, qos, retain, identifiers, group);
 }
 

@@ -185,7 +185,7 @@ export interface SessionLog {
   /** False: nothing can be written now; a QoS 1 or 2 message must not be taken, and whoever waits for it hears of that. */
   admits(): boolean;
   /** The same for one that would have to wait in the queue of this session. */
-  mayWait(session: Session): boolean;
+  mayWait(session: Session, message: Message): boolean;
   /** Also when its options have changed. */
   subscribed(session: Session, subscription: Subscription): void;
   unsubscribed(session: Session, topicFilter: string): void;

@@ -15,6 +15,7 @@ import { id } from './mini-cluster.js';
 /** A disk that is done when the test says so. */
 class SlowDisk implements Keeping {
   position = 0;
+  owed = false;
   readonly #waiting: ((ok: boolean) => void)[] = [];
 
   kept(from: number, done: (ok: boolean) => void): void {
