@@ -15,7 +15,7 @@ export const membershipMutants: readonly Mutant[] = [
   ),
   member(
     'removed-comes-back',
-    'cluster/schema',
+    'cluster/commands',
     "if (own?.wanted === 'removed')\n        return 'removed';",
     "if (own?.wanted === 'removed')\n        putCore(context, wanted, 'voter');",
     'a core that was taken out is back with its old disk',
@@ -36,7 +36,7 @@ export const membershipMutants: readonly Mutant[] = [
   ),
   member(
     'lost-core-stays',
-    'cluster/schema',
+    'cluster/commands',
     "for (const c of namesakes)\n        putCore(context, c, 'removed');",
     '',
     'the lost core of the same name goes on counting',

@@ -2,7 +2,8 @@
 // and then everything must come back, agree, and be what the clients were told.
 import { Prng } from '#base/prng.js';
 import { utf8Encode } from '#base/utf8.js';
-import { clusterSchema, memberShard } from '#cluster/schema.js';
+import { clusterSchema } from '#cluster/commands.js';
+import { memberShard } from '#cluster/schema.js';
 import type { Table } from '#db/api.js';
 import { ClusterWorld, type RunningNode, usedLanes } from './cluster-world.js';
 import { checkStores } from './final-checks.js';

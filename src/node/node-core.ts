@@ -3,10 +3,11 @@
 import { toHex } from '#base/bytes.js';
 import { utf8Decode, utf8Encode } from '#base/utf8.js';
 import { Cluster } from '#cluster/cluster.js';
+import { clusterSchema } from '#cluster/commands.js';
 import type { DiscoveryOptions } from '#cluster/discovery.js';
 import { type Formed, formationOf } from '#cluster/formation.js';
 import { ownLevel } from '#cluster/level.js';
-import { clusterSchema, memberShard, tooOld } from '#cluster/schema.js';
+import { memberShard, tooOld } from '#cluster/schema.js';
 import type { ShardSchema } from '#db/api.js';
 import type { DbBounds } from '#db/bounds.js';
 import type { RaftTimings } from '#db/core-shard.js';

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { byteString, compareBytes, fromByteString } from '#base/bytes.js';
 import { type CommandContext, CommandRefused, type Row, type Table } from '#db/api.js';
 import type { NodeRole } from '#link/api.js';
+import { clusterSchema } from './commands.js';
 import {
-  clusterSchema,
   coresTable,
   decodeCore,
   decodeJoinReply,
