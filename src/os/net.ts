@@ -3,6 +3,7 @@
 import { createServer, type Server, type Socket, connect as tcpConnect } from 'node:net';
 import { type SecureContext, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { type Connection, type ConnectOptions, type Listening, type ListenOptions, type Net, type NetAddress, NetError } from '#env/net.js';
+import { makeSockets } from './accepted-socket.js';
 import { Acceptor, isStaged } from './acceptor.js';
 import { diallingContext, peerFault } from './certificates.js';
 import { asNetError, OsConnection } from './connection.js';
@@ -100,7 +101,8 @@ export class OsNet implements Net {
       return;
     }
     const accept = acceptor === undefined ? (socket: Socket) => onConnection(plain(socket)) : (socket: Socket) => acceptor.accept(socket);
-    const server = createServer({ noDelay: options.noDelay ?? true, highWaterMark: this.#highWaterMark }, accept);
+    const sockets = { noDelay: options.noDelay ?? true, highWaterMark: this.#highWaterMark };
+    const server = createServer(sockets, accept);
     let listening = false;
     server.on('error', (error) => {
       // After it listens, errors are failures to accept one connection (EMFILE): the server goes on.
@@ -109,6 +111,7 @@ export class OsNet implements Net {
     try {
       server.listen({ host: at.host, port: at.port, backlog: options.backlog ?? this.#backlog }, () => {
         listening = true;
+        makeSockets(server, sockets);
         onListening(acceptor === undefined ? listeningOf(server, at) : stagedListening(server, at, acceptor, options));
       });
     } catch (error) {

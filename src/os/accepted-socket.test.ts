@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { makeSockets } from './accepted-socket.js';
+
+const options = { noDelay: true, highWaterMark: 4096 };
+
+async function listening(t: TestContext, accept: (s: Socket) => void): Promise<Server> {
+  const server = createServer(options, accept);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return server;
+}
+
+function dial(t: TestContext, server: Server): Socket {
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  socket.on('error', () => {});
+  t.after(() => socket.destroy());
+  return socket;
+}
+
+function count(server: Server): Promise<number> {
+  return new Promise((resolve, reject) => server.getConnections((error, n) => (error === null ? resolve(n) : reject(error))));
+}
+
+test('a socket is one as the server makes it: both ways, high-water mark, end, and the count of connections', async (t) => {
+  const of = async (own: boolean): Promise<unknown[]> => {
+    const seen: unknown[] = [];
+    const server = await listening(t, () => {});
+    if (own) assert.equal(makeSockets(server, options), true);
+    const accepted = once(server, 'connection') as Promise<[Socket]>;
+    const client = dial(t, server);
+    const [socket] = await accepted;
+    seen.push(await count(server), socket.readableHighWaterMark, socket.writableHighWaterMark, socket.allowHalfOpen, socket.remoteAddress);
+    socket.write('hello');
+    seen.push(String((await once(client, 'data'))[0]));
+    client.write('hallo');
+    seen.push(String((await once(socket, 'data'))[0]));
+    seen.push(Object.getOwnPropertyNames(socket).sort());
+    // Its peer's end ends it.
+    client.end();
+    await Promise.all([once(client, 'close'), once(socket, 'close')]);
+    seen.push(await count(server), socket.destroyed);
+    const stopped = once(server, 'close');
+    server.close();
+    await stopped;
+    return seen;
+  };
+  const [ours, nodes] = [await of(true), await of(false)];
+  assert.equal(ours[0], 1);
+  assert.deepEqual(ours, nodes);
+});
+
+test('a limit of the server holds', async (t) => {
+  const sockets: Socket[] = [];
+  const server = await listening(t, (s) => sockets.push(s));
+  server.maxConnections = 1;
+  assert.equal(makeSockets(server, options), true);
+  const first = dial(t, server);
+  await Promise.all([once(first, 'connect'), once(server, 'connection')]);
+  await Promise.all([once(server, 'drop'), once(dial(t, server), 'close')]);
+  assert.equal(sockets.length, 1);
+});
+
+test('a Node that does it otherwise does it', async (t) => {
+  assert.equal(makeSockets(createServer(), options), false);
+  const server = await listening(t, () => {});
+  const handle = (server as unknown as { _handle: { onconnection: (this: unknown, status: number, client: unknown) => void } })._handle;
+  const calls: unknown[] = [];
+  handle.onconnection = (status, client) => calls.push([status, client]);
+  const original = handle.onconnection;
+  assert.equal(makeSockets(server, options), true);
+  // What no socket can be made of, and a failure to accept.
+  handle.onconnection(-24, undefined);
+  assert.deepEqual(calls, [[-24, undefined]]);
+  assert.notEqual(handle.onconnection, original);
+});
