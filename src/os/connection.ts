@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type CertificateField, type Connection, type ConnectionHandler, type NetAddress, NetError } from '#env/net.js';
-import { SharedReads } from './shared-read.js';
+import { type LentTaker, SharedReads } from './shared-read.js';
 
 /** The connection of a socket: one set of listeners serves all sockets, so that none has closures of its own. */
 const owner: unique symbol = Symbol('connection');
@@ -33,6 +33,10 @@ function onError(this: Owned, error: Error): void {
 
 function onClose(this: Owned): void {
   this[owner]?.closed();
+}
+
+function takesLent(handler: ConnectionHandler | undefined): handler is ConnectionHandler & LentTaker {
+  return handler?.onLent !== undefined;
 }
 
 const sharedReads = new SharedReads<Owned & Socket>(onData, onLent);
@@ -66,6 +70,7 @@ export class OsConnection implements Connection {
   set handler(handler: ConnectionHandler | undefined) {
     this.#handler = handler;
     (this.#socket as Owned)[taker] = handler;
+    sharedReads.give(this.#socket as Owned & Socket, takesLent(handler) ? handler : undefined);
   }
 
   get remote(): NetAddress {

@@ -7,6 +7,11 @@
 // So it gets here what `onread` would have set: the names of those fields are learned from a socket that
 // was made with it. Where that does not work, in a Node that does it otherwise, `share` answers false and
 // the socket is read as usual.
+//
+// Node's function for what was read asks the socket, the states of its two streams and its timer about it. With a
+// thousand clients these are a dozen places in cold memory each time, and in the end there is a length. Who takes lent bytes
+// is called without them, from the handle: `give`. The length lies where Node's own function looks for it; the
+// first one is compared with what the handle counts.
 import { Socket } from 'node:net';
 
 /** At most so much per read; what Node takes, too. */
@@ -29,8 +34,20 @@ export type OnChunk<T> = (this: T, chunk: Uint8Array) => void;
 /** As a method of the socket: the first `length` bytes are good until it returns. False: it takes no lent bytes, `OnChunk` is called. */
 export type OnLent<T> = (this: T, bytes: Uint8Array, length: number) => boolean;
 
+/** Gets what was read where it lies: good until it returns. */
+export interface LentTaker {
+  onLent(bytes: Uint8Array, start: number, end: number): void;
+}
+
+const taker: unique symbol = Symbol('taker');
+
+type OnRead = (this: Handle, buffer: unknown) => unknown;
+
 interface Handle {
   useUserBuffer?: (buffer: Uint8Array) => unknown;
+  onread?: OnRead;
+  readonly bytesRead?: number;
+  [taker]?: LentTaker | undefined;
 }
 
 type Fields = Record<symbol, unknown> & { readonly _handle?: Handle | null };
@@ -67,10 +84,55 @@ function learn(): readonly [buffer: symbol, callback: symbol] | undefined {
   return ofBuffer === undefined || ofCallback === undefined ? undefined : [ofBuffer, ofCallback];
 }
 
+interface StreamBinding {
+  readonly streamBaseState?: unknown;
+  readonly kReadBytesOrError?: unknown;
+}
+
+/** Where Node's own function finds how many bytes were read; undefined: it is not to be had. */
+function lengthPlace(): readonly [fields: Int32Array, at: number] | undefined {
+  try {
+    const { binding } = process as unknown as { readonly binding: (name: string) => StreamBinding };
+    const { streamBaseState, kReadBytesOrError } = binding.call(process, 'stream_wrap');
+    return streamBaseState instanceof Int32Array && typeof kReadBytesOrError === 'number' ? [streamBaseState, kReadBytesOrError] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Takes the place of `nodes` as a handle's `onread`. Undefined: it cannot. */
+function directRead(nodes: OnRead): OnRead | undefined {
+  const place = lengthPlace();
+  if (place === undefined) return undefined;
+  const [fields, at] = place;
+  let checked: boolean | undefined;
+  return function (buffer) {
+    const length = fields[at] as number;
+    if (length > 0) {
+      const to = this[taker];
+      checked ??= isFirst(this, length);
+      if (checked === true && to !== undefined) {
+        to.onLent(readBytes, 0, length);
+        return;
+      }
+    }
+    return nodes.call(this, buffer);
+  };
+}
+
+/** Said by the handle itself. Another one than the first of its socket says nothing. */
+function isFirst({ bytesRead }: Handle, length: number): boolean | undefined {
+  if (bytesRead === length) return true;
+  return typeof bytesRead === 'number' && bytesRead > length ? undefined : false;
+}
+
 /** For sockets whose chunks `onChunk` takes. */
 export class SharedReads<T extends Socket> {
   readonly #names: readonly [buffer: symbol, callback: symbol] | undefined = learn();
   readonly #callback: (this: T, length: number) => boolean;
+  /** Node's function, and what takes its place; both the same for all sockets. */
+  #nodes: OnRead | undefined = undefined;
+  #direct: OnRead | undefined = undefined;
 
   constructor(onChunk: OnChunk<T>, onLent?: OnLent<T>) {
     this.#callback = function (length) {
@@ -89,6 +151,25 @@ export class SharedReads<T extends Socket> {
     fields[buffer] = readBuffer;
     fields[callback] = this.#callback;
     handle.useUserBuffer(readBuffer);
+    this.#takeOver(handle);
     return true;
+  }
+
+  #takeOver(handle: Handle): void {
+    const { onread } = handle;
+    if (typeof onread !== 'function') return;
+    if (this.#nodes === undefined) {
+      this.#nodes = onread;
+      this.#direct = directRead(onread);
+    }
+    if (this.#direct === undefined || onread !== this.#nodes) return;
+    handle[taker] = undefined;
+    handle.onread = this.#direct;
+  }
+
+  /** Of a shared socket: `to` gets what it reads, past the socket, from now on. Undefined: the functions given to the constructor do. */
+  give(socket: T, to: LentTaker | undefined): void {
+    const { _handle: handle } = socket as unknown as Fields;
+    if (handle !== undefined && handle !== null && taker in handle) handle[taker] = to;
   }
 }
