@@ -1,17 +1,22 @@
 // A simulated cluster of whole nodes, their MQTT listeners included, on simulated hosts. The scope's
 // faults start, crash, cut and heal it; clients connect to it; checkers look at it.
+import type { Broker } from '#broker/broker.js';
 import type { NodeRole, PeerTarget } from '#link/api.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
 import { createNode, type NodeOptions, type StarmeshNode } from '#node/create-node.js';
+import type { MemoryWatch } from '#node/memory-watch.js';
 import { World } from '../world/scheduler.js';
 import { createSimNode, type SimNode } from '../world/sim-env.js';
 import { SimNet } from '../world/sim-net.js';
 import { watchEpochs } from './epoch-watch.js';
+import { Levels, SimGauge } from './gauge.js';
 
 const clusterPort = 4370;
 export const mqttPort = 1883;
+const defaultPayloadBytes = 24;
 
 /** What the run chose for all nodes. */
-export type NodeSettings = Pick<NodeOptions, 'broker' | 'routes' | 'forward' | 'retained' | 'registry' | 'sessions'> & {
+export type NodeSettings = Pick<NodeOptions, 'overload' | 'broker' | 'routes' | 'forward' | 'retained' | 'registry' | 'sessions'> & {
   readonly nodeDownAfterMs: number;
   readonly bounds?: NodeOptions['core']['bounds'];
   readonly linkLimits?: NodeOptions['core']['linkLimits'];
@@ -33,6 +38,9 @@ export class BrokerNode {
   readonly isolatedAt: Map<string, number> = new Map();
   /** When its process ended without a word. */
   readonly crashedAt: number[] = [];
+  /** What it reads of its memory, where it does, and what it made of that. */
+  readonly gauge: SimGauge = new SimGauge();
+  readonly levels: Levels = new Levels();
   #lostBefore = 0;
 
   constructor(sim: SimNode, name: string, role: NodeRole) {
@@ -80,6 +88,12 @@ export class BrokerWorld {
   violation: (text: string) => void = () => {};
   /** A session has ended whose bounds have cost it messages. */
   overflowed: (clientId: string) => void = () => {};
+  /** A node has let a client of MQTT 5.0 go because it took up memory. */
+  cutOff: (n: BrokerNode, clientId: string) => void = () => {};
+  /** Until when a client was, or is, cut off from some node. */
+  readonly clientCutUntil: Map<string, number> = new Map();
+  /** Of a message. */
+  payloadBytes: (id: number) => number = () => defaultPayloadBytes;
   readonly #targets: PeerTarget[] = [];
 
   constructor(seed: number, cores: number, replicants: number, settings: NodeSettings) {
@@ -101,7 +115,8 @@ export class BrokerWorld {
     const env = n.sim.up ? n.sim.env : n.sim.restart();
     const { nodeDownAfterMs, bounds, linkLimits, walSegmentBytes, listener, ...rest } = this.settings;
     n.fatal = undefined;
-    n.node = createNode(env, {
+    n.levels.note(this.world.now, 'normal');
+    n.node = createNode(rest.overload === undefined ? env : { ...env, memory: n.gauge }, {
       ...rest,
       core: {
         name: n.name,
@@ -127,7 +142,16 @@ export class BrokerWorld {
     n.node.broker.hooks.connected = (channel) => {
       if (channel.session?.epoch === 0) n.isolatedAt.set(channel.clientId, this.world.now);
     };
+    if (n.node.memory !== undefined) this.#watchMemory(n, n.node.memory, n.node.broker);
     watchEpochs(n.name, n.node.core.database, (text) => this.violation(text));
+  }
+
+  #watchMemory(n: BrokerNode, memory: MemoryWatch, { hooks }: Broker): void {
+    memory.onLevel = ({ level }) => n.levels.note(this.world.now, level);
+    hooks.disconnected = ({ clientId, version }, _session, { by, reasonCode }) => {
+      // Before 5.0 it may be the answer to a message.
+      if (version === 5 && by === 'server' && reasonCode === ReasonCode.quotaExceeded) this.cutOff(n, clientId);
+    };
   }
 
   startAll(): void {
@@ -138,6 +162,11 @@ export class BrokerWorld {
     n.ends();
     n.crashedAt.push(this.world.now);
     n.sim.crash({ kind });
+  }
+
+  /** Whether any node had that level, or a higher one, at any time between. */
+  wasShort(level: number, from: number, to: number): boolean {
+    return this.nodes.some((n) => n.levels.reached(level, from, to));
   }
 
   get allServing(): boolean {

@@ -46,6 +46,7 @@ export function checkOrder(history: History, disturbances: Disturbances): void {
     else if (sub === undefined) history.count('excused: subscribed between');
     // Its first copy may have gone with a connection that broke.
     else if (message.attempts > 1 && sub.qos === 0) history.count('excused: QoS 0, sent again');
+    else if (message.attempts > 1 && history.memoryFull(message.sentAt, at)) history.count('excused: refused for lack of memory, and sent again');
     else if (message.attempts > 1 && (message.mayBeLost || sub.notEffective)) history.count('excused: late');
     else if (
       message.attempts > 1 &&
@@ -56,10 +57,11 @@ export function checkOrder(history: History, disturbances: Disturbances): void {
   }
 }
 
-/** Every filter may be subscribed to; only what keeps a route from being committed is a reason to refuse one. */
-export function checkRefusals(history: History, disturbances: Disturbances, nodes: readonly string[]): void {
-  for (const { what, from, to } of history.refusals) {
-    if (nodes.some((n) => disturbances.overlaps(n, from, to))) history.count('excused: refused');
+/** Every filter may be subscribed to; only what keeps a route from being committed, and a node short of memory, is a reason to refuse one. */
+export function checkRefusals(history: History, disturbances: Disturbances, nodes: readonly BrokerNode[]): void {
+  for (const { what, from, to, shortOfMemory } of history.refusals) {
+    if (shortOfMemory) history.count('excused: refused, memory was short');
+    else if (nodes.some((n) => disturbances.overlaps(n.name, from, to))) history.count('excused: refused');
     else history.violation(`at ${to.toFixed(1)} ${what}, asked at ${from.toFixed(1)}, and nothing was wrong`);
   }
 }

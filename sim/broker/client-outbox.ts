@@ -3,6 +3,7 @@
 import { utf8Encode } from '#base/utf8.js';
 import type { QoS } from '#mqtt/packet.js';
 import { type ClientHost, never } from './client-host.js';
+import { checkRefusedMessage } from './client-words.js';
 import type { SimMessage } from './history.js';
 
 interface Outgoing {
@@ -12,7 +13,6 @@ interface Outgoing {
 }
 
 const outgoingMax = 12;
-const payloadPadding = 24;
 
 export class Outbox {
   readonly outgoing: Map<number, Outgoing> = new Map();
@@ -65,7 +65,7 @@ export class Outbox {
     this.#client.send({
       type: 'publish',
       topicName: message.topicName,
-      payload: message.empty ? new Uint8Array(0) : utf8Encode(String(message.id).padEnd(payloadPadding)),
+      payload: message.empty ? new Uint8Array(0) : utf8Encode(String(message.id).padEnd(this.#client.world.payloadBytes(message.id))),
       qos: message.qos,
       retain: message.retain,
       dup,
@@ -104,6 +104,7 @@ export class Outbox {
     const { message } = out;
     if (reasonCode >= 0x80) {
       message.refused = true;
+      checkRefusedMessage(this.#client, reasonCode, message.sentAt, `message ${message.id}`);
       this.#client.history.count(`${type}0x${reasonCode.toString(16)}`);
       this.outgoing.delete(packetId);
       return;

@@ -1,5 +1,6 @@
 // What a simulated client subscribes to, and what became of it.
 import type { QoS } from '#mqtt/packet.js';
+import { ReasonCode } from '#mqtt/reason-code.js';
 import type { BrokerNode } from './broker-world.js';
 import { type ClientHost, never } from './client-host.js';
 import type { SimSubscription } from './history.js';
@@ -79,6 +80,10 @@ export class Subscriptions {
           what: `${this.#client.name}: ${s.filter} was refused by ${pending.node.name}`,
           from: s.sentAt,
           to: this.#client.now,
+          // Before 5.0 there is no such code.
+          shortOfMemory:
+            (codes[i] === ReasonCode.quotaExceeded || this.#client.profile.version === 4) &&
+            pending.node.levels.reached(2, s.sentAt, this.#client.now),
         });
         this.#retrySubscribe(s);
       } else {

@@ -34,10 +34,17 @@ export function willOf({ version, willDelayS }: ClientProfile, { wills }: Histor
 export class Blindness {
   #from = 0;
   #until = -1;
+  #last = Number.NEGATIVE_INFINITY;
 
   begin(now: number, ms: number): void {
     if (now > this.#until) this.#from = now;
     this.#until = Math.max(this.#until, now + ms + 1);
+    this.#last = this.#until;
+  }
+
+  /** Whether it read nothing for some time since then. */
+  wasSince(at: number): boolean {
+    return this.#last >= at;
   }
 
   /** The connection is over, as it knows now: since when it may have been. */

@@ -8,19 +8,22 @@ import type { Connection, ConnectionHandler, Net } from '#env/net.js';
 import { Decoder, DecoderSettings } from '#mqtt/decoder.js';
 import { encode } from '#mqtt/encoder.js';
 import type { ConnackPacket, ConnectPacket, Packet, ProtocolVersion, QoS } from '#mqtt/packet.js';
-import { ReasonCode } from '#mqtt/reason-code.js';
 import { Scope } from '../world/scheduler.js';
 import { type BrokerNode, type BrokerWorld, mqttPort } from './broker-world.js';
 import { type ClientHost, type ClientProfile, never, type Operation } from './client-host.js';
 import { Inbox } from './client-inbox.js';
 import { Outbox } from './client-outbox.js';
+import { Presence } from './client-presence.js';
 import { Subscriptions } from './client-subscriptions.js';
 import { Blindness, newWill, willOf } from './client-will.js';
+import { checkFarewell, checkTurnedAway } from './client-words.js';
 import { type History, SimSession, type SimSubscription, type SimWill } from './history.js';
 
 const dialMs = 2_000;
 const pingEveryMs = 2_000;
 const pingWaitMs = 3_000;
+/** Who has read all for so long holds nothing up. */
+const readsAllMs = 5_000;
 
 export class SimClient implements ClientHost {
   readonly profile: ClientProfile;
@@ -48,22 +51,10 @@ export class SimClient implements ClientHost {
   readonly #inbox: Inbox = new Inbox(this);
   readonly #outbox: Outbox = new Outbox(this);
   readonly #subscriptions: Subscriptions = new Subscriptions(this);
-  #cleanSent = false;
-  /** Attempts since the last CONNACK that sent a CONNECT and got no answer: the server may have begun a session that we do not know. */
-  #unanswered = 0;
-  /** A CONNECT went to another node than the one that had the session last. */
-  #wasElsewhere = false;
-  /** Which life of its node had the session last. */
-  #lifeThen = 0;
-  /** The client had sessions that the registry did not know. */
-  #wasIsolated = false;
-  readonly #isolatedMarkers: Set<string> = new Set();
-  /** Also when it has ended. */
-  #latest: SimSession | undefined = undefined;
+  readonly #presence: Presence = new Presence(this);
   #sessions = 0;
   #packetId = 0;
   #will: SimWill | undefined = undefined;
-  #connectSentAt = 0;
   #disconnectSent = false;
   readonly #blind: Blindness = new Blindness();
   #disconnectAt = 0;
@@ -113,7 +104,7 @@ export class SimClient implements ClientHost {
     this.#conn = c;
     c.handler = this.#handler(c);
     this.state = 'connecting';
-    this.#cleanSent = clean;
+    this.#presence.cleanSent = clean;
     // A clean start gives up what was, from the moment it is asked for.
     if (clean) {
       this.mustClean = true;
@@ -135,9 +126,7 @@ export class SimClient implements ClientHost {
       packet.will = willOf(this.profile, this.history, this.#will);
     }
     this.#disconnectSent = false;
-    this.#connectSentAt = this.now;
-    const last = this.session?.nodes.at(-1)?.node;
-    if (last !== this.node?.name) this.#wasElsewhere = true;
+    this.#presence.connectSent(this.now);
     this.send(packet);
     this.#lastPong = this.now;
   }
@@ -169,7 +158,7 @@ export class SimClient implements ClientHost {
 
   /** The connection is gone, or is given up. */
   #lost(_why: string): void {
-    if (this.state === 'connecting') this.#unanswered++;
+    if (this.state === 'connecting') this.#presence.noAnswer();
     if (this.#will !== undefined && this.#will.lostAt === never) {
       this.#will.lostAt = this.now;
       this.#will.unseenFrom = this.#blind.over(this.now);
@@ -233,6 +222,12 @@ export class SimClient implements ClientHost {
     this.world.world.after(ms, () => c.resume(), this.scope);
   }
 
+  /** Nothing that its node sends waits for it, and what waits for the client waits in a session that stays. */
+  get readsAll(): boolean {
+    const since = this.now - readsAllMs;
+    return this.profile.lasting && !this.profile.double && !this.#blind.wasSince(since) && (this.world.clientCutUntil.get(this.name) ?? 0) < since;
+  }
+
   #forget(): void {
     this.#endSession();
     this.#outbox.forget();
@@ -265,7 +260,7 @@ export class SimClient implements ClientHost {
         return this.#subscriptions.onSuback(packet.packetId, packet.reasonCodes);
       case 'disconnect':
         this.history.count(`disconnect0x${packet.reasonCode.toString(16)}`);
-        this.#checkFarewell(packet.reasonCode);
+        checkFarewell(this, packet.reasonCode);
         return;
       case 'pingresp':
         this.#lastPong = this.now;
@@ -275,14 +270,6 @@ export class SimClient implements ClientHost {
     }
   }
 
-  /** Told to go elsewhere: by a node that gives its clients away, and as it should. */
-  #checkFarewell(reasonCode: number): void {
-    if (reasonCode !== ReasonCode.useAnotherServer && reasonCode !== ReasonCode.serverMoved) return;
-    const { farewell, name } = this.node ?? {};
-    if (farewell === undefined || farewell.until < this.now || farewell.reasonCode !== reasonCode)
-      this.history.violation(`${this.name} is told 0x${reasonCode.toString(16)} by ${name}, which has no reason to`);
-  }
-
   #onConnack(packet: ConnackPacket): void {
     if (this.state !== 'connecting') {
       this.history.violation(`${this.name} got a second CONNACK`);
@@ -290,7 +277,8 @@ export class SimClient implements ClientHost {
     }
     if (packet.reasonCode !== 0) {
       this.history.count(`connack0x${packet.reasonCode.toString(16)}`);
-      this.#checkFarewell(packet.reasonCode);
+      checkFarewell(this, packet.reasonCode);
+      checkTurnedAway(this, packet.reasonCode, this.#presence.connectSentAt);
       if (packet.sessionPresent) this.history.violation(`${this.name}: Session Present with a refusal`);
       this.drop();
       this.backoffUntil = this.now + 200 + this.prng.int(500);
@@ -299,28 +287,13 @@ export class SimClient implements ClientHost {
     this.open.delete('connect');
     this.state = 'connected';
     this.history.count('connects');
-    if (packet.sessionPresent) this.#onSessionPresent();
-    else this.#onFreshSession();
-    if (this.state !== 'connected') return;
+    if (!this.#hasSession(packet.sessionPresent)) return;
     this.mustClean = false;
-    this.#unanswered = 0;
-    this.#wasElsewhere = false;
-    this.#lifeThen = this.nodeLife;
+    this.#presence.accepted();
     this.session?.nodes.push({ at: this.now, node: this.node?.name ?? '' });
-    this.#taintIfIsolated();
+    this.#presence.taint();
     this.#noteWill();
     this.#outbox.resend(packet.sessionPresent);
-  }
-
-  /** The broker's own view of the client, while its process is the one that we are connected to. */
-  #broker(): NonNullable<BrokerNode['node']>['broker'] | undefined {
-    const { node } = this;
-    return node?.sim.up === true && node.sim.lives === this.nodeLife ? node.node?.broker : undefined;
-  }
-
-  /** CONNACK may have been long on its way: what it is about has ended by now, maybe. */
-  #letInIsolated(): boolean {
-    return (this.node?.isolatedAt.get(this.profile.clientId) ?? Number.NEGATIVE_INFINITY) >= this.#connectSentAt;
   }
 
   #noteWill(): void {
@@ -332,93 +305,24 @@ export class SimClient implements ClientHost {
     this.#will.acceptedAt = this.now;
   }
 
-  #taintIfIsolated(): void {
-    const broker = this.#broker();
-    if (this.session === undefined) return;
-    if (this.profile.double) this.session.tainted = 'double';
-    if (broker?.client(this.profile.clientId)?.epoch === 0 || this.#letInIsolated()) {
-      this.session.tainted = 'isolated';
-      this.#wasIsolated = true;
-      this.#isolatedMarkers.add(this.session.marker);
-      this.history.count('isolated');
-    }
-  }
-
-  #onSessionPresent(): void {
-    const { session } = this;
-    if (this.profile.double) {
-      this.#newSession();
-      return;
-    }
-    if (this.#cleanSent) {
-      this.history.violation(`${this.name}: Session Present after a clean start`);
-      return;
-    }
-    const broker = this.#broker();
-    if (broker?.client(this.profile.clientId)?.epoch === 0) {
-      this.history.violation(`${this.name}: Session Present on ${this.node?.name}, which has no registration of it`);
-      return;
-    }
-    const markers = broker === undefined ? [] : [...broker.subscriptions(this.profile.clientId)].filter((x) => x.topicFilter.startsWith('session/'));
-    if (session?.lasting === true && markers.some((x) => x.topicFilter === session.marker)) {
-      this.history.count('resumed');
-      if (this.#lifeThen !== this.nodeLife && !this.#wasElsewhere) this.history.count('resumedAfterCrash');
-      return;
-    }
-    const known = session !== undefined && session.active(session.marker)?.ackedAt !== never;
-    // The registry knows the session that the client left, even by a clean start, for one without a registration, or has got
-    // to know that one later.
-    const isolated = this.#latest?.tainted !== undefined || (this.#wasIsolated && markers.every((x) => this.#isolatedMarkers.has(x.topicFilter)));
-    // CONNACK may have been long on its way: the node may have given the session away meanwhile.
-    const movedOn = broker?.evacuation !== undefined && broker.client(this.profile.clientId) === undefined;
-    if (broker === undefined || movedOn || isolated || this.#unanswered > 0 || (session?.lasting === true && !known)) {
-      // Not the session that we know: begin anew.
-      this.mustClean = true;
-      this.drop();
-      return;
-    }
-    this.history.violation(
-      `${this.name}: Session Present on ${this.node?.name}, but ${session === undefined ? 'there was no session' : `it is not session ${session.number}`}`,
-    );
+  /** Whatever CONNACK said of it; false: it is not the one that the client knows. */
+  #hasSession(present: boolean): boolean {
+    if (!present) this.#presence.absent(this.now);
+    const verdict = present ? this.#presence.present() : 'new';
+    if (verdict === 'new') this.#newSession();
+    if (verdict !== 'not mine') return true;
     this.mustClean = true;
     this.drop();
-  }
-
-  #onFreshSession(): void {
-    if (this.session?.lasting === true && !this.#cleanSent) {
-      this.history.count('sessionsLost');
-      const from = this.session.nodes.at(-1)?.at ?? this.session.startedAt;
-      if (!this.profile.double && !this.#wasIsolated)
-        this.history.lostSessions.push({ what: `${this.name}: session ${this.session.number} is lost on ${this.node?.name}`, from, to: this.now });
-    }
-    if (this.#mustBeThere()) {
-      const { session, node } = this;
-      this.history.violation(
-        `${this.name}: session ${session?.number} is lost on ${node?.name}, which had it on its disk, and nobody else was asked`,
-      );
-    }
-    this.#newSession();
-  }
-
-  /** The node had the session last, and no other node was asked for it since: it is there, whatever has become of its process. */
-  #mustBeThere(): boolean {
-    if (this.session?.lasting !== true || this.#cleanSent || this.profile.double || this.#wasIsolated || this.session.tainted !== undefined)
-      return false;
-    if (this.#wasElsewhere || this.#unanswered > 0 || this.session.nodes.length === 0) return false;
-    if (this.#letInIsolated()) return false;
-    if ((this.node?.gaveAwayAt ?? 0) > (this.session.nodes.at(-1)?.at ?? 0)) return false;
-    const epoch = this.#broker()?.client(this.profile.clientId)?.epoch ?? 0;
-    if (epoch > 0) this.history.count('mustBeThere');
-    return epoch > 0;
+    return false;
   }
 
   #newSession(): void {
     this.#endSession();
     // Before 5.0 a clean session ends with its connection.
-    const lasting = this.profile.version === 5 ? this.profile.lasting : !this.#cleanSent;
+    const lasting = this.profile.version === 5 ? this.profile.lasting : !this.#presence.cleanSent;
     this.session = new SimSession(this.profile.clientId, ++this.#sessions, this.now, lasting);
     this.history.sessions.push(this.session);
-    this.#latest = this.session;
+    this.#presence.begun(this.session);
     if (lasting && !this.profile.double) this.subscribe([[this.session.marker, 0]]);
     for (const [filter, qos] of this.#subscriptions.wanted) this.subscribe([[filter, qos]]);
   }

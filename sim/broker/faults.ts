@@ -281,7 +281,9 @@ export class FaultInjector {
     const a = this.#prng.pick(this.#clientNames);
     const b = this.#prng.pick(this.#world.nodes).name;
     this.#world.net.cut(a, b);
-    this.#world.world.after(this.#prng.range(500, 4_000), () => this.#world.net.heal(a, b));
+    const ms = this.#prng.range(500, 4_000);
+    this.#world.clientCutUntil.set(a, this.#now + ms);
+    this.#world.world.after(ms, () => this.#world.net.heal(a, b));
   }
 
   #healLater(pairs: readonly { readonly a: string; readonly b: string }[], ms: number, before: () => void = () => {}): void {

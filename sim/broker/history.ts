@@ -152,7 +152,7 @@ export class History {
   /** By message. */
   readonly shared: Map<number, SharedCopy[]> = new Map();
   /** SUBSCRIBEs that were answered with a failure. */
-  readonly refusals: { readonly what: string; readonly from: number; readonly to: number }[] = [];
+  readonly refusals: { readonly what: string; readonly from: number; readonly to: number; readonly shortOfMemory: boolean }[] = [];
   /** CONNACKs without Session Present for a client that had one; `from`: when it was connected last. */
   readonly lostSessions: { readonly what: string; readonly from: number; readonly to: number }[] = [];
   readonly counts: Record<string, number> = {};
@@ -160,6 +160,8 @@ export class History {
   overflowed: (clientId: string) => boolean = () => false;
   /** Whether a node's process has ended without a word since then (and until then). */
   ended: (node: string, since: number, until?: number) => boolean = () => false;
+  /** Whether some node had no memory for messages that have to wait, at any time between. */
+  memoryFull: (from: number, to: number) => boolean = () => false;
   /** Hears of every acknowledgement that a client gets from a node. */
   onAcknowledged: ((node: BrokerNode, message: SimMessage) => void) | undefined = undefined;
   /** Hears of everything, when somebody looks. */
@@ -209,10 +211,13 @@ export class History {
       // Nor if the node that took a QoS 2 message in ended before it had answered: its client may send it again (docs/guarantees.md).
       const inDoubt = m.sendings.some(({ node }) => node.crashedAt.some((at) => at >= m.sentAt && at <= m.ackedAt));
       if (inDoubt && qos === 2) this.count('excused: twice, its node ended before PUBREC');
+      // A refused one may have gone to others, and its publisher has it still: before 5.0, or if the answer is lost, it sends it again.
+      const again = qos === 2 && m.attempts > 1 && this.memoryFull(m.sentAt, this.#now());
+      if (again) this.count('excused: twice, it was refused for lack of memory in between');
       // What a session got with QoS 0 stands in no journal: a node that ended since has forgotten it (docs/guarantees.md).
       const forgotten = m.qos === 0 && s.nodes.some(({ node }) => this.ended(node, known.firstAt));
       if (forgotten) this.count('excused: QoS 0 twice, its node ended in between');
-      const once = (qos === 2 || m.qos === 0) && !inDoubt && !forgotten && !(known.scanned && (m.attempts > 1 || overlapping(s, m)));
+      const once = (qos === 2 || m.qos === 0) && !inDoubt && !again && !forgotten && !(known.scanned && (m.attempts > 1 || overlapping(s, m)));
       if (once && s.tainted === undefined)
         this.violation(`${s.clientId} got message ${m.id} (QoS ${m.qos}→${qos}${dup ? ', DUP' : ''}) ${known.copies} times in session ${s.number}`);
       return;

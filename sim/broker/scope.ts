@@ -9,6 +9,7 @@ import { checkBounds, checkCluster, checkDelivery, checkLostSessions, checkOrder
 import { Evacuations } from './evacuations.js';
 import { drawFaults, FaultInjector, type Faults, noFaults } from './faults.js';
 import { History } from './history.js';
+import { drawMemoryPlan, type MemoryPlan, MemoryPressure } from './memory.js';
 import { checkShared } from './shared-checker.js';
 import { WillWatch } from './will-checker.js';
 
@@ -76,6 +77,15 @@ function drawSettings(prng: Prng): NodeSettings {
   };
 }
 
+/** Long messages in tiny pieces take longer to move with their session than anybody waits. */
+function withMemory(settings: NodeSettings, memory: MemoryPlan | undefined): NodeSettings {
+  if (memory === undefined) return settings;
+  const { registry } = settings;
+  const chunkBytes = Math.max(registry?.server?.chunkBytes ?? 0, Math.ceil(memory.longBytes / 20));
+  const server = registry?.server === undefined ? {} : { server: { ...registry.server, chunkBytes } };
+  return { ...settings, registry: { ...registry, ...server }, overload: memory.overload };
+}
+
 class BrokerRun {
   readonly world: BrokerWorld;
   readonly history: History;
@@ -83,6 +93,7 @@ class BrokerRun {
   readonly faults: FaultInjector;
   readonly evacuations: Evacuations;
   readonly wills: WillWatch;
+  readonly memory: MemoryPressure;
   readonly settings: NodeSettings;
   readonly #seconds: number;
   #healedAt = 0;
@@ -94,7 +105,8 @@ class BrokerRun {
     const shape = prng.pick(shapes);
     const swarm = options.swarm ?? drawSwarm(prng);
     const faults = options.faults ?? (prng.chance(0.1) ? noFaults : drawFaults(prng));
-    this.settings = drawSettings(prng);
+    const memory = drawMemoryPlan(seed);
+    this.settings = withMemory(drawSettings(prng), memory);
     this.#seconds = seconds;
     this.world = new BrokerWorld(seed, shape.cores, shape.replicants, this.settings);
     const { world } = this.world;
@@ -106,6 +118,7 @@ class BrokerRun {
       const session = this.history.sessions.findLast((s) => s.clientId === clientId);
       if (session !== undefined) session.overflowed = true;
     };
+    this.history.memoryFull = (from, to) => this.world.wasShort(3, from, to);
     this.world.violation = (text) => this.history.violation(text);
     this.world.startAll();
     if (!world.runUntil(() => this.world.allServing, formMs)) this.history.violation(`the cluster did not form in ${formMs} ms\n${world.report()}`);
@@ -118,12 +131,13 @@ class BrokerRun {
     );
     this.evacuations = new Evacuations(this.world, this.history, this.faults.disturbances);
     this.wills = new WillWatch(this.world, this.history, this.faults.disturbances);
-    if (options.trace !== undefined) this.#trace(options.trace, shape, swarm, faults);
+    if (options.trace !== undefined) this.#trace(options.trace, shape, swarm, faults, memory);
+    this.memory = new MemoryPressure(this.world, this.history, this.behaviour.clients, memory, seed);
     this.#watchBounds();
   }
 
-  #trace(trace: (line: string) => void, shape: Shape, swarm: Swarm, faults: Faults): void {
-    trace(JSON.stringify({ shape, swarm, faults, settings: this.settings }));
+  #trace(trace: (line: string) => void, shape: Shape, swarm: Swarm, faults: Faults, memory: MemoryPlan | undefined): void {
+    trace(JSON.stringify({ shape, swarm, faults, memory, settings: this.settings }));
     for (const n of this.world.nodes) {
       n.sim.logs.onLine = (l) =>
         trace(`${l.at.toFixed(3)} ${n.name} ${l.level} ${l.message} ${l.fields === undefined ? '' : JSON.stringify(l.fields)}`);
@@ -146,12 +160,14 @@ class BrokerRun {
       world.runFor(wildShare * ms);
       this.evacuations.heal();
       this.faults.heal();
+      this.memory.heal();
       this.#healedAt = world.now;
       this.behaviour.phase = 'steady';
       const recovering = Math.min((1 - wildShare) * ms, recoverMs);
       world.runFor(recovering);
       this.#lossesWhenWell = this.#losses();
       this.behaviour.wellSince = world.now;
+      if (recovering === recoverMs) for (const what of this.memory.short()) history.violation(`${what} ${recoverMs} ms after its memory fell`);
       world.runFor((1 - wildShare) * ms - recovering);
       this.behaviour.phase = 'silent';
       this.#settle();
@@ -178,7 +194,7 @@ class BrokerRun {
   }
 
   #unsettled(): string[] {
-    const out: string[] = [];
+    const out: string[] = this.memory.short();
     for (const n of this.world.nodes) {
       if (!n.serving || n.node === undefined) out.push(`${n.name} does not serve (${n.node?.core.cluster.why})`);
       else {
@@ -226,11 +242,12 @@ class BrokerRun {
       if (n > before) this.history.violation(`${this.world.nodes[i]?.name} gave up ${n - before} forwarded messages while everything was well`);
     });
     this.#noteOverflows();
+    this.memory.count();
     checkDelivery(this.history, this.faults.disturbances);
     checkOrder(this.history, this.faults.disturbances);
     const names = this.world.nodes.map((n) => n.name);
     checkShared(this.history, this.faults.disturbances, names);
-    checkRefusals(this.history, this.faults.disturbances, names);
+    checkRefusals(this.history, this.faults.disturbances, this.world.nodes);
     this.wills.check(this.#healedAt);
     checkLostSessions(this.history, this.faults.disturbances, names);
     checkCluster(this.world, this.history, this.behaviour.clients);

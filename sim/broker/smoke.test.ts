@@ -14,6 +14,14 @@ test('whole nodes with clients keep their promises under faults', () => {
   }
 });
 
+test('nodes that run out of memory refuse, and lose nothing that they have acknowledged', () => {
+  for (const seed of [16, 36]) {
+    const { violations, counts } = runBroker(seed, seconds);
+    assert.deepEqual(violations, [], `seed ${seed}`);
+    assert.ok((counts.shortages ?? 0) > 0, `seed ${seed} has shortages`);
+  }
+});
+
 test('the same seed gives the same trace', () => {
   const [a, b] = [runBroker(7, seconds), runBroker(7, seconds)];
   assert.equal(a.traceHash, b.traceHash);
