@@ -122,7 +122,7 @@ export const brokerMutants: readonly Mutant[] = [
   ),
   broker(
     'persistent-queue-not-written',
-    'broker/durable-sessions',
+    'broker/durable-changes',
     'writeOp.queued(w, item, behind);',
     '{ }',
     'messages that wait for a persistent session are not in the journal',
@@ -144,8 +144,8 @@ export const brokerMutants: readonly Mutant[] = [
   broker(
     'full-memory-acknowledges',
     'broker/durable-sessions',
-    'isWillOrigin(message.originIncarnation) || this.memoryFull?.(session) !== true)\n            return true;\n        this.#refuse();',
-    'isWillOrigin(message.originIncarnation) || this.memoryFull?.(session) !== true)\n            return true;',
+    'this.memoryFull?.refused();\n        this.#refuse();',
+    'this.memoryFull?.refused();',
     'a message that full memory does not take is acknowledged to its publisher',
   ),
   broker(

@@ -4,8 +4,8 @@ import { ReasonCode } from '#mqtt/reason-code.js';
 import { type Channel, settle, settleRefused } from '#session/channel.js';
 import type { DeferredAck } from '#session/session.js';
 import type { Core } from './core.js';
+import { Gather } from './gather.js';
 import type { ForwardOutcome } from './ports.js';
-import { Gather } from './shared-dispatch.js';
 
 /** `kept`: persistent sessions that got it have it on disk. */
 export type Routed = (matched: boolean, kept: boolean) => void;

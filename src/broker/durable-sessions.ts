@@ -11,12 +11,12 @@ import type { ByteWriter } from '#base/byte-writer.js';
 import type { Timer } from '#env/clock.js';
 import type { FilesError } from '#env/files.js';
 import type { Counter } from '#env/metrics.js';
-import type { InflightEntry } from '#session/inflight.js';
 import { keep, type Message } from '#session/message.js';
 import type { QueuedMessage } from '#session/queue.js';
-import type { Session, SessionLog, Subscription } from '#session/session.js';
+import type { Session, SessionLog } from '#session/session.js';
 import type { WillRecord } from '#session/session-meta.js';
 import { messageSlot, sessionRecord, writeMessageRecord, writeOp, writeSessionRecord } from '#session/session-record.js';
+import { WrittenChanges } from './durable-changes.js';
 import {
   type DurableEnv,
   type DurableOptions,
@@ -41,7 +41,14 @@ interface Round {
   readonly writtenThen: number;
 }
 
-export class DurableSessions implements SessionLog {
+export interface FullMemory {
+  /** Whether there is some for messages that would wait for the session. */
+  has(session: Session): boolean;
+  /** A message was refused. */
+  refused(): void;
+}
+
+export class DurableSessions extends WrittenChanges implements SessionLog {
   readonly #env: DurableEnv;
   readonly #journal: JournalPort;
   readonly #options: DurableOptions;
@@ -66,8 +73,8 @@ export class DurableSessions implements SessionLog {
   #kept: (() => void)[] = [];
   #timer: Timer | undefined;
   #closed = false;
-  /** Set while memory is full: whether there is none left for messages that would wait for the session. */
-  memoryFull: ((session: Session) => boolean) | undefined = undefined;
+  /** Set while memory is full. */
+  memoryFull: FullMemory | undefined = undefined;
   /** Is set while messages are delivered whose publisher has his acknowledgement, and could not be told any more. */
   owed = false;
   readonly #refused: Counter;
@@ -75,6 +82,7 @@ export class DurableSessions implements SessionLog {
 
   /** `nextSlot`, `lastNumber`: above those the journal holds already. */
   constructor(env: DurableEnv, journal: JournalPort, options: Partial<DurableOptions>, nextSlot: number = 0, lastNumber: number = 0) {
+    super();
     this.#env = env;
     this.#journal = journal;
     this.#options = { ...durableDefaults, ...options };
@@ -172,7 +180,7 @@ export class DurableSessions implements SessionLog {
   /** Its epoch, expiry or user has changed. */
   changed(session: Session): void {
     const held = this.#held.get(session);
-    const w = this.#ops(session);
+    const w = this.ops(session);
     if (w !== undefined && held !== undefined) writeOp.meta(w, metaOf(session, held));
   }
 
@@ -240,63 +248,20 @@ export class DurableSessions implements SessionLog {
     return false;
   }
 
-  /** A will has nobody who could be told, either; there is one per client. */
   mayWait(session: Session, message: Message): boolean {
-    if (this.owed || isWillOrigin(message.originIncarnation) || this.memoryFull?.(session) !== true) return true;
+    if (this.#hasMemory(session, message)) return true;
+    this.memoryFull?.refused();
     this.#refuse();
     return false;
   }
 
-  subscribed(session: Session, subscription: Subscription): void {
-    const w = this.#ops(session);
-    if (w !== undefined) writeOp.subscribed(w, subscription);
+  takes(session: Session, message: Message): boolean {
+    return !this.#held.has(session) || (this.well && this.#hasMemory(session, message));
   }
 
-  unsubscribed(session: Session, topicFilter: string): void {
-    const w = this.#ops(session);
-    if (w !== undefined) writeOp.unsubscribed(w, topicFilter);
-  }
-
-  queued(session: Session, item: QueuedMessage, behind: number = 0): void {
-    const w = this.#ops(session, item.message);
-    if (w !== undefined) writeOp.queued(w, item, behind);
-  }
-
-  /** It stands at the front, and then where it stood no more. */
-  advanced(session: Session, item: QueuedMessage, place: number): void {
-    this.queued(session, item, (session.queue?.reliableCount ?? 0) + 1);
-    this.unqueued(session, place + 1);
-  }
-
-  unqueued(session: Session, place: number = 0): void {
-    const w = this.#ops(session);
-    if (w !== undefined) writeOp.unqueued(w, place);
-  }
-
-  lost(session: Session): void {
-    const w = this.#ops(session);
-    if (w !== undefined) writeOp.lost(w, session.queueDropped);
-  }
-
-  sent(session: Session, entry: InflightEntry, fromQueue: boolean): void {
-    const w = this.#ops(session, entry.message);
-    if (w !== undefined) writeOp.sent(w, entry, fromQueue);
-  }
-
-  released(session: Session, packetId: number): void {
-    this.#id(session, 'released', packetId);
-  }
-
-  completed(session: Session, packetId: number): void {
-    this.#id(session, 'completed', packetId);
-  }
-
-  received(session: Session, packetId: number): void {
-    this.#id(session, 'received', packetId);
-  }
-
-  freed(session: Session, packetId: number): void {
-    this.#id(session, 'freed', packetId);
+  /** A will has nobody who could be told, either; there is one per client. */
+  #hasMemory(session: Session, message: Message): boolean {
+    return this.owed || isWillOrigin(message.originIncarnation) || this.memoryFull?.has(session) !== false;
   }
 
   close(done: () => void): void {
@@ -323,13 +288,8 @@ export class DurableSessions implements SessionLog {
     this.#lastRefusal = ++this.#changes;
   }
 
-  #id(session: Session, what: 'released' | 'completed' | 'received' | 'freed', packetId: number): void {
-    const w = this.#ops(session);
-    if (w !== undefined) writeOp.id(w, what, packetId);
-  }
-
   /** The open record of the session's changes; `message` stands in the journal by then. Undefined: it is stated anew later. */
-  #ops(session: Session, message?: Message): ByteWriter | undefined {
+  protected override ops(session: Session, message?: Message): ByteWriter | undefined {
     const held = this.#held.get(session);
     if (held === undefined) return undefined;
     this.#changes++;

@@ -2,6 +2,7 @@
 // asks of the clustered half (routes, forwarding, retained store, registry), and the other way
 // round. Both halves are tested against these with doubles.
 import type { Message, Qos } from '#session/message.js';
+import type { Session } from '#session/session.js';
 import type { Adopted } from './adopted.js';
 import type { WillWord } from './registered-wills.js';
 
@@ -109,6 +110,8 @@ export interface Forwarder {
 export interface Keeping {
   /** Grows with everything that is. */
   readonly position: number;
+  /** Whether a message that may have to wait for the session is taken. */
+  takes(session: Session, message: Message): boolean;
   /** While it is set messages are taken in spite of full memory: they were acknowledged before. */
   owed: boolean;
   /** Runs once when what came after `position` was `from` is on disk (true), or some of it never will be. */

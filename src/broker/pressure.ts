@@ -11,6 +11,7 @@ import type { Message } from '#session/message.js';
 import { type QueuedMessage, queuedBytes } from '#session/queue.js';
 import type { Session, ShortMemory } from '#session/session.js';
 import type { Core } from './core.js';
+import type { FullMemory } from './durable-sessions.js';
 import type { OverloadLevel } from './overload.js';
 import type { Sessions } from './sessions.js';
 
@@ -40,7 +41,7 @@ export class PressureMetrics {
   }
 }
 
-export class Pressure implements ShortMemory {
+export class Pressure implements ShortMemory, FullMemory {
   readonly #core: Core;
   readonly #sessions: Sessions;
   readonly #metrics: PressureMetrics;
@@ -66,7 +67,7 @@ export class Pressure implements ShortMemory {
     this.holding = level >= 2;
     this.#sessions.shortMemory = level >= 1 ? this : undefined;
     const { durable } = this.#core;
-    if (durable !== undefined) durable.memoryFull = level >= 3 ? (session) => this.#mayNotWait(session) : undefined;
+    if (durable !== undefined) durable.memoryFull = level >= 3 ? this : undefined;
     if (!this.holding) this.tick(Number.POSITIVE_INFINITY);
   }
 
@@ -124,10 +125,12 @@ export class Pressure implements ShortMemory {
     if (this.#held.size > 0) this.#held.delete(channel);
   }
 
-  #mayNotWait(session: Session): boolean {
-    if (session.channel !== undefined && (session.queue?.bytes ?? 0) <= backlogBytes) return false;
+  has(session: Session): boolean {
+    return session.channel !== undefined && (session.queue?.bytes ?? 0) <= backlogBytes;
+  }
+
+  refused(): void {
     this.#metrics.refusedMessages.value++;
-    return true;
   }
 
   /** Takes the QoS 0 messages out of all queues; about how many bytes nobody needs any more. */

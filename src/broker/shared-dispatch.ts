@@ -84,6 +84,8 @@ const stages: readonly (readonly [presence: Presence, reachable: boolean])[] = [
 const errandMs = 6500;
 const pickersMax = 65_536;
 const none: readonly Group[] = [];
+/** What is asked of this node: nobody here any more. */
+const selfTried: ReadonlySet<string> = new Set(['here', 'away']);
 
 interface Slot {
   nodeId: string;
@@ -163,7 +165,10 @@ export class SharedDispatch {
         continue;
       }
       const member = group.local?.pick(to, group.picker.hint, group.picker.sticky ? message.publisherId : undefined);
-      if (member !== undefined && deliver(member, message, frames)) received++; // with the QoS of its own [MQTT-4.8.2-3]
+      const other =
+        member === undefined || group.rows.length === 0 || this.#takes(member, message) ? undefined : this.#pick(group, message, selfTried);
+      if (other !== undefined && typeof other !== 'string') elsewhere.push(other);
+      else if (member !== undefined && deliver(member, message, frames)) received++; // with the QoS of its own [MQTT-4.8.2-3]
     }
     frames.end();
     this.#core.metrics.delivered.value += received;
@@ -265,7 +270,7 @@ export class SharedDispatch {
   // ---- picking ----
 
   /** The presence of the member of this node that is picked (the picker's hint says which), or where else; undefined: nobody. */
-  #pick(group: Group, message: Message, tried: Set<string> | undefined, memo?: PlaceMemo): Presence | Elsewhere | undefined {
+  #pick(group: Group, message: Message, tried: ReadonlySet<string> | undefined, memo?: PlaceMemo): Presence | Elsewhere | undefined {
     const { picker, rows, before } = group;
     if (rows.length === 0) return group.local === undefined ? undefined : this.#pickHere(group, group.local, message, memo);
     const stageCount = message.qos > 0 ? stages.length : 2;
@@ -289,7 +294,7 @@ export class SharedDispatch {
     return here ? 'here' : 'away';
   }
 
-  #line(group: Group, presence: Presence, reachable: boolean, tried: Set<string> | undefined): readonly Candidate[] {
+  #line(group: Group, presence: Presence, reachable: boolean, tried: ReadonlySet<string> | undefined): readonly Candidate[] {
     const { rows, before, local } = group;
     const slots = this.#slots;
     const { forwarder } = this.#core.ports;
@@ -298,7 +303,7 @@ export class SharedDispatch {
       const slot = slots[i] as Slot;
       if (i === before) {
         slot.nodeId = '';
-        slot.weight = local?.[presence].length ?? 0;
+        slot.weight = tried?.has(presence) === true ? 0 : (local?.[presence].length ?? 0);
         continue;
       }
       const row = rows[i < before ? i : i - 1] as SharedRow;
@@ -309,6 +314,12 @@ export class SharedDispatch {
     // Said each time it would be a call out of compiled code for each message.
     if (slots.length > rows.length + 1) slots.length = rows.length + 1;
     return slots;
+  }
+
+  /** Whether its node, this one, keeps the message for the member as it must. */
+  #takes(member: Subscription, message: Message): boolean {
+    const { durable } = this.#core;
+    return durable === undefined || message.qos === 0 || member.qos === 0 || durable.takes(member.session, message);
   }
 
   // ---- errands ----
@@ -353,6 +364,12 @@ export class SharedDispatch {
       return;
     }
     const member = group.local?.pick(to, group.picker.hint, group.picker.sticky ? message.publisherId : undefined);
+    if (member !== undefined && !errand.owed && !this.#takes(member, message)) {
+      errand.refused = true;
+      for (const presence of selfTried) errand.tried.add(presence);
+      this.#again(errand);
+      return;
+    }
     const { durable } = this.#core;
     const written = durable?.position;
     if (durable !== undefined) durable.owed = errand.owed;
@@ -367,33 +384,6 @@ export class SharedDispatch {
     frames.begin(message, now);
     if (deliver(member, message, frames)) metrics.delivered.value++;
     frames.end();
-  }
-}
-
-/** Waits for everybody who has to accept a message. */
-export class Gather {
-  #open = 1;
-  #matched = false;
-  #kept = true;
-  readonly #done: (matched: boolean, kept: boolean) => void;
-
-  /** `kept`: those who must keep it on a disk have. */
-  constructor(done: (matched: boolean, kept: boolean) => void) {
-    this.#done = done;
-  }
-
-  wait(): void {
-    this.#open++;
-  }
-
-  one(matched: boolean): void {
-    if (matched) this.#matched = true;
-    if (--this.#open === 0) this.#done(this.#matched, this.#kept);
-  }
-
-  kept(ok: boolean): void {
-    if (!ok) this.#kept = false;
-    this.one(false);
   }
 }
 

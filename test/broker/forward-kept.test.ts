@@ -27,6 +27,10 @@ class SlowDisk implements Keeping {
   full = false;
   #lastRefusal = 0;
 
+  takes(): boolean {
+    return !this.full;
+  }
+
   take(): void {
     this.position++;
     if (this.full) this.#lastRefusal = this.position;

@@ -134,7 +134,17 @@ test('a member whose node is full is passed over for one whose node is not, and 
     Array.from({ length: 6 }, (_, i) => `s=${i} q2`),
     'once each',
   );
+  // The publisher's own node is the full one.
   c.a.press(3);
+  c.b.press(2);
+  for (let i = 0; i < 4; i++) publisher.push(packet(publisher, 's', `there ${i}`, 2));
+  c.run(200);
+  assert.deepEqual(new Set(c.answers(publisher)), new Set(['pubrec']));
+  assert.deepEqual(
+    c.collect(c.b, there).sort(),
+    Array.from({ length: 4 }, (_, i) => `s=there ${i} q2`),
+  );
+  c.b.press(3);
   for (let i = 0; i < 4; i++) publisher.push(packet(publisher, 's', `full ${i}`, 1));
   c.run(200);
   assert.deepEqual(new Set(c.answers(publisher)), new Set(['puback 0x97']));
