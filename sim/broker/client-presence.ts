@@ -142,6 +142,8 @@ export class Presence {
     if (session?.lasting !== true || this.cleanSent || profile.double || this.#wasIsolated || session.tainted !== undefined) return false;
     if (this.#wasElsewhere || this.#unanswered > 0 || session.nodes.length === 0) return false;
     if (this.#letInIsolated()) return false;
+    // A node that gave it away has been seen to have it since.
+    if (session.nodes.at(-1)?.node !== node?.name) return false;
     if ((node?.gaveAwayAt ?? 0) > (session.nodes.at(-1)?.at ?? 0)) return false;
     const epoch = this.#broker()?.client(profile.clientId)?.epoch ?? 0;
     if (epoch > 0) history.count('mustBeThere');

@@ -156,20 +156,6 @@ export const brokerMutants: readonly Mutant[] = [
     'with QoS 0 messages those that were acknowledged leave the queues',
   ),
   broker(
-    'full-memory-refusal-overtakes-disk',
-    'broker/forward-receiver',
-    '(written === undefined && source.waiting === 0)',
-    'written === undefined',
-    'the answer to a refused message acknowledges those ahead of it, which are not on disk yet',
-  ),
-  broker(
-    'full-memory-group-has-nobody',
-    'broker/shared-dispatch',
-    'errand.done(false, !errand.refused);',
-    'errand.done(false, true);',
-    'the publisher of a message for a group whose members are on full nodes is told that there are none',
-  ),
-  broker(
     'full-memory-loses-wills',
     'broker/durable-sessions',
     'isWillOrigin(message.originIncarnation) || ',
