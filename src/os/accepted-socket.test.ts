@@ -53,6 +53,24 @@ test('a socket is one as the server makes it: both ways, high-water mark, end, a
   assert.deepEqual(ours, nodes);
 });
 
+test('a peer that ends gets what it was sent before, all of it, and an orderly end', async (t) => {
+  const server = await listening(t, (s) => {
+    // What it is sent waits for the end: much more than the system takes at once.
+    s.on('data', () => s.write(Buffer.alloc(8 * 1024 * 1024, 0x78)));
+    s.on('error', assert.fail);
+  });
+  assert.equal(makeSockets(server, options), true);
+  const client = dial(t, server);
+  client.on('error', assert.fail);
+  let bytes = 0;
+  client.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+  });
+  client.end('now');
+  await once(client, 'end');
+  assert.equal(bytes, 8 * 1024 * 1024);
+});
+
 test('a limit of the server holds', async (t) => {
   const sockets: Socket[] = [];
   const server = await listening(t, (s) => sockets.push(s));

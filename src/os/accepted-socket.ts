@@ -21,6 +21,14 @@ export interface AcceptedOptions {
   readonly highWaterMark: number;
 }
 
+/** One whose peer has ended, and that has sent what it was given, is closed without a word before: that says the same. */
+class AcceptedSocket extends Socket {
+  override _final(callback: (error?: Error | null) => void): void {
+    if (this.readableEnded) callback();
+    else super._final(callback);
+  }
+}
+
 /** Of a server that has just begun to listen. False: it makes its sockets itself. */
 export function makeSockets(server: Server, { noDelay, highWaterMark }: AcceptedOptions): boolean {
   const fields = server as unknown as ServerFields;
@@ -46,7 +54,7 @@ export function makeSockets(server: Server, { noDelay, highWaterMark }: Accepted
       readableHighWaterMark: highWaterMark,
       writableHighWaterMark: highWaterMark,
     };
-    const socket = new Socket(options as SocketConstructorOpts);
+    const socket = new AcceptedSocket(options as SocketConstructorOpts);
     const made = socket as unknown as SocketFields;
     if (made._handle !== client) {
       this.onconnection = original;
