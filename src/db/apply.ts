@@ -86,7 +86,9 @@ export class ApplyCursor {
       transactions += e.transactions;
       batch.transactions += e.transactions;
     }
-    this.system.position = { ...before, appliedIndex: entry.index, appliedTerm: entry.term, config, stampMs, transactions };
+    const { historyId } = before;
+    // Written out: a copy of a copy of a copy has a shape of its own each time, which nothing that reads it has met before.
+    this.system.position = { appliedIndex: entry.index, appliedTerm: entry.term, config, historyId, stampMs, transactions };
     batch.position = this.system.position;
     return true;
   }

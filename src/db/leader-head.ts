@@ -146,14 +146,20 @@ export class LeaderHead {
   }
 
   #plain(proposed: readonly ProposedOp[], reply: Uint8Array, incarnation: number, index: number): Judged {
-    const ops = proposed.map((op) => (op.kind === 'put' && op.owner === ownerSelf ? { ...op, owner: incarnation } : op));
+    const ops = proposed.map((op) =>
+      op.kind === 'put' && op.owner === ownerSelf ? { kind: op.kind, tableId: op.tableId, key: op.key, owner: incarnation, value: op.value } : op,
+    );
     for (const op of ops) this.#check(op);
     this.#settle();
     const resolved: EntryOp[] = [];
     for (const op of ops) {
       const table = this.#state.table(op.tableId) as Table;
       const previousOwner = table.owned === true ? (this.#any(op.tableId, op.key)?.owner ?? 0) : 0;
-      const full: EntryOp = op.kind === 'put' ? { ...op, previousOwner } : { kind: 'delete', tableId: op.tableId, key: op.key, previousOwner };
+      const { tableId, key } = op;
+      const full: EntryOp =
+        op.kind === 'put'
+          ? { kind: 'put', tableId, key, owner: op.owner, previousOwner, value: op.value }
+          : { kind: 'delete', tableId, key, previousOwner };
       resolved.push(full);
       this.#note(full, index);
     }

@@ -50,6 +50,8 @@ interface Waiter {
 const lateLooks = 16;
 
 /** A scratch buffer that has grown beyond this is given back. */
+/** Of operations. */
+const none: readonly never[] = [];
 const scratchBytesMax = 4 * 1024 * 1024;
 
 /** The common answer, one object per entry. */
@@ -224,11 +226,12 @@ export class ShardLeader {
     const judged = this.head.judge(p, incarnation, index, n);
     const w = this.#transactions;
     const { reply } = judged;
-    const t = { incarnation, seq: p.seq, receivedUpTo, status: judged.status, reply };
+    // One shape: a copy with something added has a new one each time.
+    const t = { incarnation, seq: p.seq, receivedUpTo, status: judged.status, reply, ops: judged.ops ?? none };
     if (judged.ops === undefined) {
       writeTransactionHead(w, t, this.head.plainCount(p.body));
       this.head.writePlain(w, p.body, index);
-    } else writeTransaction(w, { ...t, ops: judged.ops });
+    } else writeTransaction(w, t);
     const outcome = outcomeOf(judged.status, reply, index);
     if (incarnation !== 0) this.head.record(incarnation, p.seq, receivedUpTo, outcome);
     this.#await(waiters, request, at, outcome);

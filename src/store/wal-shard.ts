@@ -138,8 +138,13 @@ export class LogShard implements WalShard {
       const start = from;
       // A leader sends the data to its followers too; an entry's data ends its record.
       const { data } = entries[until - 1] as LogEntry;
-      const place = writer.record(recordType.entries, log.number, (w) => writeEntries(w, entries, start, until, previousTerm), data);
-      log.index.push({ ...place, firstIndex: first.index });
+      const { segment, offset, length, crc } = writer.record(
+        recordType.entries,
+        log.number,
+        (w) => writeEntries(w, entries, start, until, previousTerm),
+        data,
+      );
+      log.index.push({ firstIndex: first.index, segment, offset, length, crc });
       for (; from < to; from++) {
         const e = entries[from] as LogEntry;
         assert(e.index === log.lastIndex + 1 && e.term >= log.lastTerm, 'wal: entries do not follow each other');
