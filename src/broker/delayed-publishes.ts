@@ -11,8 +11,12 @@ import type { Core } from './core.js';
 import type { DelayedPublisher } from './ports.js';
 import type { PublishOutcome } from './publish-outcome.js';
 
-/** Until a delayed message that could not be stored as a retained one is tried again, in ms. */
-const dueRetryMs = 1000;
+/**
+ * Until a delayed message is tried again that could not be stored as a retained one, or that a persistent session could not
+ * take, in ms: twice as long each time, for who could take it gets it again.
+ */
+const dueRetryMs = 1_000;
+const dueRetryMsMax = 60_000;
 
 export class DelayedPublishes {
   readonly #core: Core;
@@ -73,7 +77,7 @@ export class DelayedPublishes {
   }
 
   /** Its time has come. It went through access and hooks when it came; rules may have changed since. */
-  #due(message: Message, done: () => void, publisher: DelayedPublisher | undefined): void {
+  #due(message: Message, done: () => void, publisher: DelayedPublisher | undefined, retryMs: number = dueRetryMs): void {
     if (publisher !== undefined && this.#absentMay(message, publisher) === false) {
       this.#core.metrics.publishDenied.value++;
       this.#core.metrics.messagesDropped.value++;
@@ -82,7 +86,7 @@ export class DelayedPublishes {
     }
     this.#publish(message, (outcome) => {
       if (outcome.kind === 'accepted') done();
-      else this.#core.env.clock.setTimer(dueRetryMs, () => this.#due(message, done, publisher));
+      else this.#core.env.clock.setTimer(retryMs, () => this.#due(message, done, publisher, Math.min(2 * retryMs, dueRetryMsMax)));
     });
   }
 }

@@ -256,7 +256,8 @@ export class DurableSessions extends WrittenChanges implements SessionLog {
   }
 
   takes(session: Session, message: Message): boolean {
-    return !this.#held.has(session) || (this.well && this.#hasMemory(session, message));
+    if (this.well && this.#hasMemory(session, message)) return true;
+    return !this.#held.has(session);
   }
 
   /** A will has nobody who could be told, either; there is one per client. */

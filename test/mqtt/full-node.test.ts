@@ -249,6 +249,26 @@ test('a will was accepted with its CONNECT: it waits for an absent session also 
   assert.deepEqual([c.collect(c.a, here), c.collect(c.b, there)], [['w=gone q2'], ['w=gone q2']]);
 });
 
+test('a delayed message was acknowledged when it came: it is tried until a full node takes it, ever more rarely', () => {
+  const c = new TwoNodes();
+  const who = c.away(c.b, 'absent', 't');
+  const reader = c.connect(c.a);
+  reader.subscribe('t');
+  const publisher = c.connect(c.a);
+  publisher.publish('$delayed/1/t', 'x', { qos: 1 });
+  c.run();
+  assert.deepEqual(c.answers(publisher), ['puback']);
+  c.b.press(3);
+  c.run(20_000, 50);
+  assert.equal(c.read(reader).length, 5, 'at 1, 2, 4, 8 and 16 s');
+  c.b.press(0);
+  c.run(20_000, 50);
+  assert.equal(c.read(reader).length, 1);
+  c.run(100_000, 50);
+  assert.equal(c.read(reader).length, 0);
+  assert.deepEqual(c.collect(c.b, who), ['t=x q1']);
+});
+
 // ---- sessions that move ----
 
 test('a node whose memory is short takes no sessions of a node that gives its own away, and takes them when it has fallen', () => {
@@ -259,10 +279,10 @@ test('a node whose memory is short takes no sessions of a node that gives its ow
   c.run();
   c.b.press(1);
   c.a.bench.broker.evacuate({ waitHealthCheckMs: 0, waitTakeoverMs: 0 });
-  c.run(1_000);
+  c.run(1_000, 50);
   assert.deepEqual([c.a.bench.broker.client('absent')?.queued, c.b.bench.broker.client('absent')], [1, undefined]);
   c.b.press(0);
-  c.run(6_000);
+  c.run(6_000, 50);
   assert.equal(c.a.bench.broker.client('absent'), undefined);
   assert.deepEqual(c.collect(c.b, who), ['t=x q1']);
 });

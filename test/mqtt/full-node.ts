@@ -1,6 +1,7 @@
 // Two nodes for tests of what one of them does for the other while its memory is short: real brokers, forwarders,
 // registries, routes and journals; links, database and disks are doubles that the test holds.
 import { NodeHandover } from '#broker/adoption.js';
+import { ReplicatedDelayed } from '#broker/delayed.js';
 import { NodeForwarder } from '#broker/forward.js';
 import type { OverloadLevel } from '#broker/overload.js';
 import type { BrokerPorts } from '#broker/ports.js';
@@ -47,6 +48,7 @@ export class Node {
       forwarder,
       registry,
       retained: new ReplicatedRetained(env, database),
+      delayed: new ReplicatedDelayed(env, database, {}),
       handover: new NodeHandover(links, () => true),
       identity: database,
     };
@@ -93,9 +95,9 @@ export class TwoNodes {
   }
 
   /** Until nothing is on its way, unless it waits for a disk. */
-  run(ms: number = idleMs): void {
-    for (let i = 0; i < ms; i++) {
-      this.clock.advance(1);
+  run(ms: number = idleMs, stepMs: number = 1): void {
+    for (let i = 0; i < ms; i += stepMs) {
+      this.clock.advance(stepMs);
       this.a.turn();
       this.b.turn();
     }
