@@ -43,8 +43,8 @@ export function makeMembership(prng: Prng): MembershipPlan {
 const forceAgainMs = 500;
 /** As long after a core was asked to leave the groups may be about to change. */
 const askedMs = 2_000;
-/** How cluster/leaving.ts begins when it does not know. */
-const noAnswer = 'the cluster did not answer';
+/** How cluster/leaving.ts begins when it does not know, and when it was asked before. */
+const pending: readonly string[] = ['the cluster did not answer', 'this node is leaving already'];
 /** Of the cores taken out by force, how many come back with the disk they had. */
 const resurrectedShare = 0.5;
 const shards = [memberShard, 'items', 'vault'] as const;
@@ -57,8 +57,8 @@ export class Membership {
   /** Gone for ever, and not taken out yet. */
   readonly #dead: Set<RunningNode> = new Set();
   #again = false;
-  /** Cores that are to leave. */
-  readonly #asked: Set<RunningNode> = new Set();
+  /** Cores that are to leave, or may be: how often each was asked and not refused. */
+  readonly #asked: Map<RunningNode, number> = new Map();
   #askedAt = Number.NEGATIVE_INFINITY;
 
   constructor(c: ClusterWorld, note: (kind: string, detail: string) => void, restartLater: (n: RunningNode) => void) {
@@ -90,15 +90,16 @@ export class Membership {
     // Those that stay must be somebody, and most of a group that the dead ones are still in: nobody may know yet that
     // these are dead.
     const n = chosen ?? this.#prng.pick(cores);
-    const staying = cores.filter((one) => one !== n && !this.#asked.has(one)).length;
+    const staying = cores.filter((one) => one !== n && (this.#asked.get(one) ?? 0) === 0).length;
     if (staying <= this.#dead.size) return;
     this.#note('leave', n.name);
     this.#askedAt = this.#c.world.now;
-    this.#asked.add(n);
+    const ask = (more: 1 | -1): unknown => this.#asked.set(n, Math.max(0, (this.#asked.get(n) ?? 0) + more));
+    ask(1);
     n.sim.run(() =>
       n.core?.cluster.leave((refused) => {
-        // Without an answer it may still happen.
-        if (refused !== undefined && !refused.startsWith(noAnswer)) this.#asked.delete(n);
+        // Without an answer, or while it is on its way, it may still happen.
+        if (refused !== undefined && !pending.some((words) => refused.startsWith(words))) ask(-1);
       }),
     );
   }

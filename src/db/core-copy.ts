@@ -105,11 +105,6 @@ export class CoreCopy {
     this.#replica?.start(true);
   }
 
-  /** The log has moved. */
-  lookAgain(): void {
-    this.#replica?.lookAgain();
-  }
-
   #copied(): void {
     const { state, wal } = this.#o;
     const { position, generation } = state;
@@ -130,6 +125,13 @@ export class CoreCopy {
       if (error !== undefined) this.#o.failed(error);
       else this.#o.installed(base);
     });
+  }
+
+  /** Regularly: a core that was asked, and has begun anew meanwhile, answers nothing. */
+  tick(): void {
+    this.#replica?.tick();
+    // The log may have moved.
+    this.#replica?.lookAgain();
   }
 
   receive(from: { readonly nodeId: string; readonly name: string; readonly role: string }, m: RlogMessage): void {

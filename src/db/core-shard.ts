@@ -193,7 +193,7 @@ export class CoreShard implements LeaseParty {
     this.#visibility.look();
     this.#visibleMoved();
     this.#handOverIfBehind();
-    this.#copy.lookAgain();
+    this.#copy.tick();
     this.#keeper.maybeCompact(this.#wal, this.state, this.server.oldestNeeded(), (index) => this.#compact(index));
   }
 

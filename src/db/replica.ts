@@ -47,7 +47,7 @@ export interface ReplicaOptions {
   readonly askForLeases: () => void;
   /** This replicant feeds others. */
   readonly relay: boolean;
-  /** Set on a core that only needs one copy. */
+  /** Set on a core that only needs one copy, which holds no lease and ends when it is done. */
   readonly once?: OneCopy;
 }
 
@@ -193,7 +193,7 @@ export class Replica implements LeaseParty {
     const { upstream, stream } = this.#machine;
     if (this.inService) this.#servedAt = now;
     if (this.#machine.opening && now - this.#askedAt >= 2 * this.#o.bounds.lateMs) return this.#step({ type: 'unanswered' });
-    if (upstream === undefined || this.#machine.bootstrapping) return;
+    if (upstream === undefined || this.#machine.bootstrapping || this.#o.once !== undefined) return;
     if (!this.inService) return this.#leaveUseless(now, upstream, stream);
     if (now < this.#lookAt) return;
     this.#lookAt = now + this.#o.bounds.rebalanceMs * (0.5 + this.#o.env.random.next());
