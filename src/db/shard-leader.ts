@@ -49,9 +49,9 @@ interface Waiter {
 /** Who waits for too long to be effective is looked for so many times at most while one may wait. */
 const lateLooks = 16;
 
-/** A scratch buffer that has grown beyond this is given back. */
 /** Of operations. */
 const none: readonly never[] = [];
+/** A scratch buffer that has grown beyond this is given back. */
 const scratchBytesMax = 4 * 1024 * 1024;
 
 /** The common answer, one object per entry. */
