@@ -18,6 +18,7 @@ export function newWill({ clientId, lasting, version, willDelayS, willQos }: Cli
     unseenFrom: never,
     resumedAt: never,
     disconnectSent: false,
+    mayBeOff: false,
     received: new Map(),
     withdrawn: undefined,
   };

@@ -311,6 +311,7 @@ export class SimClient implements ClientHost {
     const verdict = present ? this.#presence.present() : 'new';
     if (verdict === 'new') this.#newSession();
     if (verdict !== 'not mine') return true;
+    for (const will of this.history.wills) if (will.session === this.session && will.resumedAt === never) will.mayBeOff = true;
     this.mustClean = true;
     this.drop();
     return false;

@@ -130,6 +130,8 @@ export interface SimWill {
   resumedAt: number;
   /** DISCONNECT was sent, and nothing may have come of it. */
   disconnectSent: boolean;
+  /** The client was back in its session and did not know it: with a delay the will is off, if that was in time. */
+  mayBeOff: boolean;
   readonly received: Map<SimSession, { count: number; readonly firstAt: number }>;
   /** The client took it back at that time, and its connection to that node ended in order, which it knew at `until`. */
   withdrawn: { readonly at: number; readonly node: string; readonly until: number } | undefined;

@@ -44,7 +44,8 @@ export class WillWatch {
       if (will.withdrawn !== undefined) this.#checkWithdrawn(will);
       if (will.session === undefined || will.session.tainted !== undefined || will.lostAt === never || will.withdrawn !== undefined) continue;
       if (this.#isOff(will)) this.#checkOff(will);
-      else if (!will.disconnectSent && (will.resumedAt === never || will.delayMs === 0)) this.#checkSent(will, healedAt);
+      else if (!will.disconnectSent && !(will.mayBeOff && will.delayMs > 0) && (will.resumedAt === never || will.delayMs === 0))
+        this.#checkSent(will, healedAt);
     }
   }
 

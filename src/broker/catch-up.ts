@@ -191,7 +191,8 @@ export class CatchUp extends WheelTimer implements DeliveryGate {
     const liveQos = this.#live?.get(id);
     if (liveQos !== undefined && (liveQos > 0 || qos === 0)) return false;
     this.#scanned ??= new Map();
-    this.#remember(this.#scanned, id, qos);
+    // Published with QoS 0 it gives nobody more: this copy stands for every other one, wherever the session is by then.
+    this.#remember(this.#scanned, id, message.qos === 0 && !this.#core.limits.upgradeQos ? 1 : qos);
     if (subscription.noLocal && message.publisherId === this.#session.clientId) return false;
     const { frames } = this.#core;
     frames.begin(message, now);

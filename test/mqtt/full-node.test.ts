@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { utf8Encode } from '#base/utf8.js';
 import type { OverloadLevel } from '#broker/overload.js';
 import type { ProtocolVersion, PublishPacket, QoS } from '#mqtt/packet.js';
-import { lasting, TwoNodes } from './full-node.js';
+import { FewNodes, lasting } from './full-node.js';
 import type { BenchClient } from './mqtt-bench.js';
 
 const up: readonly OverloadLevel[] = [0, 1, 2];
@@ -16,7 +16,7 @@ function packet(client: BenchClient, topicName: string, text: string, qos: QoS):
 
 for (const version of [4, 5] as const satisfies readonly ProtocolVersion[]) {
   test(`a publisher of MQTT ${version === 5 ? '5.0' : '3.1.1'} on another node, through all levels and back`, () => {
-    const c = new TwoNodes();
+    const c = new FewNodes();
     const once = c.away(c.b, 'qos 1', 't', 1, version);
     const exactly = c.away(c.b, 'qos 2', 't', 2, version);
     const reader = c.connect(c.b);
@@ -73,7 +73,7 @@ for (const version of [4, 5] as const satisfies readonly ProtocolVersion[]) {
 }
 
 test('a refusal waits for the disk with what is ahead of it: no message is acknowledged by the answer to a later one', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const who = c.away(c.b, 'absent', 't');
   const publisher = c.connect(c.a);
   c.b.syncs = false;
@@ -91,7 +91,7 @@ test('a refusal waits for the disk with what is ahead of it: no message is ackno
 });
 
 test('a refusal that is lost with its link is said once more: the message is not taken for one that was accepted', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const who = c.away(c.b, 'absent', 't');
   const publisher = c.connect(c.a);
   c.b.press(3);
@@ -105,7 +105,7 @@ test('a refusal that is lost with its link is said once more: the message is not
 });
 
 test('who publishes to a client that reads is not refused for a message of the same frame that has to wait', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   c.away(c.b, 'absent', 'wait');
   const reader = c.connect(c.b, lasting('here'));
   reader.subscribe('live');
@@ -121,7 +121,7 @@ test('who publishes to a client that reads is not refused for a message of the s
 // ---- groups ----
 
 test('a member whose node is full is passed over for one whose node is not, and with nobody left the publisher hears it', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const here = c.away(c.a, 'on a', '$share/g/s');
   const there = c.away(c.b, 'on b', '$share/g/s');
   const publisher = c.connect(c.a);
@@ -153,8 +153,26 @@ test('a member whose node is full is passed over for one whose node is not, and 
   assert.deepEqual([c.collect(c.a, here), c.collect(c.b, there)], [[], []]);
 });
 
+test('of three nodes with a member that is away, the one that is not full gets what the others refuse', () => {
+  for (const free of [1, 2]) {
+    const c = new FewNodes();
+    const nodes = [c.a, c.b, c.c];
+    const members = nodes.map((node, i) => c.away(node, `on ${i}`, '$share/g/s'));
+    const publisher = c.connect(c.a);
+    for (const [i, node] of nodes.entries()) if (i !== free) node.press(3);
+    for (let i = 0; i < 6; i++) publisher.push(packet(publisher, 's', String(i), 2));
+    c.run(200);
+    assert.deepEqual(new Set(c.answers(publisher)), new Set(['pubrec']));
+    for (const node of nodes) node.press(0);
+    assert.deepEqual(
+      nodes.map((node, i) => c.collect(node, members[i] ?? {}).length),
+      nodes.map((_, i) => (i === free ? 6 : 0)),
+    );
+  }
+});
+
 test('a group with members on the full node alone: their publishers are refused, not told that nobody is there', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const who = c.away(c.b, 'on b', '$share/g/s');
   const publisher = c.connect(c.a);
   c.b.press(3);
@@ -170,7 +188,7 @@ test('a group with members on the full node alone: their publishers are refused,
 });
 
 test('a frame with messages for members who read and for those who are away: each member gets its own, once', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const absent = c.away(c.b, 'absent', '$share/away/s');
   const other = c.away(c.a, 'other', '$share/away/s');
   const reader = c.connect(c.b, lasting('reader'));
@@ -197,7 +215,7 @@ test('a frame with messages for members who read and for those who are away: eac
 });
 
 test('what a member leaves behind when its session ends was acknowledged: the next one gets it, however full the node is', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const first = c.connect(c.b, { ...lasting('first'), properties: { sessionExpiryInterval: 3_600, receiveMaximum: 1 } });
   first.subscribe('$share/g/s');
   c.run();
@@ -216,7 +234,7 @@ test('what a member leaves behind when its session ends was acknowledged: the ne
 // ---- retained messages and wills ----
 
 test('a retained message is stored although a session on the full node cannot take it, and its publisher is told', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const who = c.away(c.b, 'absent', 'r');
   const publisher = c.connect(c.a);
   c.b.press(3);
@@ -236,7 +254,7 @@ test('a retained message is stored although a session on the full node cannot ta
 });
 
 test('a will was accepted with its CONNECT: it waits for an absent session also where memory is full', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const there = c.away(c.b, 'there', 'w');
   const here = c.away(c.a, 'here', 'w');
   const client = c.connect(c.a, { will: { topicName: 'w', payload: utf8Encode('gone'), qos: 2, retain: false } });
@@ -250,7 +268,7 @@ test('a will was accepted with its CONNECT: it waits for an absent session also 
 });
 
 test('a delayed message was acknowledged when it came: it is tried until a full node takes it, ever more rarely', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const who = c.away(c.b, 'absent', 't');
   const reader = c.connect(c.a);
   reader.subscribe('t');
@@ -272,7 +290,7 @@ test('a delayed message was acknowledged when it came: it is tried until a full 
 // ---- sessions that move ----
 
 test('a node whose memory is short takes no sessions of a node that gives its own away, and takes them when it has fallen', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const who = c.away(c.a, 'absent', 't');
   const publisher = c.connect(c.b);
   publisher.publish('t', 'x', { qos: 1 });
@@ -288,7 +306,7 @@ test('a node whose memory is short takes no sessions of a node that gives its ow
 });
 
 test('a session comes to a full node whole, with what arrives while it moves', () => {
-  const c = new TwoNodes();
+  const c = new FewNodes();
   const who = c.away(c.a, 'moves', 't');
   const publisher = c.connect(c.b);
   for (let i = 0; i < 5; i++) publisher.publish('t', String(i), { qos: 2 });

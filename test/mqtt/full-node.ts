@@ -1,4 +1,4 @@
-// Two nodes for tests of what one of them does for the other while its memory is short: real brokers, forwarders,
+// Nodes for tests of what one of them does for the others while its memory is short: real brokers, forwarders,
 // registries, routes and journals; links, database and disks are doubles that the test holds.
 import { NodeHandover } from '#broker/adoption.js';
 import { ReplicatedDelayed } from '#broker/delayed.js';
@@ -71,10 +71,12 @@ export class Node {
   }
 }
 
-export class TwoNodes {
+export class FewNodes {
   readonly clock: ManualClock = new ManualClock();
   readonly a: Node;
   readonly b: Node;
+  /** One that few tests need. */
+  readonly c: Node;
   readonly #net: MemoryNetwork;
 
   constructor() {
@@ -83,11 +85,12 @@ export class TwoNodes {
     this.#net = net;
     this.a = new Node(this.clock, db, net, 1);
     this.b = new Node(this.clock, db, net, 2);
+    this.c = new Node(this.clock, db, net, 3);
     net.linkAll();
     this.run();
   }
 
-  /** What is on its way between the two is lost, and they find each other again. */
+  /** What is on its way between the first two is lost, and they find each other again. */
   relink(): void {
     this.#net.cut(id(1), id(2));
     this.#net.heal(id(1), id(2));
@@ -100,6 +103,7 @@ export class TwoNodes {
       this.clock.advance(stepMs);
       this.a.turn();
       this.b.turn();
+      this.c.turn();
     }
   }
 

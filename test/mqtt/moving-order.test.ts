@@ -51,3 +51,27 @@ test('nobody is waited for when a session comes without messages that are owed',
   cluster.autoArrived = false;
   assert.equal(b.connect({ clientId: 's', ...lasting }).connack?.sessionPresent, true);
 });
+
+test('what a session got from the retained messages is not taken live where it goes then, QoS 0 neither', () => {
+  for (const qos of [0, 1] as const) {
+    const cluster = new FakeCluster();
+    const clock = new ManualClock();
+    const [a, b, c] = [0, 1, 2].map(() => new MqttBench({ clock, ports: cluster.ports() })) as [MqttBench, MqttBench, MqttBench];
+    const there = c.connect();
+    there.subscribe('r');
+    cluster.autoForward = false;
+    a.connect().publish('r', 'x', { qos, retain: true });
+    const s = { clientId: 's', cleanStart: false, properties: { sessionExpiryInterval: 100 } };
+    const client = b.connect(s);
+    client.subscribe('r');
+    clock.advance(10);
+    client.acknowledge();
+    const got = client.seen();
+    const moved = c.connect(s);
+    assert.equal(moved.connack?.sessionPresent, true);
+    cluster.run(cluster.frames);
+    c.settle();
+    moved.acknowledge();
+    assert.deepEqual([got, there.seen().length, moved.seen()], [[`r=x${qos > 0 ? ' q1' : ''} retain`], 1, []], `QoS ${qos}`);
+  }
+});
