@@ -10,7 +10,7 @@ import type { Sessions } from './sessions.js';
 import { ticketFor } from './settling.js';
 
 /** Messages that a session takes along as known. */
-const recentMax = 2_000;
+const recentMax = 10_000;
 
 /** When a session that was handed over is still here, the takeover has failed. */
 const returnMs = 30_000;
