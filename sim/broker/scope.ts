@@ -63,7 +63,8 @@ function drawSettings(prng: Prng): NodeSettings {
       withoutQuorum: on(0.5) ? 'accept' : 'refuse',
       reregisterEveryMs: 1_000,
     },
-    forward: on(0.3) ? { windowMessagesMax: 3, frameBytesMax: 100 } : {},
+    // A client's burst comes in one read: it must fit behind a window that is closed.
+    forward: on(0.3) ? { windowMessagesMax: 3, overshoot: 30, frameBytesMax: 100 } : {},
     ...(on(0.3) ? { bounds: { replicaCreditBytes: 2_000, bootstrapChunkBytes: 500, batchTransactionsMax: 3, applyRowsMax: 2 } } : {}),
     ...(on(0.3) ? { walSegmentBytes: 64 * 1024 } : {}),
     registry: {
