@@ -38,10 +38,12 @@ export interface Connection {
   /** Set once, right after the connection was made or accepted, before any byte is delivered. */
   handler: ConnectionHandler | undefined;
   /**
-   * Hands bytes to the transport, which owns them from now on (they must not be changed).
+   * Hands bytes to the transport, which owns them from now on (they must not be changed, but see `takesAtOnce`).
    * False when more than the high watermark is buffered: wait for `onDrain`.
    */
   write(bytes: Uint8Array): boolean;
+  /** True: when `write` has returned and `bufferedBytes` is 0, nobody looks at anything that was written any more, and its memory may be used anew. */
+  readonly takesAtOnce?: boolean;
   /** Bytes written and not yet taken by the operating system. */
   readonly bufferedBytes: number;
   /** Stops and resumes `onData`: backpressure towards the peer. */

@@ -17,13 +17,32 @@ class Sink implements OutboxClient {
   /** What the transport answers to a write. */
   takes = true;
   onFlushed: () => void = () => {};
+  readonly #stuckAt: number;
+  /** The first view that was not taken at once. */
+  #keptFrom = -1;
 
-  constructor(bufferedBytes: number) {
-    const write = (bytes: Uint8Array): boolean => {
-      this.written.push(bytes);
-      return this.takes;
-    };
-    this.net = { bufferedBytes, write } as unknown as Connection;
+  /** `stuckAt`: takes what is written at once, but for this write (from 1 on) and those behind it, until `drain`. 0: always. Undefined: passes on what it is given. */
+  constructor(bufferedBytes: number, stuckAt?: number) {
+    this.#stuckAt = stuckAt ?? 0;
+    const net = { bufferedBytes, takesAtOnce: stuckAt !== undefined, write: (bytes: Uint8Array) => this.#write(bytes) };
+    this.net = net as unknown as Connection;
+  }
+
+  #write(bytes: Uint8Array): boolean {
+    const n = this.written.length;
+    if (this.#keptFrom === -1 && n + 1 === this.#stuckAt) this.#keptFrom = n;
+    const kept = this.#keptFrom !== -1;
+    this.written.push(this.net.takesAtOnce === true && !kept ? bytes.slice() : bytes);
+    if (kept) (this.net as { bufferedBytes: number }).bufferedBytes += bytes.length;
+    return this.takes;
+  }
+
+  /** The transport takes what it has kept. */
+  drain(): void {
+    if (this.#keptFrom === -1) return;
+    for (let i = this.#keptFrom; i < this.written.length; i++) this.written[i] = (this.written[i] as Uint8Array).slice();
+    this.#keptFrom = -1;
+    (this.net as { bufferedBytes: number }).bufferedBytes = 0;
   }
 
   flushed(full: boolean, bytes: number): void {
@@ -48,7 +67,7 @@ const piece = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
-      client: fc.nat(2),
+      client: fc.nat(4),
       start: fc.nat(1000),
       length: fc.integer({ min: 4, max: 300 }),
       id: fc.option(fc.nat(0xffff), { nil: undefined }),
@@ -57,7 +76,7 @@ const piece = fc.oneof(
   {
     weight: 1,
     arbitrary: fc.record({
-      client: fc.nat(2),
+      client: fc.nat(4),
       start: fc.nat(1000),
       length: fc.integer({ min: 10_000, max: 50_000 }),
       id: fc.option(fc.nat(0xffff), { nil: undefined }),
@@ -65,13 +84,13 @@ const piece = fc.oneof(
   },
   {
     weight: 1,
-    arbitrary: fc.record({ client: fc.nat(2), start: fc.constant(-1), length: fc.integer({ min: 2, max: 5 }), id: fc.constant(undefined) }),
+    arbitrary: fc.record({ client: fc.nat(4), start: fc.constant(-1), length: fc.integer({ min: 2, max: 5 }), id: fc.constant(undefined) }),
   },
   // What is lent.
   {
     weight: 6,
     arbitrary: fc.record({
-      client: fc.nat(2),
+      client: fc.nat(4),
       start: fc.constant(-3),
       length: fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 5_000, max: 20_000 })),
       id: fc.constant(undefined),
@@ -83,15 +102,16 @@ const piece = fc.oneof(
 
 test('every client gets its pieces, whole and in order, whoever else writes, also when it is slow', () => {
   fc.assert(
-    fc.property(fc.array(fc.array(piece, { maxLength: 30 }), { maxLength: 4 }), (rounds) => {
+    fc.property(fc.array(fc.array(piece, { maxLength: 30 }), { maxLength: 6 }), fc.integer({ min: 1, max: 6 }), (rounds, stuckAt) => {
       const { clock, end } = turns();
       const sent = { value: 0 };
       const outbox = new Outbox(clock, sent, { observe: () => {} });
-      const sinks = [new Sink(0), new Sink(0), new Sink(100)];
-      const expected: number[][] = [[], [], []];
+      const sinks = [new Sink(0), new Sink(0, stuckAt), new Sink(100), new Sink(0, 0), new Sink(0, stuckAt + 2)];
+      const expected: number[][] = sinks.map(() => []);
       const lent = new Uint8Array(40_000);
       let lentAt = 0;
-      for (const round of rounds) {
+      for (const [turn, round] of rounds.entries()) {
+        if (turn % 3 === 2) for (const sink of sinks) sink.drain();
         for (const { client, start, length, id } of round) {
           const sink = sinks[client] as Sink;
           const own = expected[client] as number[];
@@ -141,8 +161,31 @@ test('every client gets its pieces, whole and in order, whoever else writes, als
         expected.reduce((n, e) => n + e.length, 0),
       );
     }),
-    { numRuns: 60 },
+    { numRuns: 150 },
   );
+});
+
+test('memory serves again after its turn, unless a transport may still write from it', () => {
+  const { clock, end } = turns();
+  const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
+  const places: { buffer: ArrayBufferLike; at: number }[] = [];
+  const turn = (sink: Sink): void => {
+    const at = outbox.room(sink, 3);
+    places.push({ buffer: outbox.slab.buffer, at });
+    outbox.slab.set([places.length, 2, 3], at);
+    end();
+  };
+  const plain = new Sink(0, 0);
+  turn(plain);
+  turn(plain);
+  assert.deepEqual(places[1], places[0]);
+  const other = new Sink(0);
+  turn(other);
+  turn(plain);
+  assert.deepEqual(places[2], places[0]);
+  assert.equal(places[3]?.at, 3, 'the transport may pass on what it was given');
+  assert.deepEqual(other.bytes, [3, 2, 3]);
+  assert.deepEqual(plain.bytes, [1, 2, 3, 2, 2, 3, 4, 2, 3]);
 });
 
 test('adjacent pieces are one view of the received chunk, and a fan-out shares it', () => {

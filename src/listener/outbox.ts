@@ -2,8 +2,8 @@
 // connection, written at the end of the turn with (nearly always) one write each. Who has got much by
 // then is written to between two chunks of input (`early`): in a turn that reads a thousand clients
 // those who receive can work meanwhile. Frames that follow each other in a received chunk are joined and
-// passed on without a copy; everything else is copied once, into fresh memory that the transport owns
-// from then on. Nothing is allocated per piece.
+// passed on without a copy; everything else is copied once, into memory that is used again after the turn,
+// unless a transport still has to write from it (`slabs.ts`). Nothing is allocated per piece.
 // Invariant: a client is in the list of the turn exactly while its `outHead` is not `absent`.
 import { emptyBytes } from '#base/bytes.js';
 import { copyRange, RangeCopier } from '#base/copy-space.js';
@@ -11,6 +11,7 @@ import type { Clock } from '#env/clock.js';
 import type { Counter, Histogram } from '#env/metrics.js';
 import type { Connection } from '#env/net.js';
 import { viewOf } from '#mqtt/wire-reader.js';
+import { Slabs, slabBytes } from './slabs.js';
 
 /** A connection as the outbox sees it; the fields `out*` are the outbox's own. */
 export interface OutboxClient {
@@ -34,8 +35,6 @@ const touched = -3;
 export const earlyBytes: number = 8 * 1024;
 /** With a thousand clients that send a message each, looking at the clock for each of them shows. */
 const chunksPerLook = 16;
-/** Memory is taken in pieces of this size, and cut up. */
-const slabBytes = 64 * 1024;
 /** Longer pieces are written by themselves instead of being copied together. */
 const copyBytesMax = 16 * 1024;
 /** Room for more pieces than this is given back after the turn that needed it: one client with many tiny answers must not fix it for ever. */
@@ -73,8 +72,7 @@ export class Outbox {
   #passStart = 0;
   #passEnd = 0;
   readonly #lent = new RangeCopier();
-  #slab: Uint8Array = new Uint8Array(slabBytes);
-  #slabAt = 0;
+  readonly #slabs = new Slabs();
   // The last view that was made: in a fan-out everybody gets the same.
   #viewBytes: Uint8Array = emptyBytes;
   #viewStart = 0;
@@ -163,9 +161,9 @@ export class Outbox {
       }
     }
     const room = tail === -1 ? length : Math.max(length, Math.min(passRoomMax, Math.max(passRoomMin, client.outBytes)));
-    const at = this.#reserve(room);
-    this.#lent.copy(this.#passBytes, start, end, this.#slab, at);
-    this.#append(client, this.#slab, at, at + length, 0, 0, at + room);
+    const at = this.#slabs.reserve(room);
+    this.#lent.copy(this.#passBytes, start, end, this.#slabs.bytes, at);
+    this.#append(client, this.#slabs.bytes, at, at + length, 0, 0, at + room);
   }
 
   #append(client: OutboxClient, bytes: Uint8Array, start: number, end: number, idAt: number, id: number, limit: number): void {
@@ -196,14 +194,14 @@ export class Outbox {
   room(client: OutboxClient, length: number): number {
     // It may take another slab.
     if (this.#passTo !== undefined) this.#settle();
-    const at = this.#reserve(length);
-    this.add(client, this.#slab, at, at + length, 0, 0);
+    const at = this.#slabs.reserve(length);
+    this.add(client, this.#slabs.bytes, at, at + length, 0, 0);
     return at;
   }
 
   /** Where {@link room} is. */
   get slab(): Uint8Array {
-    return this.#slab;
+    return this.#slabs.bytes;
   }
 
   /** `client.flushed` is wanted at the end of the turn, output or not. */
@@ -247,16 +245,6 @@ export class Outbox {
     this.#limit = grown(this.#limit);
   }
 
-  #reserve(length: number): number {
-    if (this.#slabAt + length > this.#slab.length) {
-      this.#slab = new Uint8Array(Math.max(slabBytes, length));
-      this.#slabAt = 0;
-    }
-    const at = this.#slabAt;
-    this.#slabAt += length;
-    return at;
-  }
-
   /** Writes everything. Runs at the end of the turn; what `flushed` adds is written in the next one. */
   flush(): void {
     const dirty = this.#dirty;
@@ -281,6 +269,7 @@ export class Outbox {
     const used = Math.min(this.#count, this.#bytes.length);
     for (let i = 0; i < used; i++) this.#bytes[i] = emptyBytes;
     this.#count = 0;
+    this.#slabs.again();
     this.#viewBytes = emptyBytes;
     this.#view = emptyBytes;
     this.#viewEnd = 0;
@@ -313,13 +302,24 @@ export class Outbox {
     const apart = client.net.bufferedBytes > 0;
     let ok: boolean;
     if (head === tail && this.#idAt[head] === 0 && !apart) {
-      ok = client.net.write(this.#viewOf(head));
+      ok = this.#give(client.net, this.#viewOf(head), this.#bytes[head] as Uint8Array);
     } else if (total <= copyBytesMax) {
-      ok = client.net.write(this.#gather(head, -1, total, apart));
+      ok = this.#giveGathered(client.net, this.#gather(head, -1, total, apart), apart);
     } else {
       ok = this.#writeLarge(client, head, apart);
     }
     client.flushed(!ok, total);
+  }
+
+  /** `view` is of `bytes`, which may be a slab. */
+  #give(net: Connection, view: Uint8Array, bytes: Uint8Array): boolean {
+    const ok = net.write(view);
+    if (net.takesAtOnce !== true || net.bufferedBytes > 0) this.#slabs.hold(bytes);
+    return ok;
+  }
+
+  #giveGathered(net: Connection, view: Uint8Array, apart: boolean): boolean {
+    return apart ? net.write(view) : this.#give(net, view, this.#slabs.bytes);
   }
 
   #viewOf(n: number): Uint8Array {
@@ -343,8 +343,8 @@ export class Outbox {
       out = new Uint8Array(total);
       at = 0;
     } else {
-      at = this.#reserve(total);
-      out = this.#slab;
+      at = this.#slabs.reserve(total);
+      out = this.#slabs.bytes;
     }
     const from = at;
     for (let n = head; n !== stop; ) {
@@ -381,33 +381,33 @@ export class Outbox {
         total += length;
         continue;
       }
-      if (total > 0) ok = client.net.write(this.#gather(first, n, total, apart)) && ok;
+      if (total > 0) ok = this.#giveGathered(client.net, this.#gather(first, n, total, apart), apart) && ok;
       total = 0;
       first = n;
       if (length <= copyBytesMax) {
         total = length;
         continue;
       }
-      ok = this.#writeLong(client, n) && ok;
+      ok = this.#writeLong(client.net, n) && ok;
       first = this.#next[n] as number;
     }
-    if (total > 0) ok = client.net.write(this.#gather(first, -1, total, apart)) && ok;
+    if (total > 0) ok = this.#giveGathered(client.net, this.#gather(first, -1, total, apart), apart) && ok;
     return ok;
   }
 
   /** One long piece: only the part up to its packet identifier is copied. */
-  #writeLong(client: OutboxClient, n: number): boolean {
+  #writeLong(net: Connection, n: number): boolean {
     const idAt = this.#idAt[n] as number;
-    if (idAt === 0) return client.net.write(this.#viewOf(n));
     const bytes = this.#bytes[n] as Uint8Array;
+    if (idAt === 0) return this.#give(net, this.#viewOf(n), bytes);
     const start = this.#start[n] as number;
     const split = idAt + 2;
     const id = this.#id[n] as number;
     const header = bytes.slice(start, split);
     header[idAt - start] = id >>> 8;
     header[idAt - start + 1] = id & 255;
-    client.net.write(header);
-    return client.net.write(viewOf(bytes, split, this.#end[n] as number));
+    net.write(header);
+    return this.#give(net, viewOf(bytes, split, this.#end[n] as number), bytes);
   }
 }
 

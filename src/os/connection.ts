@@ -42,6 +42,8 @@ function takesLent(handler: ConnectionHandler | undefined): handler is Connectio
 const sharedReads = new SharedReads<Owned & Socket>(onData, onLent);
 
 export class OsConnection implements Connection {
+  /** A plain socket tries a write at once, and keeps the rest alone, which `bufferedBytes` counts; any other stream may pass on what it is given. */
+  readonly takesAtOnce: boolean;
   #handler: ConnectionHandler | undefined = undefined;
   readonly #socket: Duplex;
   /** Undefined: what the socket says. */
@@ -57,6 +59,7 @@ export class OsConnection implements Connection {
     (socket as Owned)[owner] = this;
     // Asked for now, the address is known after the end, too.
     if (remote === undefined) void (socket as Partial<Socket>).remoteAddress;
+    this.takesAtOnce = reads === 'shared';
     if (reads !== 'shared' || !sharedReads.share(socket as Socket)) socket.on('data', onData);
     socket.on('drain', onDrain);
     socket.on('error', onError);

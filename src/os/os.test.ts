@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -204,6 +205,43 @@ test('net: bytes both ways, backpressure, an orderly end', async (t) => {
   assert.equal(await closed, undefined);
   assert.deepEqual([received, drained], [total, true]);
   assert.equal(client.write(Uint8Array.of(1)), true, 'a late write is no error');
+});
+
+test('net: what a plain socket has taken may be written over, what it keeps may not', async (t) => {
+  const { client, server } = await pair(t, new OsNet());
+  t.after(() => {
+    client.destroy();
+    server.destroy();
+  });
+  assert.deepEqual([server.takesAtOnce, client.takesAtOnce], [true, false]);
+  const received = createHash('sha256');
+  const expected = createHash('sha256');
+  const ended = new Promise<void>((resolve) => {
+    client.handler = { onData: (chunk) => void received.update(chunk), onDrain: () => undefined, onClose: () => resolve() };
+  });
+  let scribbled = 0;
+  let kept = 0;
+  const drained = new Promise<void>((resolve) => {
+    server.handler = { onData: () => undefined, onDrain: resolve, onClose: () => undefined };
+  });
+  // A peer that does not read: some of it is taken, then a part of a write, then none.
+  client.pause();
+  for (let i = 0; kept < 20; i++) {
+    const bytes = new Uint8Array(64 * 1024).map((_, k) => (i * 31 + k * 7 + (k >> 8)) & 255);
+    expected.update(bytes);
+    server.write(bytes);
+    if (server.bufferedBytes > 0) kept++;
+    else {
+      scribbled++;
+      bytes.fill(0xee);
+    }
+  }
+  assert.ok(scribbled > 0);
+  client.resume();
+  await drained;
+  server.end();
+  await ended;
+  assert.equal(received.digest('hex'), expected.digest('hex'));
 });
 
 test('net: refused, taken, bad and silent addresses are errors with a code, told later', async (t) => {

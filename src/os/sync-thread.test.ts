@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { slots } from './sync-job.js';
@@ -42,4 +42,18 @@ test('sync thread: more jobs than it has places for, of every kind, are answered
   await new Promise<void>((resolve) => thread.close(resolve));
   const late = await new Promise<string | undefined>((resolve) => thread.request({ kind: 'file', fd }, resolve));
   assert.equal(late, 'EIO');
+});
+
+test('sync thread: it gives way to the main thread', {
+  skip: process.platform !== 'linux' && 'threads have priorities of their own on Linux alone',
+}, async () => {
+  const priorities = (): number[] => readdirSync('/proc/self/task').map((id) => getPriority(Number(id)));
+  const own = getPriority(process.pid);
+  const before = priorities().filter((p) => p === own + 5).length;
+  const thread = new SyncThread();
+  // Its answer comes from a thread that has started.
+  await new Promise((resolve) => thread.request({ kind: 'file', fd: 999_999 }, resolve));
+  assert.equal(priorities().filter((p) => p === own + 5).length, before + 1);
+  assert.equal(getPriority(process.pid), own);
+  await new Promise<void>((resolve) => thread.close(resolve));
 });
