@@ -163,13 +163,15 @@ async function pair(t: TestContext, net: OsNet): Promise<{ client: Connection; s
     accept = resolve;
   });
   const listening = await new Promise<Listening>((resolve, reject) => net.listen({ host: '127.0.0.1', port: 0 }, (c) => accept(c), resolve, reject));
-  t.after(() => new Promise<void>((resolve) => listening.close(resolve)));
-  const client = await new Promise<Connection>((resolve, reject) => net.connect(listening.address, { timeoutMs: 5000 }, resolve, reject));
-  const server = await accepted;
-  t.after(() => {
-    client.destroy();
-    server.destroy();
+  const ends: Connection[] = [];
+  t.after(async () => {
+    for (const c of ends) c.destroy();
+    await new Promise<void>((resolve) => listening.close(resolve));
   });
+  const client = await new Promise<Connection>((resolve, reject) => net.connect(listening.address, { timeoutMs: 5000 }, resolve, reject));
+  ends.push(client);
+  const server = await accepted;
+  ends.push(server);
   return { client, server, listening };
 }
 
@@ -209,10 +211,6 @@ test('net: bytes both ways, backpressure, an orderly end', async (t) => {
 
 test('net: what a plain socket has taken may be written over, what it keeps may not', async (t) => {
   const { client, server } = await pair(t, new OsNet());
-  t.after(() => {
-    client.destroy();
-    server.destroy();
-  });
   assert.deepEqual([server.takesAtOnce, client.takesAtOnce], [true, false]);
   const received = createHash('sha256');
   const expected = createHash('sha256');
