@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Clock } from '#env/clock.js';
 import type { Connection } from '#env/net.js';
 import type { OutboxClient } from './outbox.js';
-import { absent, earlyBytes, Outbox, piecesKept } from './outbox.js';
+import { absent, earlyBytes, Outbox, piecesKept, togetherBytes, togetherMax } from './outbox.js';
 
 class Sink implements OutboxClient {
   readonly net: Connection;
@@ -259,6 +259,25 @@ test('who has got much is written to before the turn ends, what comes later at i
   assert.deepEqual([...(much.written.at(-1) ?? [])], [...source.subarray(5, 8)]);
   end();
   assert.equal(much.flushes.length, 3);
+});
+
+test('who has half as much is written to with who has much, while they are few', () => {
+  for (const others of [togetherMax - 3, togetherMax - 2]) {
+    const { clock, end } = turns();
+    const outbox = new Outbox(clock, { value: 0 }, { observe: () => {} });
+    const [much, half, less] = [new Sink(0), new Sink(0), new Sink(0)] as const;
+    outbox.add(half, source, 0, togetherBytes, 0, 0);
+    outbox.add(less, source, 0, togetherBytes - 1, 0, 0);
+    for (let i = 0; i < others; i++) outbox.add(new Sink(0), source, 0, 1, 0, 0);
+    outbox.early();
+    assert.deepEqual(half.flushes, [], 'nobody has much');
+    outbox.add(much, source, 0, earlyBytes, 0, 0);
+    outbox.early();
+    const few = others + 3 <= togetherMax;
+    assert.deepEqual([much.flushes.length, half.flushes.length, less.flushes.length], [1, few ? 1 : 0, 0]);
+    end();
+    assert.deepEqual([much.flushes.length, half.flushes.length, less.flushes.length], [1, 1, 1]);
+  }
 });
 
 test('a client that is written to early hears of the end of the turn when it wants to, once', () => {

@@ -33,6 +33,9 @@ const touched = -3;
 
 /** So much for one client is written before the turn ends. */
 export const earlyBytes: number = 8 * 1024;
+/** Who has so much by then is written to with them, if no more than `togetherMax` have output in the turn. */
+export const togetherBytes: number = earlyBytes / 2;
+export const togetherMax = 16;
 /** With a thousand clients that send a message each, looking at the clock for each of them shows. */
 const chunksPerLook = 16;
 /** Longer pieces are written by themselves instead of being copied together. */
@@ -219,12 +222,23 @@ export class Outbox {
     const early = this.#early;
     if (early.length === 0) return;
     this.#early = this.#earlySpare;
+    if (this.#dirty.length <= togetherMax) this.#together(early);
     for (let i = 0; i < early.length; i++) {
       const client = early[i] as OutboxClient;
-      if (client.outBytes >= earlyBytes) this.#write(client, written);
+      if (client.outBytes >= togetherBytes) this.#write(client, written);
     }
     early.length = 0;
     this.#earlySpare = early;
+  }
+
+  /**
+   * Members of a group get their messages in turn, and come to `earlyBytes` one after the other: written to at once, the
+   * messages of one publisher come back to it together, and its next ones arrive in one packet instead of two.
+   */
+  #together(early: OutboxClient[]): void {
+    for (const client of this.#dirty) {
+      if (client.outBytes < earlyBytes) early.push(client);
+    }
   }
 
   #mark(client: OutboxClient): void {
