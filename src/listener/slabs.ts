@@ -1,6 +1,6 @@
 // Memory for the output of a turn, cut from slabs that serve turn after turn. Memory that is not used again costs
-// more than its making: V8 counts what array buffers take, and runs its whole collector, threads and all, for every
-// some ten megabytes of it, several times a second under load.
+// more than its making: V8 counts what array buffers take, and under load ran its whole collector for it, two or
+// three times a second.
 
 /** Memory is taken in pieces of this size, and cut up. */
 export const slabBytes: number = 64 * 1024;
