@@ -48,9 +48,7 @@ export class Slabs {
   /** Nobody needs what was reserved so far, but who holds it. */
   again(): void {
     if (!this.#held && this.bytes.length === slabBytes) this.#at = 0;
-    while (this.#full.length > 0) {
-      const slab = this.#full.pop() as Uint8Array;
-      if (this.#free.length < slabsKept) this.#free.push(slab);
-    }
+    // New ones are made only when none is free: there are never more than `slabsKept` and the one that is being cut.
+    while (this.#full.length > 0) this.#free.push(this.#full.pop() as Uint8Array);
   }
 }
