@@ -13,7 +13,7 @@ import { BanKeeper } from './ban-keeper.js';
 import { anonymous, type Chain } from './chain.js';
 import type { AuthClient, Credentials } from './client.js';
 import { Flapping, type FlappingOptions } from './flapping.js';
-import { Grant, publishKind, subscribeKind, unknown } from './grant.js';
+import { Grant, maxS, publishKind, subscribeKind, unknown } from './grant.js';
 import { judge, subscribeWish, type Verdict, type Wish } from './rule.js';
 import { authShard, bannedTable, rulesTable } from './schema.js';
 import type { Source } from './sources.js';
@@ -41,6 +41,12 @@ export interface AccessEnv {
   readonly metrics: Metrics;
 }
 
+/** See `standing`. */
+export interface AccessRight {
+  readonly untilS: number;
+  readonly counts: 'cached' | 'superuser' | undefined;
+}
+
 export type AccessStep =
   | { readonly kind: 'continue' | 'success'; readonly data: Uint8Array }
   /** `reasonCode`: of CONNACK. */
@@ -57,6 +63,10 @@ function grantOf(client: AuthClient): Grant | undefined {
   if (client.grant === letIn) client.grant = new Grant(false);
   return client.grant instanceof Grant ? client.grant : undefined;
 }
+
+/** Nothing but a change ends it. */
+const everybodys: AccessRight = { untilS: maxS, counts: undefined };
+const superusers: AccessRight = { untilS: maxS, counts: 'superuser' };
 
 const recheckMsMin = 1_000;
 /** How far a timer reaches. */
@@ -83,6 +93,7 @@ export class AccessControl {
   /** Everybody may publish everything, and rules that do not change say who may subscribe to what: nothing is kept with a client. */
   readonly #publishOpen: boolean;
   #version = 0;
+  #changes = 0;
   #rulesDirty = false;
   #onRules: (cleaned?: Cleaned) => void = () => {};
   #cleaning: Timer | undefined;
@@ -179,6 +190,8 @@ export class AccessControl {
 
   #letIn(client: AuthClient, result: Extract<AuthnResult, { kind: 'allow' }>, answer: (reasonCode: number) => void): void {
     this.#metrics.success.value++;
+    // Once more, as somebody else maybe.
+    if (this.#clients.has(client)) this.#changes++;
     if (this.#options.chain.empty) this.#metrics.anonymous.value++;
     this.#clients.add(client);
     if (!this.#publishOpen) {
@@ -229,6 +242,28 @@ export class AccessControl {
       if (cached !== unknown) return this.#hit(cached);
     }
     return this.#judge(client, grant, { action: 'publish', topic: topicName, qos, retain }, publishKind(qos, retain), topicName, now);
+  }
+
+  /** Where `mayPublish` would say yes for a while: until when, if `changes` stays as it is. */
+  standing(client: AuthClient, topicName: string, now: number): AccessRight | undefined {
+    if (this.#publishOpen) return everybodys;
+    const grant = grantOf(client);
+    if (grant === undefined) return undefined;
+    if (grant.superuser) return superusers;
+    const untilS = grant.allowedUntilS(publishKind(0, false), topicName, this.#version, now);
+    return untilS === 0 ? undefined : { untilS, counts: 'cached' };
+  }
+
+  /** Grows with all that makes verdicts void, or a client's grant another one. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** `n` messages went out on a standing right which `counts`. */
+  counted(n: number, counts: unknown): void {
+    this.#metrics.allow.value += n;
+    if (counts === 'superuser') this.#metrics.superuser.value += n;
+    else this.#metrics.cacheHit.value += n;
   }
 
   maySubscribe(client: AuthClient, topicFilter: string, qos: 0 | 1 | 2, now: number): boolean | undefined {
@@ -341,6 +376,7 @@ export class AccessControl {
   /** Every verdict is void. */
   #rulesVoid(): void {
     this.#version++;
+    this.#changes++;
     for (const source of this.#options.sources) source.changed();
   }
 
@@ -350,6 +386,7 @@ export class AccessControl {
 
   /** Forgets the cached verdicts on all clients, or on one; what was granted is judged again, services are asked. */
   forgetVerdicts(clientId?: string): void {
+    this.#changes++;
     if (clientId === undefined) this.#rulesVoid();
     else for (const client of this.#clients) if (client.clientId === clientId && client.grant instanceof Grant) client.grant.forget();
     if (!this.#open) this.#onRules({ clientId });

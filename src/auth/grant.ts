@@ -7,7 +7,7 @@ import type { Rule } from './rule.js';
 export const unknown = 0;
 
 /** The largest whole number that needs no memory of its own everywhere. */
-const maxS = 2 ** 30 - 1;
+export const maxS: number = 2 ** 30 - 1;
 
 /** Nobody puts anything in here. */
 const noVerdicts: (Map<string, number> | undefined)[] = [];
@@ -53,6 +53,12 @@ export class Grant {
     this.#lastUntilS = Math.trunc(Math.max(-maxS, Math.min(maxS, until / 1000)));
     if (until > now) return 1;
     return -until > now ? -1 : unknown;
+  }
+
+  /** The whole second of the monotonic clock until which {@link cached} says that it is allowed; 0: it does not. */
+  allowedUntilS(kind: number, topic: string, version: number, now: number): number {
+    if (this.cached(kind, topic, version, now) !== 1 || kind !== this.#lastKind || topic !== this.#lastTopic) return 0;
+    return this.#lastUntilS * 1000 > now ? this.#lastUntilS : 0;
   }
 
   keep(kind: number, topic: string, version: number, allowed: boolean, until: number, sizeMax: number): void {

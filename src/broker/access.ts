@@ -46,6 +46,15 @@ export interface Access {
   /** undefined: somebody else has to be asked, see `whenKnown`; the client is not read until then. */
   mayPublish(client: AccessClient, topicName: string, qos: QoS, retain: boolean, now: number): boolean | undefined;
   maySubscribe(client: AccessClient, topicFilter: string, qos: QoS, now: number): boolean | undefined;
+  /**
+   * The right to publish plain messages (QoS 0, not retained) to the name, where it stands for a while. Undefined or absent:
+   * `mayPublish` is to be asked about each of them.
+   */
+  standing?(client: AccessClient, topicName: string, now: number): StandingRight | undefined;
+  /** Grows with all that may end a standing right early. */
+  readonly changes?: number;
+  /** `n` messages went out on a standing right; `counts`: what it said. */
+  counted?(n: number, counts: unknown): void;
   /** Answers once, now or later. */
   whenKnown?(client: AccessClient, action: AccessAction, topic: string, qos: QoS, retain: boolean, answer: Answer): void;
   /** `listener` is run when rules may have changed, and when cached verdicts were thrown away. */
@@ -54,6 +63,13 @@ export interface Access {
   isUnderRules?(client: AccessClient): boolean;
   /** The connection has ended, however far it got. */
   closed?(client: AccessClient): void;
+}
+
+export interface StandingRight {
+  /** Whole seconds of the monotonic clock. */
+  readonly untilS: number;
+  /** As what its messages are counted, for whom gave it; undefined: they are not. */
+  readonly counts: unknown;
 }
 
 export interface AccessExchange {
@@ -89,10 +105,17 @@ export function askAccess(
   else access.whenKnown(client, action, topic, qos, retain, answer);
 }
 
+/** The largest whole number that needs no memory of its own everywhere. */
+const foreverS = 2 ** 30 - 1;
+/** Nothing but a change ends it. */
+const forever: StandingRight = { untilS: foreverS, counts: undefined };
+
 export const openAccess: Access = {
   authenticate: (_request, answer) => answer(0),
   mayPublish: () => true,
   maySubscribe: () => true,
+  standing: () => forever,
+  changes: 0,
 };
 
 /** What an acknowledgement says of a wish that was denied. */

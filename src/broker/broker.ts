@@ -4,7 +4,8 @@ import type { Env } from '#env/env.js';
 import type { Counter } from '#env/metrics.js';
 import type { AuthPacket, ConnectPacket, PublishPacket } from '#mqtt/packet.js';
 import { ReasonCode, reasonCodeName } from '#mqtt/reason-code.js';
-import type { ChannelEffects, ChannelEnd, SubscribeRequest } from '#session/channel.js';
+import type { TopicEntry } from '#mqtt/topic-cache.js';
+import type { ChannelEffects, ChannelEnd, ClientShortcut, SubscribeRequest } from '#session/channel.js';
 import { Channel } from '#session/channel.js';
 import type { SessionLimits } from '#session/limits.js';
 import type { Message } from '#session/message.js';
@@ -166,9 +167,13 @@ export class Broker implements ChannelEffects {
     return this.#publisher.passing.pass(channel, topicName, bytes, start, end, now);
   }
 
-  /** The bytes that were lent are gone: to be called after each chunk of which something was offered to `pass`. */
-  passed(): void {
-    this.#publisher.passing.settle();
+  shortcut(channel: Channel, topic: TopicEntry, before: ClientShortcut | undefined, now: number): ClientShortcut | undefined {
+    return this.#publisher.passing.shortcut(channel, topic, before, now);
+  }
+
+  /** The bytes that were lent are gone: to be called after each chunk of which something was offered to `pass`, or to a shortcut: how many it took. */
+  passed(): number {
+    return this.#publisher.passing.settle();
   }
 
   subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[]): void {

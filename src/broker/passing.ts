@@ -5,19 +5,24 @@
 // referred to when it returns.
 import { copyBytes } from '#base/bytes.js';
 import type { ProtocolVersion } from '#mqtt/packet.js';
-import type { Channel } from '#session/channel.js';
+import type { TopicEntry } from '#mqtt/topic-cache.js';
+import type { PlaceMemo } from '#router/shared-picker.js';
+import type { Channel, ClientShortcut } from '#session/channel.js';
 import { deliver, takesPass } from '#session/deliver.js';
 import { type Message, makeMessage } from '#session/message.js';
-import type { Session, Subscription } from '#session/session.js';
+import type { Subscription } from '#session/session.js';
 import { openAccess } from './access.js';
 import type { Core } from './core.js';
 import type { Group } from './shared-dispatch.js';
-import { wayOf } from './way.js';
+import { type Destination, hasQueue, Shortcut, type ShortcutHost } from './shortcut.js';
+import { changesOf, wayOf } from './way.js';
 
 /** What it needs of publish.ts. */
 export interface LongWay {
   /** Messages of the client, or of anybody, stand in line. */
   waits(channel: Channel): boolean;
+  /** Somebody's do. */
+  busy(): boolean;
   /** The client's rights are not known yet. */
   ask(channel: Channel, message: Message): void;
   denied(channel: Channel, now: number): void;
@@ -27,11 +32,13 @@ export interface LongWay {
 
 const dollar = 0x24;
 
-export class Passing {
+export class Passing implements ShortcutHost {
   readonly #core: Core;
   readonly #long: LongWay;
   /** Not counted yet. */
   #passed = 0;
+  /** Messages that took a shortcut to a member who got them otherwise. */
+  #detours = 0;
 
   constructor(core: Core, long: LongWay) {
     this.#core = core;
@@ -69,8 +76,6 @@ export class Passing {
       to = local?.here[place];
       // Picked is picked: the member gets it in another way, or who helps it out.
       if (to === undefined || hasQueue(to.session) || !takesPass(to, clientId, channel.version, end - start)) {
-        metrics.received.value++;
-        metrics.receivedQos0.value++;
         this.#deliver(local?.pick('here', place, undefined), messageOf(topicName, bytes, start, end, channel.version, clientId), now);
         return true;
       }
@@ -80,10 +85,59 @@ export class Passing {
     return true;
   }
 
-  /** The end of what was lent: what was passed is counted. Six counters for each message are six places in memory. */
-  settle(): void {
+  // ---- for shortcuts ----
+
+  /** See `ChannelEffects.shortcut`. */
+  shortcut(channel: Channel, topic: TopicEntry, before: ClientShortcut | undefined, now: number): ClientShortcut | undefined {
+    const { topicName } = topic;
+    const core = this.#core;
+    if (this.busy || channel.mountpoint !== '' || topicName.charCodeAt(0) === dollar || !Shortcut.fits(topic)) return undefined;
+    const right = core.access.standing?.(channel, topicName, now);
+    if (right === undefined || Number.isNaN(this.changes)) return undefined;
+    const way = wayOf(core, channel, topicName);
+    let to: Destination | undefined = way?.group;
+    if (way === undefined) {
+      const list = core.subscribers.match(topicName);
+      if (list.length === 1 && core.ports.routes.match(topicName).length === 0) to = list[0];
+    }
+    if (to === undefined) return undefined;
+    const shortcut = before instanceof Shortcut ? before : new Shortcut(this, channel);
+    shortcut.lead(topic, to, way?.place, right);
+    return shortcut;
+  }
+
+  get changes(): number {
+    return changesOf(this.#core) + (this.#core.access.changes ?? Number.NaN);
+  }
+
+  get busy(): boolean {
+    return this.#core.hooks.publish !== undefined || this.#long.busy();
+  }
+
+  placeOf(group: Group, publisherId: string, topicName: string, memo: PlaceMemo): number {
+    return this.#core.shared.placeHere(group, publisherId, topicName, memo);
+  }
+
+  toPicked(group: Group, place: number, topicName: string, bytes: Uint8Array, start: number, end: number, channel: Channel, now: number): void {
+    this.#detours++;
+    const message = messageOf(topicName, bytes, start, end, channel.version, channel.clientId);
+    this.#deliver(group.local?.pick('here', place, undefined), message, now);
+  }
+
+  took(n: number, counts: unknown): void {
+    this.#passed += n;
+    if (counts !== undefined) this.#core.access.counted?.(n + this.#detours, counts);
+  }
+
+  /**
+   * The end of what was lent: what was passed is counted. Six counters for each message are six places in memory. Returns how
+   * many messages came by shortcuts, or were passed on.
+   */
+  settle(): number {
     const n = this.#passed;
-    if (n === 0) return;
+    const all = n + this.#detours;
+    this.#detours = 0;
+    if (n === 0) return all;
     this.#passed = 0;
     const { metrics } = this.#core;
     metrics.received.value += n;
@@ -92,11 +146,14 @@ export class Passing {
     metrics.delivered.value += n;
     metrics.sent.value += n;
     metrics.sentQos0.value += n;
+    return all;
   }
 
   /** To a member that was picked, whose message must wait, change or be dropped. */
   #deliver(to: Subscription | undefined, message: Message, now: number): void {
     const { frames, metrics } = this.#core;
+    metrics.received.value++;
+    metrics.receivedQos0.value++;
     this.#long.stamp(message);
     frames.begin(message, now);
     const received = to !== undefined && deliver(to, message, frames);
@@ -104,10 +161,6 @@ export class Passing {
     if (received) metrics.delivered.value++;
     else this.#long.unwanted(message);
   }
-}
-
-function hasQueue({ queue }: Session): boolean {
-  return queue !== undefined && queue.length > 0;
 }
 
 /** With memory of its own. */

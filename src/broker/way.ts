@@ -52,7 +52,8 @@ export class Way implements PlaceMemo {
   }
 }
 
-function changesOf({ shared, subscribers, ports }: WayHost): number {
+/** Grows with each change of any of the tables; NaN where that is not known. */
+export function changesOf({ shared, subscribers, ports }: WayHost): number {
   return shared.changes + subscribers.changes + (ports.routes.changes ?? Number.NaN);
 }
 

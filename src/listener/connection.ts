@@ -6,18 +6,17 @@
 import { WheelTimer } from '#base/timer-wheel.js';
 import { backlogBytes } from '#broker/pressure.js';
 import type { Connection, ConnectionHandler, NetError } from '#env/net.js';
-import { writeAckReason } from '#mqtt/acks.js';
 import type { DecodeError } from '#mqtt/decoder.js';
 import { Decoder } from '#mqtt/decoder.js';
-import { encodeWithin } from '#mqtt/encoder.js';
 import type { Packet, ProtocolVersion, PublishPacket } from '#mqtt/packet.js';
-import { aliasedSize, aliasedTailAt, writeAliasedHead } from '#mqtt/publish-alias.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
-import type { Channel } from '#session/channel.js';
+import type { TopicEntry } from '#mqtt/topic-cache.js';
+import type { Channel, ClientShortcut } from '#session/channel.js';
 import { noMaximum } from '#session/channel.js';
 import type { Frame } from '#session/frames.js';
 import type { AckByte, ChannelOutput } from '#session/output.js';
-import { step, stepLent, stepPublish } from '#session/step.js';
+import { shortcutOf, step, stepLent, stepPublish } from '#session/step.js';
+import { sendAck, sendAliased, sendPacket } from './answers.js';
 import type { ConnectionHome } from './connection-home.js';
 import { identify } from './identity.js';
 import { absent, type OutboxClient } from './outbox.js';
@@ -50,11 +49,15 @@ const full = 2;
 const throttled = 4;
 const slowed = 8;
 
-const pingrespBytes = Uint8Array.of(0xd0, 0);
-
 export class ClientConnection extends WheelTimer implements ConnectionHandler, ChannelOutput, OutboxClient, Holder {
-  readonly net: Connection;
+  // What every message of the client looks at comes first, to be near each other in memory.
   readonly #home: Home;
+  /** For what comes next, if it is like what came last. */
+  #shortcut: ClientShortcut | undefined = undefined;
+  /** Seconds on the monotonic clock, a small integer: of the last packet. */
+  #lastS: number;
+  #closing = false;
+  readonly net: Connection;
   readonly #decoder: Decoder;
   readonly #channel: Channel;
   outHead: number = absent;
@@ -62,8 +65,9 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   outBytes = 0;
   /** Bytes that the transport has not passed on, as of the last flush. */
   #buffered = 0;
-  #closing = false;
   #gone = false;
+  /** One that is not good now. */
+  #spare: ClientShortcut | undefined = undefined;
   introduced = false;
   /** Why the client is not read: `held`, `full`, `throttled`, `slowed`, together; 0: it is. */
   #unread = 0;
@@ -71,19 +75,18 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   readonly #rate: RateLimit | undefined;
   /** Milliseconds of silence that end the connection; 0: any. */
   #silenceMs = 0;
-  /** Seconds on the monotonic clock, a small integer: of the last packet, and since when the transport is full (-1: it is not). */
-  #lastS: number;
+  /** As `#lastS`: since when the transport is full; -1: it is not. */
   #fullSinceS = -1;
   #bufferedThen = 0;
 
   constructor(net: Connection, home: Home, now: number) {
     super();
-    this.net = net;
     this.#home = home;
+    this.#lastS = secondsOf(now);
+    this.net = net;
     this.#decoder = new Decoder(home.decoding);
     this.#channel = home.broker.newChannel(this, home.limits);
     this.#rate = home.rates === undefined ? undefined : new RateLimit(home.rates, now);
-    this.#lastS = secondsOf(now);
     net.handler = this;
     home.strangers++;
     home.broker.timers.schedule(this, now + home.options.idleTimeoutMs);
@@ -113,15 +116,44 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   }
 
   onLent(bytes: Uint8Array, start: number, end: number): void {
-    this.#received(bytes, start, end, true);
+    const at = this.#shortcut === undefined ? start : this.#takeShortcut(this.#shortcut, bytes, start, end);
+    if (at < end) this.#received(bytes, at, end, true);
+  }
+
+  /** Returns where what is left begins. */
+  #takeShortcut(shortcut: ClientShortcut, bytes: Uint8Array, start: number, end: number): number {
+    const home = this.#home;
+    const { broker, metrics, outbox } = home;
+    const now = outbox.now();
+    let at = start;
+    try {
+      at = shortcut.take(bytes, start, end, now);
+    } catch (error) {
+      this.#failed(error);
+      at = end;
+    }
+    if (at === start) return start;
+    this.#lastS = secondsOf(now);
+    const n = broker.passed();
+    metrics.packetsReceived.value += n;
+    metrics.publishReceived.value += n;
+    metrics.bytesReceived.value += at - start;
+    if (at < end) return at;
+    outbox.early();
+    if (metrics.bytesReceived.value >= home.lookAtBytes) home.look();
+    return at;
   }
 
   #received(bytes: Uint8Array, start: number, end: number, lent: boolean): void {
     if (this.#closing) return;
     const now = this.#home.outbox.now();
     this.#lastS = secondsOf(now);
-    const { bytesReceived, publishReceived } = this.#home.metrics;
+    const { bytesReceived, packetsReceived, publishReceived } = this.#home.metrics;
     const before = publishReceived.value;
+    const packetsBefore = packetsReceived.value;
+    const { lastTopic } = this.#decoder;
+    if (this.#shortcut !== undefined) this.#spare = this.#shortcut;
+    this.#shortcut = undefined;
     bytesReceived.value += end - start;
     current = this;
     currentNow = now;
@@ -129,7 +161,11 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
       const error = lent
         ? this.#decoder.pushLent(bytes, start, end, onLentPublish, onPacket, onPublish)
         : this.#decoder.push(bytes, onPacket, onPublish);
-      if (passed > 0) this.#countPassed();
+      if (passed > 0) {
+        const only = packetsReceived.value === packetsBefore && this.#decoder.heldBytes === 0;
+        this.#countPassed();
+        if (only && lastTopic !== undefined && lastTopic === this.#decoder.lastTopic) this.#findShortcut(lastTopic, now);
+      }
       if (error !== undefined && !this.#closing) this.#refuse(error, now);
       // Decoding is synchronous: whatever was counted meanwhile came from here.
       if (this.#rate !== undefined) this.#throttle(this.#rate, publishReceived.value - before, end - start, now);
@@ -146,6 +182,21 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
       this.#stopReading(slowed);
     }
     if (bytesReceived.value >= lookAtBytes) this.#home.look();
+  }
+
+  /** Plain messages alone have come, the last ones of two chunks with the same name. */
+  #findShortcut(topic: TopicEntry, now: number): void {
+    if (this.#closing || this.#rate !== undefined) return;
+    this.#shortcut = shortcutOf(this.#channel, topic, this.#spare, now);
+    if (this.#shortcut !== undefined) this.#spare = undefined;
+  }
+
+  #shut(): void {
+    this.#closing = true;
+    this.#decoder.close();
+    (this.#shortcut ?? this.#spare)?.close();
+    this.#shortcut = undefined;
+    this.#spare = undefined;
   }
 
   #countPassed(): void {
@@ -222,9 +273,8 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   onClose(_error: NetError | undefined): void {
     if (this.#gone) return;
     this.#gone = true;
-    this.#closing = true;
+    this.#shut();
     this.#introduce();
-    this.#decoder.close();
     this.#home.broker.timers.cancel(this);
     try {
       this.#channel.lost(this.#home.broker.env.clock.now());
@@ -243,8 +293,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
       peer: this.peer,
       error: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });
-    this.#closing = true;
-    this.#decoder.close();
+    this.#shut();
     this.net.destroy();
   }
 
@@ -271,52 +320,15 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   }
 
   aliased(frame: Frame, packetId: number, alias: number, named: boolean): void {
-    if (this.#closing) return;
-    const { metrics, outbox } = this.#home;
-    metrics.packetsSent.value++;
-    metrics.publishSent.value++;
-    const { bytes, start, end } = frame;
-    const tailAt = aliasedTailAt(bytes, start);
-    const at = outbox.room(this, aliasedSize(bytes, start, end, named) - (end - tailAt));
-    writeAliasedHead(outbox.slab, at, bytes, start, end, packetId, alias, named);
-    if (tailAt < end) outbox.add(this, bytes, tailAt, end, 0, 0);
+    if (!this.#closing) sendAliased(this.#home.metrics, this.#home.outbox, this, frame, packetId, alias, named);
   }
 
   ack(type: AckByte, packetId: number, reasonCode: number): void {
-    if (this.#closing) return;
-    const { metrics, outbox } = this.#home;
-    metrics.packetsSent.value++;
-    let counter = metrics.pubackSent;
-    if (type === 0x50) counter = metrics.pubrecSent;
-    else if (type === 0x62) counter = metrics.pubrelSent;
-    else if (type === 0x70) counter = metrics.pubcompSent;
-    counter.value++;
-    if (reasonCode === 0) {
-      const at = outbox.room(this, 4);
-      const out = outbox.slab;
-      out[at] = type;
-      out[at + 1] = 2;
-      out[at + 2] = packetId >>> 8;
-      out[at + 3] = packetId & 255;
-      return;
-    }
-    const at = outbox.room(this, 5);
-    writeAckReason(outbox.slab, at, ackType[type], packetId, reasonCode);
+    if (!this.#closing) sendAck(this.#home.metrics, this.#home.outbox, this, type, packetId, reasonCode);
   }
 
   send(packet: Packet, version: ProtocolVersion, maximumPacketSize: number): void {
-    if (this.#closing) return;
-    const { metrics, outbox } = this.#home;
-    const bytes = packet.type === 'pingresp' ? pingrespBytes : encodeWithin(packet, version, maximumPacketSize);
-    if (bytes === undefined) {
-      metrics.answersTooLarge.value++;
-      return;
-    }
-    metrics.packetsSent.value++;
-    if (packet.type === 'connack' && packet.reasonCode >= 0x80) metrics.connackError.value++;
-    const counter = metrics.sentByType.get(packet.type);
-    if (counter !== undefined) counter.value++;
-    outbox.add(this, bytes, 0, bytes.length, 0, 0);
+    if (!this.#closing) sendPacket(this.#home.metrics, this.#home.outbox, this, packet, version, maximumPacketSize);
   }
 
   pauseReading(): void {
@@ -353,8 +365,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 
   close(): void {
     if (this.#closing) return;
-    this.#closing = true;
-    this.#decoder.close();
+    this.#shut();
     this.#home.outbox.touch(this);
     this.#home.broker.timers.schedule(this, this.#home.broker.env.clock.now() + this.#home.options.lingerMs);
   }
@@ -485,5 +496,3 @@ const unreadS = 2;
 
 /** A client that is held back is looked at again after this, in ms. */
 const minRecheckMs = 500;
-
-const ackType = { 64: 'puback', 80: 'pubrec', 98: 'pubrel', 112: 'pubcomp' } as const;

@@ -9,6 +9,7 @@ import { Deque } from '#base/deque.js';
 import type { AuthPacket, ConnectPacket, Packet, Properties, ProtocolVersion, PublishPacket, Will } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
 import { exclusiveFilter, mountFilter } from '#mqtt/special-topics.js';
+import type { TopicEntry } from '#mqtt/topic-cache.js';
 import type { SessionCounters } from './counters.js';
 import { pump } from './deliver.js';
 import type { SessionLimits } from './limits.js';
@@ -30,6 +31,11 @@ export interface ChannelEffects {
    * good for the time of the call alone. False: nothing has happened, `publish` must be asked.
    */
   pass?(channel: Channel, topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean;
+  /**
+   * For the client's next plain PUBLISHes to the name: what {@link pass} would do, once for all of them. `before`: one of the same client, which
+   * is made into it. undefined: there is none now.
+   */
+  shortcut?(channel: Channel, topic: TopicEntry, before: ClientShortcut | undefined, now: number): ClientShortcut | undefined;
   /** Answer: `suback`. */
   subscribe(channel: Channel, session: Session, packetId: number, requests: SubscribeRequest[], now: number): void;
   /** Answer: `unsuback`. */
@@ -41,6 +47,17 @@ export interface ChannelEffects {
    * there is one, must not be published.
    */
   closed(channel: Channel, session: Session | undefined, end: ChannelEnd, now: number): void;
+}
+
+/** Plain PUBLISHes of one client with one Topic Name: to be asked while nothing else has come from it. */
+export interface ClientShortcut {
+  /**
+   * Takes those at the beginning of `bytes[start, end)`, which are good for the time of the call alone. Returns where what it did
+   * not take begins.
+   */
+  take(bytes: Uint8Array, start: number, end: number, now: number): number;
+  /** Its client has gone. Nothing is asked of it any more. */
+  close(): void;
 }
 
 /** Who ended it, and the reason code of MQTT 5.0 that says why (also where no packet carried it). */

@@ -2,7 +2,8 @@
 // packet, the broker calls `start` once it has accepted a CONNECT.
 import type { AuthPacket, Packet, PublishPacket } from '#mqtt/packet.js';
 import { ReasonCode } from '#mqtt/reason-code.js';
-import type { Channel } from './channel.js';
+import type { TopicEntry } from '#mqtt/topic-cache.js';
+import type { Channel, ClientShortcut } from './channel.js';
 import { noMaximum } from './channel.js';
 import { pump } from './deliver.js';
 import { onConnect } from './on-connect.js';
@@ -27,6 +28,13 @@ export function stepLent(channel: Channel, topicName: string, bytes: Uint8Array,
   const { effects, limits } = channel;
   if (channel.state !== 'connected' || effects.pass === undefined || limits.messageExpiryMs !== Number.POSITIVE_INFINITY) return false;
   return effects.pass(channel, topicName, bytes, start, end, now);
+}
+
+/** For plain PUBLISHes of QoS 0 to a name, the last of which {@link stepLent} took. */
+export function shortcutOf(channel: Channel, topic: TopicEntry, before: ClientShortcut | undefined, now: number): ClientShortcut | undefined {
+  const { effects, limits } = channel;
+  if (channel.state !== 'connected' || limits.messageExpiryMs !== Number.POSITIVE_INFINITY) return undefined;
+  return effects.shortcut?.(channel, topic, before, now);
 }
 
 /** Handles one packet of the client. */

@@ -1,5 +1,6 @@
-// Plain messages go a short way, without a packet or a message being made of them. Nobody may notice: the same traffic
-// through two brokers, one of which gets every chunk as its own, where there is no short way.
+// Plain messages go a short way, without a packet or a message being made of them, and those that are like the last ones a
+// shorter one. Nobody may notice: the same traffic, in a world that changes meanwhile, through two brokers, one of which gets
+// every chunk as its own, where there is no short way.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -10,27 +11,74 @@ import { type BenchClient, MqttBench, short } from './mqtt-bench.js';
 
 type Told = (allowed: boolean) => void;
 
-/** `no` is denied, `later` has to be asked. */
-function access(denyAction: 'ignore' | 'disconnect', asked: Told[]): Access {
-  return {
-    denyAction,
-    authenticate: (_request, answer) => answer(0),
-    mayPublish: (_client, topicName) => (topicName === 'later' ? undefined : topicName !== 'no'),
-    maySubscribe: () => true,
-    whenKnown: (_client, _action, _topic, _qos, _retain, answer) => void asked.push((allowed) => answer(allowed)),
-  };
+/** Rights stand so long. */
+const standsS = 2;
+
+/** `no` is denied, `later` has to be asked, and what is in `denied` is denied for the time being. */
+class Rights implements Access {
+  readonly denyAction: 'ignore' | 'disconnect';
+  readonly asked: Told[] = [];
+  readonly #denied = new Set<string>();
+  changes = 0;
+  /** Messages that somebody was allowed to publish. */
+  allowed = 0;
+  /** Of them, on a standing right. */
+  stood = 0;
+
+  constructor(denyAction: 'ignore' | 'disconnect') {
+    this.denyAction = denyAction;
+  }
+
+  authenticate(_request: unknown, answer: (reasonCode: number) => void): void {
+    answer(0);
+  }
+
+  #judge(topicName: string): boolean | undefined {
+    return topicName === 'later' ? undefined : topicName !== 'no' && !this.#denied.has(topicName);
+  }
+
+  mayPublish(_client: unknown, topicName: string): boolean | undefined {
+    const may = this.#judge(topicName);
+    if (may === true) this.allowed++;
+    return may;
+  }
+
+  maySubscribe(): boolean {
+    return true;
+  }
+
+  whenKnown(_client: unknown, _action: unknown, _topic: string, _qos: unknown, _retain: boolean, answer: Told): void {
+    this.asked.push((allowed) => answer(allowed));
+  }
+
+  standing(_client: unknown, topicName: string, now: number): { untilS: number; counts: string } | undefined {
+    return this.#judge(topicName) === true ? { untilS: Math.floor(now / 1000) + standsS, counts: 'some' } : undefined;
+  }
+
+  counted(n: number, counts: unknown): void {
+    assert.equal(counts, 'some');
+    this.allowed += n;
+    this.stood += n;
+  }
+
+  deny(topicName: string, denied: boolean): void {
+    if (denied) this.#denied.add(topicName);
+    else this.#denied.delete(topicName);
+    this.changes++;
+  }
 }
 
 class Run {
   readonly bench: MqttBench;
   readonly clients: BenchClient[];
-  readonly asked: Told[] = [];
+  readonly rights: Rights;
   readonly seen: string[][];
   /** Messages that went the short way. */
   passed = 0;
 
   constructor(lends: boolean, denyAction: 'ignore' | 'disconnect') {
-    this.bench = new MqttBench({ lends, access: access(denyAction, this.asked), limits: { maxQueuedMessages: 3 } });
+    this.rights = new Rights(denyAction);
+    this.bench = new MqttBench({ lends, access: this.rights, limits: { maxQueuedMessages: 3 } });
     const connect = (clientId: string, version: 4 | 5, properties: object = {}): BenchClient =>
       this.bench.connect({ clientId, protocolVersion: version, ...(version === 5 ? { properties } : {}) });
     this.clients = [
@@ -86,8 +134,32 @@ const chunk = fc.record({
   messages: fc.array(fc.oneof({ weight: 8, arbitrary: plain }, { weight: 1, arbitrary: other }), { minLength: 1, maxLength: 8 }),
   cut: fc.constantFrom(0, 0, 0, 5, 50, 200),
 });
+/** Chunks of one client with one name: what shortcuts are for. */
+const burst = fc.record({
+  kind: fc.constant('burst' as const),
+  by: fc.nat(1),
+  topicName: fc.oneof({ weight: 4, arbitrary: passable }, { weight: 1, arbitrary: others }),
+  chunks: fc.array(fc.array(length, { minLength: 1, maxLength: 4 }), { minLength: 2, maxLength: 5 }),
+  last: fc.option(fc.record({ length, cut: fc.integer({ min: 1, max: 20 }) })),
+});
 const action = fc.oneof(
-  { weight: 16, arbitrary: chunk },
+  { weight: 8, arbitrary: chunk },
+  { weight: 14, arbitrary: burst },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('deny' as const), topicName: passable, denied: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('hook' as const), set: fc.boolean() }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('time' as const), ms: fc.constantFrom(10, 900, 2_500) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('ping' as const), by: fc.nat(1) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('filter' as const),
+      who: fc.integer({ min: 0, max: 6 }),
+      topicFilter: fc.oneof(passable, others, fc.constantFrom('$share/g/group/+', '$share/h/group/1', '$share/h/a', '#', '+')),
+      qos: fc.constantFrom(0, 1, 2),
+      noLocal: fc.boolean(),
+      there: fc.boolean(),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('settle' as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('stuck' as const), who: fc.integer({ min: 2, max: 6 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('drain' as const), who: fc.integer({ min: 2, max: 6 }) }) },
@@ -98,7 +170,13 @@ type Action = typeof action extends fc.Arbitrary<infer A> ? A : never;
 
 function perform(run: Run, step: Action, ids: { next: number; sent: number }): void {
   if (step.kind === 'settle') run.bench.settle();
-  else if (step.kind === 'answer') run.asked.shift()?.(step.allowed);
+  else if (step.kind === 'answer') run.rights.asked.shift()?.(step.allowed);
+  else if (step.kind === 'deny') run.rights.deny(step.topicName, step.denied);
+  else if (step.kind === 'hook') setHook(run, step.set);
+  else if (step.kind === 'time') run.bench.clock.advance(step.ms);
+  else if (step.kind === 'ping') run.clients[step.by]?.push({ type: 'pingreq' });
+  else if (step.kind === 'filter') changeFilter(run, step);
+  else if (step.kind === 'burst') burstOf(run, step, ids);
   else if (step.kind === 'leave') run.clients[6]?.drop();
   else if (step.kind === 'stuck') (run.clients[step.who] as BenchClient).net.taking = false;
   else if (step.kind === 'drain') run.clients[step.who]?.net.drain();
@@ -125,8 +203,43 @@ function perform(run: Run, step: Action, ids: { next: number; sent: number }): v
   }
 }
 
+/** Every message but the third goes on. */
+function setHook(run: Run, set: boolean): void {
+  let n = 0;
+  run.bench.broker.hooks.publish = set ? (message, _channel, answer) => answer(++n % 3 === 0 ? 0x10 : message) : undefined;
+}
+
+function changeFilter(run: Run, step: Extract<Action, { kind: 'filter' }>): void {
+  const client = run.clients[step.who] as BenchClient;
+  const { topicFilter, qos, there } = step;
+  const noLocal = step.noLocal && client.version === 5 && !topicFilter.startsWith('$share/');
+  const packetId = client.nextId();
+  if (there)
+    client.push({
+      type: 'subscribe',
+      packetId,
+      subscriptions: [{ topicFilter, qos: qos as 0, noLocal, retainAsPublished: false, retainHandling: 2 }],
+    });
+  else client.push({ type: 'unsubscribe', packetId, topicFilters: [topicFilter] });
+}
+
+function burstOf(run: Run, step: Extract<Action, { kind: 'burst' }>, ids: { sent: number }): void {
+  const client = run.clients[step.by] as BenchClient;
+  const one = (length: number): Uint8Array => {
+    const payload = new Uint8Array(length).fill(0x30 + (++ids.sent % 64));
+    return encode({ type: 'publish', topicName: step.topicName, payload, qos: 0, retain: false, dup: false, packetId: 0 }, client.version);
+  };
+  for (const lengths of step.chunks) client.bytes(Buffer.concat(lengths.map(one)));
+  if (step.last === null) return;
+  const bytes = one(step.last.length);
+  const cut = Math.min(step.last.cut, bytes.length - 1);
+  client.bytes(bytes.subarray(0, cut));
+  client.bytes(bytes.subarray(cut));
+}
+
 test('the short way and the long way deliver the same, in the same order, and count the same', () => {
   let passed = 0;
+  let stood = 0;
   fc.assert(
     fc.property(fc.array(action, { minLength: 5, maxLength: 30 }), fc.constantFrom('ignore' as const, 'disconnect' as const), (steps, denyAction) => {
       const runs = [new Run(true, denyAction), new Run(false, denyAction)];
@@ -137,17 +250,21 @@ test('the short way and the long way deliver the same, in the same order, and co
           client.net.drain();
           client.acknowledge();
         }
-        for (const answer of run.asked.splice(0)) answer(true);
+        for (const answer of run.rights.asked.splice(0)) answer(true);
         run.bench.settle();
         run.gather();
       }
       const [short, long] = runs as [Run, Run];
       assert.deepEqual(short.seen, long.seen);
       assert.deepEqual(short.bench.metrics.all(), long.bench.metrics.all());
+      assert.equal(short.rights.allowed, long.rights.allowed);
       assert.equal(long.passed, 0);
+      assert.equal(long.rights.stood, 0);
       passed += short.passed;
+      stood += short.rights.stood;
     }),
-    { numRuns: 150 },
+    { numRuns: 300 },
   );
-  assert.ok(passed > 200, `${passed}`);
+  assert.ok(passed > 1_000, `${passed} passed`);
+  assert.ok(stood > 1_000, `${stood} on shortcuts`);
 });
