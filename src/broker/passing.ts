@@ -87,11 +87,11 @@ export class Passing implements ShortcutHost {
 
   // ---- for shortcuts ----
 
-  /** See `ChannelEffects.shortcut`. */
+  /** See `ChannelEffects.shortcut`: what `pass` has looked at that does not change is not looked at again. */
   shortcut(channel: Channel, topic: TopicEntry, before: ClientShortcut | undefined, now: number): ClientShortcut | undefined {
     const { topicName } = topic;
     const core = this.#core;
-    if (this.busy || channel.mountpoint !== '' || topicName.charCodeAt(0) === dollar || !Shortcut.fits(topic)) return undefined;
+    if (!Shortcut.fits(topic)) return undefined;
     const right = core.access.standing?.(channel, topicName, now);
     if (right === undefined || Number.isNaN(this.changes)) return undefined;
     const way = wayOf(core, channel, topicName);

@@ -148,9 +148,8 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (this.#closing) return;
     const now = this.#home.outbox.now();
     this.#lastS = secondsOf(now);
-    const { bytesReceived, packetsReceived, publishReceived } = this.#home.metrics;
+    const { bytesReceived, publishReceived } = this.#home.metrics;
     const before = publishReceived.value;
-    const packetsBefore = packetsReceived.value;
     const { lastTopic } = this.#decoder;
     if (this.#shortcut !== undefined) this.#spare = this.#shortcut;
     this.#shortcut = undefined;
@@ -162,9 +161,9 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
         ? this.#decoder.pushLent(bytes, start, end, onLentPublish, onPacket, onPublish)
         : this.#decoder.push(bytes, onPacket, onPublish);
       if (passed > 0) {
-        const only = packetsReceived.value === packetsBefore && this.#decoder.heldBytes === 0;
         this.#countPassed();
-        if (only && lastTopic !== undefined && lastTopic === this.#decoder.lastTopic) this.#findShortcut(lastTopic, now);
+        const topic = this.#decoder.heldBytes === 0 ? this.#decoder.lastTopic : undefined;
+        if (topic !== undefined && topic === lastTopic) this.#findShortcut(topic, now);
       }
       if (error !== undefined && !this.#closing) this.#refuse(error, now);
       // Decoding is synchronous: whatever was counted meanwhile came from here.
@@ -184,7 +183,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (bytesReceived.value >= lookAtBytes) this.#home.look();
   }
 
-  /** Plain messages alone have come, the last ones of two chunks with the same name. */
+  /** Plain messages have come, the last ones of two chunks with the same name, and nothing is incomplete. */
   #findShortcut(topic: TopicEntry, now: number): void {
     if (this.#closing || this.#rate !== undefined) return;
     this.#shortcut = shortcutOf(this.#channel, topic, this.#spare, now);

@@ -32,7 +32,7 @@ export interface ChannelEffects {
    */
   pass?(channel: Channel, topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean;
   /**
-   * For the client's next plain PUBLISHes to the name: what {@link pass} would do, once for all of them. `before`: one of the same client, which
+   * For the client's next plain PUBLISHes to the name, after one that {@link pass} took: what it would do, once for all of them. `before`: one of the same client, which
    * is made into it. undefined: there is none now.
    */
   shortcut?(channel: Channel, topic: TopicEntry, before: ClientShortcut | undefined, now: number): ClientShortcut | undefined;

@@ -30,11 +30,9 @@ export function stepLent(channel: Channel, topicName: string, bytes: Uint8Array,
   return effects.pass(channel, topicName, bytes, start, end, now);
 }
 
-/** For plain PUBLISHes of QoS 0 to a name, the last of which {@link stepLent} took. */
+/** For plain PUBLISHes of QoS 0 to a name, of which {@link stepLent} has just taken one. */
 export function shortcutOf(channel: Channel, topic: TopicEntry, before: ClientShortcut | undefined, now: number): ClientShortcut | undefined {
-  const { effects, limits } = channel;
-  if (channel.state !== 'connected' || limits.messageExpiryMs !== Number.POSITIVE_INFINITY) return undefined;
-  return effects.shortcut?.(channel, topic, before, now);
+  return channel.state === 'connected' ? channel.effects.shortcut?.(channel, topic, before, now) : undefined;
 }
 
 /** Handles one packet of the client. */
