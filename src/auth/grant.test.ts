@@ -3,12 +3,15 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Grant, unknown } from './grant.js';
 
+/** Times fall on whole seconds and between them. */
+const unitMs = (n: number): number => n * 250;
+
 const kind = fc.nat(8);
 const topic = fc.constantFrom('a', 'b', 'c', 'd', 'e');
 const call = fc.oneof(
-  fc.record({ do: fc.constant('keep' as const), kind, topic, allowed: fc.boolean(), ttl: fc.nat(10) }),
+  fc.record({ do: fc.constant('keep' as const), kind, topic, allowed: fc.boolean(), ttl: fc.nat(10).map(unitMs) }),
   fc.record({ do: fc.constant('ask' as const), kind, topic }),
-  fc.record({ do: fc.constant('wait' as const), ms: fc.nat(5) }),
+  fc.record({ do: fc.constant('wait' as const), ms: fc.nat(5).map(unitMs) }),
   fc.record({ do: fc.constant('change' as const) }),
 );
 
@@ -17,7 +20,7 @@ test('never a verdict that was not given, is over, or of older rules; never more
     fc.property(fc.array(call, { maxLength: 60 }), fc.integer({ min: 1, max: 4 }), (calls, room) => {
       const grant = new Grant(false);
       let known = new Map<string, { readonly allowed: boolean; readonly until: number }>();
-      let now = 1;
+      let now = 250;
       let version = 0;
       for (const c of calls) {
         if (c.do === 'wait') now += c.ms;
@@ -32,6 +35,9 @@ test('never a verdict that was not given, is over, or of older rules; never more
           const verdict = grant.cached(c.kind, c.topic, version, now);
           const right = known.get(`${c.kind} ${c.topic}`);
           if (verdict !== unknown) assert.ok(right !== undefined && right.until > now && right.allowed === verdict > 0);
+          const sureMs = grant.allowedUntilS(c.kind, c.topic, version, now) * 1_000;
+          if (verdict !== 1) assert.equal(sureMs, 0);
+          else if (right !== undefined) assert.equal(sureMs, right.until - (right.until % 1_000) > now ? right.until - (right.until % 1_000) : 0);
         }
       }
       let kept = 0;

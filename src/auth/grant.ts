@@ -57,8 +57,8 @@ export class Grant {
 
   /** The whole second of the monotonic clock until which {@link cached} says that it is allowed; 0: it does not. */
   allowedUntilS(kind: number, topic: string, version: number, now: number): number {
-    if (this.cached(kind, topic, version, now) !== 1 || kind !== this.#lastKind || topic !== this.#lastTopic) return 0;
-    return this.#lastUntilS * 1000 > now ? this.#lastUntilS : 0;
+    // What is known was asked for last then.
+    return this.cached(kind, topic, version, now) === 1 && this.#lastUntilS * 1000 > now ? this.#lastUntilS : 0;
   }
 
   keep(kind: number, topic: string, version: number, allowed: boolean, until: number, sizeMax: number): void {
