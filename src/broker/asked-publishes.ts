@@ -31,11 +31,6 @@ export class AskedPublishes {
     return this.#waiting.size > 0 && this.#waiting.has(channel);
   }
 
-  /** Whether any client's has to. */
-  get some(): boolean {
-    return this.#waiting.size > 0;
-  }
-
   add(channel: Channel, held: HeldPublish): void {
     const line = this.#waiting.get(channel);
     if (line !== undefined) {

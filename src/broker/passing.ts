@@ -22,7 +22,6 @@ export interface LongWay {
   /** Messages of the client, or of anybody, stand in line. */
   waits(channel: Channel): boolean;
   /** Somebody's do. */
-  busy(): boolean;
   /** The client's rights are not known yet. */
   ask(channel: Channel, message: Message): void;
   denied(channel: Channel, now: number): void;
@@ -91,7 +90,8 @@ export class Passing implements ShortcutHost {
   shortcut(channel: Channel, topic: TopicEntry, before: ClientShortcut | undefined, now: number): ClientShortcut | undefined {
     const { topicName } = topic;
     const core = this.#core;
-    if (!Shortcut.fits(topic)) return undefined;
+    // Its last message waits until its right is known.
+    if (!Shortcut.fits(topic) || this.#long.waits(channel)) return undefined;
     const right = core.access.standing?.(channel, topicName, now);
     if (right === undefined || Number.isNaN(this.changes)) return undefined;
     const way = wayOf(core, channel, topicName);
@@ -110,8 +110,8 @@ export class Passing implements ShortcutHost {
     return changesOf(this.#core) + (this.#core.access.changes ?? Number.NaN);
   }
 
-  get busy(): boolean {
-    return this.#core.hooks.publish !== undefined || this.#long.busy();
+  get hooked(): boolean {
+    return this.#core.hooks.publish !== undefined;
   }
 
   placeOf(group: Group, publisherId: string, topicName: string, memo: PlaceMemo): number {

@@ -54,7 +54,6 @@ export class Publisher {
     this.#delayed = new DelayedPublishes(core, (message, done) => this.#publishOwn(message, core.now(), done));
     this.passing = new Passing(core, {
       waits: (channel) => this.#held.size > 0 || this.#asked.waits(channel),
-      busy: () => this.#held.size > 0 || this.#asked.some,
       ask: (channel, message) => this.#asked.add(channel, { message, ack: undefined }),
       denied: (channel, now) => this.#denied(channel, now),
       stamp: (message) => this.#stamp(message),

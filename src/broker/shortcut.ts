@@ -16,8 +16,8 @@ import type { Group } from './shared-dispatch.js';
 export interface ShortcutHost {
   /** Grows with all that may make a decision another one; NaN: nobody knows. */
   readonly changes: number;
-  /** Somebody's messages stand in line. */
-  readonly busy: boolean;
+  /** Somebody else wants to see messages first. */
+  readonly hooked: boolean;
   placeOf(group: Group, publisherId: string, topicName: string, memo: PlaceMemo): number;
   /** To the member at `place`, which was picked and does not take the message as it is. */
   toPicked(group: Group, place: number, topicName: string, bytes: Uint8Array, start: number, end: number, channel: Channel, now: number): void;
@@ -95,7 +95,7 @@ export class Shortcut implements ClientShortcut, PlaceMemo {
 
   take(bytes: Uint8Array, start: number, end: number, now: number): number {
     const host = this.#host;
-    if (this.#changes !== host.changes || host.busy || this.#untilS * 1000 <= now) return start;
+    if (this.#changes !== host.changes || host.hooked || this.#untilS * 1000 <= now) return start;
     let at = start;
     let n = 0;
     for (let next = this.#end(bytes, at, end); next > 0; next = this.#end(bytes, at, end)) {

@@ -30,6 +30,8 @@ let current: ClientConnection | undefined;
 let currentNow = 0;
 /** Plain PUBLISHes of the chunk that took the short way and are not counted yet. */
 let passed = 0;
+/** Where the last of them ends. */
+let passedTo = 0;
 
 function onPacket(packet: Packet): void {
   if (current !== undefined) current.handle(packet, currentNow);
@@ -162,8 +164,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
         : this.#decoder.push(bytes, onPacket, onPublish);
       if (passed > 0) {
         this.#countPassed();
-        const topic = this.#decoder.heldBytes === 0 ? this.#decoder.lastTopic : undefined;
-        if (topic !== undefined && topic === lastTopic) this.#findShortcut(topic, now);
+        if (passedTo === end && lastTopic !== undefined && lastTopic === this.#decoder.lastTopic) this.#findShortcut(lastTopic, now);
       }
       if (error !== undefined && !this.#closing) this.#refuse(error, now);
       // Decoding is synchronous: whatever was counted meanwhile came from here.
@@ -183,7 +184,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (bytesReceived.value >= lookAtBytes) this.#home.look();
   }
 
-  /** Plain messages have come, the last ones of two chunks with the same name, and nothing is incomplete. */
+  /** Messages with the same name ended two chunks, and the second, if not both, took the short way. */
   #findShortcut(topic: TopicEntry, now: number): void {
     if (this.#closing || this.#rate !== undefined) return;
     this.#shortcut = shortcutOf(this.#channel, topic, this.#spare, now);
@@ -210,6 +211,7 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   passPublish(topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean {
     if (!stepLent(this.#channel, topicName, bytes, start, end, now)) return false;
     passed++;
+    passedTo = end;
     return true;
   }
 

@@ -74,6 +74,7 @@ export class FakeCluster {
   /** Who has asked for outcomes that are not known yet. */
   readonly tickets: Map<string, Ticket> = new Map();
   #epoch = 0;
+  #routeChanges = 0;
 
   /** Lets everything of one kind go, what follows from it included. */
   run(list: (() => void)[]): void {
@@ -103,6 +104,9 @@ export class FakeCluster {
         remove: (topicFilter) => this.#remove(node, topicFilter),
         match: (topicName) => this.nodes.filter((n) => n !== node && [...n.filters].some((f) => matches(f, topicName))),
         list: () => {},
+        get changes(): number {
+          return cluster.#routeChanges;
+        },
         get count(): number {
           return cluster.nodes.reduce((sum, n) => sum + n.filters.size, 0);
         },
@@ -190,6 +194,7 @@ export class FakeCluster {
       return;
     }
     node.filters.add(canonical(topicFilter));
+    this.#routeChanges++;
     this.#sharedChanged();
     if (this.autoRoutes) done('effective');
     else this.routes.push(done);
@@ -197,6 +202,7 @@ export class FakeCluster {
 
   #remove(node: FakeNode, topicFilter: string): void {
     node.filters.delete(canonical(topicFilter));
+    this.#routeChanges++;
     this.#sharedChanged();
   }
 

@@ -2,10 +2,17 @@
 // That it delivers what the long way does, whatever happens meanwhile, is passing.test.ts's.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Access } from '#broker/access.js';
+import type { Access, Answer } from '#broker/access.js';
+import { ReplicatedDelayed } from '#broker/delayed.js';
+import { localPorts } from '#broker/local-ports.js';
+import { brokerSchema } from '#broker/schema.js';
 import { Shortcut } from '#broker/shortcut.js';
 import { encode } from '#mqtt/encoder.js';
 import type { ProtocolVersion, PublishPacket } from '#mqtt/packet.js';
+import { ManualClock } from '../doubles/manual-clock.js';
+import { MemoryCluster } from '../doubles/memory-database.js';
+import { quietLog, ReadableMetrics } from '../doubles/quiet-env.js';
+import { FakeCluster } from './fake-cluster.js';
 import { type BenchClient, type BenchOptions, MqttBench, short } from './mqtt-bench.js';
 
 const untilS = 10_000;
@@ -18,14 +25,24 @@ class World {
   stood = 0;
   denied = false;
   untilS = untilS;
+  /** As what messages are counted. */
+  counts: unknown = 1;
+  /** Rights are known from somebody else, who is asked: his answers. */
+  asks = false;
+  readonly questions: Answer[] = [];
+  changes = 0;
 
   constructor(version: ProtocolVersion = 4, topicFilter: string = 't', more: BenchOptions = {}) {
+    const world = this;
     const access: Access = {
       authenticate: (_request, answer) => answer(0),
-      mayPublish: () => !this.denied,
+      mayPublish: () => (this.asks ? undefined : !this.denied),
       maySubscribe: () => true,
-      standing: () => ({ untilS: this.untilS, counts: 1 }),
-      changes: 0,
+      standing: () => ({ untilS: this.untilS, counts: this.counts }),
+      whenKnown: (_client, _action, _topic, _qos, _retain, answer) => void this.questions.push(answer),
+      get changes(): number {
+        return world.changes;
+      },
       counted: (n) => {
         this.stood += n;
       },
@@ -102,6 +119,60 @@ test('another name, another kind of message or another packet between them does 
   }
 });
 
+for (const [what, more] of [
+  ['with an acknowledgement', { qos: 1, packetId: 7 }],
+  ['retained', { retain: true }],
+] as const) {
+  test(`none for a message ${what} that comes in each chunk behind a plain one`, () => {
+    const world = new World();
+    world.subscriber.subscribe({ topicFilter: 'u', qos: 1 });
+    for (let i = 0; i < 3; i++) world.send(world.message('plain'), world.message('other', { topicName: 'u', ...more }));
+    world.got();
+    world.send(world.message('other', { topicName: 'u' }));
+    assert.deepEqual(world.got(), ['other']);
+    assert.equal(world.stood, 0);
+  });
+}
+
+test('none for a delayed message that comes in each chunk behind a plain one', () => {
+  const clock = new ManualClock();
+  const db = new MemoryCluster(clock, brokerSchema).join('1'.padStart(32, '0'));
+  const delayed = new ReplicatedDelayed({ clock, metrics: new ReadableMetrics(), log: quietLog }, db, {});
+  const world = new World(4, '#', { clock, ports: { ...localPorts(), delayed } });
+  world.subscriber.subscribe('$delayed/#');
+  clock.advance(50);
+  const later = world.message('later', { topicName: '$delayed/600/t' });
+  for (let i = 0; i < 4; i++) world.send(world.message('plain'), later);
+  world.send(later);
+  clock.advance(100);
+  assert.deepEqual(world.got(), ['plain', 'plain', 'plain', 'plain']);
+  assert.equal(delayed.count, 5);
+});
+
+test('another node gets what it subscribes to from then on, and what came behind a message that only this one gets', () => {
+  const cluster = new FakeCluster();
+  const clock = new ManualClock();
+  const world = new World(4, 't', { clock, ports: cluster.ports() }).warm();
+  const there = new MqttBench({ clock, ports: cluster.ports() }).connect();
+  world.send(world.message('3'));
+  there.subscribe('t');
+  world.send(world.message('4'));
+  assert.equal(world.stood, 1);
+  assert.deepEqual([world.got(), there.seen()], [['3', '4'], ['t=4']]);
+  there.send({ type: 'unsubscribe', packetId: 9, topicFilters: ['t'] });
+  there.take();
+  for (const text of ['5', '6', '7']) world.send(world.message(text));
+  assert.deepEqual([world.got(), there.seen()], [['5', '6', '7'], []]);
+  assert.equal(world.stood, 3);
+  // One of the filters is for both nodes.
+  world.subscriber.subscribe('u');
+  there.subscribe('u');
+  const other = world.message('u', { topicName: 'u' });
+  for (let i = 0; i < 3; i++) world.send(world.message('t'), other);
+  world.send(other);
+  assert.deepEqual([world.got(), there.seen().length], [['t', 'u', 't', 'u', 't', 'u', 'u'], 4]);
+});
+
 test('properties of a message are read', () => {
   const world = new World(5).warm();
   world.send(world.message('with', { properties: { contentType: 'text' } }), world.message('without'));
@@ -112,19 +183,18 @@ test('properties of a message are read', () => {
   assert.equal(world.stood, 0);
 });
 
-test('a message of 5.0 that ends with its name is malformed', () => {
-  const world = new World(5).warm();
-  world.send(Uint8Array.of(0x30, 3, 0, 1, 0x74));
-  world.bench.settle();
-  assert.ok(world.publisher.net.closed);
-});
-
-test('a name that is longer than the packet is malformed', () => {
-  const world = new World(4).warm();
-  world.send(Uint8Array.of(0x30, 2, 0, 1), world.message('next'));
-  world.bench.settle();
-  assert.ok(world.publisher.net.closed);
-});
+// What follows would make them whole.
+for (const [what, version, bytes] of [
+  ['message of 5.0 that ends with its name', 5, [0x30, 3, 0, 1, 0x74, 0]],
+  ['name that is longer than the packet', 4, [0x30, 2, 0, 1, 0x74]],
+] as const) {
+  test(`a ${what} is malformed`, () => {
+    const world = new World(version).warm();
+    world.send(Uint8Array.from(bytes));
+    assert.deepEqual(world.got(), []);
+    assert.ok(world.publisher.net.closed);
+  });
+}
 
 test('a length that is not in its shortest form, or of three bytes, is no shortcut', () => {
   const world = new World(4).warm();
@@ -174,6 +244,74 @@ test('a right ends with its time', () => {
   world.bench.clock.advance(2_000);
   world.send(world.message('5'));
   assert.deepEqual(world.got(), ['3', '4']);
+});
+
+test('none while a message of the client waits until its right is known', () => {
+  const world = new World(4).warm();
+  world.asks = true;
+  world.changes++;
+  for (const text of ['3', '4']) world.send(world.message(text));
+  assert.deepEqual(world.got(), []);
+  world.asks = false;
+  world.questions.shift()?.(true);
+  assert.deepEqual(world.got(), ['3', '4']);
+  assert.equal(world.stood, 0);
+  for (const text of ['5', '6']) world.send(world.message(text));
+  assert.deepEqual(world.got(), ['5', '6']);
+  assert.equal(world.stood, 1);
+});
+
+test('messages on rights that are not counted are not', () => {
+  const world = new World(4);
+  world.counts = undefined;
+  world.warm();
+  world.send(world.message('3'));
+  assert.equal(world.stood, 0);
+  world.changes++;
+  world.counts = 1;
+  for (const text of ['4', '5']) world.send(world.message(text));
+  assert.equal(world.stood, 1);
+});
+
+test('memory is looked at after so many bytes, also those on shortcuts', () => {
+  const world = new World(4).warm();
+  const { listener } = world.bench;
+  const message = world.message('3');
+  let looks = 0;
+  listener.look = () => {
+    looks++;
+    listener.lookAtBytes = Number.POSITIVE_INFINITY;
+  };
+  listener.lookAtBytes = listener.metrics.bytesReceived.value + 10 * message.length;
+  for (let n = 1; n < 10; n++) world.send(message);
+  assert.equal(looks, 0);
+  world.send(message);
+  assert.equal(looks, 1);
+  assert.equal(world.stood, 10);
+});
+
+test('a group message that was picked for a member whose queue is full goes to one with room', () => {
+  for (const lends of [true, false]) {
+    const world = new World(4, 'unused', { lends, limits: { maxQueuedMessages: 2 } });
+    const [full, free] = ['full', 'free'].map((clientId) => {
+      const member = world.bench.connect({ clientId, protocolVersion: 5, properties: { receiveMaximum: 1 } });
+      member.subscribe({ topicFilter: '$share/g/t', qos: 1 });
+      return member;
+    }) as [BenchClient, BenchClient];
+    const publisher = world.bench.connect({ clientId: 'p5', protocolVersion: 5 });
+    const message = encode({ type: 'publish', topicName: 't', payload: Buffer.of(0x78), qos: 0, retain: false, dup: false, packetId: 0 }, 5);
+    for (let i = 0; i < 3; i++) publisher.bytes(message);
+    const { stood } = world;
+    full.subscribe({ topicFilter: 'full', qos: 1 });
+    for (let i = 0; i < 3; i++) world.publisher.publish('full', 'q', { qos: 1 });
+    world.bench.settle();
+    full.take();
+    free.take();
+    for (let i = 0; i < 8; i++) publisher.bytes(message);
+    world.bench.settle();
+    assert.deepEqual([full.seen().length, free.seen().length], [0, 8]);
+    if (lends) assert.ok(world.stood > stood, 'there is a shortcut');
+  }
 });
 
 /** What a member that takes one message at a time gets, when others wait for it. */
