@@ -27,6 +27,11 @@ export interface SysEvents {
   unsubscribed(session: Session, topicFilter: string): void;
 }
 
+/** Code that was compiled for one broker of the process is good for all: what a message asks looks the same. */
+function ofOneShape({ routes, shared, forwarder, retained, registry, delayed, exclusive, handover, identity }: BrokerPorts): BrokerPorts {
+  return { routes, shared, forwarder, retained, registry, delayed, exclusive, handover, identity };
+}
+
 export class Core {
   readonly env: Env;
   readonly options: BrokerOptions;
@@ -57,7 +62,7 @@ export class Core {
     this.env = env;
     this.options = options;
     this.limits = options.limits;
-    this.ports = ports;
+    this.ports = ofOneShape(ports);
     this.access = access;
     this.metrics = new BrokerMetrics(env.metrics);
     this.timers = new Timers(env.clock, options.timerTickMs);

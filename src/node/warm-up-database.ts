@@ -2,6 +2,7 @@
 // the broker that warms the code up (`warm-up.ts`), so that it cannot reach those of the node.
 import { emptyBytes } from '#base/bytes.js';
 import type { Database, WriteDone } from '#db/api.js';
+import type { Links } from '#link/api.js';
 
 const written = { index: 1, reply: emptyBytes };
 
@@ -30,5 +31,31 @@ export function emptyDatabase(nodeId: string, later: (fn: () => void) => void): 
     isGone: () => false,
     status: () => [],
     onIncarnation: () => {},
+  };
+}
+
+/** Links of a node that is alone. */
+export function noLinks(nodeId: string): Links {
+  return {
+    self: { nodeId, name: 'warm-up', role: 'core', incarnation: 1, clusterId: '', host: '', port: 0, info: emptyBytes },
+    updateSelf: () => {},
+    setTargets: () => {},
+    answeredAt: () => undefined,
+    speaks: () => false,
+    drop: () => {},
+    listen: () => {},
+    peers: () => [],
+    peer: () => undefined,
+    send: () => 'down',
+    backlogBytes: () => 0,
+    onFrame: () => {},
+    pauseLane: () => {},
+    resumeLane: () => {},
+    handle: () => {},
+    call: (_to, _method, _body, _deadlineMs, done) => done({ kind: 'down' }, emptyBytes),
+    lastHeardAt: () => undefined,
+    roundTripMs: () => undefined,
+    reloadCertificates: () => undefined,
+    close: (done) => done(),
   };
 }

@@ -14,7 +14,8 @@ import { readRules } from '#auth/rule.js';
 import { FileSource } from '#auth/sources.js';
 import { toHex } from '#base/bytes.js';
 import { type Broker, createBroker } from '#broker/broker.js';
-import { LocalForwarder, LocalRegistry, LocalRetained } from '#broker/local-ports.js';
+import { NodeForwarder } from '#broker/forward.js';
+import { LocalRegistry, LocalRetained } from '#broker/local-ports.js';
 import { RouteSync } from '#broker/route-sync.js';
 import type { Timer } from '#env/clock.js';
 import type { Env } from '#env/env.js';
@@ -25,7 +26,7 @@ import { RecoveringSessions } from '#session/session-record.js';
 import { openJournal } from '#store/journal.js';
 import { MemoryFiles } from '#store/memory-files.js';
 import { WarmUpClient } from './warm-up-client.js';
-import { emptyDatabase } from './warm-up-database.js';
+import { emptyDatabase, noLinks } from './warm-up-database.js';
 
 export interface WarmUpOptions {
   /** How long; the node serves that much later at most. */
@@ -39,8 +40,8 @@ const msMax = 10_000;
 const host = '127.0.0.1';
 /** As many publishers, each with a subscriber. */
 const pairs = 8;
-/** Messages of a publisher in one go, in turn. */
-const bursts: readonly number[] = [1, 10, 1, 2, 300, 1, 50, 1];
+/** Messages of a publisher in one go, in turn: all of them with QoS 0, then all with QoS 1, whose way is another. */
+const bursts: readonly number[] = [1, 2, 1, 4, 100, 1, 16, 1];
 /**
  * The time of a first broker, whose end is awaited: compiled code takes for constant what has never changed, and is
  * thrown away when it does. What changes when clients leave has changed before the second one.
@@ -96,7 +97,7 @@ class WarmUp {
     const ports = {
       routes: this.#routes,
       shared: this.#routes.shared,
-      forwarder: new LocalForwarder(),
+      forwarder: new NodeForwarder(env, noLinks(nodeId), empty),
       retained: new LocalRetained(),
       registry: new LocalRegistry(),
       identity: this.#identity,
@@ -157,7 +158,7 @@ class WarmUp {
     }
     const round = this.#round++;
     const count = bursts[round % bursts.length] as number;
-    const qos = round & 1 ? 1 : 0;
+    const qos = Math.floor(round / bursts.length) & 1;
     for (const client of this.#clients) {
       if ((client.number & 1) !== 0) continue;
       const pair = client.number >> 1;
