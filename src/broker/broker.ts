@@ -82,6 +82,7 @@ export class Broker implements ChannelEffects {
     this.#connector = new Connector(core, this.#sessions, this.#unregistered);
     this.#takeover = new Takeover(core, this.#sessions);
     this.#pressure = new Pressure(core, this.#sessions);
+    this.#publisher.passing.pressure = this.#pressure;
     ports.registry.serve(this.#takeover);
     // Who gives it away tries another node, or this one later.
     ports.handover?.onGiven((adopted, done) => (this.#pressure.refusesSessions ? done(false) : this.#connector.adopt(adopted, done)));

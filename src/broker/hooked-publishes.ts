@@ -1,6 +1,6 @@
 // PUBLISHes on their way through the hook `message.publish`: per client in the order they came in, those
 // behind one whose answer is outstanding included. The client is not read meanwhile, so that what waits
-// is bounded by what one read brought. Used by `publish.ts` alone, and only while somebody hooked.
+// is bounded by what one read brought. Used by `publish.ts` alone, and only while somebody hooked, or an answer is outstanding.
 import type { Channel } from '#session/channel.js';
 import { settle } from '#session/channel.js';
 import { keep } from '#session/message.js';
@@ -16,6 +16,11 @@ export class HookedPublishes {
   constructor(core: Core, through: (channel: Channel, held: HeldPublish) => void) {
     this.#core = core;
     this.#through = through;
+  }
+
+  /** Whether the client's next PUBLISH has to stand in line, hook or not: one before it has no answer yet. */
+  waits(channel: Channel): boolean {
+    return this.#waiting.size > 0 && this.#waiting.has(channel);
   }
 
   add(channel: Channel, held: HeldPublish): void {

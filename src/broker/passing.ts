@@ -21,12 +21,20 @@ import { changesOf, wayOf } from './way.js';
 export interface LongWay {
   /** Messages of the client, or of anybody, stand in line. */
   waits(channel: Channel): boolean;
-  /** Somebody's do. */
   /** The client's rights are not known yet. */
   ask(channel: Channel, message: Message): void;
   denied(channel: Channel, now: number): void;
   stamp(message: Message): void;
   unwanted(message: Message): void;
+}
+
+/** pressure.ts, as messages see it. */
+export interface BacklogWatch {
+  /** Whether publishers are looked at. */
+  readonly holding: boolean;
+  /** Grows with every message that is put into a backlog. */
+  readonly backlogs: number;
+  hold(channel: Channel, now: number): void;
 }
 
 const dollar = 0x24;
@@ -38,6 +46,8 @@ export class Passing implements ShortcutHost {
   #passed = 0;
   /** Messages that took a shortcut to a member who got them otherwise. */
   #detours = 0;
+  /** Publishers that make backlogs grow are held by it. */
+  pressure: BacklogWatch | undefined = undefined;
 
   constructor(core: Core, long: LongWay) {
     this.#core = core;
@@ -48,8 +58,9 @@ export class Passing implements ShortcutHost {
   pass(channel: Channel, topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean {
     const core = this.#core;
     const { clientId } = channel;
-    if (core.hooks.publish !== undefined || channel.mountpoint !== '' || topicName.charCodeAt(0) === dollar || this.#long.waits(channel))
-      return false;
+    // Who is told of rights may end anybody's connection meanwhile.
+    if (core.hooks.publish !== undefined || core.hooks.authorized !== undefined) return false;
+    if (channel.mountpoint !== '' || topicName.charCodeAt(0) === dollar || this.#long.waits(channel)) return false;
     const way = wayOf(core, channel, topicName);
     let to: Subscription | undefined;
     if (way === undefined) {
@@ -75,7 +86,7 @@ export class Passing implements ShortcutHost {
       to = local?.here[place];
       // Picked is picked: the member gets it in another way, or who helps it out.
       if (to === undefined || hasQueue(to.session) || !takesPass(to, clientId, channel.version, end - start)) {
-        this.#deliver(local?.pick('here', place, undefined), messageOf(topicName, bytes, start, end, channel.version, clientId), now);
+        this.#deliver(local?.pick('here', place, undefined), messageOf(topicName, bytes, start, end, channel.version, clientId), channel, now);
         return true;
       }
     }
@@ -91,7 +102,7 @@ export class Passing implements ShortcutHost {
     const { topicName } = topic;
     const core = this.#core;
     // Its last message waits until its right is known.
-    if (!Shortcut.fits(topic) || this.#long.waits(channel)) return undefined;
+    if (!Shortcut.fits(topic) || channel.mountpoint !== '' || topicName.charCodeAt(0) === dollar || this.#long.waits(channel)) return undefined;
     const right = core.access.standing?.(channel, topicName, now);
     if (right === undefined || Number.isNaN(this.changes)) return undefined;
     const way = wayOf(core, channel, topicName);
@@ -121,7 +132,7 @@ export class Passing implements ShortcutHost {
   toPicked(group: Group, place: number, topicName: string, bytes: Uint8Array, start: number, end: number, channel: Channel, now: number): void {
     this.#detours++;
     const message = messageOf(topicName, bytes, start, end, channel.version, channel.clientId);
-    this.#deliver(group.local?.pick('here', place, undefined), message, now);
+    this.#deliver(group.local?.pick('here', place, undefined), message, channel, now);
   }
 
   took(n: number, counts: unknown): void {
@@ -150,8 +161,10 @@ export class Passing implements ShortcutHost {
   }
 
   /** To a member that was picked, whose message must wait, change or be dropped. */
-  #deliver(to: Subscription | undefined, message: Message, now: number): void {
+  #deliver(to: Subscription | undefined, message: Message, channel: Channel, now: number): void {
     const { frames, metrics } = this.#core;
+    const { pressure } = this;
+    const backlogs = pressure?.backlogs;
     metrics.received.value++;
     metrics.receivedQos0.value++;
     this.#long.stamp(message);
@@ -160,6 +173,7 @@ export class Passing implements ShortcutHost {
     frames.end();
     if (received) metrics.delivered.value++;
     else this.#long.unwanted(message);
+    if (pressure?.holding === true && pressure.backlogs !== backlogs) pressure.hold(channel, now);
   }
 }
 

@@ -53,7 +53,7 @@ export class Publisher {
     core.ports.forwarder.onRelief(() => this.#relieve());
     this.#delayed = new DelayedPublishes(core, (message, done) => this.#publishOwn(message, core.now(), done));
     this.passing = new Passing(core, {
-      waits: (channel) => this.#held.size > 0 || this.#asked.waits(channel),
+      waits: (channel) => this.#held.size > 0 || this.#asked.waits(channel) || this.#hooked.waits(channel),
       ask: (channel, message) => this.#asked.add(channel, { message, ack: undefined }),
       denied: (channel, now) => this.#denied(channel, now),
       stamp: (message) => this.#stamp(message),
@@ -83,7 +83,7 @@ export class Publisher {
         return;
       }
     }
-    if (core.hooks.publish !== undefined) {
+    if (core.hooks.publish !== undefined || this.#hooked.waits(channel)) {
       this.#hooked.add(channel, { message, ack: qos === 0 ? undefined : channel.defer(packet.packetId, qos) });
       return;
     }
@@ -205,7 +205,7 @@ export class Publisher {
     if (mounted === undefined) {
       this.#core.metrics.messagesDropped.value++;
       if (ack !== undefined) settle(ack, ReasonCode.topicNameInvalid);
-    } else if (this.#core.hooks.publish === undefined) this.#enter(channel, mounted);
+    } else if (this.#core.hooks.publish === undefined && !this.#hooked.waits(channel)) this.#enter(channel, mounted);
     else this.#hooked.add(channel, mounted);
   }
 

@@ -43,6 +43,7 @@ export class Shortcut implements ClientShortcut, PlaceMemo {
   readonly #nameAt: number;
   #nameLength = 0;
   #is5 = false;
+  readonly #packetBytesMax: number;
   #counts: unknown = undefined;
   #group: Group | undefined = undefined;
   place: PublisherPlace | undefined = undefined;
@@ -56,6 +57,7 @@ export class Shortcut implements ClientShortcut, PlaceMemo {
     this.#host = host;
     this.#channel = channel;
     this.#clientId = channel.clientId;
+    this.#packetBytesMax = channel.limits.maxPacketSizeBytes;
     this.#slot = slots.take();
     this.#names = this.#slot.bytes;
     this.#nameAt = this.#slot.at;
@@ -139,7 +141,7 @@ export class Shortcut implements ClientShortcut, PlaceMemo {
     }
     const length = this.#nameLength;
     const bodyEnd = bodyAt + remaining;
-    if (bodyEnd > end || remaining < length) return 0;
+    if (bodyEnd > end || remaining < length || bodyEnd - at > this.#packetBytesMax) return 0;
     const names = this.#names;
     // From the end: names differ there more often than at the front.
     for (let own = this.#nameAt + length - 1, its = bodyAt + length - 1; its >= bodyAt; ) if (names[own--] !== bytes[its--]) return 0;
@@ -148,9 +150,6 @@ export class Shortcut implements ClientShortcut, PlaceMemo {
     return bodyEnd;
   }
 }
-
-/** Packets up to this size may take a shortcut. */
-export const shortcutPacketBytesMax: number = 3 + 0x3fff;
 
 export function hasQueue({ queue }: Session): boolean {
   return queue !== undefined && queue.length > 0;

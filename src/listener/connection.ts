@@ -17,6 +17,7 @@ import type { Frame } from '#session/frames.js';
 import type { AckByte, ChannelOutput } from '#session/output.js';
 import { shortcutOf, step, stepLent, stepPublish } from '#session/step.js';
 import { sendAck, sendAliased, sendPacket } from './answers.js';
+import { type ChunkReader, chunk, onLentPublish, onPacket, onPublish } from './chunk.js';
 import type { ConnectionHome } from './connection-home.js';
 import { identify } from './identity.js';
 import { absent, type OutboxClient } from './outbox.js';
@@ -25,33 +26,13 @@ import { type Holder, holderBytesMin } from './relief.js';
 
 type Home = ConnectionHome<ClientConnection>;
 
-// The connection whose chunk is being decoded: decoding is synchronous, and one function serves all.
-let current: ClientConnection | undefined;
-let currentNow = 0;
-/** Plain PUBLISHes of the chunk that took the short way and are not counted yet. */
-let passed = 0;
-/** Where the last of them ends. */
-let passedTo = 0;
-
-function onPacket(packet: Packet): void {
-  if (current !== undefined) current.handle(packet, currentNow);
-}
-
-function onPublish(packet: PublishPacket): void {
-  if (current !== undefined) current.handlePublish(packet, currentNow);
-}
-
-function onLentPublish(topicName: string, bytes: Uint8Array, start: number, end: number): boolean {
-  return current?.passPublish(topicName, bytes, start, end, currentNow) === true;
-}
-
 /** The channel holds the client back; its output is full; it has sent too much too fast; it sends a large packet while memory is short. */
 const held = 1;
 const full = 2;
 const throttled = 4;
 const slowed = 8;
 
-export class ClientConnection extends WheelTimer implements ConnectionHandler, ChannelOutput, OutboxClient, Holder {
+export class ClientConnection extends WheelTimer implements ConnectionHandler, ChannelOutput, OutboxClient, Holder, ChunkReader {
   // What every message of the client looks at comes first, to be near each other in memory.
   readonly #home: Home;
   /** For what comes next, if it is like what came last. */
@@ -113,8 +94,8 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 
   // ---- what arrives ----
 
-  onData(chunk: Uint8Array): void {
-    this.#received(chunk, 0, chunk.length, false);
+  onData(bytes: Uint8Array): void {
+    this.#received(bytes, 0, bytes.length, false);
   }
 
   onLent(bytes: Uint8Array, start: number, end: number): void {
@@ -147,7 +128,11 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
   }
 
   #received(bytes: Uint8Array, start: number, end: number, lent: boolean): void {
-    if (this.#closing) return;
+    if (this.#closing) {
+      // By its own shortcut, just now.
+      this.#home.outbox.early();
+      return;
+    }
     const now = this.#home.outbox.now();
     this.#lastS = secondsOf(now);
     const { bytesReceived, publishReceived } = this.#home.metrics;
@@ -156,23 +141,24 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     if (this.#shortcut !== undefined) this.#spare = this.#shortcut;
     this.#shortcut = undefined;
     bytesReceived.value += end - start;
-    current = this;
-    currentNow = now;
+    chunk.reader = this;
+    chunk.now = now;
     try {
       const error = lent
         ? this.#decoder.pushLent(bytes, start, end, onLentPublish, onPacket, onPublish)
         : this.#decoder.push(bytes, onPacket, onPublish);
-      if (passed > 0) {
+      if (chunk.passed > 0) {
         this.#countPassed();
-        if (passedTo === end && lastTopic !== undefined && lastTopic === this.#decoder.lastTopic) this.#findShortcut(lastTopic, now);
+        if (chunk.passedTo === end && lastTopic !== undefined && lastTopic === this.#decoder.lastTopic) this.#findShortcut(lastTopic, now);
       }
       if (error !== undefined && !this.#closing) this.#refuse(error, now);
       // Decoding is synchronous: whatever was counted meanwhile came from here.
       if (this.#rate !== undefined) this.#throttle(this.#rate, publishReceived.value - before, end - start, now);
     } catch (error) {
+      if (chunk.passed > 0) this.#countPassed();
       this.#failed(error);
     } finally {
-      current = undefined;
+      chunk.reader = undefined;
     }
     // Between two chunks nobody is in the middle of a delivery, and what was lent must not be referred to any more.
     this.#home.outbox.early();
@@ -201,21 +187,18 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
 
   #countPassed(): void {
     const { broker, metrics } = this.#home;
-    metrics.packetsReceived.value += passed;
-    metrics.publishReceived.value += passed;
-    passed = 0;
+    metrics.packetsReceived.value += chunk.passed;
+    metrics.publishReceived.value += chunk.passed;
+    chunk.passed = 0;
     broker.passed();
   }
 
-  /** A plain PUBLISH of the chunk, in bytes that are lent. False: it has to be decoded. */
+  // ---- ChunkReader ----
+
   passPublish(topicName: string, bytes: Uint8Array, start: number, end: number, now: number): boolean {
-    if (!stepLent(this.#channel, topicName, bytes, start, end, now)) return false;
-    passed++;
-    passedTo = end;
-    return true;
+    return stepLent(this.#channel, topicName, bytes, start, end, now);
   }
 
-  /** A PUBLISH of the chunk. */
   handlePublish(packet: PublishPacket, now: number): void {
     const { metrics } = this.#home;
     metrics.packetsReceived.value++;
@@ -223,7 +206,6 @@ export class ClientConnection extends WheelTimer implements ConnectionHandler, C
     stepPublish(this.#channel, packet, now);
   }
 
-  /** Another packet of the chunk. */
   handle(packet: Packet, now: number): void {
     const { metrics } = this.#home;
     metrics.packetsReceived.value++;

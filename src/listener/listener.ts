@@ -23,6 +23,21 @@ import type { Rates } from './rate-limit.js';
 const shortOutputBytes = 64 * 1024;
 const shortStrangersMax = 100;
 
+/**
+ * One for all listeners of a broker: what one connection was lent may be on its way to a client of any of them, and whoever
+ * ends a chunk must see to all of it (`Outbox.early`).
+ */
+const outboxes = new WeakMap<Broker, Outbox>();
+
+function outboxOf(broker: Broker, metrics: WireMetrics): Outbox {
+  let outbox = outboxes.get(broker);
+  if (outbox === undefined) {
+    outbox = new Outbox(broker.env.clock, metrics.bytesSent, metrics.turnSeconds);
+    outboxes.set(broker, outbox);
+  }
+  return outbox;
+}
+
 export type Started = (error: NetError | undefined) => void;
 
 export class Listener implements ConnectionHome<ClientConnection> {
@@ -56,7 +71,7 @@ export class Listener implements ConnectionHome<ClientConnection> {
     this.options = options;
     this.metrics = new WireMetrics(env.metrics);
     this.#own = new ListenerMetrics(env.metrics, options.id, this);
-    this.outbox = new Outbox(env.clock, this.metrics.bytesSent, this.metrics.turnSeconds);
+    this.outbox = outboxOf(broker, this.metrics);
     const { maxPacketSizeBytes } = options;
     this.limits = maxPacketSizeBytes === undefined ? broker.limits : { ...broker.limits, maxPacketSizeBytes };
     this.decoding = new DecoderSettings({

@@ -147,3 +147,57 @@ test('who proves anew who it is moves `changes`; who comes in first does not', a
   assert.ok(world.access.changes > before);
   assert.equal(standing(world, client, 'b'), undefined);
 });
+
+/** Whole numbers below `n`. */
+function draws(seed: number): (n: number) => number {
+  let state = seed * 7919;
+  return (n) => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+    return (state >>> 8) % n;
+  };
+}
+
+test('whatever happens: while a right stands, asking says yes', async () => {
+  let stood = 0;
+  for (let seed = 1; seed <= 60; seed++) {
+    const draw = draws(seed);
+    const either = <T>(a: T, b: T): T => (draw(2) === 0 ? a : b);
+    const world = new AccessWorld({
+      authentication: [users],
+      sources: [table],
+      authorization: { noMatch: either('allow', 'deny'), cache: { enable: draw(5) > 0, maxSize: 1 + draw(3), ttlMs: 5_000 } },
+    });
+    await world.change(world.admin.addUser('u', 'secret', false));
+    await world.change(world.admin.addUser('root', 'secret', true));
+    const clients = [0, 1, 2].map((i) => new Client(`c${i}`, i === 0 ? 'root' : 'u'));
+    for (const client of clients) assert.equal(await world.login(client, 'secret'), 0);
+    const topics = ['a', 'b', 'c/1', 'c/2'];
+    const rights: { client: Client; topic: string; untilS: number; changes: number }[] = [];
+    for (let i = 0; i < 150; i++) {
+      const client = clients[draw(3)] as Client;
+      const topic = topics[draw(4)] as string;
+      const now = world.clock.now();
+      const what = draw(18);
+      if (what < 4) world.access.mayPublish(client, topic, draw(3) as 0, draw(2) === 0, now);
+      else if (what < 6) world.access.maySubscribe(client, topic, draw(3) as 0, now);
+      else if (what < 8) world.clock.advance(draw(2_500));
+      else if (what === 8) {
+        const rule = { permission: either('allow' as const, 'deny' as const), action: 'publish' as const, topic: either(topic, '#') };
+        await world.change(world.admin.setRules({ kind: 'all' }, [rule]));
+      } else if (what === 9) world.access.forgetVerdicts(either(client.clientId, undefined));
+      else if (what === 10) await world.login(Object.assign(client, { username: either('u', 'root') }), 'secret');
+      else {
+        mayPlain(world, client, topic);
+        const right = standing(world, client, topic);
+        if (right !== undefined) rights.push({ client, topic, untilS: right.untilS, changes: world.access.changes });
+      }
+      const at = world.clock.now();
+      for (const right of rights) {
+        if (right.changes !== world.access.changes || right.untilS * 1000 <= at) continue;
+        stood++;
+        assert.equal(mayPlain(world, right.client, right.topic), true, `seed ${seed}, step ${i}`);
+      }
+    }
+  }
+  assert.ok(stood > 1_000, `${stood} times`);
+});

@@ -120,14 +120,21 @@ export function portOf(listener: Listener): number {
   return port;
 }
 
+const messagesMs = 20_000;
+
 /** The next `count` messages of the client. */
 export function messages(client: MqttClient, count: number): Promise<IPublishPacket[]> {
   const got: IPublishPacket[] = [];
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => {
+      client.off('message', onMessage);
+      reject(new Error(`${got.length} of ${count} messages came within ${messagesMs} ms`));
+    }, messagesMs);
     const onMessage = (_topic: string, _payload: Buffer, packet: IPublishPacket): void => {
       got.push(packet);
       if (got.length < count) return;
       client.off('message', onMessage);
+      clearTimeout(late);
       resolve(got);
     };
     client.on('message', onMessage);

@@ -56,12 +56,36 @@ for (const kind of kinds) {
   });
 }
 
-test('clients of all listeners meet at one broker', async () => {
-  const clients = await Promise.all(kinds.map((kind) => harness.connect(kind, of(kind), { clientId: `meet-${kind}` })));
-  for (const client of clients) await client.subscribeAsync('meet/+', { qos: 1 });
-  const got = clients.map((client) => messages(client, kinds.length));
-  for (const [i, client] of clients.entries()) await client.publishAsync(`meet/${kinds[i]}`, 'x', { qos: 1 });
-  for (const one of await Promise.all(got)) assert.deepEqual(one.map((p) => p.topic).sort(), kinds.map((k) => `meet/${k}`).sort());
-  for (const kind of kinds) assert.equal(of(kind).connectionCount, 1, kind);
+for (const qos of [0, 1] as const) {
+  test(`clients of all listeners meet at one broker, with QoS ${qos}`, async () => {
+    const clients = await Promise.all(kinds.map((kind) => harness.connect(kind, of(kind), { clientId: `meet-${kind}-${qos}` })));
+    for (const client of clients) await client.subscribeAsync('meet/+', { qos });
+    const got = clients.map((client) => messages(client, kinds.length));
+    for (const [i, client] of clients.entries()) await client.publishAsync(`meet/${kinds[i]}`, 'x', { qos });
+    for (const one of await Promise.all(got)) assert.deepEqual(one.map((p) => p.topic).sort(), kinds.map((k) => `meet/${k}`).sort());
+    for (const kind of kinds) assert.equal(of(kind).connectionCount, 1, kind);
+    await Promise.all(clients.map((client) => client.endAsync()));
+  });
+}
+
+// One subscriber each: such messages are passed on in the memory that the publisher's socket was read into.
+test('messages of QoS 0 go from every kind of listener to one subscriber of each, at once and unchanged', async () => {
+  const clients = await Promise.all(kinds.map((kind) => harness.connect(kind, of(kind), { clientId: `each-${kind}` })));
+  for (const [i, client] of clients.entries()) await client.subscribeAsync(`each/${kinds[i]}`);
+  for (const [i, from] of clients.entries()) {
+    for (const [j, to] of clients.entries()) {
+      for (let round = 0; round < 4; round++) {
+        const got = messages(to, 1);
+        const text = `${kinds[i]} ${round}`;
+        from.publish(`each/${kinds[j]}`, text);
+        from.publish(`none/${kinds[j]}`, 'x'.repeat(text.length));
+        assert.deepEqual(
+          (await got).map((p) => String(p.payload)),
+          [text],
+          `to ${kinds[j]}`,
+        );
+      }
+    }
+  }
   await Promise.all(clients.map((client) => client.endAsync()));
 });

@@ -79,6 +79,8 @@ export interface BenchOptions {
   readonly limits?: Partial<SessionLimits>;
   readonly broker?: Partial<BrokerOptions>;
   readonly listener?: Partial<ListenerOptions>;
+  /** Where the other one differs. */
+  readonly otherListener?: Partial<ListenerOptions>;
   readonly ports?: BrokerPorts;
   readonly access?: Access;
   readonly clock?: ManualClock;
@@ -94,6 +96,8 @@ export class MqttBench {
   readonly metrics: ReadableMetrics = new ReadableMetrics();
   readonly broker: Broker;
   readonly listener: Listener;
+  /** Of the same broker. */
+  readonly otherListener: Listener;
   readonly errors: string[] = [];
   readonly lends: boolean;
 
@@ -111,6 +115,12 @@ export class MqttBench {
     const limits = { ...defaultLimits, ...options.limits };
     this.broker = createBroker(env, { ...options.broker, limits }, options.ports ?? localPorts(), options.access);
     this.listener = new Listener(env, this.broker, { ...defaultListenerOptions, ...options.listener });
+    this.otherListener = new Listener(env, this.broker, {
+      ...defaultListenerOptions,
+      ...options.listener,
+      id: 'tcp:other',
+      ...options.otherListener,
+    });
   }
 
   /** Ends the turn. */
@@ -120,15 +130,15 @@ export class MqttBench {
   }
 
   /** A connection that has sent nothing. */
-  open(version: ProtocolVersion = 5): BenchClient {
+  open(version: ProtocolVersion = 5, listener: Listener = this.listener): BenchClient {
     const net = new MemoryConnection();
-    this.listener.accept(net);
+    listener.accept(net);
     return new BenchClient(this, net, version);
   }
 
   /** A connection whose CONNECT was sent; `connack` says what became of it. */
-  connect(more: Partial<ConnectPacket> = {}): BenchClient {
-    const client = this.open(more.protocolVersion ?? 5);
+  connect(more: Partial<ConnectPacket> = {}, listener: Listener = this.listener): BenchClient {
+    const client = this.open(more.protocolVersion ?? 5, listener);
     client.send({ type: 'connect', protocolVersion: 5, clientId: `c${++ids}`, cleanStart: true, keepAlive: 0, ...more });
     return client;
   }

@@ -76,11 +76,15 @@ class Run {
   /** Messages that went the short way. */
   passed = 0;
 
-  constructor(lends: boolean, denyAction: 'ignore' | 'disconnect') {
+  constructor(lends: boolean, denyAction: 'ignore' | 'disconnect', elsewhere: readonly boolean[]) {
     this.rights = new Rights(denyAction);
     this.bench = new MqttBench({ lends, access: this.rights, limits: { maxQueuedMessages: 3 } });
+    let n = 0;
     const connect = (clientId: string, version: 4 | 5, properties: object = {}): BenchClient =>
-      this.bench.connect({ clientId, protocolVersion: version, ...(version === 5 ? { properties } : {}) });
+      this.bench.connect(
+        { clientId, protocolVersion: version, ...(version === 5 ? { properties } : {}) },
+        elsewhere[n++] === true ? this.bench.otherListener : this.bench.listener,
+      );
     this.clients = [
       connect('p4', 4),
       connect('p5', 5),
@@ -268,8 +272,10 @@ test('the short way and the long way deliver the same, in the same order, and co
     fc.property(
       fc.array(action, { minLength: 4, maxLength: 16 }),
       fc.constantFrom('ignore' as const, 'ignore' as const, 'ignore' as const, 'disconnect' as const),
-      (steps, denyAction) => {
-        const runs = [new Run(true, denyAction), new Run(false, denyAction)];
+      // Who comes by another listener.
+      fc.array(fc.boolean(), { minLength: 7, maxLength: 7 }),
+      (steps, denyAction, elsewhere) => {
+        const runs = [new Run(true, denyAction, elsewhere), new Run(false, denyAction, elsewhere)];
         for (const run of runs) {
           const ids = { next: 0, sent: 0 };
           for (const step of steps) perform(run, step, ids);
