@@ -94,6 +94,8 @@ export class Disturbances {
   readonly cuts: Times = new Times();
   /** It stood still. */
   readonly pauses: Times = new Times();
+  /** Its disk was slow. */
+  readonly slowDisks: Times = new Times();
 
   overlaps(node: string, from: number, to: number): boolean {
     return this.states.overlaps(node, from, to) || this.cuts.overlaps(node, from, to);
@@ -352,7 +354,9 @@ export class FaultInjector {
     const n = this.#prng.pick(this.#world.nodes);
     this.#history.count('slowDisks');
     n.sim.disk.faults.slowFactor = this.#prng.pick([5, 30, 200, 600]);
-    this.#world.world.after(this.#prng.range(500, 4_000), () => {
+    const ms = this.#prng.range(500, 4_000);
+    this.disturbances.slowDisks.add(n.name, this.#now, this.#now + ms);
+    this.#world.world.after(ms, () => {
       n.sim.disk.faults.slowFactor = 1;
     });
   }

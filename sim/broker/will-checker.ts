@@ -9,6 +9,8 @@ const never = Number.POSITIVE_INFINITY;
 const sampleEveryMs = 50;
 /** A slow disk may take so long until it has what nobody waits for, and so may the registry. */
 const unsyncedMs = 1_000;
+/** The slowest one takes seconds for one sync, and who comes after it began waits for the next. */
+const unsyncedSlowMs = 8_000;
 /** For finding out who is lost, an election, and the way to the subscribers. */
 const graceMs = 8_000;
 
@@ -55,7 +57,8 @@ export class WillWatch {
       if (withdrawn === undefined) return;
       // Its node may have ended the connection before, and it did not read that.
       if (unseenFrom < withdrawn.at) return;
-      if (this.#history.ended(node, withdrawn.at, withdrawn.until + unsyncedMs))
+      const wasSlow = this.#disturbances.slowDisks.overlaps(node, withdrawn.at, withdrawn.until);
+      if (this.#history.ended(node, withdrawn.at, withdrawn.until + (wasSlow ? unsyncedSlowMs : unsyncedMs)))
         this.#history.count('excused: will of a client that left right before its node ended');
       else if (acceptedAt === never || firstAt < withdrawn.until || this.#disturbances.overlaps(node, withdrawn.at, withdrawn.until + unsyncedMs))
         this.#history.count('excused: will taken back at a node that was lost to the others');
