@@ -240,7 +240,8 @@ export class History {
         what: `${s.clientId} got message ${m.id} after ${last} (${m.line} → QoS ${qos}, session ${s.number})`,
       });
     }
-    if (m.id > last) lasts[qos] = m.id;
+    // What was sent again through another node may have come that way, past what the first node still has to hand on.
+    if (m.id > last && m.node === m.firstNode) lasts[qos] = m.id;
   }
 
   /** As `delivered`, on a topic name that only groups subscribe to. */
