@@ -40,7 +40,7 @@ export function readTlsMaterial(o: TlsOptions): TlsMaterial {
   try {
     createSecureContext(context);
   } catch (error) {
-    throw unusable(sentence(error, o));
+    throw unusable(sentence(error, o, key));
   }
   return { context, ends };
 }
@@ -119,7 +119,11 @@ function endOf(pem: Buffer, what: string): number {
   }
 }
 
-function sentence(error: unknown, o: TlsOptions): string {
+/** PKCS #8, and the older form that says so in its header (RFC 1421, 4.6.1.1). */
+const encrypted = /^-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m;
+
+function sentence(error: unknown, o: TlsOptions, key: Buffer): string {
+  const notOpened = `ssl_options.password does not open the key file ${o.keyfile}`;
   const { code, message } = error as NodeJS.ErrnoException;
   switch (code) {
     case 'ERR_OSSL_X509_KEY_VALUES_MISMATCH':
@@ -132,11 +136,15 @@ function sentence(error: unknown, o: TlsOptions): string {
     case 'ERR_OSSL_PEM_BAD_DECRYPT':
     case 'ERR_OSSL_CRYPTO_INTERRUPTED_OR_CANCELLED':
       if (o.password === undefined) return `the key file ${o.keyfile} is encrypted; set ssl_options.password`;
-      return `ssl_options.password does not open the key file ${o.keyfile}`;
+      return notOpened;
     case 'ERR_SSL_NO_CIPHER_MATCH':
       return `ssl_options.ciphers names no cipher that this machine knows: ${o.ciphers}`;
     default:
-      if (/^ERR_OSSL_(?:UNSUPPORTED|PEM_|.*DECODER)/.test(code ?? '')) return `the key file ${o.keyfile} holds no private key in PEM`;
+      if (/^ERR_OSSL_(?:UNSUPPORTED|PEM_|ASN1_|.*DECODER)/.test(code ?? '')) {
+        // One wrong password of 256 passes the check of the padding, and what it yields is no key.
+        if (o.password !== undefined && encrypted.test(key.toString('latin1'))) return notOpened;
+        return `the key file ${o.keyfile} holds no private key in PEM`;
+      }
       return `the certificate file ${o.certfile} and the key file ${o.keyfile} cannot be used: ${message}`;
   }
 }

@@ -1,6 +1,6 @@
 // TLS: who is let in, who a certificate says they are, certificates that change, and what is said of bad ones.
 import assert from 'node:assert/strict';
-import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { createHash, createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -184,6 +184,18 @@ test('versions and ciphers are as configured', async () => {
   assert.match((await refused).code ?? '', /ALERT_PROTOCOL_VERSION/);
 });
 
+/** A wrong password whose decryption ends in well-formed padding, as one of 256 does. */
+function passwordThatDecrypts(pem: string): string {
+  for (let i = 0; i < 20_000; i++) {
+    try {
+      createPrivateKey({ key: pem, passphrase: `wrong ${i}` });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ERR_OSSL_BAD_DECRYPT') return `wrong ${i}`;
+    }
+  }
+  return assert.fail('none of 20,000 wrong passwords decrypts');
+}
+
 test('what is wrong with the files is said in one sentence', async () => {
   const good = harness.tls('good');
   const file = (name: string, text: string): string => {
@@ -193,6 +205,7 @@ test('what is wrong with the files is said in one sentence', async () => {
   const other = writeCertificate(harness.dir, 'other', makeCertificate({ name: device }));
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
   const locked = file('locked.key', privateKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'right' }).toString());
+  const older = privateKey.export({ type: 'sec1', format: 'pem', cipher: 'aes-128-cbc', passphrase: 'right' }).toString();
   const cases: readonly (readonly [object, RegExp])[] = [
     [{ certfile: join(harness.dir, 'none.pem') }, /^the certificate file \S+none\.pem does not exist$/],
     [{ keyfile: harness.dir }, /^the key file \S+ is a directory$/],
@@ -202,6 +215,10 @@ test('what is wrong with the files is said in one sentence', async () => {
     [{ keyfile: other.keyfile }, /^the key file \S+other\.key does not belong to the certificate file \S+good\.pem$/],
     [{ keyfile: locked }, /^the key file \S+locked\.key is encrypted; set ssl_options\.password$/],
     [{ keyfile: locked, password: 'wrong' }, /^ssl_options\.password does not open the key file \S+locked\.key$/],
+    [
+      { keyfile: file('older.key', older), password: passwordThatDecrypts(older) },
+      /^ssl_options\.password does not open the key file \S+older\.key$/,
+    ],
     [{ ciphers: 'NONSENSE' }, /^ssl_options\.ciphers names no cipher that this machine knows: NONSENSE$/],
     [{ verify: 'verify_peer', cacertfile: undefined }, /^verify = verify_peer needs cacertfile/],
     [{ failIfNoPeerCert: true }, /^fail_if_no_peer_cert = true needs verify = verify_peer/],
