@@ -27,6 +27,7 @@ const witnessCpuMsMax = 2_000;
 const hangMs = 60_000;
 
 const logLinesKept = 2_000;
+const stopMsMax = 20_000;
 
 export type Kind = 'tcp' | 'ws';
 
@@ -231,10 +232,13 @@ export class Lab {
   }
 
   async close(): Promise<void> {
+    // A node's own timers do not keep a process alive, and its directory is removed last.
+    const late = setTimeout(() => assert.fail('the node did not stop'), stopMsMax);
     for (const client of this.#clients) client.end(true);
     await this.#admin?.close();
     await new Promise<void>((resolve) => (this.#node === undefined ? resolve() : this.#node.stop(resolve)));
     await new Promise<void>((resolve) => this.env.close(resolve));
+    clearTimeout(late);
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
