@@ -3,12 +3,13 @@
 // by rules such as EMQX's default ones with one more in the way. Tells its parent when it serves;
 // answers any message with its memory after a collection (start it with --expose-gc).
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { getHeapSpaceStatistics } from 'node:v8';
 import { parseAclFile } from '#auth/acl-file.js';
 import { openSettings } from '#auth/build.js';
 import { readSources } from '#auth/options.js';
 import { createNode } from '#node/create-node.js';
-import { warmUp } from '#node/warm-up.js';
+import { usualWarmUpMs, warmUp } from '#node/warm-up.js';
 import { collectAlone } from '#os/collector.js';
 import { createOsEnv } from '#os/env.js';
 import { OsMetrics } from '#os/metrics.js';
@@ -18,7 +19,6 @@ collectAlone();
 const host = '127.0.0.1';
 /** As the other brokers' limits are lifted: with fewer than a publisher's window, messages of a burst wait in the session's queue. */
 const maxInflight = 65_535;
-const warmUpMs = 300;
 const port = Number(process.argv[2]);
 const name = `core1@${host}`;
 const env = createOsEnv({ dataDir: process.argv[3] ?? 'data/bench', logger: { targets: [{ level: 'warn' }] } });
@@ -33,7 +33,9 @@ const sources = readSources([{ type: 'file', path: 'acl.conf' }], { text: () => 
 if (problems.length > 0) throw new Error(problems.join('\n'));
 
 // As a node that is started from the command line does (`node.warm_up`).
-await new Promise<number>((done) => warmUp(env, { ms: Number(process.argv[4] ?? warmUpMs), metrics: new OsMetrics() }, done));
+await new Promise<number>((done) =>
+  warmUp(env, { ms: Number(process.argv[4] ?? usualWarmUpMs(availableParallelism())), metrics: new OsMetrics() }, done),
+);
 const node = createNode(env, {
   auth: { ...openSettings, authorization: { ...openSettings.authorization, noMatch: 'deny', sources } },
   core: {

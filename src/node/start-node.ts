@@ -1,6 +1,7 @@
 // Runs one node in this process over the real world: data directory and its lock, ports, the node
 // itself (`create-node.ts`), HTTP, the control socket; and takes all of it down again, in order.
 // The command line calls it; errors are single sentences that say what to do.
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type AdminServer, startAdmin } from '#admin/server.js';
 import { toHex } from '#base/bytes.js';
@@ -22,7 +23,7 @@ import type { OverloadStatus } from './memory-watch.js';
 import { clusterTlsOptions, listenerOptions, nodeOptions, refusals, warnings } from './node-options.js';
 import { cannotListen, probe } from './ports.js';
 import { version } from './version.js';
-import { warmUp } from './warm-up.js';
+import { usualWarmUpMs, warmUp } from './warm-up.js';
 
 export interface StartOptions {
   /** A node of the cluster to come into, instead of the configured cores: this node is empty. */
@@ -155,7 +156,7 @@ class Run implements RunningNode {
     const { listen, tls } = config.cluster;
     if (tls !== undefined && config.node.cookie !== undefined) await probe(this.#env.net, 'cluster.listen', listen, clusterTlsOptions(config));
     this.#disk = await watchDisk(resolve(config.node.dataDir), this.#env, (error) => this.#fatal(error));
-    if (config.listeners.length > 0) await this.#warmUp(config.node.warmUpMs);
+    if (config.listeners.length > 0) await this.#warmUp(config.node.warmUpMs ?? usualWarmUpMs(availableParallelism()));
     const cookie = config.node.cookie ?? toHex(this.#env.random.bytes(32));
     await this.#startNode(nodeOptions(config, cookie, (error) => this.#fatal(error)));
     const node = this.#node;

@@ -7,7 +7,7 @@ import type { Env } from '#env/env.js';
 import { type Connection, type Net, NetError } from '#env/net.js';
 import { createOsEnv, type OsEnv } from '#os/env.js';
 import { OsMetrics } from '#os/metrics.js';
-import { warmUp } from './warm-up.js';
+import { usualWarmUpMs, warmUp } from './warm-up.js';
 
 function environment(t: TestContext): { env: OsEnv; dir: string } {
   const dir = mkdtempSync(join(tmpdir(), 'starmesh-warm-up-'));
@@ -33,6 +33,10 @@ function run(env: Env, metrics: OsMetrics, ms: number = 60): Promise<number> {
 function values(metrics: OsMetrics): unknown {
   return JSON.stringify(metrics.collect());
 }
+
+test('a process that must share its processor with its compilers takes longer', () => {
+  assert.deepEqual([1, 2, 64].map(usualWarmUpMs), [2_000, 300, 300]);
+});
 
 test('messages of all kinds go through, and the node, its metrics and its directory know nothing of it', async (t) => {
   const { env, dir } = environment(t);

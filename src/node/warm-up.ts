@@ -35,6 +35,14 @@ export interface WarmUpOptions {
   readonly metrics: Metrics;
 }
 
+/**
+ * How long unless the configuration says it, in ms: where a second processor compiles beside the first clients, a begin is
+ * enough; where they would wait for it, it pays to have more done before.
+ */
+export function usualWarmUpMs(processors: number): number {
+  return processors > 1 ? 300 : 2_000;
+}
+
 /** More helps nobody. */
 const msMax = 10_000;
 const host = '127.0.0.1';

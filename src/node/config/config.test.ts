@@ -40,7 +40,7 @@ test('the watermark of memory: a part of what there is, or a size', () => {
 
 test('nothing configured: one core alone, with the documented defaults', () => {
   const c = config('');
-  assert.deepEqual(c.node, { name: 'starmesh@127.0.0.1', cookie: undefined, dataDir: 'data', role: 'core', workers: 0, warmUpMs: 300 });
+  assert.deepEqual(c.node, { name: 'starmesh@127.0.0.1', cookie: undefined, dataDir: 'data', role: 'core', workers: 0, warmUpMs: undefined });
   assert.equal(c.cluster.discoveryStrategy, 'singleton');
   assert.deepEqual(c.cluster.listen, { host: '127.0.0.1', port: 4370 });
   assert.deepEqual([c.cluster.nodeDownAfterMs, c.cluster.autocleanMs], [15_000, 86_400_000]);

@@ -63,8 +63,8 @@ export interface NodeConfig {
   readonly role: NodeRole;
   /** Worker processes for MQTT connections; 0: none, the node is one process. */
   readonly workers: number;
-  /** For so long the way of a message is run before the node serves; 0: it is not. */
-  readonly warmUpMs: number;
+  /** For so long the way of a message is run before the node serves; 0: it is not; undefined: `usualWarmUpMs`. */
+  readonly warmUpMs: number | undefined;
 }
 
 export interface ClusterConfig {

@@ -92,7 +92,7 @@ const node: ObjectShape<NodeConfig> = object<NodeConfig>({
   dataDir: field('data_dir', nonEmpty, 'data'),
   role: field('role', choice('core', 'replicant'), 'core', ['db_role']),
   workers: field('workers', integer(0, 256), 0),
-  warmUpMs: field('warm_up', duration(), 300),
+  warmUpMs: field<number | undefined>('warm_up', duration(), undefined),
 });
 
 interface Static {
